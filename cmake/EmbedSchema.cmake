@@ -1,0 +1,12 @@
+# Writes a .cpp that holds every migration file as a raw string, in the order of their numbers.
+list(SORT FILES)
+set(body "#include \"storage/schema_files.h\"\nnamespace fettle::storage {\nconst std::vector<SchemaFile>& schemaFiles() {\n    static const std::vector<SchemaFile> files{\n")
+foreach(file IN LISTS FILES)
+  get_filename_component(name ${file} NAME)
+  string(REGEX MATCH "^[0-9]+" number ${name})
+  math(EXPR number "${number} + 0" OUTPUT_FORMAT DECIMAL)
+  file(READ ${file} text)
+  string(APPEND body "        {${number}, \"${name}\", R\"sql(${text})sql\"},\n")
+endforeach()
+string(APPEND body "    };\n    return files;\n}\n}  // namespace fettle::storage\n")
+file(WRITE ${OUTPUT} "${body}")

@@ -1,0 +1,49 @@
+// A named weight of a model: plain, or quantized under a scheme. Canonical form, as files hold it.
+#pragma once
+
+#include <string>
+
+#include "engine/tensor/quant_scheme.h"
+#include "engine/tensor/tensor.h"
+#include "kernels/formats/weight_format.h"
+
+namespace fettle {
+
+/// Packed codes + scales (+ zero points) under one scheme. Layouts: kernels/formats/weight_format.h.
+struct QuantizedTensor {
+    QuantScheme scheme;
+    std::int64_t rows = 0;
+    std::int64_t cols = 0;
+    Tensor codes;       ///< I8 [N,K]; I32 [N,K/8]; or Block [N, ...]
+    Tensor scales;      ///< F32, F16 or BF16: [N,1] or [N,K/G]; empty for block formats
+    Tensor zeroPoints;  ///< I32 [ceil(N/8), K/G]; empty if symmetric
+};
+
+class Weight {
+public:
+    Weight() = default;
+    explicit Weight(Tensor dense) : m_dense(std::move(dense)) {}
+    explicit Weight(QuantizedTensor quantized) : m_quantized(std::move(quantized)), m_isQuantized(true) {}
+
+    bool empty() const { return !m_isQuantized && m_dense.empty(); }
+    bool isQuantized() const { return m_isQuantized; }
+    const Tensor& dense() const { return m_dense; }
+    const QuantizedTensor& quantized() const { return m_quantized; }
+
+    Shape shape() const;
+    std::int64_t elements() const { return elementCount(shape()); }
+    std::uint64_t bytes() const;      ///< codes, scales and zero points
+    std::string typeName() const;     ///< "BF16", "Q4_K", "int4-g32"
+    double bitsPerWeight() const;
+    /// As a matrix for the kernels (1-d tensors are one row). Borrowed: valid while this Weight lives.
+    kernels::WeightView view() const;
+    /// All values as float32, dequantized: [elements()].
+    std::vector<float> toFloat() const;
+
+private:
+    Tensor m_dense;
+    QuantizedTensor m_quantized;
+    bool m_isQuantized = false;
+};
+
+}  // namespace fettle

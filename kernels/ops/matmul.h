@@ -1,0 +1,78 @@
+// y = x W^T (+ bias) for every weight format. Weights are packed once into a layout that decode (m = 1) reads at
+// memory speed and prefill (m > 1) computes at full rate; the result of a row does not depend on how many rows are
+// computed together (batch invariance), nor on the number of threads: each output is one chain of sums in K order.
+//
+// Integer formats multiply integers: activations are quantized on the fly to int8 (per token for Int8Channel, the
+// W8A8 scheme; per 32 values of a token for all group and block formats), products are summed exactly in int32 and
+// scaled once per group. Plain formats multiply in float32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/formats/weight_format.h"
+#include "kernels/ops/worker_pool.h"
+
+namespace fettle::kernels {
+
+/// A weight in kernel layout. Owns its memory (64-byte aligned). Immutable after packing; may be shared by threads.
+class PackedWeight {
+public:
+    PackedWeight() = default;
+    /// Packs in parallel. cols must be a multiple of the format's block (32 for Int4Group); any number of rows.
+    static PackedWeight pack(const WeightView& weight, WorkerPool& pool);
+
+    bool empty() const { return m_data == nullptr; }
+    WeightFormat format() const { return m_format; }
+    std::int64_t rows() const { return m_rows; }
+    std::int64_t cols() const { return m_cols; }
+    std::size_t bytes() const { return m_bytes; }  ///< what it occupies, padding included
+    const std::byte* data() const { return m_data.get(); }
+
+private:
+    struct Free {
+        void operator()(std::byte* p) const;
+    };
+    std::unique_ptr<std::byte[], Free> m_data;
+    std::size_t m_bytes = 0;
+    std::int64_t m_rows = 0;
+    std::int64_t m_cols = 0;
+    WeightFormat m_format = WeightFormat::F32;
+    friend struct PackAccess;
+};
+
+/// A batch of activations [m, k] and its quantized forms, made when first needed and shared by all weights that
+/// multiply it (q/k/v; gate/up). Reuse one object: it keeps its buffers.
+class Activations {
+public:
+    /// Borrows x [m, stride]; earlier quantized forms are dropped.
+    void assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride);
+    const float* data() const { return m_x; }
+    std::int64_t rows() const { return m_m; }
+    std::int64_t cols() const { return m_k; }
+    std::int64_t stride() const { return m_stride; }
+
+    /// int8 codes with their scales and code sums; per token (group = k) or per `group` values.
+    struct Quantized {
+        std::int64_t group = 0;
+        std::vector<std::int8_t> codes;    ///< [m, k padded to 64]
+        std::vector<float> scales;         ///< [m, k/group]
+        std::vector<std::int32_t> sums;    ///< [m, k/group] of codes
+        bool valid = false;
+    };
+    const Quantized& perToken(WorkerPool& pool);
+    const Quantized& perGroup32(WorkerPool& pool);
+
+private:
+    const float* m_x = nullptr;
+    std::int64_t m_m = 0, m_k = 0, m_stride = 0;
+    Quantized m_perToken, m_perGroup;
+};
+
+/// y[m, w.rows()] (row stride `yStride`) = x W^T + bias; `bias` may be null. `accumulate` adds to what y holds.
+void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride, const float* bias, bool accumulate,
+            WorkerPool& pool);
+
+}  // namespace fettle::kernels
