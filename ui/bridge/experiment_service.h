@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/experiment/experiment_record.h"
+#include "engine/experiment/job_values.h"
 
 namespace fettle::ui {
 
