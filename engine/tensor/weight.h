@@ -39,6 +39,9 @@ public:
     kernels::WeightView view() const;
     /// All values as float32, dequantized: [elements()].
     std::vector<float> toFloat() const;
+    /// Lets the system drop resident pages of memory-mapped weights (they are read again from the file when touched).
+    /// Does nothing for weights in allocated memory. Must be implemented through MappedFile::dropPages.
+    void releaseFilePages() const;
 
 private:
     Tensor m_dense;

@@ -1,0 +1,162 @@
+#include "engine/backend/cpu_backend.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/core/error.h"
+#include "engine/experiment/measurement.h"
+
+namespace fettle {
+
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+// Below this many elements a parallel section costs more than it saves.
+constexpr std::int64_t kParallelElements = 32768;
+
+class CpuWeight : public DeviceWeight {
+public:
+    explicit CpuWeight(kernels::PackedWeight weight) : m_weight(std::move(weight)) {}
+    std::int64_t rows() const override { return m_weight.rows(); }
+    std::int64_t cols() const override { return m_weight.cols(); }
+    std::size_t bytes() const override { return m_weight.bytes(); }
+    bool native() const override { return true; }
+    const kernels::PackedWeight& packed() const { return m_weight; }
+
+private:
+    kernels::PackedWeight m_weight;
+};
+
+class CpuBuffer : public DeviceBuffer {
+public:
+    explicit CpuBuffer(std::size_t bytes) : m_bytes(bytes) {
+        const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+        m_data.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(rounded, kAlignment))));
+        if (!m_data)
+            throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a buffer of " + formatBytes(static_cast<double>(bytes)));
+        std::memset(m_data.get(), 0, rounded);
+    }
+    void* data() override { return m_data.get(); }
+    std::size_t bytes() const override { return m_bytes; }
+
+private:
+    struct Free {
+        void operator()(std::byte* p) const { std::free(p); }
+    };
+    std::unique_ptr<std::byte, Free> m_data;
+    std::size_t m_bytes;
+};
+
+}  // namespace
+
+CpuBackend::CpuBackend(int threads) : m_pool(threads), m_device(cpuDevice(m_pool.threads())) {}
+
+std::unique_ptr<DeviceBuffer> CpuBackend::allocate(std::size_t bytes) {
+    return std::make_unique<CpuBuffer>(bytes);
+}
+
+std::unique_ptr<DeviceWeight> CpuBackend::prepareWeight(const kernels::WeightView& weight) {
+    try {
+        return std::make_unique<CpuWeight>(kernels::PackedWeight::pack(weight, m_pool));
+    } catch (const std::bad_alloc&) {
+        throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a weight of " + std::to_string(weight.rows) + " x " + std::to_string(weight.cols));
+    }
+}
+
+void CpuBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride, std::span<const LinearTarget> targets) {
+    m_activations.assign(x, m, k, stride);
+    for (const LinearTarget& target : targets)
+        kernels::matmul(static_cast<const CpuWeight*>(target.weight)->packed(), m_activations, target.y, target.yStride, target.bias, target.accumulate, m_pool);
+}
+
+void CpuBackend::rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
+    if (rows * cols < kParallelElements)
+        return kernels::rmsNorm(x, xStride, w, offset, eps, rows, cols, y, yStride);
+    m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        kernels::rmsNorm(x + begin * xStride, xStride, w, offset, eps, end - begin, cols, y + begin * yStride, yStride);
+    });
+}
+
+void CpuBackend::layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps, std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
+    if (rows * cols < kParallelElements)
+        return kernels::layerNorm(x, xStride, w, b, eps, rows, cols, y, yStride);
+    m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        kernels::layerNorm(x + begin * xStride, xStride, w, b, eps, end - begin, cols, y + begin * yStride, yStride);
+    });
+}
+
+namespace {
+
+// Applies body(offset, count) to [0, count), in parallel when that pays.
+template <typename Body>
+void overElements(kernels::WorkerPool& pool, std::int64_t count, const Body& body) {
+    if (count < kParallelElements)
+        return body(0, count);
+    pool.parallelFor(count, 4096, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end - begin); });
+}
+
+}  // namespace
+
+void CpuBackend::siluMul(float* gate, const float* up, std::int64_t count) {
+    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::siluMul(gate + at, up + at, n); });
+}
+
+void CpuBackend::geluTanhMul(float* gate, const float* up, std::int64_t count) {
+    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::geluTanhMul(gate + at, up + at, n); });
+}
+
+void CpuBackend::geluTanh(float* x, std::int64_t count) {
+    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::geluTanh(x + at, n); });
+}
+
+void CpuBackend::add(float* y, const float* x, std::int64_t count) {
+    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::add(y + at, x + at, n); });
+}
+
+void CpuBackend::softcap(float* x, float cap, std::int64_t count) {
+    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::softcap(x + at, cap, n); });
+}
+
+void CpuBackend::rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads, std::int64_t headDim, const float* cosSin) {
+    const auto rotate = [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t)
+            kernels::rope(x + t * stride, heads, headDim, cosSin + t * headDim);
+    };
+    if (tokens * heads * headDim < kParallelElements)
+        return rotate(0, tokens, 0);
+    m_pool.parallelFor(tokens, 1, rotate);
+}
+
+void CpuBackend::appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values, kernels::KvType type, std::int64_t capacity,
+                          std::int64_t past, std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) {
+    kernels::appendKv(k, v, stride, keys, values, type, capacity, past, tokens, kvHeads, headDim);
+}
+
+void CpuBackend::attention(const kernels::AttentionArgs& args) {
+    kernels::attention(args, m_pool);
+}
+
+void CpuBackend::summarizeLogits(const float* x, std::int64_t rows, std::int64_t count, kernels::RowSummary* out) {
+    m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t r = begin; r < end; ++r)
+            out[r] = kernels::summarizeLogits(x + r * count, count);
+    });
+}
+
+void CpuBackend::klDivergence(const float* p, const kernels::RowSummary* ps, const float* q, const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count, double* out) {
+    m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t r = begin; r < end; ++r)
+            out[r] = kernels::klDivergence(p + r * count, ps[r].logSumExp, q + r * count, qs[r].logSumExp, count);
+    });
+}
+
+std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads) {
+    if (deviceId.empty() || deviceId == "cpu")
+        return std::make_unique<CpuBackend>(threads);
+    for (const DeviceSummary& device : listDevices())
+        if (device.id == deviceId || (deviceId == "cuda" && device.id == "cuda:0"))
+            throw EngineError(ErrorKind::Device, deviceId + ": " + device.reason);
+    throw EngineError(ErrorKind::Device, deviceId + ": no such device; `fettle-cli devices` lists them");
+}
+
+}  // namespace fettle

@@ -1,0 +1,71 @@
+#include "engine/core/devices.h"
+
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cuda/driver.h"
+
+namespace fettle {
+
+namespace {
+
+std::uint64_t memoryInfo(const std::string& key) {
+    std::ifstream file("/proc/meminfo");
+    std::string name, unit;
+    std::uint64_t kib = 0;
+    while (file >> name >> kib) {
+        std::getline(file, unit);
+        if (name == key)
+            return kib * 1024;
+    }
+    return 0;
+}
+
+}  // namespace
+
+std::uint64_t physicalMemoryBytes() {
+    return memoryInfo("MemTotal:");
+}
+
+std::uint64_t availableMemoryBytes() {
+    return memoryInfo("MemAvailable:");
+}
+
+DeviceSummary cpuDevice(int threads) {
+    DeviceSummary cpu;
+    cpu.id = "cpu";
+    cpu.name = kernels::processorName();
+    cpu.isa = kernels::name(kernels::currentIsa());
+    cpu.threads = threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    cpu.memoryBytes = physicalMemoryBytes();
+    return cpu;
+}
+
+std::vector<DeviceSummary> listDevices() {
+    std::vector<DeviceSummary> devices{cpuDevice()};
+    const kernels::CudaInventory cuda = kernels::queryCuda();
+    for (std::size_t i = 0; i < cuda.devices.size(); ++i) {
+        const kernels::CudaDevice& found = cuda.devices[i];
+        DeviceSummary device;
+        device.id = "cuda:" + std::to_string(i);
+        device.name = found.name;
+        device.isa = "sm_" + std::to_string(found.major) + std::to_string(found.minor);
+        device.memoryBytes = found.memoryBytes;
+        device.usable = false;
+        device.reason = "this build has no CUDA backend; the CPU is used";
+        devices.push_back(device);
+    }
+    if (cuda.devices.empty()) {
+        DeviceSummary none;
+        none.id = "cuda";
+        none.name = "NVIDIA GPU";
+        none.usable = false;
+        none.reason = cuda.reason;
+        devices.push_back(none);
+    }
+    return devices;
+}
+
+}  // namespace fettle

@@ -1,0 +1,26 @@
+// What this machine can compute on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fettle {
+
+struct DeviceSummary {
+    std::string id;    ///< "cpu", "cuda:0"
+    std::string name;  ///< as the system names it
+    std::string isa;   ///< instruction set the kernels use, or compute capability
+    int threads = 0;
+    std::uint64_t memoryBytes = 0;
+    bool usable = true;
+    std::string reason;  ///< why not usable, in words
+};
+
+/// The CPU first, then every NVIDIA device the driver reports. Asking never fails: without a driver the list says why.
+std::vector<DeviceSummary> listDevices();
+DeviceSummary cpuDevice(int threads = 0);
+std::uint64_t physicalMemoryBytes();
+std::uint64_t availableMemoryBytes();
+
+}  // namespace fettle

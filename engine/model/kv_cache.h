@@ -1,0 +1,36 @@
+// Keys and values of the tokens seen so far, per layer: [kvHeads][capacity][headDim], float16 unless asked otherwise.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/model/model_config.h"
+
+namespace fettle {
+
+class KvCache {
+public:
+    /// Room for `capacity` tokens of one sequence.
+    KvCache(const ModelConfig& config, std::int64_t capacity, kernels::KvType type, Backend& backend);
+
+    std::int64_t length() const { return m_length; }
+    std::int64_t capacity() const { return m_capacity; }
+    std::size_t bytes() const;
+    kernels::KvType type() const { return m_type; }
+    void* keys(std::int64_t layer) { return m_keys[static_cast<std::size_t>(layer)]->data(); }
+    void* values(std::int64_t layer) { return m_values[static_cast<std::size_t>(layer)]->data(); }
+    void advance(std::int64_t tokens) { m_length += tokens; }
+    /// Forgets every token from position `length` on (speculative rollback, scoring several continuations).
+    void truncate(std::int64_t length) { m_length = std::min(m_length, length); }
+
+private:
+    std::int64_t m_capacity;
+    std::int64_t m_length = 0;
+    kernels::KvType m_type;
+    std::vector<std::unique_ptr<DeviceBuffer>> m_keys;
+    std::vector<std::unique_ptr<DeviceBuffer>> m_values;
+};
+
+}  // namespace fettle
