@@ -46,12 +46,20 @@ public:
     /// Same memory, other shape of equal element count.
     Tensor reshaped(Shape shape) const;
 
+    /// Says that the elements lie in a mapped file, so that dropPages() may give their memory back.
+    Tensor& markMapped() { m_mapped = true; return *this; }
+    bool mapped() const { return m_mapped; }
+    /// Gives the resident pages of a mapped tensor back to the system; they are read again on the next access. Work that
+    /// goes through a model tensor by tensor calls it so that memory stays flat. Nothing happens for buffers.
+    void dropPages() const;
+
 private:
     DType m_dtype = DType::F32;
     Shape m_shape;
     const std::byte* m_data = nullptr;
     std::byte* m_mutable = nullptr;
     std::size_t m_bytes = 0;
+    bool m_mapped = false;
     std::shared_ptr<const void> m_owner;
 };
 

@@ -1,7 +1,9 @@
 // A named weight of a model: plain, or quantized under a scheme. Canonical form, as files hold it.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/tensor/quant_scheme.h"
 #include "engine/tensor/tensor.h"
@@ -18,6 +20,9 @@ struct QuantizedTensor {
     Tensor scales;      ///< F32, F16 or BF16: [N,1] or [N,K/G]; empty for block formats
     Tensor zeroPoints;  ///< I32 [ceil(N/8), K/G]; empty if symmetric
 };
+
+/// The plain dtype as kernels name it; nothing for integer and block types.
+std::optional<kernels::WeightFormat> plainFormat(DType dtype);
 
 class Weight {
 public:
@@ -39,6 +44,8 @@ public:
     kernels::WeightView view() const;
     /// All values as float32, dequantized: [elements()].
     std::vector<float> toFloat() const;
+    /// Gives back the resident pages of what lies in a mapped file.
+    void dropPages() const;
     /// Lets the system drop resident pages of memory-mapped weights (they are read again from the file when touched).
     /// Does nothing for weights in allocated memory. Must be implemented through MappedFile::dropPages.
     void releaseFilePages() const;

@@ -1,0 +1,95 @@
+#include "engine/tensor/weight.h"
+
+#include "engine/core/error.h"
+
+namespace fettle {
+namespace {
+
+using kernels::ScaleType;
+using kernels::WeightFormat;
+
+ScaleType scaleType(DType dtype) {
+    switch (dtype) {
+        case DType::F16: return ScaleType::F16;
+        case DType::BF16: return ScaleType::BF16;
+        default: return ScaleType::F32;
+    }
+}
+
+}  // namespace
+
+std::optional<WeightFormat> plainFormat(DType dtype) {
+    switch (dtype) {
+        case DType::F32: return WeightFormat::F32;
+        case DType::F16: return WeightFormat::F16;
+        case DType::BF16: return WeightFormat::BF16;
+        default: return std::nullopt;
+    }
+}
+
+Shape Weight::shape() const {
+    if (m_isQuantized)
+        return {m_quantized.rows, m_quantized.cols};
+    return m_dense.shape();
+}
+
+std::uint64_t Weight::bytes() const {
+    if (m_isQuantized)
+        return m_quantized.codes.bytes() + m_quantized.scales.bytes() + m_quantized.zeroPoints.bytes();
+    return m_dense.bytes();
+}
+
+std::string Weight::typeName() const {
+    if (!m_isQuantized)
+        return toString(m_dense.dtype());
+    if (m_quantized.codes.dtype() == DType::Block)
+        return kernels::name(m_quantized.scheme.format);
+    return m_quantized.scheme.id;
+}
+
+double Weight::bitsPerWeight() const {
+    const std::int64_t count = elements();
+    return count > 0 ? 8.0 * static_cast<double>(bytes()) / static_cast<double>(count) : 0;
+}
+
+kernels::WeightView Weight::view() const {
+    kernels::WeightView view;
+    if (m_isQuantized) {
+        const QuantizedTensor& q = m_quantized;
+        view.format = q.scheme.format;
+        view.rows = q.rows;
+        view.cols = q.cols;
+        view.data = q.codes.data();
+        view.scales = q.scales.data();
+        view.scaleType = scaleType(q.scales.dtype());
+        if (view.format == WeightFormat::Int4Group)
+            view.groupSize = q.scheme.groupSize > 0 ? q.scheme.groupSize : q.cols;
+        view.zeroPoints = q.zeroPoints.as<std::int32_t>();
+        return view;
+    }
+    const auto format = plainFormat(m_dense.dtype());
+    if (!format)
+        throw EngineError(ErrorKind::Internal, "a plain weight of type " + toString(m_dense.dtype()) + " has no matrix form");
+    view.format = *format;
+    view.cols = m_dense.shape().empty() ? 1 : m_dense.shape().back();
+    view.rows = view.cols > 0 ? m_dense.elements() / view.cols : 0;
+    view.data = m_dense.data();
+    return view;
+}
+
+std::vector<float> Weight::toFloat() const {
+    const kernels::WeightView matrix = view();
+    std::vector<float> values(static_cast<std::size_t>(matrix.rows * matrix.cols));
+    for (std::int64_t row = 0; row < matrix.rows; ++row)
+        kernels::dequantizeRow(matrix, row, values.data() + row * matrix.cols);
+    return values;
+}
+
+void Weight::dropPages() const {
+    m_dense.dropPages();
+    m_quantized.codes.dropPages();
+    m_quantized.scales.dropPages();
+    m_quantized.zeroPoints.dropPages();
+}
+
+}  // namespace fettle
