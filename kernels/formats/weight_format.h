@@ -48,6 +48,19 @@ const char* name(WeightFormat format);
 /// Row `row` as float32, exactly as the format defines it (bit-exact with the gguf package for its types).
 void dequantizeRow(const WeightView& weight, std::int64_t row, float* out);
 
+/// Scale number `index` of Int8Channel [rows] or Int4Group [rows, cols/groupSize].
+float weightScale(const WeightView& weight, std::int64_t index);
+/// Int4Group's zero point in codes 0..15; 8 where the weight is symmetric.
+int zeroPoint(const WeightView& weight, std::int64_t row, std::int64_t group);
+/// 6-bit scale and min of sub-block 0..7, out of the 12 packed bytes of a Q4_K or Q5_K block.
+struct SubScale {
+    int scale = 0;
+    int min = 0;
+};
+SubScale subScale(const std::uint8_t* sc, int subBlock);
+/// Code 0..63 of element 0..255 of a Q6_K block.
+int sixBitCode(const std::uint8_t* block, int element);
+
 float halfToFloat(std::uint16_t half);
 std::uint16_t floatToHalf(float value);      ///< round to nearest even
 float bfloat16ToFloat(std::uint16_t bits);

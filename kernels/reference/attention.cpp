@@ -1,0 +1,75 @@
+#include "kernels/reference/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/formats/weight_format.h"
+
+namespace fettle::kernels::reference {
+namespace {
+
+double cacheValue(const void* cache, KvType type, std::int64_t index) {
+    return type == KvType::F32 ? static_cast<const float*>(cache)[index]
+                               : halfToFloat(static_cast<const std::uint16_t*>(cache)[index]);
+}
+
+void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
+    const std::int64_t last = a.past + token;
+    const std::int64_t first = a.window > 0 ? std::max<std::int64_t>(0, last - a.window + 1) : 0;
+    const std::int64_t plane = head / (a.heads / a.kvHeads) * a.capacity;
+    const float* q = a.q + token * a.qStride + head * a.headDim;
+    std::vector<double> weights(static_cast<std::size_t>(last - first + 1));
+    double maximum = -HUGE_VAL, sum = 0;
+    for (std::int64_t p = first; p <= last; ++p) {
+        double s = 0;
+        for (std::int64_t d = 0; d < a.headDim; ++d)
+            s += q[d] * cacheValue(a.keys, a.kvType, (plane + p) * a.headDim + d);
+        s *= a.scale;
+        if (a.softcap > 0)
+            s = a.softcap * std::tanh(s / a.softcap);
+        weights[static_cast<std::size_t>(p - first)] = s;
+        maximum = std::max(maximum, s);
+    }
+    for (double& w : weights)
+        sum += w = std::exp(w - maximum);
+    float* out = a.out + token * a.outStride + head * a.headDim;
+    for (std::int64_t d = 0; d < a.headDim; ++d) {
+        double mean = 0;
+        for (std::int64_t p = first; p <= last; ++p)
+            mean += weights[static_cast<std::size_t>(p - first)] *
+                    cacheValue(a.values, a.kvType, (plane + p) * a.headDim + d);
+        out[d] = static_cast<float>(mean / sum);
+    }
+}
+
+void store(void* cache, KvType type, std::int64_t index, float value) {
+    if (type == KvType::F32)
+        static_cast<float*>(cache)[index] = value;
+    else
+        static_cast<std::uint16_t*>(cache)[index] = floatToHalf(value);
+}
+
+}  // namespace
+
+void attention(const AttentionArgs& args) {
+    for (std::int64_t t = 0; t < args.tokens; ++t)
+        for (std::int64_t h = 0; h < args.heads; ++h)
+            attendOne(args, t, h);
+}
+
+void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+              KvType kvType, std::int64_t capacity, std::int64_t past, std::int64_t tokens,
+              std::int64_t kvHeads, std::int64_t headDim) {
+    for (std::int64_t t = 0; t < tokens; ++t) {
+        for (std::int64_t h = 0; h < kvHeads; ++h) {
+            for (std::int64_t d = 0; d < headDim; ++d) {
+                const std::int64_t to = (h * capacity + past + t) * headDim + d;
+                store(keys, kvType, to, k[t * stride + h * headDim + d]);
+                store(values, kvType, to, v[t * stride + h * headDim + d]);
+            }
+        }
+    }
+}
+
+}  // namespace fettle::kernels::reference
