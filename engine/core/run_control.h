@@ -61,6 +61,9 @@ public:
     void info(const std::string& text) const { m_sink->log(JobLog::Level::Info, text); }
     void warn(const std::string& text) const { m_sink->log(JobLog::Level::Warning, text); }
 
+    /// The same stop and pause, another listener, a progress bar of its own.
+    RunControl nested(ProgressSink& sink) const { return {m_stop, m_gate, sink}; }
+
     /// Opens a phase that takes `share` of the whole job, starting where the previous one ended.
     void beginPhase(const std::string& name, double share);
     /// `fraction` of the current phase; drops reports that come within 50 ms of the last. Also a cancellation point.

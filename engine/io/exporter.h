@@ -17,6 +17,9 @@ namespace fettle {
 /// NaN or infinite values, and zero or missing scales, are refused by name.
 ExportReport exportModel(const Model& model, const std::string& format, const std::filesystem::path& out, RunControl& control);
 
+/// The working format of the artifact store: a Hugging Face folder, plain or compressed-tensors as the weights ask.
+ExportReport writeModelFolder(const Model& model, const std::filesystem::path& out, RunControl& control);
+
 /// Reloads `report.path` with the ordinary reader and appends checks: reload, tensors complete, codes identical bit by
 /// bit (or values within the format's own rounding), scales finite and non-zero. Logits are compared by the caller,
 /// which owns the forward pass.

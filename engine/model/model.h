@@ -58,6 +58,11 @@ ModelReport describeModel(const Model& model);
 /// Computes content statistics of one weight by canonical or file name.
 TensorHistogram tensorHistogram(const Model& model, const std::string& tensor, int bins, RunControl& control);
 
+/// Throws EngineError(BadInput) naming file and tensor if any weight or scale is NaN or infinite. Reads every weight once.
+void refuseNonFinite(const Model& model, RunControl& control);
+/// Hash over configuration, tokenizer and all weights (XXH3-128, 32 hexadecimal digits). Reads every weight once.
+std::string modelHash(const Model& model, RunControl& control);
+
 /// Folder that holds resources/demo: $FETTLE_RESOURCES, beside the binary, the install prefix, or the source tree.
 std::filesystem::path resourcesFolder();
 

@@ -1,0 +1,26 @@
+// Continues a text token by token.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/core/run_control.h"
+#include "engine/decode/sampler.h"
+#include "engine/model/model.h"
+#include "engine/model/transformer.h"
+
+namespace fettle {
+
+struct GenerateOptions {
+    int maxNewTokens = 64;
+    SamplingOptions sampling;
+    bool ignoreStop = false;  ///< measuring: go on past end-of-text
+};
+
+/// Runs `prompt` and samples until a stop id or the limit. `onPiece` (may be empty) gets text as it comes, in whole
+/// UTF-8 sequences; the report's times are wall clock.
+GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
+                        const GenerateOptions& options, RunControl& control, const std::function<void(const std::string&)>& onPiece = {});
+
+}  // namespace fettle

@@ -1,0 +1,67 @@
+// The engine thread: one background thread that runs jobs one after the other on one backend. post, cancel, pause and
+// resume may be called from any thread and return at once; events come on the engine thread, in order (JobQueued comes
+// on the posting thread, before any other event of that job).
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "engine/core/run_control.h"
+#include "engine/experiment/job_values.h"
+
+namespace fettle {
+
+class CpuBackend;
+
+class EngineWorker {
+public:
+    using EventHandler = std::function<void(const JobEvent&)>;
+
+    /// `threads` <= 0: all processors. The backend is made on the engine thread, so construction is instant.
+    explicit EngineWorker(EventHandler handler, int threads = 0);
+    /// Cancels everything and waits for the running job to notice.
+    ~EngineWorker();
+    EngineWorker(const EngineWorker&) = delete;
+    EngineWorker& operator=(const EngineWorker&) = delete;
+
+    /// Appends a job. Throws EngineError(Usage) when kMaxQueued jobs wait already.
+    JobId post(JobRequest request);
+    /// Stops a running job at its next cancellation point, or takes a waiting one out of the queue.
+    void cancel(JobId job);
+    /// Holds a running job at its next cancellation point; a waiting job starts paused.
+    void pause(JobId job);
+    void resume(JobId job);
+
+    static constexpr std::size_t kMaxQueued = 10000;
+
+private:
+    struct Job {
+        JobId id = 0;
+        JobRequest request;
+        std::stop_source stop;
+        PauseGate gate;
+    };
+    class Sink;
+
+    void loop(const std::stop_token& stop);
+    void runJob(Job& job);
+    JobResult execute(Job& job, RunControl& control);
+    void emitEvent(const Job& job, JobEventBody body);
+    std::shared_ptr<Job> find(JobId id);
+
+    EventHandler m_handler;
+    int m_threads;
+    std::mutex m_mutex;
+    std::condition_variable_any m_wake;
+    std::deque<std::shared_ptr<Job>> m_queue;
+    std::shared_ptr<Job> m_running;
+    JobId m_nextId = 1;
+    std::unique_ptr<CpuBackend> m_backend;
+    std::jthread m_thread;  // last: it must stop before what it uses goes
+};
+
+}  // namespace fettle

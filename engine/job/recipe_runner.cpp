@@ -1,0 +1,375 @@
+#include "engine/job/recipe_runner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+
+#include "engine/decode/generator.h"
+#include "engine/eval/memory_probe.h"
+#include "engine/eval/tasks.h"
+#include "engine/eval/text_scores.h"
+#include "engine/eval/text_windows.h"
+#include "engine/eval/throughput.h"
+#include "engine/io/exporter.h"
+#include "engine/technique/technique.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace fettle {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Shares of a run's progress bar. Only their order of magnitude matters: time left is measured as the run goes.
+constexpr double kLoadShare = 0.05;
+constexpr double kStepsShare = 0.30;
+constexpr double kTextShare = 0.35;
+constexpr double kTasksShare = 0.15;
+constexpr double kSpeedShare = 0.10;
+constexpr double kWriteShare = 0.05;
+// Memory that a process of ours takes whatever it loads.
+constexpr double kProcessBytes = 40e6;
+
+Measurement plainMetric(const std::string& name, const std::string& unit, double value) {
+    Measurement metric;
+    metric.name = name;
+    metric.unit = unit;
+    metric.value = value;
+    return metric;
+}
+
+// Passes reports of a technique on, squeezed into the share of the job that the step has.
+class StepProgress : public ProgressSink {
+public:
+    StepProgress(RunControl& outer, std::string title) : m_outer(outer), m_title(std::move(title)) {}
+    void progress(const JobProgress& p) override { m_outer.progress(p.fraction, m_title + ": " + p.phase + (p.detail.empty() ? "" : " " + p.detail), p.tokensPerSecond); }
+    void log(JobLog::Level level, const std::string& text) override { m_outer.sink().log(level, text); }
+    void series(const SeriesPoint& point) override { m_outer.sink().series(point); }
+    void metric(const Measurement& metric) override { m_outer.sink().metric(metric); }
+    void stepFinished(const StepReport& step) override { m_outer.sink().stepFinished(step); }
+    void text(const std::string& piece) override { m_outer.sink().text(piece); }
+
+private:
+    RunControl& m_outer;
+    std::string m_title;
+};
+
+class Runner {
+public:
+    Runner(const RunRequest& request, CpuBackend& backend, RunControl& control)
+        : m_request(request), m_backend(backend), m_control(control), m_inputs(resolvedInputs(request.modelPath, request.inputs)), m_recipe(checkedRecipe(request.recipe)) {}
+
+    RunResult run() {
+        const double start = steadySeconds();
+        resetPeakResident();
+        m_control.beginPhase("Loading", kLoadShare);
+        const Model original = loadModel(m_request.modelPath, &m_control);
+        refuseNonFinite(original, m_control);
+        m_result.modelHash = modelHash(original, m_control);
+        const DeviceSummary& device = m_backend.device();
+        m_result.deviceName = device.name + ", " + std::to_string(m_backend.threads()) + " threads";
+        m_result.deviceKind = "cpu";
+        m_result.deviceIsa = device.isa;
+        m_result.deviceMemory = device.memoryBytes;
+        m_result.estimate = estimateRun({m_request.modelPath, m_recipe, m_inputs, m_request.measure}, m_backend, m_control);
+
+        const double beforeSteps = steadySeconds();
+        const Model optimized = applySteps(original);
+        if (!m_recipe.steps.empty())
+            add(plainMetric("recipe_seconds", "s", steadySeconds() - beforeSteps));
+        add(plainMetric("optimize_peak_bytes", "bytes", static_cast<double>(peakResidentBytes())));
+        add(plainMetric("bits_per_weight", "bits", optimized.bitsPerWeight()));
+
+        measureAccuracy(original, optimized);
+        if (m_request.measure.speed)
+            measureSpeed(optimized);
+        writeArtifact(optimized, original);
+        add(plainMetric("run_peak_bytes", "bytes", static_cast<double>(std::max(m_peak, peakResidentBytes()))));
+        add(plainMetric("wall_seconds", "s", steadySeconds() - start));
+        return std::move(m_result);
+    }
+
+private:
+    void add(Measurement metric) {
+        m_control.sink().metric(metric);
+        m_result.metrics.push_back(std::move(metric));
+    }
+    void add(std::vector<Measurement> metrics) {
+        for (Measurement& metric : metrics)
+            add(std::move(metric));
+    }
+
+    Model applySteps(const Model& original) {
+        Model model = original;
+        for (std::size_t i = 0; i < m_recipe.steps.size(); ++i) {
+            const RecipeStep& step = m_recipe.steps[i];
+            const Technique* technique = findTechnique(step.technique);
+            m_control.beginPhase(technique->descriptor().title, kStepsShare / static_cast<double>(m_recipe.steps.size()));
+            const double start = steadySeconds();
+            StepProgress sink(m_control, "step " + std::to_string(i + 1));
+            RunControl stepControl = m_control.nested(sink);
+            TechniqueContext context{original, m_backend, m_backend.pool(), m_inputs, m_request.measure, step.params, m_recipe.seed, stepControl, m_result.layerMetrics, m_result.metrics};
+            model = technique->apply(std::move(model), context);
+            m_result.steps.push_back({i, step.technique, step.params, steadySeconds() - start});
+            m_control.sink().stepFinished(m_result.steps.back());
+        }
+        return model;
+    }
+
+    void measureAccuracy(const Model& original, const Model& optimized) {
+        if (m_inputs.evaluate.empty() && m_inputs.tasks.empty()) {
+            m_control.warn("no evaluation text and no tasks are given: accuracy is not measured");
+            return;
+        }
+        Transformer transformer(optimized, m_backend);
+        if (!m_inputs.evaluate.empty()) {
+            std::optional<Transformer> baseline;
+            if (!m_recipe.steps.empty())
+                baseline.emplace(original, m_backend);
+            const std::string text = readText(m_inputs.evaluate);
+            const std::vector<TextWindow> windows = makeWindows(*original.tokenizer, text, m_request.measure);
+            m_control.beginPhase("Evaluating", kTextShare);
+            const TextScores scores = scoreText(transformer, baseline ? &*baseline : nullptr, windows, m_control);
+            add(summarize(scores, accuracyProtocol(m_request.measure, textHash(text)), transformer.native()));
+        }
+        if (!m_inputs.tasks.empty()) {
+            const std::vector<ChoiceTask> tasks = readTasks(m_inputs.tasks);
+            m_control.beginPhase("Answering tasks", kTasksShare);
+            Measurement accuracy = taskAccuracy(scoreTasks(transformer, *optimized.tokenizer, tasks, m_control), transformer.native());
+            accuracy.protocol = "tasks " + fs::path(m_inputs.tasks).filename().string() + " n=" + std::to_string(tasks.size());
+            add(std::move(accuracy));
+        }
+        addSample(transformer, optimized);
+    }
+
+    void addSample(Transformer& transformer, const Model& model) {
+        // A few words of the evaluation text, continued: numbers tell how much was lost, this shows what it sounds like.
+        if (m_inputs.evaluate.empty())
+            return;
+        std::vector<std::int32_t> ids = model.tokenizer->encode(readText(m_inputs.evaluate).substr(0, 400), true);
+        if (ids.size() < 2)
+            return;
+        ids.resize(std::min<std::size_t>(ids.size(), 24));
+        GenerateOptions options;
+        options.maxNewTokens = static_cast<int>(std::min<std::int64_t>(48, transformer.config().contextLength - static_cast<std::int64_t>(ids.size())));
+        if (options.maxNewTokens > 0)
+            m_result.samples.push_back({model.tokenizer->decode(ids), generate(transformer, *model.tokenizer, ids, options, m_control).text});
+    }
+
+    void measureSpeed(const Model& optimized) {
+        m_control.beginPhase("Timing", kSpeedShare);
+        m_peak = peakResidentBytes();  // measuring speed starts a new mark
+        Transformer transformer(optimized, m_backend, nullptr);
+        add(measureThroughput(transformer, {m_request.measure.promptTokens, m_request.measure.newTokens, m_request.measure.repeats}, m_control));
+    }
+
+    void writeArtifact(const Model& optimized, const Model& original) {
+        m_control.beginPhase("Writing", kWriteShare);
+        if (m_recipe.steps.empty() || m_request.artifactFolder.empty()) {
+            if (m_recipe.steps.empty())
+                add(plainMetric("file_bytes", "bytes", static_cast<double>(original.fileBytes)));
+            return;
+        }
+        const ExportReport written = writeModelFolder(optimized, m_request.artifactFolder, m_control);
+        for (const std::string& note : written.lossy)
+            m_control.warn(note);
+        m_result.artifact = ArtifactReport{written.path, written.format, written.bytes, ""};
+        add(plainMetric("file_bytes", "bytes", static_cast<double>(written.bytes)));
+    }
+
+    const RunRequest& m_request;
+    CpuBackend& m_backend;
+    RunControl& m_control;
+    RunInputs m_inputs;
+    Recipe m_recipe;
+    RunResult m_result;
+    std::uint64_t m_peak = 0;
+};
+
+}  // namespace
+
+Recipe checkedRecipe(const Recipe& recipe) {
+    Recipe checked = recipe;
+    std::string problems;
+    for (std::size_t i = 0; i < checked.steps.size(); ++i) {
+        RecipeStep& step = checked.steps[i];
+        const Technique* technique = findTechnique(step.technique);
+        if (!technique) {
+            problems += (problems.empty() ? "" : "; ") + std::string("step ") + std::to_string(i + 1) + ": unknown technique \"" + step.technique + "\"";
+            continue;
+        }
+        const ValidatedParams validated = validateParams(technique->descriptor(), step.params);
+        for (const std::string& problem : validated.problems)
+            problems += (problems.empty() ? "" : "; ") + std::string("step ") + std::to_string(i + 1) + ": " + problem;
+        step.params = validated.params;
+    }
+    if (!problems.empty())
+        throw EngineError(ErrorKind::Usage, problems);
+    return checked;
+}
+
+RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs) {
+    std::error_code ignored;
+    const fs::path demo = resourcesFolder() / "demo";
+    const bool bundled = modelPath == "demo" || modelPath == "demo-draft" || fs::equivalent(modelPath, demo / "teacher", ignored);
+    if (!bundled)
+        return inputs;
+    const auto fill = [&](std::string& path, const fs::path& file) {
+        if (path.empty() && fs::exists(demo / file, ignored))
+            path = (demo / file).string();
+    };
+    fill(inputs.evaluate, "texts/evaluate.txt");
+    fill(inputs.calibration, "texts/calibration.txt");
+    fill(inputs.train, "texts/train.txt");
+    fill(inputs.tasks, "tasks.jsonl");
+    return inputs;
+}
+
+RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend, RunControl& control) {
+    RecipeEstimate estimate;
+    Recipe recipe;
+    try {
+        recipe = checkedRecipe(request.recipe);
+    } catch (const EngineError& error) {
+        estimate.problems.push_back(error.what());
+        return estimate;
+    }
+    const RunInputs inputs = resolvedInputs(request.modelPath, request.inputs);
+    const Model model = loadModel(request.modelPath, &control);
+    const MachineSpeed& speed = machineSpeed(backend, backend.pool());
+    const ModelFacts original = factsOf(model);
+    ModelFacts facts = original;
+    double peak = facts.activeBytes();
+    for (const RecipeStep& step : recipe.steps) {
+        const StepEstimate change = findTechnique(step.technique)->estimate(facts, step.params, inputs, speed);
+        estimate.seconds += change.seconds;
+        estimate.notes.insert(estimate.notes.end(), change.notes.begin(), change.notes.end());
+        estimate.problems.insert(estimate.problems.end(), change.problems.begin(), change.problems.end());
+        peak = std::max(peak, change.peakBytes);
+        facts = change.output;
+    }
+    const double perToken = facts.activeElements() / speed.multiplyRate;
+    const double contextBytes = static_cast<double>(model.config.kvBytesPerToken()) * request.measure.context;
+    if (!inputs.evaluate.empty()) {
+        std::error_code ignored;
+        const double textBytes = static_cast<double>(fs::file_size(inputs.evaluate, ignored));
+        // English text has three to five bytes a token; the limit, where set, is exact.
+        double tokens = ignored ? 0 : textBytes / 4;
+        if (request.measure.maxTokens > 0)
+            tokens = std::min(tokens, static_cast<double>(request.measure.maxTokens));
+        estimate.seconds += tokens * perToken * (recipe.steps.empty() ? 1 : 2);
+        const double logits = 2 * 32.0 * static_cast<double>(model.config.vocabularySize) * sizeof(float);
+        peak = std::max(peak, facts.bytes() + (recipe.steps.empty() ? 0 : original.activeBytes() + facts.activeBytes()) + logits + 2 * contextBytes);
+    }
+    if (request.measure.speed)
+        estimate.seconds += (request.measure.repeats + 1) * (request.measure.promptTokens * perToken + request.measure.newTokens * facts.activeBytes() / speed.readRate);
+    estimate.peakBytes = static_cast<std::uint64_t>(peak + kProcessBytes);
+    estimate.outputBytes = static_cast<std::uint64_t>(facts.bytes());
+    estimate.bitsPerWeight = facts.elements() > 0 ? 8 * facts.bytes() / facts.elements() : 0;
+    if (estimate.peakBytes > availableMemoryBytes())
+        estimate.problems.push_back("needs about " + formatBytes(static_cast<double>(estimate.peakBytes)) + " of memory, " + formatBytes(static_cast<double>(availableMemoryBytes())) + " are free");
+    return estimate;
+}
+
+RunResult runRecipe(const RunRequest& request, CpuBackend& backend, RunControl& control) {
+    return Runner(request, backend, control).run();
+}
+
+EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend, RunControl& control) {
+    RunInputs given;
+    given.evaluate = request.textPath;
+    given.tasks = request.tasksPath;
+    const bool nothingGiven = request.textPath.empty() && request.tasksPath.empty();
+    const RunInputs inputs = nothingGiven ? resolvedInputs(request.modelPath, given) : given;
+    if (inputs.evaluate.empty() && inputs.tasks.empty())
+        throw EngineError(ErrorKind::Usage, "nothing to evaluate on: give a text or a task file");
+    control.beginPhase("Loading", 0.1);
+    const Model model = loadModel(request.modelPath, &control);
+    refuseNonFinite(model, control);
+    Transformer transformer(model, backend);
+    EvaluateResult result;
+    const auto add = [&](Measurement metric) {
+        control.sink().metric(metric);
+        result.metrics.push_back(std::move(metric));
+    };
+    if (!inputs.evaluate.empty()) {
+        std::optional<Transformer> baseline;
+        if (!request.baselinePath.empty()) {
+            const Model other = loadModel(request.baselinePath, &control);
+            if (other.tokenizer->toGguf().tokens != model.tokenizer->toGguf().tokens)
+                throwBadInput(request.baselinePath, "its tokenizer differs from that of " + request.modelPath + ": their predictions cannot be compared");
+            baseline.emplace(other, backend);
+        }
+        const std::string text = readText(inputs.evaluate);
+        control.beginPhase("Evaluating", inputs.tasks.empty() ? 0.9 : 0.6);
+        const TextScores scores = scoreText(transformer, baseline ? &*baseline : nullptr, makeWindows(*model.tokenizer, text, request.measure), control);
+        for (Measurement& metric : summarize(scores, accuracyProtocol(request.measure, textHash(text)), transformer.native()))
+            add(std::move(metric));
+    }
+    if (!inputs.tasks.empty()) {
+        control.beginPhase("Answering tasks", 0.3);
+        add(taskAccuracy(scoreTasks(transformer, *model.tokenizer, readTasks(inputs.tasks), control), transformer.native()));
+    }
+    return result;
+}
+
+namespace {
+
+// Logits of a short text by both models; what the format may differ by depends on whether it kept the codes.
+ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, CpuBackend& backend, RunControl& control) {
+    std::vector<std::int32_t> ids = before.tokenizer->encode("The quick brown fox jumps over the lazy dog. 12 + 30 = 42.", true);
+    if (ids.empty())
+        ids.push_back(0);
+    const auto run = [&](const Model& model) {
+        Transformer transformer(model, backend);
+        KvCache cache = transformer.makeCache(static_cast<std::int64_t>(ids.size()));
+        transformer.forward(ids, cache, &control);
+        const float* logits = transformer.lastLogits();
+        return std::vector<float>(logits, logits + model.config.vocabularySize);
+    };
+    const std::vector<float> a = run(before), b = run(after);
+    const auto [lowest, highest] = std::minmax_element(a.begin(), a.end());
+    double largest = 0;
+    bool finite = true;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        largest = std::max(largest, std::fabs(static_cast<double>(a[i]) - b[i]));
+        finite = finite && std::isfinite(b[i]);
+    }
+    const double range = std::max(1e-6, static_cast<double>(*highest) - *lowest);
+    const double tolerance = lossy ? 0.25 : 5e-3;
+    char text[160];
+    std::snprintf(text, sizeof text, "largest difference %.2g of the logits' range (%s: at most %.2g)", largest / range, lossy ? "the format rounds the weights again" : "same weights", tolerance);
+    return {"logits", finite && largest / range <= tolerance, text};
+}
+
+}  // namespace
+
+ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend, RunControl& control) {
+    control.beginPhase("Loading", 0.1);
+    const Model model = loadModel(request.modelPath, &control);
+    refuseNonFinite(model, control);
+    control.beginPhase("Writing", request.verify ? 0.5 : 0.9);
+    ExportReport report = exportModel(model, request.format, request.outPath, control);
+    if (!request.verify)
+        return report;
+    control.beginPhase("Verifying", 0.4);
+    verifyExport(model, report, control);
+    report.checks.push_back(compareLogits(model, loadModel(report.path, &control), !report.lossy.empty(), backend, control));
+    return report;
+}
+
+GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend, RunControl& control) {
+    control.beginPhase("Loading", 0.1);
+    const Model model = loadModel(request.modelPath, &control);
+    Transformer transformer(model, backend);
+    GenerateOptions options;
+    options.maxNewTokens = request.maxNewTokens;
+    options.sampling.temperature = request.temperature;
+    options.sampling.topP = request.topP;
+    options.sampling.seed = request.seed;
+    control.beginPhase("Generating", 0.9);
+    return generate(transformer, *model.tokenizer, model.tokenizer->encode(request.prompt, true), options, control, [&](const std::string& piece) { control.sink().text(piece); });
+}
+
+}  // namespace fettle
