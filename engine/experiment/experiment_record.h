@@ -15,6 +15,9 @@ enum class ExperimentStatus { Queued, Running, Finished, Failed, Cancelled, Inte
 std::string toString(ExperimentStatus status);
 ExperimentStatus experimentStatusFromString(const std::string& text);
 
+/// "baseline", "ptq int8", "ptq int4-g32 + qat": what a recipe does, in few words.
+std::string recipeSummary(const Recipe& recipe);
+
 /// One row of the experiment list: enough for tables and scatter charts.
 struct ExperimentRecord {
     std::int64_t id = 0;
@@ -36,8 +39,7 @@ struct ExperimentRecord {
     std::map<std::string, Measurement> metrics;
 
     bool isBaseline() const { return recipe.steps.empty(); }
-    /// "baseline", "ptq int8", "ptq int4-g32 + qat": what was done, in few words.
-    std::string summary() const;
+    std::string summary() const;  ///< recipeSummary of its recipe
 };
 
 struct LogLine {
@@ -51,6 +53,7 @@ struct ExperimentDetail {
     ExperimentRecord record;
     RunInputs inputs;
     MeasureOptions measure;
+    std::optional<RecipeEstimate> estimate;  ///< what was promised before the run, if it was asked for
     std::vector<StepReport> steps;
     std::vector<LayerMetric> layerMetrics;
     std::vector<SeriesPoint> series;
@@ -59,8 +62,9 @@ struct ExperimentDetail {
     std::vector<LogLine> log;
 };
 
-/// Indices of the points no other point beats in both metrics at once, sorted by x. Points that lack a metric are
-/// left out. `xBetter`/`yBetter` say which direction is good (Neither is taken as Lower).
+/// Indices of the points no other point beats, sorted by x: a point is beaten by one that is at least as good in both
+/// metrics and better in one. Equal points beat each other in nothing: both stand, in the order of their indices.
+/// Points that lack a metric, or whose value is not a finite number, are left out. `xBetter`/`yBetter` say which direction is good (Neither is taken as Lower).
 std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records, const std::string& xMetric,
                                      BetterWhen xBetter, const std::string& yMetric, BetterWhen yBetter);
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fettle {
@@ -42,5 +43,10 @@ struct SweepAxis {
 };
 /// The grid of recipes, in row-major order of the axes; each gets a name that states its values.
 std::vector<Recipe> expandSweep(const Recipe& base, const std::vector<SweepAxis>& axes);
+
+/// What `fettle-cli sweep` reads: one recipe, a recipe with "sweep" (its grid), or a list of either, bare or under
+/// "recipes". Throws RecipeError.
+std::vector<Recipe> recipesFromJson(const nlohmann::json& json);
+std::vector<Recipe> recipesFromText(std::string_view text);
 
 }  // namespace fettle

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/experiment/measurement.h"
@@ -20,6 +21,9 @@ struct RunInputs {
     std::string tasks;
     std::string teacher;
 };
+
+nlohmann::json toJson(const RunInputs& inputs);
+RunInputs runInputsFromJson(const nlohmann::json& json);
 
 enum class PerplexityProtocol {
     Plain,    ///< windows without overlap, first token of each window unscored
@@ -52,6 +56,9 @@ struct RecipeEstimate {
     std::vector<std::string> problems;  ///< non-empty: the recipe cannot run as it stands
     std::vector<std::string> notes;
 };
+
+nlohmann::json toJson(const RecipeEstimate& estimate);
+RecipeEstimate recipeEstimateFromJson(const nlohmann::json& json);
 
 struct LayerMetric {
     int layer = -1;      ///< -1 for tensors outside the decoder layers
@@ -100,6 +107,16 @@ struct RunResult {
     std::optional<RecipeEstimate> estimate;  ///< what was promised, to be held against `metrics`
 };
 
+nlohmann::json toJson(const StepReport& step);
+nlohmann::json toJson(const LayerMetric& metric);
+nlohmann::json toJson(const SampleText& sample);
+nlohmann::json toJson(const ArtifactReport& artifact);
+nlohmann::json toJson(const Measurement& metric);
+nlohmann::json toJson(const RunResult& result);
+/// Reads what toJson wrote. Missing fields keep their defaults; throws nlohmann::json::exception for wrong types.
+Measurement measurementFromJson(const nlohmann::json& json);
+RunResult runResultFromJson(const nlohmann::json& json);
+
 /// A proof that an exported file is what it claims to be.
 struct ExportCheck {
     std::string name;    ///< "reload", "codes identical", "logits", "scales finite"
@@ -114,8 +131,9 @@ struct ExportReport {
     std::vector<ExportCheck> checks;
     std::vector<std::string> loadedBy;  ///< runtimes that load this file
     std::vector<std::string> lossy;     ///< what the format cannot keep, in words
-    bool verified() const;
+    bool verified() const;  ///< there were checks and all of them passed
 };
+nlohmann::json toJson(const ExportReport& report);
 
 struct GenerateReport {
     std::string text;
@@ -124,6 +142,7 @@ struct GenerateReport {
     double decodeTokensPerSecond = 0;
     bool stopped = false;  ///< ended by an end-of-text token rather than by the limit
 };
+nlohmann::json toJson(const GenerateReport& report);
 
 /// Export formats with who loads them, for forms and help.
 struct ExportFormatInfo {
@@ -134,5 +153,7 @@ struct ExportFormatInfo {
     bool isFile = false;  ///< one file (gguf) rather than a folder
 };
 const std::vector<ExportFormatInfo>& exportFormats();
+/// The entry for `id`, or nullptr.
+const ExportFormatInfo* findExportFormat(std::string_view id);
 
 }  // namespace fettle

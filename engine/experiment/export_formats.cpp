@@ -1,0 +1,47 @@
+// The formats a model can be written in, and which runtimes load each.
+#include "engine/experiment/run_values.h"
+
+namespace fettle {
+
+const std::vector<ExportFormatInfo>& exportFormats() {
+    static const std::vector<ExportFormatInfo> formats{
+        {"safetensors",
+         "Safetensors folder",
+         "The Hugging Face layout with plain weights. Quantized weights are written out in full, so the file is as large "
+         "as the original; every tool reads it.",
+         {"transformers", "vLLM", "SGLang", "TensorRT-LLM", "llama.cpp (through its converter)"},
+         false},
+        {"compressed-tensors",
+         "Safetensors folder, compressed-tensors",
+         "Keeps the quantized weights as they are: packed integers with their scales, in the layout that vLLM and SGLang "
+         "run directly.",
+         {"vLLM", "SGLang", "transformers", "llama.cpp (through its converter)"},
+         false},
+        {"gguf-f16",
+         "GGUF, 16 bits",
+         "One file with 16-bit weights, the usual starting point for llama.cpp's own tools.",
+         {"llama.cpp", "transformers (as plain weights)"},
+         true},
+        {"gguf-q8_0",
+         "GGUF, Q8_0",
+         "One file, 8.5 bits per weight in blocks of 32. Nearly lossless.",
+         {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)", "SGLang (in part)"},
+         true},
+        {"gguf-q4_0",
+         "GGUF, Q4_0",
+         "One file, 4.5 bits per weight in blocks of 32. Weights quantized as int4-g32 keep their codes.",
+         {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)", "SGLang (in part)"},
+         true},
+    };
+    return formats;
+}
+
+const ExportFormatInfo* findExportFormat(std::string_view id) {
+    for (const ExportFormatInfo& format : exportFormats()) {
+        if (format.id == id)
+            return &format;
+    }
+    return nullptr;
+}
+
+}  // namespace fettle

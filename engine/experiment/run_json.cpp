@@ -1,0 +1,170 @@
+// Results of runs as JSON: for the command line, for the store's side files and back.
+#include <cmath>
+#include <limits>
+
+#include "engine/experiment/run_values.h"
+
+namespace fettle {
+namespace {
+
+using nlohmann::json;
+
+/// JSON has no infinities; they and "not a number" travel as text, so that a broken model's perplexity is not lost.
+json number(double value) {
+    if (std::isfinite(value))
+        return value;
+    return std::isnan(value) ? "nan" : (value > 0 ? "inf" : "-inf");
+}
+
+double numberFrom(const json& value) {
+    if (value.is_number())
+        return value.get<double>();
+    const std::string& text = value.get_ref<const std::string&>();
+    if (text == "nan")
+        return std::numeric_limits<double>::quiet_NaN();
+    return (text == "-inf" ? -1 : 1) * std::numeric_limits<double>::infinity();
+}
+
+double numberAt(const json& object, const char* key) {
+    const auto found = object.find(key);
+    return found == object.end() ? 0 : numberFrom(*found);
+}
+
+template <typename T, typename Read>
+std::vector<T> listAt(const json& object, const char* key, Read read) {
+    std::vector<T> result;
+    if (const auto found = object.find(key); found != object.end()) {
+        for (const json& item : *found)
+            result.push_back(read(item));
+    }
+    return result;
+}
+
+template <typename T>
+json listOf(const std::vector<T>& items) {
+    json result = json::array();
+    for (const T& item : items)
+        result.push_back(toJson(item));
+    return result;
+}
+
+StepReport stepFrom(const json& value) {
+    return {value.value("index", std::size_t{0}), value.value("technique", ""), value.value("params", json::object()),
+            numberAt(value, "seconds")};
+}
+LayerMetric layerMetricFrom(const json& value) {
+    return {value.value("layer", -1), value.value("tensor", ""), value.value("name", ""), numberAt(value, "value")};
+}
+SampleText sampleFrom(const json& value) { return {value.value("prompt", ""), value.value("text", "")}; }
+ArtifactReport artifactFrom(const json& value) {
+    return {value.value("path", ""), value.value("format", ""), value.value("bytes", std::uint64_t{0}),
+            value.value("hash", "")};
+}
+
+}  // namespace
+
+json toJson(const StepReport& step) {
+    return {{"index", step.index}, {"technique", step.technique}, {"params", step.params}, {"seconds", number(step.seconds)}};
+}
+json toJson(const LayerMetric& metric) {
+    return {{"layer", metric.layer}, {"tensor", metric.tensor}, {"name", metric.name}, {"value", number(metric.value)}};
+}
+json toJson(const SampleText& sample) { return {{"prompt", sample.prompt}, {"text", sample.text}}; }
+json toJson(const ArtifactReport& artifact) {
+    return {{"path", artifact.path}, {"format", artifact.format}, {"bytes", artifact.bytes}, {"hash", artifact.hash}};
+}
+
+
+json toJson(const RecipeEstimate& estimate) {
+    return {{"peak_bytes", estimate.peakBytes},
+            {"output_bytes", estimate.outputBytes},
+            {"seconds", number(estimate.seconds)},
+            {"bits_per_weight", number(estimate.bitsPerWeight)},
+            {"problems", estimate.problems},
+            {"notes", estimate.notes}};
+}
+
+RecipeEstimate recipeEstimateFromJson(const json& value) {
+    return {value.value("peak_bytes", std::uint64_t{0}),
+            value.value("output_bytes", std::uint64_t{0}),
+            numberAt(value, "seconds"),
+            numberAt(value, "bits_per_weight"),
+            value.value("problems", std::vector<std::string>{}),
+            value.value("notes", std::vector<std::string>{})};
+}
+
+json toJson(const Measurement& metric) {
+    json result{{"name", metric.name},
+                {"value", number(metric.value)},
+                {"unit", metric.unit},
+                {"native", metric.native},
+                {"estimated", metric.estimated},
+                {"protocol", metric.protocol}};
+    if (metric.low)
+        result["low"] = number(*metric.low);
+    if (metric.high)
+        result["high"] = number(*metric.high);
+    return result;
+}
+
+Measurement measurementFromJson(const json& value) {
+    Measurement metric;
+    metric.name = value.value("name", "");
+    metric.value = numberAt(value, "value");
+    metric.unit = value.value("unit", "");
+    metric.native = value.value("native", true);
+    metric.estimated = value.value("estimated", false);
+    metric.protocol = value.value("protocol", "");
+    if (value.contains("low"))
+        metric.low = numberFrom(value["low"]);
+    if (value.contains("high"))
+        metric.high = numberFrom(value["high"]);
+    return metric;
+}
+
+json toJson(const RunResult& result) {
+    json value{{"model_hash", result.modelHash},
+               {"device",
+                {{"name", result.deviceName},
+                 {"kind", result.deviceKind},
+                 {"isa", result.deviceIsa},
+                 {"memory_bytes", result.deviceMemory}}},
+               {"steps", listOf(result.steps)},
+               {"metrics", listOf(result.metrics)},
+               {"layer_metrics", listOf(result.layerMetrics)},
+               {"samples", listOf(result.samples)}};
+    if (result.artifact)
+        value["artifact"] = toJson(*result.artifact);
+    if (result.estimate)
+        value["estimate"] = toJson(*result.estimate);
+    return value;
+}
+
+RunResult runResultFromJson(const json& value) {
+    RunResult result;
+    result.modelHash = value.value("model_hash", "");
+    const json device = value.value("device", json::object());
+    result.deviceName = device.value("name", "");
+    result.deviceKind = device.value("kind", "");
+    result.deviceIsa = device.value("isa", "");
+    result.deviceMemory = device.value("memory_bytes", std::uint64_t{0});
+    result.steps = listAt<StepReport>(value, "steps", stepFrom);
+    result.metrics = listAt<Measurement>(value, "metrics", measurementFromJson);
+    result.layerMetrics = listAt<LayerMetric>(value, "layer_metrics", layerMetricFrom);
+    result.samples = listAt<SampleText>(value, "samples", sampleFrom);
+    if (value.contains("artifact"))
+        result.artifact = artifactFrom(value["artifact"]);
+    if (value.contains("estimate"))
+        result.estimate = recipeEstimateFromJson(value["estimate"]);
+    return result;
+}
+
+json toJson(const GenerateReport& report) {
+    return {{"text", report.text},
+            {"ids", report.ids},
+            {"ttft_ms", number(report.ttftMs)},
+            {"decode_tokens_per_s", number(report.decodeTokensPerSecond)},
+            {"stopped", report.stopped}};
+}
+
+}  // namespace fettle
