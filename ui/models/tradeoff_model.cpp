@@ -1,0 +1,206 @@
+#include "ui/models/tradeoff_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "ui/models/experiment_comparison.h"
+
+namespace fettle::ui {
+namespace {
+
+using Records = std::span<const ExperimentRecord* const>;
+
+const Measurement* finite(const ExperimentRecord& record, const std::string& metric) {
+    const auto found = record.metrics.find(metric);
+    return found != record.metrics.end() && std::isfinite(found->second.value) ? &found->second : nullptr;
+}
+
+std::vector<ProtocolCount> countProtocols(Records records, const std::string& metric) {
+    std::map<std::string, int> counts;
+    for (const ExperimentRecord* record : records) {
+        if (record->status == ExperimentStatus::Finished) {
+            if (const Measurement* value = finite(*record, metric)) {
+                ++counts[value->protocol];
+            }
+        }
+    }
+    std::vector<ProtocolCount> result;
+    for (const auto& [protocol, count] : counts) {
+        result.push_back({QString::fromStdString(protocol), count});
+    }
+    std::stable_sort(result.begin(), result.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+    return result;
+}
+
+QString choose(const std::vector<ProtocolCount>& protocols, const QHash<QString, QString>& wanted, const QString& metric) {
+    const auto found = wanted.find(metric);
+    for (const ProtocolCount& entry : protocols) {
+        if (found != wanted.end() && entry.protocol == *found) {
+            return entry.protocol;
+        }
+    }
+    return protocols.empty() ? QString() : protocols.front().protocol;
+}
+
+/// A third metric, scaled over the experiments that are drawn; the protocol rule holds for it as well.
+class ThirdMetric {
+public:
+    ThirdMetric(Records records, const TradeoffQuery& query, const QString& metric) : m_metric(metric.toStdString()) {
+        if (!m_metric.empty()) {
+            m_protocol = choose(countProtocols(records, m_metric), query.protocols, metric).toStdString();
+        }
+    }
+    double value(const ExperimentRecord& record) {
+        const Measurement* found = m_metric.empty() ? nullptr : finite(record, m_metric);
+        if (!found || found->protocol != m_protocol) {
+            return std::numeric_limits<double>::quiet_NaN();
+        }
+        m_low = std::min(m_low, found->value);
+        m_high = std::max(m_high, found->value);
+        return found->value;
+    }
+    float place(double value) const {
+        if (std::isnan(value)) {
+            return -1;
+        }
+        return m_high > m_low ? static_cast<float>((value - m_low) / (m_high - m_low)) : 0.5F;
+    }
+    double low() const { return std::min(m_low, m_high); }
+    double high() const { return m_high; }
+
+private:
+    std::string m_metric;
+    std::string m_protocol;
+    double m_low = std::numeric_limits<double>::max();
+    double m_high = std::numeric_limits<double>::lowest();
+};
+
+PointKind kindOf(const Measurement& x, const Measurement& y) {
+    if (!x.native || !y.native) {
+        return PointKind::Dequantized;
+    }
+    return x.estimated || y.estimated ? PointKind::Estimated : PointKind::Native;
+}
+
+TradeoffPoint makePoint(const ExperimentRecord& record, const Measurement& x, const Measurement& y) {
+    TradeoffPoint point;
+    point.id = record.id;
+    point.x = x.value;
+    point.y = y.value;
+    point.xLow = x.low.value_or(x.value);
+    point.xHigh = x.high.value_or(x.value);
+    point.yLow = y.low.value_or(y.value);
+    point.yHigh = y.high.value_or(y.value);
+    point.technique = primaryTechnique(record);
+    point.name = QString::fromStdString(record.name);
+    point.kind = kindOf(x, y);
+    point.baseline = record.isBaseline();
+    return point;
+}
+
+/// Marks the front and puts its points, then the baselines, at the end, so that nothing covers them.
+void markFront(TradeoffData& data) {
+    // paretoFront reads two metrics of each record: light stand-ins spare a copy of recipes and texts.
+    const std::string xName = data.query.x.toStdString();
+    const std::string yName = data.query.y.toStdString();
+    std::vector<ExperimentRecord> light;
+    std::vector<std::size_t> source;
+    for (std::size_t i = 0; i < data.points.size(); ++i) {
+        const TradeoffPoint& point = data.points[i];
+        if (point.kind != PointKind::Native) {
+            continue;
+        }
+        ExperimentRecord record;
+        record.status = ExperimentStatus::Finished;
+        record.metrics[xName].value = point.x;
+        record.metrics[yName].value = point.y;
+        light.push_back(std::move(record));
+        source.push_back(i);
+    }
+    for (const std::size_t index : paretoFront(light, xName, data.xBetter, yName, data.yBetter)) {
+        data.points[source[index]].onFront = true;
+    }
+    const auto rank = [](const TradeoffPoint& p) { return p.baseline ? 2 : p.onFront ? 1 : 0; };
+    std::stable_sort(data.points.begin(), data.points.end(),
+                     [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    for (std::size_t i = 0; i < data.points.size(); ++i) {
+        if (data.points[i].onFront) {
+            data.front.push_back(i);
+        }
+    }
+    std::stable_sort(data.front.begin(), data.front.end(),
+                     [&](std::size_t a, std::size_t b) { return data.points[a].x < data.points[b].x; });
+}
+
+BetterWhen betterOf(const QString& metric) {
+    const MetricInfo* info = findMetric(metric.toStdString());
+    return info ? info->better : BetterWhen::Neither;
+}
+
+}  // namespace
+
+TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
+    TradeoffData data;
+    data.query = query;
+    data.xBetter = betterOf(query.x);
+    data.yBetter = betterOf(query.y);
+    const std::string xName = query.x.toStdString();
+    const std::string yName = query.y.toStdString();
+    data.xProtocols = countProtocols(records, xName);
+    data.yProtocols = countProtocols(records, yName);
+    data.xProtocol = choose(data.xProtocols, query.protocols, query.x);
+    data.yProtocol = choose(data.yProtocols, query.protocols, query.y);
+    const std::string xProtocol = data.xProtocol.toStdString();
+    const std::string yProtocol = data.yProtocol.toStdString();
+    ThirdMetric size(records, query, query.size);
+    ThirdMetric color(records, query, query.color);
+    std::vector<double> sizes;
+    std::vector<double> colors;
+    data.points.reserve(records.size());
+    for (const ExperimentRecord* record : records) {
+        if (record->status != ExperimentStatus::Finished) {
+            ++data.unfinished;
+            continue;
+        }
+        const Measurement* x = finite(*record, xName);
+        const Measurement* y = finite(*record, yName);
+        if (!x || !y) {
+            ++data.missingMetric;
+            continue;
+        }
+        if (x->protocol != xProtocol || y->protocol != yProtocol) {
+            ++data.otherProtocol;
+            continue;
+        }
+        data.points.push_back(makePoint(*record, *x, *y));
+        sizes.push_back(size.value(*record));
+        colors.push_back(color.value(*record));
+        if (!data.techniques.contains(data.points.back().technique)) {
+            data.techniques << data.points.back().technique;
+        }
+    }
+    for (std::size_t i = 0; i < data.points.size(); ++i) {
+        data.points[i].size = size.place(sizes[i]);
+        data.points[i].color = color.place(colors[i]);
+    }
+    data.sizeLow = size.low();
+    data.sizeHigh = size.high();
+    data.colorLow = color.low();
+    data.colorHigh = color.high();
+    data.techniques.sort();
+    markFront(data);
+    return data;
+}
+
+TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records, const TradeoffQuery& query) {
+    std::vector<const ExperimentRecord*> pointers;
+    pointers.reserve(records.size());
+    for (const ExperimentRecord& record : records) {
+        pointers.push_back(&record);
+    }
+    return buildTradeoff(std::span<const ExperimentRecord* const>(pointers), query);
+}
+
+}  // namespace fettle::ui
