@@ -24,6 +24,8 @@
 
 namespace fettle {
 
+class MappedFile;
+
 struct Model {
     std::string name;
     std::string path;
@@ -33,6 +35,12 @@ struct Model {
     ModelConfig config;
     std::shared_ptr<const Tokenizer> tokenizer;
     std::map<std::string, Weight> weights;
+    /// Tensors as the files hold them, with their own names; a quantized weight with its parts is one entry.
+    std::vector<TensorReport> fileTensors;
+    /// The file's name of each canonical one; fused tensors stand for several.
+    std::map<std::string, std::string> fileNames;
+    /// The mapped files, kept to notice when one changes on disk while it is in use.
+    std::vector<std::shared_ptr<const MappedFile>> files;
     /// Files beside the weights that an export carries along (tokenizer.json, generation_config.json, ...).
     std::vector<std::filesystem::path> sideFiles;
     std::vector<std::string> warnings;
@@ -63,7 +71,11 @@ void refuseNonFinite(const Model& model, RunControl& control);
 /// Hash over configuration, tokenizer and all weights (XXH3-128, 32 hexadecimal digits). Reads every weight once.
 std::string modelHash(const Model& model, RunControl& control);
 
-/// Folder that holds resources/demo: $FETTLE_RESOURCES, beside the binary, the install prefix, or the source tree.
+/// Throws EngineError(BadInput) if a file of the model changed on disk after it was opened: what was computed from it is
+/// then worthless. Asked at the end of work that reads weights.
+void refuseChangedFiles(const Model& model);
+
+/// The folder "resources", which holds demo/: $FETTLE_RESOURCES, beside the binary, the install prefix, or the source tree.
 std::filesystem::path resourcesFolder();
 
 }  // namespace fettle

@@ -70,6 +70,25 @@ Tensor Tensor::reshaped(Shape shape) const {
     return tensor;
 }
 
+Tensor Tensor::slice(std::size_t offset, std::size_t bytes) const {
+    if (offset > m_bytes || bytes > m_bytes - offset)
+        throw EngineError(ErrorKind::Internal, "a slice of " + std::to_string(bytes) + " bytes at " + std::to_string(offset) +
+                                                   " leaves a tensor of " + std::to_string(m_bytes) + " bytes");
+    Tensor tensor = *this;
+    tensor.m_data = m_data + offset;
+    tensor.m_mutable = m_mutable ? m_mutable + offset : nullptr;
+    tensor.m_bytes = bytes;
+    const std::size_t element = dtypeBytes(m_dtype);
+    tensor.m_shape = {static_cast<std::int64_t>(element ? bytes / element : bytes)};
+    return tensor;
+}
+
+Tensor Tensor::withShape(Shape shape) const {
+    Tensor tensor = *this;
+    tensor.m_shape = std::move(shape);
+    return tensor;
+}
+
 void Tensor::dropPages() const {
     if (!m_mapped)
         return;

@@ -45,6 +45,10 @@ public:
     }
     /// Same memory, other shape of equal element count.
     Tensor reshaped(Shape shape) const;
+    /// A view of `bytes` bytes from `offset`, as one-dimensional; give it its shape with withShape().
+    Tensor slice(std::size_t offset, std::size_t bytes) const;
+    /// Same memory under another shape, for types whose element count says nothing (blocks). The caller knows that it fits.
+    Tensor withShape(Shape shape) const;
 
     /// Says that the elements lie in a mapped file, so that dropPages() may give their memory back.
     Tensor& markMapped() { m_mapped = true; return *this; }
