@@ -1,0 +1,158 @@
+# cmake -DROOT=<source tree> -P check_includes.cmake
+#
+# Who may include whom (first rule that matches a file's folder decides):
+#   kernels            kernels, the standard library; Highway and oneDNN in kernels/cpu, CUDA in kernels/cuda only
+#   engine/experiment  engine/experiment, JSON
+#   engine/<folder>    kernels and engine folders of its own rank or below
+#   storage            storage, engine/experiment; SQLite in .cpp only
+#   ui/bridge          ui, engine/experiment, Qt; its .cpp files also engine/job, engine/technique, engine/core
+#   ui/<other>         ui, engine/experiment, Qt
+#   app/core           everything but Qt, ui and app/gui     app/cli, app/gui, app: everything
+# Nobody includes a .cpp file, and libraries never call exit.
+
+cmake_minimum_required(VERSION 3.25)
+
+set(RANK_experiment 0)
+set(RANK_core 1)
+set(RANK_tensor 2)
+set(RANK_backend 2)
+foreach(folder io tokenizer model)
+  set(RANK_${folder} 3)
+endforeach()
+foreach(folder autograd data)
+  set(RANK_${folder} 4)
+endforeach()
+foreach(folder train quant prune distill decode eval)
+  set(RANK_${folder} 5)
+endforeach()
+set(RANK_technique 6)
+set(RANK_job 7)
+
+set(QT "^(Q[A-Z]|Qt|ui_)")
+set(SQLITE "^(SQLiteCpp/|sqlite3)")
+set(CUDA "^(cuda|cublas|cooperative_groups|nvml|mma\\.h)")
+set(CPU_LIBRARIES "^(hwy/|oneapi/|dnnl)")
+
+# allowed(file include out): out becomes the reason why `file` may not include `include`, or stays empty.
+function(reason_against file include out)
+  set(reason "")
+  string(REGEX MATCH "^[^/]+" layer "${file}")
+  string(REGEX MATCH "\\.(h|hpp|cuh)$" header "${file}")
+  set(ours OFF)
+  if(include MATCHES "^(kernels|engine|storage|ui|app|tests)/")
+    set(ours ON)
+  endif()
+
+  if(include MATCHES "\\.(cpp|cc|cxx)$")
+    set(reason "source files are never included")
+  elseif(header AND include MATCHES "${SQLITE}")
+    set(reason "SQLite headers stay out of headers")
+  elseif(include MATCHES "${CUDA}" AND NOT file MATCHES "^kernels/cuda/|^tests/simt/|\\.cuh?$")
+    set(reason "CUDA headers stay in kernels/cuda")
+  elseif(include MATCHES "${CPU_LIBRARIES}" AND NOT file MATCHES "^kernels/cpu/|^tests/|^bench/")
+    set(reason "Highway and oneDNN stay in kernels/cpu")
+  elseif(include MATCHES "${SQLITE}" AND NOT file MATCHES "^(storage|tests)/")
+    set(reason "only storage knows SQLite")
+  elseif(layer STREQUAL "kernels")
+    if(ours AND NOT include MATCHES "^kernels/")
+      set(reason "kernels know raw memory only")
+    elseif(include MATCHES "${QT}|^(nlohmann|spdlog)/")
+      set(reason "kernels use the standard library only")
+    endif()
+  elseif(file MATCHES "^engine/experiment/")
+    if(ours AND NOT include MATCHES "^engine/experiment/")
+      set(reason "experiment values depend on nothing else")
+    elseif(include MATCHES "${QT}")
+      set(reason "no Qt below ui")
+    endif()
+  elseif(layer STREQUAL "engine")
+    if(include MATCHES "${QT}")
+      set(reason "no Qt below ui")
+    elseif(include MATCHES "^(storage|ui|app|tests)/")
+      set(reason "the engine knows neither store nor window")
+    elseif(file MATCHES "^engine/([^/]+)/")
+      set(own ${CMAKE_MATCH_1})
+      if(include MATCHES "^engine/([^/]+)/")
+        set(other ${CMAKE_MATCH_1})
+        if(NOT DEFINED RANK_${own} OR NOT DEFINED RANK_${other})
+          set(reason "a folder without a rank in tests/layering/check_includes.cmake")
+        elseif(RANK_${other} GREATER RANK_${own})
+          set(reason "engine/${other} stands above engine/${own}")
+        endif()
+      endif()
+    endif()
+  elseif(layer STREQUAL "storage")
+    if(ours AND NOT include MATCHES "^(storage|engine/experiment)/")
+      set(reason "storage knows experiment values only")
+    elseif(include MATCHES "${QT}")
+      set(reason "no Qt below ui")
+    endif()
+  elseif(file MATCHES "^ui/bridge/" AND NOT header)
+    if(ours AND NOT include MATCHES "^(ui|engine/experiment|engine/job|engine/technique|engine/core)/")
+      set(reason "the bridge reaches engine/job and engine/technique, nothing else")
+    endif()
+  elseif(layer STREQUAL "ui")
+    if(ours AND NOT include MATCHES "^(ui|engine/experiment)/")
+      set(reason "the window sees experiment values and the bridge only")
+    endif()
+  elseif(file MATCHES "^app/core/")
+    if(include MATCHES "${QT}" OR include MATCHES "^(ui|app/gui|app/cli)/")
+      set(reason "app/core is shared with the command line and stays without Qt")
+    endif()
+  endif()
+  set(${out} "${reason}" PARENT_SCOPE)
+endfunction()
+
+if(SELF_TEST)
+  set(forbidden
+    "kernels/cpu/a.cpp|engine/core/error.h" "kernels/ops/a.h|QString" "kernels/reference/a.cpp|hwy/highway.h"
+    "engine/experiment/a.h|engine/core/error.h" "engine/core/a.cpp|engine/model/model.h" "engine/io/a.cpp|QFile"
+    "engine/job/a.cpp|storage/database.h" "engine/eval/a.cpp|ui/bridge/engine_bridge.h" "engine/model/a.cpp|cuda_runtime.h"
+    "engine/quant/a.h|engine/technique/technique.h" "storage/a.cpp|engine/model/model.h" "storage/a.h|SQLiteCpp/SQLiteCpp.h"
+    "storage/a.cpp|QString" "ui/pages/a.cpp|engine/job/engine_worker.h" "ui/models/a.h|storage/database.h"
+    "ui/bridge/a.h|engine/job/engine_worker.h" "ui/bridge/a.cpp|engine/model/model.h" "app/core/a.cpp|QObject"
+    "app/gui/a.cpp|sqlite3.h" "tests/engine/a.cpp|engine/core/error.cpp" "kernels/ops/a.h|cuda_fp16.h")
+  set(fine
+    "kernels/cpu/a.cpp|immintrin.h" "kernels/cpu/a.cpp|hwy/highway.h" "kernels/cuda/a.cu|cuda_runtime.h"
+    "engine/eval/a.cpp|engine/model/model.h" "engine/core/a.h|engine/experiment/job_values.h" "storage/a.cpp|SQLiteCpp/SQLiteCpp.h"
+    "ui/bridge/a.cpp|engine/job/engine_worker.h" "ui/pages/a.cpp|QWidget" "app/cli/a.cpp|QGuiApplication" "engine/io/a.cpp|nlohmann/json.hpp")
+  set(wrong 0)
+  foreach(expected forbidden fine)
+    foreach(pair IN LISTS ${expected})
+      string(REPLACE "|" ";" pair "${pair}")
+      list(GET pair 0 file)
+      list(GET pair 1 include)
+      reason_against(${file} ${include} reason)
+      if((expected STREQUAL "forbidden") AND NOT reason)
+        message(SEND_ERROR "${file} may include ${include}?")
+      elseif((expected STREQUAL "fine") AND reason)
+        message(SEND_ERROR "${file} may not include ${include}: ${reason}?")
+      endif()
+    endforeach()
+  endforeach()
+  return()
+endif()
+
+set(files 0)
+foreach(layer kernels engine storage ui app tests)
+  file(GLOB_RECURSE sources RELATIVE ${ROOT} ${ROOT}/${layer}/*.h ${ROOT}/${layer}/*.hpp ${ROOT}/${layer}/*.cpp
+       ${ROOT}/${layer}/*.cu ${ROOT}/${layer}/*.cuh)
+  foreach(file IN LISTS sources)
+    math(EXPR files "${files} + 1")
+    file(STRINGS ${ROOT}/${file} lines REGEX "^[ \t]*#[ \t]*include[ \t]*[<\"]")
+    foreach(line IN LISTS lines)
+      string(REGEX REPLACE "^[ \t]*#[ \t]*include[ \t]*[<\"]([^>\"]+)[>\"].*" "\\1" include "${line}")
+      reason_against(${file} ${include} reason)
+      if(reason)
+        message(SEND_ERROR "${file} includes ${include}: ${reason}")
+      endif()
+    endforeach()
+    if(file MATCHES "^(kernels|engine|storage|ui)/")
+      file(STRINGS ${ROOT}/${file} exits REGEX "(^|[^A-Za-z0-9_.>:])(std::)?(exit|abort|_exit|quick_exit)\\(")
+      if(exits)
+        message(SEND_ERROR "${file} ends the process (${exits}): libraries report errors")
+      endif()
+    endif()
+  endforeach()
+endforeach()
+message(STATUS "${files} files follow the include rules")
