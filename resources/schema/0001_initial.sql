@@ -35,7 +35,8 @@ CREATE TABLE devices (
 CREATE TABLE recipes (
     id INTEGER PRIMARY KEY,
     hash TEXT NOT NULL UNIQUE,               -- over steps and seed; the name is the experiment's
-    json TEXT NOT NULL
+    json TEXT NOT NULL,
+    steps INTEGER NOT NULL                   -- 0: a baseline
 ) STRICT;
 
 CREATE TABLE experiments (
