@@ -1,97 +1,153 @@
 #include "kernels/ops/matmul.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
 #include <new>
 #include <stdexcept>
+#include <string>
 
-#include "kernels/reference/matmul.h"
+#include "kernels/cpu/kernel_table.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace fettle::kernels {
-
-void PackedWeight::Free::operator()(std::byte* p) const {
-    ::operator delete[](p, std::align_val_t{64});
-}
-
-PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool) {
-    PackedWeight p;
-    p.m_format = weight.format;
-    p.m_rows = weight.rows;
-    p.m_cols = weight.cols;
-    p.m_bytes = static_cast<std::size_t>(weight.rows * weight.cols) * sizeof(float);
-    p.m_data.reset(static_cast<std::byte*>(::operator new[](p.m_bytes + 64, std::align_val_t{64})));
-    auto* values = reinterpret_cast<float*>(p.m_data.get());
-    const auto body = [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t r = begin; r < end; ++r)
-            dequantizeRow(weight, r, values + r * weight.cols);
-    };
-    pool.parallelFor(weight.rows, 64, std::ref(body));
-    return p;
-}
-
-void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride) {
-    m_x = x;
-    m_m = m;
-    m_k = k;
-    m_stride = stride;
-    m_perToken.valid = m_perGroup.valid = false;
-}
-
 namespace {
 
-void quantize(const Activations& x, std::int64_t group, Activations::Quantized& q) {
-    const std::int64_t k = x.cols(), padded = (k + 63) / 64 * 64, groups = k / group;
-    q.group = group;
-    q.codes.assign(static_cast<std::size_t>(x.rows() * padded), 0);
-    q.scales.resize(static_cast<std::size_t>(x.rows() * groups));
-    q.sums.resize(q.scales.size());
-    for (std::int64_t i = 0; i < x.rows(); ++i)
-        for (std::int64_t g = 0; g < groups; ++g)
-            reference::quantizeGroup(x.data() + i * x.stride() + g * group, group,
-                                     q.codes.data() + i * padded + g * group,
-                                     q.scales.data() + i * groups + g, q.sums.data() + i * groups + g);
-    q.valid = true;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::int64_t kRowTile = 12;          // a multiple of every kernel's register tile
+constexpr std::int64_t kRowBlock = 384;        // rows that share one unpacking of the weights
+constexpr std::int64_t kDirectRows = 4;        // up to here weights stream straight from memory
+constexpr std::size_t kChunkBytes = 48 * 1024; // weights per piece of work when memory speed decides
+
+/// Large weights ask for huge pages: decoding walks all of them for every token.
+std::byte* allocate(std::size_t bytes) {
+    const std::size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
+    const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
+    void* p = std::aligned_alloc(alignment, size);
+    if (!p)
+        throw std::bad_alloc();
+#if defined(__linux__)
+    if (alignment == kHugePage)
+        madvise(p, size, MADV_HUGEPAGE);
+#endif
+    return static_cast<std::byte*>(p);
+}
+
+struct FreeScratch {
+    void operator()(void* p) const { std::free(p); }
+};
+
+void* threadScratch() {
+    thread_local const std::unique_ptr<void, FreeScratch> memory(std::aligned_alloc(64, kMatmulScratch));
+    if (!memory)
+        throw std::bad_alloc();
+    return memory.get();
+}
+
+/// The same product for rows [first, first + count) of the activations.
+MatmulArgs rowsOf(const MatmulArgs& all, std::int64_t first, std::int64_t count) {
+    MatmulArgs a = all;
+    a.m = count;
+    a.y += first * a.yStride;
+    if (a.x) {
+        a.x += first * a.xStride;
+        return a;
+    }
+    const bool token = a.layout->scales == ScaleLayout::Channel;
+    const std::int64_t groups = token ? 1 : a.layout->groups;
+    const std::int64_t spans = (a.layout->groups + kExactGroups - 1) / kExactGroups;
+    const std::int64_t starts = token ? spans : a.layout->scales == ScaleLayout::Sub16 ? 2 * groups : groups;
+    a.ints.codes += first * a.ints.codeStride;
+    a.ints.scales += first * groups;
+    a.ints.weightedSums += first * groups;
+    a.ints.sums += first * groups;
+    a.ints.starts += first * starts;
+    return a;
+}
+
+void check(const PackedWeight& w, const Activations& x, std::int64_t yStride) {
+    if (w.empty())
+        throw std::invalid_argument("matmul: the weight is empty");
+    if (x.cols() != w.cols() || (x.rows() > 1 && yStride < w.rows()))
+        throw std::invalid_argument("matmul: activations [" + std::to_string(x.rows()) + ", " +
+                                    std::to_string(x.cols()) + "] and weight [" + std::to_string(w.rows()) + ", " +
+                                    std::to_string(w.cols()) + "] do not fit, output stride " +
+                                    std::to_string(yStride));
 }
 
 }  // namespace
 
-const Activations::Quantized& Activations::perToken(WorkerPool&) {
-    if (!m_perToken.valid)
-        quantize(*this, m_k, m_perToken);
-    return m_perToken;
-}
+void PackedWeight::Free::operator()(std::byte* p) const { std::free(p); }
 
-const Activations::Quantized& Activations::perGroup32(WorkerPool&) {
-    if (!m_perGroup.valid)
-        quantize(*this, 32, m_perGroup);
-    return m_perGroup;
+PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool) {
+    PackedWeight p;
+    p.m_layout = packedLayout(weight);
+    p.m_format = weight.format;
+    p.m_rows = weight.rows;
+    p.m_cols = weight.cols;
+    p.m_bytes = static_cast<std::size_t>(p.m_layout.panels) * p.m_layout.panelBytes;
+    p.m_data.reset(allocate(std::max<std::size_t>(p.m_bytes, 64)));
+    const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+        packPanels(weight, p.m_layout, begin, end, p.m_data.get());
+    };
+    pool.parallelFor(p.m_layout.panels, 4, std::ref(body));
+    return p;
 }
 
 void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride, const float* bias,
             bool accumulate, WorkerPool& pool) {
-    if (x.cols() != w.cols())
-        throw std::invalid_argument("matmul: inner sizes differ");
-    const auto* values = reinterpret_cast<const float*>(w.data());
-    const std::int64_t k = w.cols();
-    const bool plain = w.format() <= WeightFormat::BF16;
-    const auto* q = plain ? nullptr
-                    : w.format() == WeightFormat::Int8Channel ? &x.perToken(pool)
-                                                              : &x.perGroup32(pool);
-    const std::int64_t padded = (k + 63) / 64 * 64;
+    check(w, x, yStride);
+    const PackedLayout& layout = w.layout();
+    MatmulArgs args = {};
+    args.weight = reinterpret_cast<const std::uint8_t*>(w.data());
+    args.layout = &layout;
+    args.m = x.rows();
+    args.y = y;
+    args.yStride = yStride;
+    args.bias = bias;
+    args.accumulate = accumulate;
+    const bool plain = layout.groups == 0;
+    if (plain) {
+        args.x = x.data();
+        args.xStride = x.stride();
+    } else {
+        const Activations::Quantized& q = x.startsFor(layout, pool);
+        args.ints = {q.codes.data(),        q.codeStride,  q.scales.data(),
+                     q.weightedSums.data(), q.sums.data(), q.starts.data()};
+    }
+    const KernelTable& table = kernels();
+    const auto panels = [&](const MatmulArgs& part, std::int64_t begin, std::int64_t end) {
+        if (plain)
+            table.plainPanels(&part, w.format(), begin, end, threadScratch());
+        else
+            table.intPanels(&part, begin, end, threadScratch());
+    };
+    const auto threads = static_cast<std::int64_t>(pool.threads());
+    if (args.m <= kDirectRows) {
+        const auto smallest = static_cast<std::int64_t>((kChunkBytes + layout.panelBytes - 1) / layout.panelBytes);
+        const std::int64_t grain = std::max(smallest, layout.panels / (threads * 16)) + 3;
+        const auto body = [&](std::int64_t begin, std::int64_t end, int) { panels(args, begin, end); };
+        return pool.parallelFor(layout.panels, grain / 4 * 4, std::ref(body));
+    }
+    // Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread has some.
+    const std::int64_t pairs = (layout.panels + 1) / 2;
+    const std::int64_t wanted = std::max<std::int64_t>(1, (4 * threads + pairs - 1) / pairs);
+    const std::int64_t even = (args.m + wanted - 1) / wanted;
+    const std::int64_t rows = std::min(kRowBlock, (even + kRowTile - 1) / kRowTile * kRowTile);
+    const std::int64_t blocks = (args.m + rows - 1) / rows;
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t n = begin; n < end; ++n) {
-            for (std::int64_t i = 0; i < x.rows(); ++i) {
-                double sum = 0;
-                for (std::int64_t j = 0; j < k; ++j) {
-                    const double a = plain ? x.data()[i * x.stride() + j]
-                                           : static_cast<double>(q->codes[static_cast<std::size_t>(i * padded + j)]) *
-                                                 q->scales[static_cast<std::size_t>((i * k + j) / q->group)];
-                    sum += a * values[n * k + j];
-                }
-                float& out = y[i * yStride + n];
-                out = static_cast<float>(sum) + (bias ? bias[n] : 0.0F) + (accumulate ? out : 0.0F);
-            }
+        while (begin < end) {
+            const std::int64_t block = begin / pairs, first = begin % pairs;
+            const std::int64_t last = std::min(pairs, first + end - begin);
+            const MatmulArgs part = rowsOf(args, block * rows, std::min(rows, args.m - block * rows));
+            panels(part, 2 * first, std::min(2 * last, layout.panels));
+            begin += last - first;
         }
     };
-    pool.parallelFor(w.rows(), 16, std::ref(body));
+    pool.parallelFor(pairs * blocks, std::max<std::int64_t>(1, pairs * blocks / (threads * 16)), std::ref(body));
 }
 
 }  // namespace fettle::kernels

@@ -12,12 +12,14 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/packed_layout.h"
 #include "kernels/formats/weight_format.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle::kernels {
 
-/// A weight in kernel layout. Owns its memory (64-byte aligned). Immutable after packing; may be shared by threads.
+/// A weight in kernel layout (cpu/packed_layout.h), the same for every instruction set. Owns its memory (64-byte
+/// aligned). Immutable after packing; may be shared by threads.
 class PackedWeight {
 public:
     PackedWeight() = default;
@@ -30,6 +32,7 @@ public:
     std::int64_t cols() const { return m_cols; }
     std::size_t bytes() const { return m_bytes; }  ///< what it occupies, padding included
     const std::byte* data() const { return m_data.get(); }
+    const PackedLayout& layout() const { return m_layout; }
 
 private:
     struct Free {
@@ -39,8 +42,8 @@ private:
     std::size_t m_bytes = 0;
     std::int64_t m_rows = 0;
     std::int64_t m_cols = 0;
+    PackedLayout m_layout;
     WeightFormat m_format = WeightFormat::F32;
-    friend struct PackAccess;
 };
 
 /// A batch of activations [m, k] and its quantized forms, made when first needed and shared by all weights that
@@ -57,13 +60,20 @@ public:
     /// int8 codes with their scales and code sums; per token (group = k) or per `group` values.
     struct Quantized {
         std::int64_t group = 0;
-        std::vector<std::int8_t> codes;    ///< [m, k padded to 64]
-        std::vector<float> scales;         ///< [m, k/group]
-        std::vector<std::int32_t> sums;    ///< [m, k/group] of codes
+        std::int64_t codeStride = 0;             ///< k padded to 64, and off the multiples of 1024 (cache sets)
+        std::vector<std::int8_t> codes;          ///< [m, codeStride], padding 0
+        std::vector<float> scales;               ///< [m, k/group]
+        std::vector<std::int32_t> sums;          ///< [m, k/group] of codes
+        std::vector<float> weightedSums;         ///< [m, k/group] scale * sum
+        std::vector<std::int32_t> halfSums;      ///< [m, k/16] of codes; group 32 only
+        std::vector<std::int32_t> starts;        ///< see startsFor
+        std::int64_t startsKey = -1;             ///< what `starts` was made for
         bool valid = false;
     };
     const Quantized& perToken(WorkerPool& pool);
     const Quantized& perGroup32(WorkerPool& pool);
+    /// The quantized form `layout` multiplies, with the integers its sums start from: -zero * sum of codes.
+    const Quantized& startsFor(const PackedLayout& layout, WorkerPool& pool);
 
 private:
     const float* m_x = nullptr;

@@ -49,9 +49,10 @@ void quantizeGroup(const float* x, std::int64_t count, std::int8_t* codes, float
     float amax = 0;
     for (std::int64_t i = 0; i < count; ++i)
         amax = std::max(amax, std::fabs(x[i]));
-    *scale = amax / 127.0F;
+    const bool flat = amax < 0x1p-100F;  // 127 / amax would overflow; such values count as zero
+    *scale = flat ? 0.0F : amax / 127.0F;
     *sum = 0;
-    const float inverse = amax > 0 ? 127.0F / amax : 0.0F;
+    const float inverse = flat ? 0.0F : 127.0F / amax;
     for (std::int64_t i = 0; i < count; ++i) {
         const float q = std::nearbyint(x[i] * inverse);
         codes[i] = static_cast<std::int8_t>(std::clamp(q, -127.0F, 127.0F));

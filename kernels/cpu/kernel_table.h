@@ -1,0 +1,57 @@
+// The fast CPU kernels of one instruction-set level, as plain functions over raw memory. cpu/simd/*.cpp is compiled
+// once per level, each time into its own namespace; `kernels()` gives the table of the level in use.
+// Only aggregates and declarations here: anything inline would be compiled with several instruction sets under one
+// name, and the linker would be free to keep the one that this processor cannot run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/packed_layout.h"
+#include "kernels/ops/attention.h"
+#include "kernels/ops/elementwise.h"
+
+namespace fettle::kernels {
+
+/// Quantized activations of m rows, see Activations::Quantized; row strides in elements.
+struct IntActivations {
+    const std::int8_t* codes;        // [m, codeStride]
+    std::int64_t codeStride;
+    const float* scales;             // [m, groups]; [m] per token
+    const float* weightedSums;       // [m, groups] scale * sum of codes
+    const std::int32_t* sums;        // [m, groups]
+    const std::int32_t* starts;      // [m, groups] -zero * sum; [m, 2 groups] for Sub16; per token [m, spans
+                                     // of kExactGroups]
+};
+
+struct MatmulArgs {
+    const std::uint8_t* weight;      // packed
+    const PackedLayout* layout;
+    IntActivations ints;             // integer formats
+    const float* x;                  // plain formats, [m, xStride]
+    std::int64_t xStride;
+    std::int64_t m;
+    float* y;                        // [m, yStride]
+    std::int64_t yStride;
+    const float* bias;               // [rows] or null
+    bool accumulate;
+};
+
+/// Scratch memory every call of a panel kernel may use, bytes; 64-byte aligned.
+constexpr std::size_t kMatmulScratch = 160 * 1024;
+
+struct KernelTable {
+    // Panels [begin, end) of y = x W^T, all m rows.
+    void (*intPanels)(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch);
+    void (*plainPanels)(const MatmulArgs* args, WeightFormat format, std::int64_t begin, std::int64_t end,
+                        void* scratch);
+    // int8 codes of `count` values in groups of `group` (32, or count): scales, sums, scale * sum, and sums of every 16
+    // (group 32 only).
+    void (*quantizeRow)(const float* x, std::int64_t count, std::int64_t group, std::int8_t* codes, float* scales,
+                        std::int32_t* sums, float* weightedSums, std::int32_t* halfSums);
+};
+
+/// The level in use, see isa.h.
+const KernelTable& kernels();
+
+}  // namespace fettle::kernels

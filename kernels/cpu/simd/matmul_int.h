@@ -1,0 +1,19 @@
+// The two ways to multiply integer weights; both give every output as the same chain of sums, bit for bit:
+//   f = 0; for each group in K order: f = fma(float(exact int32 sum) * activation scale, weight scale, f)
+//          and, with mins: f = fma(activation scale * code sum, min, f)
+// Simd files only.
+#pragma once
+
+#include "kernels/cpu/kernel_table.h"
+
+namespace fettle::kernels::FETTLE_SIMD {
+
+/// Few activation rows: weights stream from memory and are unpacked in registers.
+constexpr std::int64_t kDirectRows = 4;
+void intDirect(const MatmulArgs& args, std::int64_t begin, std::int64_t end);
+
+/// Many activation rows: a piece of the weights is unpacked once into `scratch` (first-level cache) and multiplied by
+/// all rows, a register tile at a time.
+void intBlocked(const MatmulArgs& args, std::int64_t begin, std::int64_t end, void* scratch);
+
+}  // namespace fettle::kernels::FETTLE_SIMD

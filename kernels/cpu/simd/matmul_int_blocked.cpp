@@ -1,0 +1,316 @@
+#include "kernels/cpu/simd/int_scales.h"
+#include "kernels/cpu/simd/matmul_int.h"
+#include "kernels/cpu/simd/output.h"
+
+namespace fettle::kernels::FETTLE_SIMD {
+namespace {
+
+// Register tile: kTileRows activation rows x kTilePanels panels of 16 outputs.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 6, kTilePanels = 2;
+#elif defined(__AVX2__)
+constexpr int kTileRows = 4, kTilePanels = 1;
+#else
+constexpr int kTileRows = 2, kTilePanels = 1;
+#endif
+constexpr std::int64_t kPieceGroups = 16;  // 512 k: two panels' codes take 16 KiB of the first-level cache
+constexpr std::int64_t kBlockRows = 384;   // rows whose partial results wait in scratch
+
+/// How a piece's groups are finished.
+enum class Kind { Scale, ScaleMin, ScaleZero, Sub16, Channel };
+
+/// A piece of one panel, unpacked: codes as bytes, scales as float.
+struct Piece {
+    std::uint8_t codes[kPieceGroups][512];
+    float scale[kPieceGroups][16];
+    union {
+        float min[kPieceGroups][16];
+        std::int32_t zero[kPieceGroups][16];
+        std::int32_t sub[kPieceGroups][2][16];
+    };
+};
+
+struct Scratch {
+    alignas(64) Piece pieces[kTilePanels];
+    alignas(64) float results[kBlockRows][kTilePanels][16];  // int32 for Channel
+};
+static_assert(sizeof(Scratch) <= kMatmulScratch);
+
+struct Tile {
+    const std::uint8_t* codes[kTilePanels];
+    const Piece* pieces;
+    std::int64_t groups;       // of this piece
+    std::int64_t allGroups;
+    const std::int8_t* act;    // first row and group of the tile
+    std::int64_t stride;
+    const float* actScales;
+    const float* weightedSums;
+    const std::int32_t* sums;
+    const std::int32_t* starts;
+};
+
+template <int Bits>
+void unpackCodes(const std::uint8_t* codes, std::int64_t groups, Piece& piece) {
+    for (std::int64_t g = 0; g < groups; ++g, codes += 64 * Bits) {
+#pragma GCC unroll 8
+        for (int s = 0; s < 8; ++s)
+            storeBytes(piece.codes[g] + 64 * s, stepCodes<Bits>(codes, s));
+        prefetch(codes + 4096);
+        prefetch(codes + 4096 + 64);
+        prefetch(codes + 4096 + 128);
+        prefetch(codes + 4096 + 192);
+    }
+}
+
+template <ScaleLayout S>
+void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first, std::int64_t groups,
+                  Piece& piece) {
+    Scales<S> scales;
+    scales.section = panel + l.scaleOffset;
+    scales.block(first / l.groupsPerScale);
+    for (std::int64_t i = 0; i < groups; ++i) {
+        const std::int64_t b = (first + i) / l.groupsPerScale, j = (first + i) % l.groupsPerScale;
+        if (j == 0 && i > 0)
+            scales.block(b);
+        storeF(piece.scale[i], scales.scale(j));
+        if constexpr (kHasMin<S>)
+            storeF(piece.min[i], scales.min(j));
+        if constexpr (S == ScaleLayout::Sub16) {
+            storeI(piece.sub[i][0], scales.subScale(j, 0));
+            storeI(piece.sub[i][1], scales.subScale(j, 1));
+        }
+        if (l.zeroPoints)
+            storeI(piece.zero[i], loadU8(panel + l.zeroOffset + 16 * b));
+    }
+}
+
+void unpack(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first, std::int64_t groups,
+            Piece& piece) {
+    const std::uint8_t* codes = panel + static_cast<std::size_t>(first) * l.groupBytes;
+    switch (l.codeBits) {
+        case 4: unpackCodes<4>(codes, groups, piece); break;
+        case 5: unpackCodes<5>(codes, groups, piece); break;
+        case 6: unpackCodes<6>(codes, groups, piece); break;
+        default: break;  // bytes are used where they lie
+    }
+    switch (l.scales) {
+        case ScaleLayout::F16: return unpackScales<ScaleLayout::F16>(l, panel, first, groups, piece);
+        case ScaleLayout::BF16: return unpackScales<ScaleLayout::BF16>(l, panel, first, groups, piece);
+        case ScaleLayout::F32: return unpackScales<ScaleLayout::F32>(l, panel, first, groups, piece);
+        case ScaleLayout::F16Min: return unpackScales<ScaleLayout::F16Min>(l, panel, first, groups, piece);
+        case ScaleLayout::SubMin: return unpackScales<ScaleLayout::SubMin>(l, panel, first, groups, piece);
+        case ScaleLayout::Sub16: return unpackScales<ScaleLayout::Sub16>(l, panel, first, groups, piece);
+        default: return;
+    }
+}
+
+/// acc += four or eight steps (16 or 32 k) of the tile.
+template <int Bits, int M, int Steps>
+FETTLE_INLINE void multiplySteps(const std::uint8_t* const (&w)[kTilePanels], const std::int8_t* act, std::int64_t stride,
+                                 I32x16 (&acc)[M][kTilePanels]) {
+#pragma GCC unroll 8
+    for (int s = 0; s < Steps; ++s) {
+        U8x64 codes[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p)
+            codes[p] = loadBytes(w[p] + 64 * s);
+#pragma GCC unroll 8
+        for (int i = 0; i < M; ++i) {
+            const I32x16 a = broadcast4(act + i * stride + 4 * s);
+            for (int p = 0; p < kTilePanels; ++p)
+                acc[i][p] = dot<Bits>(acc[i][p], codes[p], a);
+        }
+    }
+}
+
+template <Kind K, int Bits, int M>
+void tile(const Tile& t, float (*results)[kTilePanels][16]) {
+    constexpr bool signedBytes = Bits == 8 && kSignedBytes;
+    F32x16 f[M][kTilePanels];
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            f[i][p] = loadF(results[i][p]);
+    for (std::int64_t g = 0; g < t.groups; ++g) {
+        const std::uint8_t* w[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p)
+            w[p] = t.codes[p] + 512 * g;
+        const std::int8_t* act = t.act + 32 * g;
+        I32x16 acc[M][kTilePanels];
+        for (int i = 0; i < M; ++i) {
+            const std::int64_t r = i * t.allGroups + g;
+            for (int p = 0; p < kTilePanels; ++p) {
+                if constexpr (K == Kind::ScaleZero)
+                    acc[i][p] = sub(zeroI(), mul(loadI(t.pieces[p].zero[g]), setI(t.sums[r])));
+                else
+                    acc[i][p] = K == Kind::ScaleMin || signedBytes ? zeroI() : setI(t.starts[r]);
+            }
+        }
+        multiplySteps<Bits, M, 8>(w, act, t.stride, acc);
+        for (int i = 0; i < M; ++i) {
+            const std::int64_t r = i * t.allGroups + g;
+            for (int p = 0; p < kTilePanels; ++p) {
+                f[i][p] = fma(mul(toF(acc[i][p]), setF(t.actScales[r])), loadF(t.pieces[p].scale[g]), f[i][p]);
+                if constexpr (K == Kind::ScaleMin)
+                    f[i][p] = fma(setF(t.weightedSums[r]), loadF(t.pieces[p].min[g]), f[i][p]);
+            }
+        }
+    }
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            storeF(results[i][p], f[i][p]);
+}
+
+/// Q6_K: each half of a group has its own integer scale; the sum of the two stays exact in int32 and in float.
+template <int M>
+void tileSub16(const Tile& t, float (*results)[kTilePanels][16]) {
+    for (std::int64_t g = 0; g < t.groups; ++g) {
+        I32x16 total[M][kTilePanels];
+        for (int i = 0; i < M; ++i)
+            for (int p = 0; p < kTilePanels; ++p)
+                total[i][p] = zeroI();
+        for (int half = 0; half < 2; ++half) {
+            const std::uint8_t* w[kTilePanels];
+            for (int p = 0; p < kTilePanels; ++p)
+                w[p] = t.codes[p] + 512 * g + 256 * half;
+            I32x16 acc[M][kTilePanels];
+            for (int i = 0; i < M; ++i)
+                for (int p = 0; p < kTilePanels; ++p)
+                    acc[i][p] = setI(t.starts[2 * (i * t.allGroups + g) + half]);
+            multiplySteps<6, M, 4>(w, t.act + 32 * g + 16 * half, t.stride, acc);
+            for (int i = 0; i < M; ++i)
+                for (int p = 0; p < kTilePanels; ++p)
+                    total[i][p] = add(total[i][p], mul(acc[i][p], loadI(t.pieces[p].sub[g][half])));
+        }
+        for (int i = 0; i < M; ++i) {
+            const F32x16 actScale = setF(t.actScales[i * t.allGroups + g]);
+            for (int p = 0; p < kTilePanels; ++p)
+                storeF(results[i][p], fma(mul(toF(total[i][p]), actScale), loadF(t.pieces[p].scale[g]),
+                                          loadF(results[i][p])));
+        }
+    }
+}
+
+template <int M>
+void tileChannel(const Tile& t, float (*results)[kTilePanels][16]) {
+    I32x16 acc[M][kTilePanels];
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            acc[i][p] = loadI(results[i][p]);
+    for (std::int64_t g = 0; g < t.groups; ++g) {
+        const std::uint8_t* w[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p)
+            w[p] = t.codes[p] + 512 * g;
+        multiplySteps<8, M, 8>(w, t.act + 32 * g, t.stride, acc);
+    }
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            storeI(results[i][p], acc[i][p]);
+}
+
+template <Kind K, int Bits, int M>
+void runTile(const Tile& t, float (*results)[kTilePanels][16]) {
+    if constexpr (K == Kind::Channel)
+        tileChannel<M>(t, results);
+    else if constexpr (K == Kind::Sub16)
+        tileSub16<M>(t, results);
+    else
+        tile<K, Bits, M>(t, results);
+}
+
+/// All rows of a block with the piece now in scratch.
+template <Kind K, int Bits>
+void multiplyRows(const MatmulArgs& a, Tile t, std::int64_t firstRow, std::int64_t count, std::int64_t firstGroup,
+                  Scratch& scratch) {
+    constexpr int rows = kTileRows;
+    const IntActivations& x = a.ints;
+    const std::int64_t perGroup = K == Kind::Sub16 ? 2 : 1;
+    for (std::int64_t i = 0; i < count; i += rows) {
+        const std::int64_t at = (firstRow + i) * t.allGroups + firstGroup;
+        t.act = x.codes + (firstRow + i) * x.codeStride + 32 * firstGroup;
+        t.stride = x.codeStride;
+        if constexpr (K != Kind::Channel) {
+            t.actScales = x.scales + at;
+            t.weightedSums = x.weightedSums + at;
+            t.sums = x.sums + at;
+            t.starts = x.starts + perGroup * at;
+        }
+        float(*results)[kTilePanels][16] = scratch.results + i;
+        switch (count - i) {
+            case 1: runTile<K, Bits, 1>(t, results); break;
+            case 2: runTile<K, Bits, (rows < 2 ? rows : 2)>(t, results); break;
+            case 3: runTile<K, Bits, (rows < 3 ? rows : 3)>(t, results); break;
+            case 4: runTile<K, Bits, (rows < 4 ? rows : 4)>(t, results); break;
+            case 5: runTile<K, Bits, (rows < 5 ? rows : 5)>(t, results); break;
+            default: runTile<K, Bits, rows>(t, results); break;
+        }
+    }
+}
+
+/// Rows [firstRow, firstRow + count) of the panels in `panels` (the second may be a copy of the first).
+template <Kind K, int Bits>
+void block(const MatmulArgs& a, const std::uint8_t* const (&panels)[kTilePanels], std::int64_t firstRow,
+           std::int64_t count, Scratch& scratch) {
+    const PackedLayout& l = *a.layout;
+    for (std::int64_t i = 0; i < count; ++i)
+        for (int p = 0; p < kTilePanels; ++p) {
+            if constexpr (K == Kind::Channel)
+                storeI(scratch.results[i][p], kSignedBytes ? zeroI() : setI(a.ints.starts[firstRow + i]));
+            else
+                storeF(scratch.results[i][p], zeroF());
+        }
+    for (std::int64_t g = 0; g < l.groups; g += kPieceGroups) {
+        Tile t;
+        t.groups = l.groups - g < kPieceGroups ? l.groups - g : kPieceGroups;
+        t.allGroups = l.groups;
+        t.pieces = scratch.pieces;
+        for (int p = 0; p < kTilePanels; ++p) {
+            unpack(l, panels[p], g, t.groups, scratch.pieces[p]);
+            t.codes[p] = Bits == 8 ? panels[p] + 512 * g : scratch.pieces[p].codes[0];
+        }
+        multiplyRows<K, Bits>(a, t, firstRow, count, g, scratch);
+    }
+}
+
+template <Kind K, int Bits>
+void allBlocks(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& scratch) {
+    const PackedLayout& l = *a.layout;
+    for (std::int64_t panel = begin; panel < end; panel += kTilePanels) {
+        const std::uint8_t* panels[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p) {
+            const std::int64_t here = panel + p < end ? panel + p : end - 1;
+            panels[p] = a.weight + static_cast<std::size_t>(here) * l.panelBytes;
+        }
+        for (std::int64_t row = 0; row < a.m; row += kBlockRows) {
+            const std::int64_t count = a.m - row < kBlockRows ? a.m - row : kBlockRows;
+            block<K, Bits>(a, panels, row, count, scratch);
+            for (std::int64_t i = 0; i < count; ++i) {
+                for (int p = 0; p < kTilePanels && panel + p < end; ++p) {
+                    F32x16 result = loadF(scratch.results[i][p]);
+                    if constexpr (K == Kind::Channel)
+                        result = mul(mul(toF(loadI(scratch.results[i][p])), setF(a.ints.scales[row + i])),
+                                     loadF(panels[p] + l.scaleOffset));
+                    writeOutputs(a, row + i, panel + p, result);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void intBlocked(const MatmulArgs& a, std::int64_t begin, std::int64_t end, void* memory) {
+    Scratch& scratch = *static_cast<Scratch*>(memory);
+    const PackedLayout& l = *a.layout;
+    const bool narrow = l.codeBits != 8;  // 4 and 5 bits are multiplied alike
+    if (l.scales == ScaleLayout::Channel)
+        return allBlocks<Kind::Channel, 8>(a, begin, end, scratch);
+    if (l.scales == ScaleLayout::Sub16)
+        return allBlocks<Kind::Sub16, 6>(a, begin, end, scratch);
+    if (l.scales == ScaleLayout::F16Min || l.scales == ScaleLayout::SubMin)
+        return allBlocks<Kind::ScaleMin, 5>(a, begin, end, scratch);
+    if (l.zeroPoints)
+        return allBlocks<Kind::ScaleZero, 5>(a, begin, end, scratch);
+    return narrow ? allBlocks<Kind::Scale, 5>(a, begin, end, scratch)
+                  : allBlocks<Kind::Scale, 8>(a, begin, end, scratch);
+}
+
+}  // namespace fettle::kernels::FETTLE_SIMD

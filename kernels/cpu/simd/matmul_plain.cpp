@@ -1,0 +1,196 @@
+// F32, F16 and BF16 weights: float32 products, each output one chain of fused multiply-adds in K order.
+#include "kernels/cpu/simd/output.h"
+#include "kernels/cpu/simd/tables.h"
+
+namespace fettle::kernels::FETTLE_SIMD {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kTileRows = 12, kTilePanels = 2;
+#else
+constexpr int kTileRows = 6, kTilePanels = 1;
+#endif
+constexpr std::int64_t kDirectRows = 4;
+constexpr std::int64_t kPieceValues = 128;  // k per piece: two panels take 16 KiB as float
+constexpr std::int64_t kBlockRows = 384;
+
+struct Scratch {
+    alignas(64) float weights[kTilePanels][kPieceValues][16];
+    alignas(64) float results[kBlockRows][kTilePanels][16];
+};
+static_assert(sizeof(Scratch) <= kMatmulScratch);
+
+template <WeightFormat F>
+constexpr std::int64_t kStepBytes = F == WeightFormat::F32 ? 64 : 32;  // one k of a panel
+
+/// Weights of k and k + 1.
+template <WeightFormat F>
+FETTLE_INLINE void loadPair(const std::uint8_t* p, F32x16& even, F32x16& odd) {
+    if constexpr (F == WeightFormat::BF16) {
+        even = evenBfloat(p);
+        odd = oddBfloat(p);
+    } else if constexpr (F == WeightFormat::F16) {
+        even = loadHalf(p);
+        odd = loadHalf(p + 32);
+    } else {
+        even = loadF(p);
+        odd = loadF(p + 64);
+    }
+}
+
+template <WeightFormat F>
+FETTLE_INLINE F32x16 loadLast(const std::uint8_t* p) {
+    if constexpr (F == WeightFormat::BF16)
+        return evenBfloat(p);
+    else if constexpr (F == WeightFormat::F16)
+        return loadHalf(p);
+    else
+        return loadF(p);
+}
+
+/// M activation rows x P neighbouring panels straight from memory; P > 1 gives the adder independent chains.
+template <WeightFormat F, int M, int P>
+void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
+    const PackedLayout& l = *a.layout;
+    const std::uint8_t* w = a.weight + static_cast<std::size_t>(panel) * l.panelBytes;
+    const auto next = static_cast<std::int64_t>(l.panelBytes);
+    const float* x = a.x + row * a.xStride;
+    F32x16 f[M][P];
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < P; ++p)
+            f[i][p] = zeroF();
+    std::int64_t k = 0;
+    for (; k + 2 <= l.cols; k += 2, w += 2 * kStepBytes<F>) {
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) {
+            F32x16 even, odd;
+            loadPair<F>(w + p * next, even, odd);
+            prefetch(w + p * next + 2048);
+            for (int i = 0; i < M; ++i) {
+                f[i][p] = fma(even, setF(x[i * a.xStride + k]), f[i][p]);
+                f[i][p] = fma(odd, setF(x[i * a.xStride + k + 1]), f[i][p]);
+            }
+        }
+    }
+    if (k < l.cols)
+        for (int p = 0; p < P; ++p)
+            for (int i = 0; i < M; ++i)
+                f[i][p] = fma(loadLast<F>(w + p * next), setF(x[i * a.xStride + k]), f[i][p]);
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < P; ++p)
+            writeOutputs(a, row + i, panel + p, f[i][p]);
+}
+
+template <WeightFormat F, int M>
+void directPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
+    constexpr int P = M == 1 ? 4 : 2;
+    std::int64_t panel = begin;
+    for (; panel + P <= end; panel += P)
+        direct<F, M, P>(a, panel, 0);
+    for (; panel < end; ++panel)
+        direct<F, M, 1>(a, panel, 0);
+}
+
+template <int M>
+FETTLE_INLINE void multiplyTile(const float* const (&w)[kTilePanels], std::int64_t count, const float* x,
+                                std::int64_t stride, float (*results)[kTilePanels][16]) {
+    F32x16 f[M][kTilePanels];
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            f[i][p] = loadF(results[i][p]);
+    for (std::int64_t k = 0; k < count; ++k) {
+        F32x16 weights[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p)
+            weights[p] = loadF(w[p] + 16 * k);
+#pragma GCC unroll 12
+        for (int i = 0; i < M; ++i) {
+            const F32x16 value = setF(x[i * stride + k]);
+            for (int p = 0; p < kTilePanels; ++p)
+                f[i][p] = fma(weights[p], value, f[i][p]);
+        }
+    }
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            storeF(results[i][p], f[i][p]);
+}
+
+template <int M>
+void tile(const float* const (&w)[kTilePanels], std::int64_t count, const float* x, std::int64_t stride,
+          float (*results)[kTilePanels][16], std::int64_t rows) {
+    if constexpr (M > 1) {
+        if (rows < M)
+            return tile<M - 1>(w, count, x, stride, results, rows);
+    }
+    multiplyTile<M>(w, count, x, stride, results);
+}
+
+template <WeightFormat F>
+void unpack(const std::uint8_t* w, std::int64_t count, float (*out)[16]) {
+    std::int64_t k = 0;
+    for (; k + 2 <= count; k += 2) {
+        F32x16 even, odd;
+        loadPair<F>(w + k * kStepBytes<F>, even, odd);
+        storeF(out[k], even);
+        storeF(out[k + 1], odd);
+    }
+    if (k < count)
+        storeF(out[k], loadLast<F>(w + k * kStepBytes<F>));
+}
+
+template <WeightFormat F>
+void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int64_t row, std::int64_t count,
+             Scratch& scratch) {
+    const PackedLayout& l = *a.layout;
+    for (std::int64_t i = 0; i < count; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            storeF(scratch.results[i][p], zeroF());
+    for (std::int64_t k = 0; k < l.cols; k += kPieceValues) {
+        const std::int64_t values = l.cols - k < kPieceValues ? l.cols - k : kPieceValues;
+        const float* w[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p) {
+            const std::int64_t here = panel + p < end ? panel + p : end - 1;
+            const std::uint8_t* from =
+                a.weight + static_cast<std::size_t>(here) * l.panelBytes + k * kStepBytes<F>;
+            if constexpr (F == WeightFormat::F32) {
+                w[p] = reinterpret_cast<const float*>(from);
+            } else {
+                unpack<F>(from, values, scratch.weights[p]);
+                w[p] = scratch.weights[p][0];
+            }
+        }
+        for (std::int64_t i = 0; i < count; i += kTileRows)
+            tile<kTileRows>(w, values, a.x + (row + i) * a.xStride + k, a.xStride, scratch.results + i, count - i);
+    }
+    for (std::int64_t i = 0; i < count; ++i)
+        for (int p = 0; p < kTilePanels && panel + p < end; ++p)
+            writeOutputs(a, row + i, panel + p, loadF(scratch.results[i][p]));
+}
+
+template <WeightFormat F>
+void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& scratch) {
+    switch (a.m) {
+        case 0: return;
+        case 1: return directPanels<F, 1>(a, begin, end);
+        case 2: return directPanels<F, 2>(a, begin, end);
+        case 3: return directPanels<F, 3>(a, begin, end);
+        case kDirectRows: return directPanels<F, kDirectRows>(a, begin, end);
+        default: break;
+    }
+    for (std::int64_t panel = begin; panel < end; panel += kTilePanels)
+        for (std::int64_t row = 0; row < a.m; row += kBlockRows)
+            blocked<F>(a, panel, end, row, a.m - row < kBlockRows ? a.m - row : kBlockRows, scratch);
+}
+
+}  // namespace
+
+void plainPanels(const MatmulArgs* a, WeightFormat format, std::int64_t begin, std::int64_t end, void* memory) {
+    Scratch& scratch = *static_cast<Scratch*>(memory);
+    if (format == WeightFormat::F32)
+        panels<WeightFormat::F32>(*a, begin, end, scratch);
+    else if (format == WeightFormat::F16)
+        panels<WeightFormat::F16>(*a, begin, end, scratch);
+    else
+        panels<WeightFormat::BF16>(*a, begin, end, scratch);
+}
+
+}  // namespace fettle::kernels::FETTLE_SIMD

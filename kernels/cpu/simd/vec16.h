@@ -1,0 +1,389 @@
+// Sixteen lanes of float or int32 and 64 unsigned bytes, on each instruction-set level. Included by the simd files only:
+// everything is static and lives in the level's namespace. FETTLE_SIMD names the level.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/formats/weight_format.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define FETTLE_INLINE static inline __attribute__((always_inline))
+#define FETTLE_MEMBER_INLINE inline __attribute__((always_inline))
+
+namespace fettle::kernels::FETTLE_SIMD {
+
+#if defined(__AVX512F__)
+
+struct F32x16 {
+    __m512 v;
+};
+struct I32x16 {
+    __m512i v;
+};
+struct U8x64 {
+    __m512i v;
+};
+
+FETTLE_INLINE F32x16 zeroF() { return {_mm512_setzero_ps()}; }
+FETTLE_INLINE F32x16 setF(float x) { return {_mm512_set1_ps(x)}; }
+FETTLE_INLINE F32x16 loadF(const void* p) { return {_mm512_loadu_ps(p)}; }
+FETTLE_INLINE void storeF(void* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
+FETTLE_INLINE F32x16 add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 mul(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+FETTLE_INLINE F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 loadHalf(const void* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
+}
+FETTLE_INLINE F32x16 loadBfloat(const void* p) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16))};
+}
+/// Even and odd elements of 32 interleaved bfloat16.
+FETTLE_INLINE F32x16 evenBfloat(const void* p) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+}
+FETTLE_INLINE F32x16 oddBfloat(const void* p) {
+    return {_mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))))};
+}
+
+FETTLE_INLINE I32x16 zeroI() { return {_mm512_setzero_si512()}; }
+FETTLE_INLINE I32x16 setI(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
+FETTLE_INLINE I32x16 loadI(const void* p) { return {_mm512_loadu_si512(p)}; }
+FETTLE_INLINE void storeI(void* p, I32x16 a) { _mm512_storeu_si512(p, a.v); }
+FETTLE_INLINE I32x16 add(I32x16 a, I32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+FETTLE_INLINE I32x16 sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+FETTLE_INLINE I32x16 mul(I32x16 a, I32x16 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+FETTLE_INLINE I32x16 loadU8(const void* p) {
+    return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+FETTLE_INLINE I32x16 loadI8(const void* p) {
+    return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+FETTLE_INLINE F32x16 toF(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+
+FETTLE_INLINE U8x64 loadBytes(const void* p) { return {_mm512_loadu_si512(p)}; }
+FETTLE_INLINE void storeBytes(void* p, U8x64 a) { _mm512_storeu_si512(p, a.v); }
+FETTLE_INLINE U8x64 lowNibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
+FETTLE_INLINE U8x64 highNibbles(U8x64 a) {
+    return {_mm512_and_si512(_mm512_srli_epi32(a.v, 4), _mm512_set1_epi8(15))};
+}
+/// code | (plane shifted by `left` (right where negative) & mask)
+FETTLE_INLINE U8x64 orBits(U8x64 code, U8x64 plane, int left, char mask) {
+    const __m512i moved = left >= 0 ? _mm512_slli_epi32(plane.v, static_cast<unsigned>(left))
+                                    : _mm512_srli_epi32(plane.v, static_cast<unsigned>(-left));
+    return {_mm512_ternarylogic_epi32(moved, _mm512_set1_epi8(mask), code.v, 0xEA)};  // (a & b) | c
+}
+FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
+    std::int32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return {_mm512_set1_epi32(word)};
+}
+/// acc[lane] += sum over i < 4 of w[4 lane + i] * a[i]; Bits is the width of the codes w.
+template <int Bits>
+FETTLE_INLINE I32x16 dot(I32x16 acc, U8x64 w, I32x16 a) {
+    return {_mm512_dpbusd_epi32(acc.v, w.v, a.v)};
+}
+
+#elif defined(__AVX2__)
+
+struct F32x16 {
+    __m256 a, b;
+};
+struct I32x16 {
+    __m256i a, b;
+};
+struct U8x64 {
+    __m256i a, b;
+};
+
+FETTLE_INLINE __m256i half0(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+FETTLE_INLINE __m256i half1(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p) + 1); }
+
+FETTLE_INLINE F32x16 zeroF() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+FETTLE_INLINE F32x16 setF(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+FETTLE_INLINE F32x16 loadF(const void* p) {
+    return {_mm256_loadu_ps(static_cast<const float*>(p)), _mm256_loadu_ps(static_cast<const float*>(p) + 8)};
+}
+FETTLE_INLINE void storeF(void* p, F32x16 x) {
+    _mm256_storeu_ps(static_cast<float*>(p), x.a);
+    _mm256_storeu_ps(static_cast<float*>(p) + 8, x.b);
+}
+FETTLE_INLINE F32x16 add(F32x16 x, F32x16 y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 sub(F32x16 x, F32x16 y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 mul(F32x16 x, F32x16 y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 fma(F32x16 x, F32x16 y, F32x16 z) {
+    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+FETTLE_INLINE F32x16 max(F32x16 x, F32x16 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 loadHalf(const void* p) {
+    const auto* h = static_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+}
+FETTLE_INLINE F32x16 loadBfloat(const void* p) {
+    const auto* h = static_cast<const __m128i*>(p);
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h)), 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1)), 16))};
+}
+FETTLE_INLINE F32x16 evenBfloat(const void* p) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(half0(p), 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(half1(p), 16))};
+}
+FETTLE_INLINE F32x16 oddBfloat(const void* p) {
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
+    return {_mm256_castsi256_ps(_mm256_and_si256(half0(p), mask)),
+            _mm256_castsi256_ps(_mm256_and_si256(half1(p), mask))};
+}
+
+FETTLE_INLINE I32x16 zeroI() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+FETTLE_INLINE I32x16 setI(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+FETTLE_INLINE I32x16 loadI(const void* p) { return {half0(p), half1(p)}; }
+FETTLE_INLINE void storeI(void* p, I32x16 x) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), x.a);
+    _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, x.b);
+}
+FETTLE_INLINE I32x16 add(I32x16 x, I32x16 y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+FETTLE_INLINE I32x16 sub(I32x16 x, I32x16 y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+FETTLE_INLINE I32x16 mul(I32x16 x, I32x16 y) {
+    return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
+}
+FETTLE_INLINE I32x16 loadU8(const void* p) {
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+FETTLE_INLINE I32x16 loadI8(const void* p) {
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+}
+FETTLE_INLINE F32x16 toF(I32x16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+
+FETTLE_INLINE U8x64 loadBytes(const void* p) { return {half0(p), half1(p)}; }
+FETTLE_INLINE void storeBytes(void* p, U8x64 x) { storeI(p, {x.a, x.b}); }
+FETTLE_INLINE U8x64 lowNibbles(U8x64 x) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
+}
+FETTLE_INLINE U8x64 highNibbles(U8x64 x) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(_mm256_srli_epi32(x.a, 4), mask), _mm256_and_si256(_mm256_srli_epi32(x.b, 4), mask)};
+}
+FETTLE_INLINE __m256i shiftAnd(__m256i v, int left, char mask) {
+    return _mm256_and_si256(left >= 0 ? _mm256_slli_epi32(v, left) : _mm256_srli_epi32(v, -left),
+                            _mm256_set1_epi8(mask));
+}
+FETTLE_INLINE U8x64 orBits(U8x64 code, U8x64 plane, int left, char mask) {
+    return {_mm256_or_si256(code.a, shiftAnd(plane.a, left, mask)),
+            _mm256_or_si256(code.b, shiftAnd(plane.b, left, mask))};
+}
+FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
+    std::int32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return setI(word);
+}
+template <int Bits>
+FETTLE_INLINE __m256i dotHalf(__m256i acc, __m256i w, __m256i a) {
+#if defined(__AVXVNNI__)
+    return _mm256_dpbusd_avx_epi32(acc, w, a);
+#else
+    const __m256i ones = _mm256_set1_epi16(1);
+    if constexpr (Bits == 8) {
+        // 255 * 127 * 2 would saturate; |w - 128| * (a with the sign of w - 128) is at most 128 * 127 * 2 = 32512.
+        const __m256i code = _mm256_xor_si256(w, _mm256_set1_epi8(static_cast<char>(0x80)));
+        const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(a, code));
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, ones));
+    } else {
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), ones));
+    }
+#endif
+}
+template <int Bits>
+FETTLE_INLINE I32x16 dot(I32x16 acc, U8x64 w, I32x16 x) {
+    return {dotHalf<Bits>(acc.a, w.a, x.a), dotHalf<Bits>(acc.b, w.b, x.b)};
+}
+
+#else  // any processor: the compiler makes what it can of plain arrays
+
+struct F32x16 {
+    float v[16];
+};
+struct I32x16 {
+    std::int32_t v[16];
+};
+struct U8x64 {
+    std::uint8_t v[64];
+};
+
+template <class R, class F>
+FETTLE_INLINE R lanes(const F& f) {
+    R r;
+    for (int i = 0; i < 16; ++i)
+        r.v[i] = f(i);
+    return r;
+}
+
+FETTLE_INLINE F32x16 setF(float x) {
+    return lanes<F32x16>([&](int) { return x; });
+}
+FETTLE_INLINE F32x16 zeroF() { return setF(0); }
+FETTLE_INLINE F32x16 loadF(const void* p) {
+    F32x16 r;
+    __builtin_memcpy(&r, p, 64);
+    return r;
+}
+FETTLE_INLINE void storeF(void* p, const F32x16& a) { __builtin_memcpy(p, &a, 64); }
+FETTLE_INLINE F32x16 add(const F32x16& a, const F32x16& b) {
+    return lanes<F32x16>([&](int i) { return a.v[i] + b.v[i]; });
+}
+FETTLE_INLINE F32x16 sub(const F32x16& a, const F32x16& b) {
+    return lanes<F32x16>([&](int i) { return a.v[i] - b.v[i]; });
+}
+FETTLE_INLINE F32x16 mul(const F32x16& a, const F32x16& b) {
+    return lanes<F32x16>([&](int i) { return a.v[i] * b.v[i]; });
+}
+FETTLE_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
+    return lanes<F32x16>([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+}
+FETTLE_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
+    return lanes<F32x16>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+FETTLE_INLINE F32x16 loadHalf(const void* p) {
+    std::uint16_t h[16];
+    __builtin_memcpy(h, p, sizeof h);
+    return lanes<F32x16>([&](int i) { return halfToFloat(h[i]); });
+}
+FETTLE_INLINE F32x16 bits(const std::uint32_t* word) {
+    F32x16 r;
+    __builtin_memcpy(&r, word, 64);
+    return r;
+}
+FETTLE_INLINE F32x16 loadBfloat(const void* p) {
+    std::uint16_t h[16];
+    std::uint32_t w[16];
+    __builtin_memcpy(h, p, sizeof h);
+    for (int i = 0; i < 16; ++i)
+        w[i] = static_cast<std::uint32_t>(h[i]) << 16;
+    return bits(w);
+}
+FETTLE_INLINE F32x16 evenBfloat(const void* p) {
+    std::uint32_t w[16];
+    __builtin_memcpy(w, p, sizeof w);
+    for (std::uint32_t& x : w)
+        x <<= 16;
+    return bits(w);
+}
+FETTLE_INLINE F32x16 oddBfloat(const void* p) {
+    std::uint32_t w[16];
+    __builtin_memcpy(w, p, sizeof w);
+    for (std::uint32_t& x : w)
+        x &= 0xFFFF0000u;
+    return bits(w);
+}
+
+FETTLE_INLINE I32x16 setI(std::int32_t x) {
+    return lanes<I32x16>([&](int) { return x; });
+}
+FETTLE_INLINE I32x16 zeroI() { return setI(0); }
+FETTLE_INLINE I32x16 loadI(const void* p) {
+    I32x16 r;
+    __builtin_memcpy(&r, p, 64);
+    return r;
+}
+FETTLE_INLINE void storeI(void* p, const I32x16& a) { __builtin_memcpy(p, &a, 64); }
+// Integer sums may wrap on the way to a result that fits, as they do in the vector units.
+FETTLE_INLINE std::int32_t wrap(std::uint32_t x) { return static_cast<std::int32_t>(x); }
+FETTLE_INLINE I32x16 add(const I32x16& a, const I32x16& b) {
+    return lanes<I32x16>(
+        [&](int i) { return wrap(static_cast<std::uint32_t>(a.v[i]) + static_cast<std::uint32_t>(b.v[i])); });
+}
+FETTLE_INLINE I32x16 sub(const I32x16& a, const I32x16& b) {
+    return lanes<I32x16>(
+        [&](int i) { return wrap(static_cast<std::uint32_t>(a.v[i]) - static_cast<std::uint32_t>(b.v[i])); });
+}
+FETTLE_INLINE I32x16 mul(const I32x16& a, const I32x16& b) {
+    return lanes<I32x16>([&](int i) { return a.v[i] * b.v[i]; });
+}
+FETTLE_INLINE I32x16 loadU8(const void* p) {
+    return lanes<I32x16>([&](int i) { return static_cast<std::int32_t>(static_cast<const std::uint8_t*>(p)[i]); });
+}
+FETTLE_INLINE I32x16 loadI8(const void* p) {
+    return lanes<I32x16>([&](int i) { return static_cast<std::int32_t>(static_cast<const std::int8_t*>(p)[i]); });
+}
+FETTLE_INLINE F32x16 toF(const I32x16& a) {
+    return lanes<F32x16>([&](int i) { return static_cast<float>(a.v[i]); });
+}
+
+FETTLE_INLINE U8x64 loadBytes(const void* p) {
+    U8x64 r;
+    __builtin_memcpy(&r, p, 64);
+    return r;
+}
+FETTLE_INLINE void storeBytes(void* p, const U8x64& a) { __builtin_memcpy(p, &a, 64); }
+FETTLE_INLINE U8x64 lowNibbles(const U8x64& a) {
+    U8x64 r;
+    for (int i = 0; i < 64; ++i)
+        r.v[i] = a.v[i] & 15;
+    return r;
+}
+FETTLE_INLINE U8x64 highNibbles(const U8x64& a) {
+    U8x64 r;
+    for (int i = 0; i < 64; ++i)
+        r.v[i] = static_cast<std::uint8_t>(a.v[i] >> 4);
+    return r;
+}
+FETTLE_INLINE U8x64 orBits(const U8x64& code, const U8x64& plane, int left, char mask) {
+    U8x64 r;
+    for (int i = 0; i < 64; ++i) {
+        const int moved = left >= 0 ? plane.v[i] << left : plane.v[i] >> -left;
+        r.v[i] = static_cast<std::uint8_t>(code.v[i] | (moved & mask));
+    }
+    return r;
+}
+FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
+    std::int32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return setI(word);
+}
+template <int Bits>
+FETTLE_INLINE I32x16 dot(const I32x16& acc, const U8x64& w, const I32x16& x) {
+    std::int8_t a[4];
+    __builtin_memcpy(a, &x.v[0], 4);
+    return lanes<I32x16>([&](int i) {
+        const int sum = w.v[4 * i] * a[0] + w.v[4 * i + 1] * a[1] + w.v[4 * i + 2] * a[2] + w.v[4 * i + 3] * a[3];
+        return wrap(static_cast<std::uint32_t>(acc.v[i]) + static_cast<std::uint32_t>(sum));
+    });
+}
+
+#endif
+
+/// Whether dot<8> takes codes - 128 itself, so that sums must not start at -128 * (sum of activations).
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(__AVXVNNI__)
+constexpr bool kSignedBytes = true;
+#else
+constexpr bool kSignedBytes = false;
+#endif
+
+/// Codes of step `s` (0..7) of a group that starts at p, see packed_layout.h.
+template <int Bits>
+FETTLE_INLINE U8x64 stepCodes(const std::uint8_t* p, int s) {
+    if constexpr (Bits == 8) {
+        return loadBytes(p + 64 * s);
+    } else {
+        const U8x64 both = loadBytes(p + 64 * (s / 2));
+        const U8x64 low = s % 2 ? highNibbles(both) : lowNibbles(both);
+        if constexpr (Bits == 5)
+            return orBits(low, loadBytes(p + 256), 4 - s, 0x10);
+        else if constexpr (Bits == 6)
+            return orBits(low, loadBytes(p + 256 + 64 * (s / 4)), 4 - 2 * (s % 4), 0x30);
+        else
+            return low;
+    }
+}
+
+FETTLE_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+}  // namespace fettle::kernels::FETTLE_SIMD
