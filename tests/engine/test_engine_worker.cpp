@@ -1,0 +1,207 @@
+// The engine thread: order of events, cancelling, pausing, errors, shutting down.
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <vector>
+
+#include "engine/job/engine_worker.h"
+#include "tests/support/fixtures.h"
+
+namespace fettle {
+namespace {
+
+// Collects events and lets a test wait for one.
+class Events {
+public:
+    EngineWorker::EventHandler handler() {
+        return [this](const JobEvent& event) {
+            std::lock_guard lock(m_mutex);
+            m_events.push_back(event);
+            m_times.push_back(steadySeconds());
+            m_changed.notify_all();
+        };
+    }
+    template <typename Body>
+    bool waitFor(JobId job, double seconds = 60) {
+        std::unique_lock lock(m_mutex);
+        return m_changed.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return indexOf<Body>(job) >= 0; });
+    }
+    template <typename Body>
+    const Body* get(JobId job) {
+        std::lock_guard lock(m_mutex);
+        const auto at = indexOf<Body>(job);
+        return at < 0 ? nullptr : &std::get<Body>(m_events[static_cast<std::size_t>(at)].body);
+    }
+    template <typename Body>
+    double timeOf(JobId job) {
+        std::lock_guard lock(m_mutex);
+        return m_times.at(static_cast<std::size_t>(indexOf<Body>(job)));
+    }
+    template <typename Body>
+    int count(JobId job) {
+        std::lock_guard lock(m_mutex);
+        return static_cast<int>(std::count_if(m_events.begin(), m_events.end(), [&](const JobEvent& e) { return e.job == job && std::holds_alternative<Body>(e.body); }));
+    }
+    std::vector<JobEvent> of(JobId job) {
+        std::lock_guard lock(m_mutex);
+        std::vector<JobEvent> events;
+        std::copy_if(m_events.begin(), m_events.end(), std::back_inserter(events), [&](const JobEvent& e) { return e.job == job; });
+        return events;
+    }
+
+private:
+    template <typename Body>
+    std::ptrdiff_t indexOf(JobId job) const {
+        for (std::size_t i = 0; i < m_events.size(); ++i)
+            if (m_events[i].job == job && std::holds_alternative<Body>(m_events[i].body))
+                return static_cast<std::ptrdiff_t>(i);
+        return -1;
+    }
+    std::mutex m_mutex;
+    std::condition_variable m_changed;
+    std::vector<JobEvent> m_events;
+    std::vector<double> m_times;
+};
+
+RunRequest runOn(const std::string& fixture, const nlohmann::json& params) {
+    RunRequest request;
+    request.experiment = 7;
+    request.modelPath = test::fixture(fixture).string();
+    request.recipe.steps.push_back({"ptq", params});
+    request.inputs.evaluate = test::fixture("texts/evaluate.txt").string();
+    request.measure.context = 128;
+    request.measure.maxTokens = 2048;
+    request.measure.promptTokens = 32;
+    request.measure.newTokens = 8;
+    request.measure.repeats = 1;
+    return request;
+}
+
+TEST(EngineWorker, RunsARecipeAndReportsInOrder) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    Events events;
+    EngineWorker worker(events.handler(), 2);
+    const JobId job = worker.post(runOn("llama-4m", {{"scheme", "int8"}}));
+    ASSERT_TRUE(events.waitFor<JobFinished>(job));
+    const auto all = events.of(job);
+    EXPECT_TRUE(std::holds_alternative<JobQueued>(all.front().body));
+    EXPECT_TRUE(std::holds_alternative<JobStarted>(all[1].body));
+    EXPECT_TRUE(std::holds_alternative<JobFinished>(all.back().body));
+    for (const JobEvent& event : all)
+        EXPECT_EQ(event.experiment, 7);
+    EXPECT_EQ(events.count<JobStepFinished>(job), 1);
+
+    const RunResult& result = std::get<RunResult>(events.get<JobFinished>(job)->result);
+    const auto metric = [&](const std::string& name) {
+        for (const Measurement& m : result.metrics)
+            if (m.name == name)
+                return m.value;
+        ADD_FAILURE() << "no metric " << name;
+        return 0.0;
+    };
+    EXPECT_NEAR(metric("ppl_ratio"), 1, 0.02);
+    EXPECT_GT(metric("kl_mean"), 0);
+    EXPECT_LT(metric("kl_mean"), 0.01);
+    EXPECT_GT(metric("top1_agreement"), 95);
+    EXPECT_GT(metric("decode_tokens_per_s"), 0);
+    EXPECT_LT(metric("bits_per_weight"), 16);
+    ASSERT_TRUE(result.estimate);
+    EXPECT_GT(result.estimate->outputBytes, 0u);
+    EXPECT_FALSE(result.layerMetrics.empty());
+    EXPECT_EQ(result.modelHash.size(), 32u);
+    double last = 0;
+    for (const JobEvent& event : all)
+        if (const JobProgress* progress = std::get_if<JobProgress>(&event.body)) {
+            EXPECT_GE(progress->fraction, last - 1e-9);
+            EXPECT_LE(progress->fraction, 1);
+            last = progress->fraction;
+        }
+}
+
+TEST(EngineWorker, CancelsARunningJobWithin200Milliseconds) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    Events events;
+    EngineWorker worker(events.handler(), 2);
+    RunRequest request = runOn("llama-4m", {{"scheme", "int4-g32"}});
+    request.measure.maxTokens = 0;
+    for (int trial = 0; trial < 3; ++trial) {
+        const JobId job = worker.post(request);
+        ASSERT_TRUE(events.waitFor<JobProgress>(job));
+        std::this_thread::sleep_for(std::chrono::milliseconds(100 + 150 * trial));
+        const double asked = steadySeconds();
+        worker.cancel(job);
+        ASSERT_TRUE(events.waitFor<JobCancelled>(job, 10));
+        EXPECT_LT(events.timeOf<JobCancelled>(job) - asked, 0.2);
+        EXPECT_EQ(events.count<JobFailed>(job), 0);
+    }
+}
+
+TEST(EngineWorker, CancelsAWaitingJob) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    Events events;
+    EngineWorker worker(events.handler(), 1);
+    const JobId first = worker.post(runOn("llama-4m", {{"scheme", "int8"}}));
+    const JobId second = worker.post(runOn("llama-4m", {{"scheme", "int8"}}));
+    worker.cancel(second);
+    ASSERT_TRUE(events.waitFor<JobFinished>(first));
+    ASSERT_TRUE(events.waitFor<JobCancelled>(second));
+    EXPECT_EQ(events.count<JobStarted>(second), 0);
+}
+
+TEST(EngineWorker, PausesAndGoesOn) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    Events events;
+    EngineWorker worker(events.handler(), 1);
+    const JobId job = worker.post(runOn("llama-4m", {{"scheme", "int4-g32"}}));
+    ASSERT_TRUE(events.waitFor<JobProgress>(job));
+    worker.pause(job);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    const int before = events.count<JobProgress>(job);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_EQ(events.count<JobProgress>(job), before);
+    worker.resume(job);
+    EXPECT_TRUE(events.waitFor<JobFinished>(job));
+}
+
+TEST(EngineWorker, AnErrorEndsTheJobAndNotTheThread) {
+    Events events;
+    EngineWorker worker(events.handler(), 1);
+    const JobId bad = worker.post(InspectRequest{"/nowhere/model.gguf"});
+    ASSERT_TRUE(events.waitFor<JobFailed>(bad));
+    EXPECT_EQ(events.get<JobFailed>(bad)->error.kind, ErrorKind::BadInput);
+    EXPECT_NE(events.get<JobFailed>(bad)->error.message.find("/nowhere/model.gguf"), std::string::npos);
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    const JobId good = worker.post(InspectRequest{test::fixture("llama-4m").string()});
+    EXPECT_TRUE(events.waitFor<JobFinished>(good));
+}
+
+TEST(EngineWorker, RefusesAnUnknownParameterWithItsName) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    Events events;
+    EngineWorker worker(events.handler(), 1);
+    const JobId job = worker.post(runOn("llama-4m", {{"shceme", "int8"}}));
+    ASSERT_TRUE(events.waitFor<JobFailed>(job));
+    EXPECT_EQ(events.get<JobFailed>(job)->error.kind, ErrorKind::Usage);
+    EXPECT_NE(events.get<JobFailed>(job)->error.message.find("shceme"), std::string::npos);
+}
+
+TEST(EngineWorker, StopsAtOnceWhenDestroyedInTheMiddle) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    Events events;
+    double asked = 0;
+    {
+        EngineWorker worker(events.handler(), 2);
+        RunRequest request = runOn("llama-4m", {{"scheme", "int4-g32"}});
+        request.measure.maxTokens = 0;
+        const JobId job = worker.post(request);
+        worker.post(request);
+        ASSERT_TRUE(events.waitFor<JobProgress>(job));
+        asked = steadySeconds();
+    }
+    EXPECT_LT(steadySeconds() - asked, 1.0);
+}
+
+}  // namespace
+}  // namespace fettle
