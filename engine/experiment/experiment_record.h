@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -61,6 +62,11 @@ struct ExperimentDetail {
     std::vector<ArtifactReport> artifacts;
     std::vector<LogLine> log;
 };
+
+nlohmann::json toJson(const ExperimentRecord& record);
+/// The record's fields, and "inputs", "measure", "estimate", "steps", "layer_metrics", "series", "samples",
+/// "artifacts", "log" beside them.
+nlohmann::json toJson(const ExperimentDetail& detail);
 
 /// Indices of the points no other point beats, sorted by x: a point is beaten by one that is at least as good in both
 /// metrics and better in one. Equal points beat each other in nothing: both stand, in the order of their indices.

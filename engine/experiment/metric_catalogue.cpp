@@ -64,7 +64,12 @@ const std::vector<MetricInfo>& metricCatalogue() {
         {"parameters", "Parameters", "", neither, "Number of weights the model has, zeros included."},
         {"sparsity", "Zero weights", "%", neither, "Share of the weights that are exactly zero."},
         // effort
-        {"wall_seconds", "Time of the recipe", "s", lower, "Wall-clock time the recipe took, measuring left out."},
+        {"recipe_seconds", "Time of the recipe", "s", lower, "Wall-clock time the recipe's steps took."},
+        {"wall_seconds", "Time of the run", "s", lower,
+         "Wall-clock time of the whole run: loading, the recipe's steps, measuring and writing."},
+        {"optimize_peak_bytes", "Peak memory of the recipe", "bytes", lower,
+         "Most memory the process held while the recipe's steps ran."},
+        {"run_peak_bytes", "Peak memory of the run", "bytes", lower, "Most memory the process held during the whole run."},
         {"calibration_tokens", "Calibration tokens", "tokens", neither,
          "Tokens of the calibration text that the recipe used."},
         {"training_tokens", "Training tokens", "tokens", neither, "Tokens that the recipe trained on."},

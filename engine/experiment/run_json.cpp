@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/experiment/run_values.h"
+#include "engine/experiment/experiment_record.h"
 
 namespace fettle {
 namespace {
@@ -68,6 +68,9 @@ json toJson(const StepReport& step) {
 }
 json toJson(const LayerMetric& metric) {
     return {{"layer", metric.layer}, {"tensor", metric.tensor}, {"name", metric.name}, {"value", number(metric.value)}};
+}
+json toJson(const SeriesPoint& point) {
+    return {{"name", point.name}, {"step", number(point.step)}, {"value", number(point.value)}};
 }
 json toJson(const SampleText& sample) { return {{"prompt", sample.prompt}, {"text", sample.text}}; }
 json toJson(const ArtifactReport& artifact) {
@@ -165,6 +168,47 @@ json toJson(const GenerateReport& report) {
             {"ttft_ms", number(report.ttftMs)},
             {"decode_tokens_per_s", number(report.decodeTokensPerSecond)},
             {"stopped", report.stopped}};
+}
+
+json toJson(const ExperimentRecord& record) {
+    json metrics = json::object();
+    for (const auto& [name, metric] : record.metrics)
+        metrics[name] = toJson(metric);
+    json value{{"id", record.id},
+               {"name", record.name},
+               {"status", toString(record.status)},
+               {"model", {{"name", record.modelName}, {"path", record.modelPath}, {"hash", record.modelHash}}},
+               {"summary", record.summary()},
+               {"recipe", toJson(record.recipe)},
+               {"recipe_hash", record.recipeHash},
+               {"seed", record.seed},
+               {"device", record.device},
+               {"app_version", record.appVersion},
+               {"started_ms", record.startedMs},
+               {"finished_ms", record.finishedMs},
+               {"artifact", record.artifactPath},
+               {"error", record.error},
+               {"metrics", metrics}};
+    if (record.parent)
+        value["parent"] = *record.parent;
+    return value;
+}
+
+json toJson(const ExperimentDetail& detail) {
+    json value = toJson(detail.record);
+    value["inputs"] = toJson(detail.inputs);
+    value["measure"] = toJson(detail.measure);
+    if (detail.estimate)
+        value["estimate"] = toJson(*detail.estimate);
+    value["steps"] = listOf(detail.steps);
+    value["layer_metrics"] = listOf(detail.layerMetrics);
+    value["series"] = listOf(detail.series);
+    value["samples"] = listOf(detail.samples);
+    value["artifacts"] = listOf(detail.artifacts);
+    json& log = value["log"] = json::array();
+    for (const LogLine& line : detail.log)
+        log.push_back({{"time_ms", line.timeMs}, {"level", line.level}, {"text", line.text}});
+    return value;
 }
 
 }  // namespace fettle

@@ -109,6 +109,7 @@ struct RunResult {
 
 nlohmann::json toJson(const StepReport& step);
 nlohmann::json toJson(const LayerMetric& metric);
+nlohmann::json toJson(const SeriesPoint& point);
 nlohmann::json toJson(const SampleText& sample);
 nlohmann::json toJson(const ArtifactReport& artifact);
 nlohmann::json toJson(const Measurement& metric);
