@@ -59,6 +59,8 @@ public:
     qint64 currentId() const;
     /// Markers drawn in the last frame.
     int drawnPoints() const { return m_painter.drawn(); }
+    /// Points that a logarithmic axis cannot hold.
+    int offScale() const { return m_painter.offScale(); }
     const TradeoffView& view() const { return m_painter.view(); }
     /// Renders the chart as it stands; `vector` for SVG.
     void renderTo(QPainter& painter, bool vector);

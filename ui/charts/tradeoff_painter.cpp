@@ -90,7 +90,7 @@ double TradeoffPainter::radius(std::size_t point) const {
         const double high = base * (count <= 150 ? 2.4 : 1.8);
         base = std::sqrt(low * low + step * (high * high - low * low));
     }
-    return p.baseline ? std::max(base, 5.5) * 1.3 : base;
+    return p.baseline ? (m_data.query.size.isEmpty() ? std::max(base, 5.5) * 1.3 : std::max(base, 5.0)) : base;
 }
 
 MarkerLook TradeoffPainter::look(const TradeoffPoint& point) const {
@@ -128,7 +128,8 @@ void TradeoffPainter::paint(QPainter& painter, bool vector) {
     paintLegend(painter);
 }
 
-void TradeoffPainter::paintGuides(QPainter& painter) const {
+void TradeoffPainter::paintGuides(QPainter& painter) {
+    m_guideText = {};
     const TradeoffPoint* baseline = nullptr;
     for (const TradeoffPoint& point : m_data.points) {
         if (point.baseline) {
@@ -159,14 +160,16 @@ void TradeoffPainter::paintGuides(QPainter& painter) const {
     painter.setPen(pen);
     painter.drawLine(QPointF(at.x(), plot.top()), QPointF(at.x(), plot.bottom()));
     painter.drawLine(QPointF(plot.left(), at.y()), QPointF(plot.right(), at.y()));
-    if (both.width() > 150 && both.height() > 26) {
-        painter.setFont(scaled(painter.font(), 0.92));
+    painter.setFont(scaled(painter.font(), 0.92));
+    const QString words = QStringLiteral("better than the baseline in both");
+    const QFontMetricsF metrics(painter.font());
+    const QSizeF size(metrics.horizontalAdvance(words) + 2, metrics.height());
+    if (both.width() > size.width() + 16 && both.height() > size.height() + 8) {
+        m_guideText = QRectF(QPointF(m_data.xBetter == BetterWhen::Higher ? both.right() - 8 - size.width() : both.left() + 8,
+                                     m_data.yBetter == BetterWhen::Higher ? both.top() + 5 : both.bottom() - 5 - size.height()),
+                             size);
         painter.setPen(m_theme.good);
-        const bool right = m_data.xBetter == BetterWhen::Higher;
-        const bool top = m_data.yBetter == BetterWhen::Higher;
-        painter.drawText(both.adjusted(8, 5, -8, -5),
-                         (right ? Qt::AlignRight : Qt::AlignLeft) | (top ? Qt::AlignTop : Qt::AlignBottom),
-                         QStringLiteral("better than the baseline in both"));
+        painter.drawText(m_guideText, Qt::AlignCenter, words);
     }
 }
 
@@ -281,7 +284,7 @@ void TradeoffPainter::paintLabels(QPainter& painter) const {
     painter.save();
     painter.setFont(scaled(painter.font(), 0.9));
     const QFontMetricsF metrics(painter.font());
-    std::vector<QRectF> taken;
+    std::vector<QRectF> taken{m_guideText};
     if (few) {
         for (std::size_t i = 0; i < m_positions.size(); ++i) {
             if (visible(i)) {

@@ -66,7 +66,7 @@ private:
     struct LegendItem;
     MarkerLook look(const TradeoffPoint& point) const;
     bool visible(std::size_t point) const;
-    void paintGuides(QPainter& painter) const;
+    void paintGuides(QPainter& painter);
     void paintFront(QPainter& painter) const;
     void paintIntervals(QPainter& painter) const;
     void paintPoints(QPainter& painter, bool vector);
@@ -81,6 +81,7 @@ private:
     TradeoffView m_view;
     QSet<qint64> m_selection;
     std::vector<QPointF> m_positions;
+    QRectF m_guideText;  ///< where the words of the guides stand: labels keep clear of them
     int m_offScale = 0;
     int m_drawn = 0;
     PointRaster m_raster;

@@ -230,13 +230,24 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
 }
 
 QString valueWithInterval(const Measurement& measurement) {
-    QString text = QString::fromStdString(formatMetric(measurement.name, measurement.value));
-    if (measurement.low && measurement.high) {
-        text += QStringLiteral(" (%1 to %2)")
-                    .arg(QString::fromStdString(formatMetric(measurement.name, *measurement.low)),
-                         QString::fromStdString(formatMetric(measurement.name, *measurement.high)));
+    const QString interval = intervalText(measurement);
+    const QString text = QString::fromStdString(formatMetric(measurement.name, measurement.value));
+    return interval.isEmpty() ? text : text + " (" + interval + ")";
+}
+
+QString intervalText(const Measurement& measurement) {
+    if (!measurement.low || !measurement.high) {
+        return {};
     }
-    return text;
+    QString low = QString::fromStdString(formatMetric(measurement.name, *measurement.low));
+    QString high = QString::fromStdString(formatMetric(measurement.name, *measurement.high));
+    // The unit stands beside the value already; it is repeated only where the two ends need different ones.
+    const QString unit = QString::fromStdString(formatMetric(measurement.name, measurement.value)).section(u' ', 1);
+    if (!unit.isEmpty() && low.section(u' ', 1) == unit && high.section(u' ', 1) == unit) {
+        low.chop(unit.size() + 1);
+        high.chop(unit.size() + 1);
+    }
+    return low + " to " + high;
 }
 
 QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseline, const QString& mutedColor) {

@@ -48,6 +48,8 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
 QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseline, const QString& mutedColor);
 /// "7.21 (7.15 to 7.28)" with its unit.
 QString valueWithInterval(const Measurement& measurement);
+/// "7.15 to 7.28"; empty where no interval was computed.
+QString intervalText(const Measurement& measurement);
 /// One line per experiment with every metric; numbers in full precision.
 QString toCsv(const std::vector<const ExperimentRecord*>& records);
 

@@ -1,0 +1,191 @@
+#include "ui/pages/explore_axis_bar.h"
+
+#include <QCheckBox>
+#include <QComboBox>
+#include <QHBoxLayout>
+#include <QLabel>
+#include <QSignalBlocker>
+#include <QPushButton>
+#include <QVBoxLayout>
+#include <QAbstractItemView>
+
+#include "ui/charts/axis_scale.h"
+#include "ui/widgets/icons.h"
+#include "ui/widgets/theme.h"
+
+namespace fettle::ui {
+
+ExploreAxisBar::ExploreAxisBar(QWidget* parent)
+    : QWidget(parent),
+      m_logX(new QCheckBox(tr("log"), this)),
+      m_logY(new QCheckBox(tr("log"), this)),
+      m_select(new QPushButton(this)),
+      m_reset(new QPushButton(this)),
+      m_protocolRow(new QWidget(this)),
+      m_protocol(new QComboBox(m_protocolRow)),
+      m_protocolNote(makeLabel({}, TextRole::Caption, m_protocolRow)) {
+    auto* column = new QVBoxLayout(this);
+    column->setContentsMargins(0, 0, 0, 0);
+    column->setSpacing(6);
+    auto* row = new QHBoxLayout;
+    row->setSpacing(6);
+    column->addLayout(row);
+    const auto add = [&](const QString& name, const QString& label) {
+        auto* box = new QComboBox(this);
+        box->setObjectName(name);
+        box->setAccessibleName(label);
+        box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+        box->setMinimumContentsLength(8);
+        box->setMaximumWidth(230);
+        auto* caption = makeLabel(label, TextRole::Caption, this);
+        caption->setBuddy(box);
+        row->addWidget(caption);
+        row->addWidget(box, 1);
+        connect(box, &QComboBox::currentIndexChanged, this, [this] {
+            m_query = query();
+            emit queryChanged();
+        });
+        return box;
+    };
+    m_x = add(QStringLiteral("xMetric"), tr("X"));
+    row->addWidget(m_logX);
+    row->addSpacing(8);
+    m_y = add(QStringLiteral("yMetric"), tr("Y"));
+    row->addWidget(m_logY);
+    row->addSpacing(8);
+    m_color = add(QStringLiteral("colorMetric"), tr("Colour"));
+    row->addSpacing(8);
+    m_size = add(QStringLiteral("sizeMetric"), tr("Size"));
+    row->addStretch(1);
+    m_logX->setObjectName(QStringLiteral("logX"));
+    m_logY->setObjectName(QStringLiteral("logY"));
+    m_logX->setToolTip(tr("Logarithmic X axis"));
+    m_logY->setToolTip(tr("Logarithmic Y axis"));
+    m_select->setText(tr("Brush"));
+    m_select->setObjectName(QStringLiteral("brushMode"));
+    m_select->setCheckable(true);
+    m_select->setToolTip(tr("Dragging selects points instead of moving the view. Holding Shift does so at any time."));
+    m_reset->setText(tr("Reset view"));
+    m_reset->setObjectName(QStringLiteral("resetView"));
+    m_reset->setEnabled(false);
+    m_reset->setToolTip(tr("Show all points (double click on empty ground)"));
+    row->addWidget(m_select);
+    row->addWidget(m_reset);
+
+    auto* protocol = new QHBoxLayout(m_protocolRow);
+    protocol->setContentsMargins(0, 0, 0, 0);
+    protocol->setSpacing(6);
+    auto* caption = makeLabel(tr("Measured by"), TextRole::Caption, m_protocolRow);
+    caption->setBuddy(m_protocol);
+    protocol->addWidget(caption);
+    protocol->addWidget(m_protocol);
+    protocol->addWidget(m_protocolNote, 1);
+    m_protocol->setObjectName(QStringLiteral("protocol"));
+    m_protocol->setAccessibleName(tr("Measuring protocol"));
+    m_protocol->setSizeAdjustPolicy(QComboBox::AdjustToContents);
+    m_protocolNote->setObjectName(QStringLiteral("protocolNote"));
+    column->addWidget(m_protocolRow);
+    m_protocolRow->hide();
+
+    connect(m_logX, &QCheckBox::toggled, this, &ExploreAxisBar::logChanged);
+    connect(m_logY, &QCheckBox::toggled, this, &ExploreAxisBar::logChanged);
+    connect(m_select, &QPushButton::toggled, this, &ExploreAxisBar::selectModeChanged);
+    connect(m_reset, &QPushButton::clicked, this, &ExploreAxisBar::resetRequested);
+    connect(m_protocol, &QComboBox::currentIndexChanged, this, [this] {
+        m_query.protocols[m_query.x] = m_protocol->currentData().toString();
+        m_query.protocols[m_query.y] = m_protocol->currentData().toString();
+        emit queryChanged();
+    });
+}
+
+TradeoffQuery ExploreAxisBar::query() const {
+    TradeoffQuery query = m_query;
+    // An empty box (no experiments yet) leaves the wish as it was.
+    const auto take = [](const QComboBox* box, QString& metric) {
+        if (box->currentIndex() >= 0) {
+            metric = box->currentData().toString();
+        }
+    };
+    take(m_x, query.x);
+    take(m_y, query.y);
+    take(m_color, query.color);
+    take(m_size, query.size);
+    return query;
+}
+
+void ExploreAxisBar::setQuery(const TradeoffQuery& query) {
+    m_query = query;
+    for (auto [box, metric] : {std::pair(m_x, query.x), {m_y, query.y}, {m_color, query.color}, {m_size, query.size}}) {
+        const QSignalBlocker quiet(box);
+        box->setCurrentIndex(box->findData(metric));
+    }
+    emit queryChanged();
+}
+
+bool ExploreAxisBar::logX() const {
+    return m_logX->isChecked();
+}
+
+bool ExploreAxisBar::logY() const {
+    return m_logY->isChecked();
+}
+
+void ExploreAxisBar::setLog(bool x, bool y) {
+    m_logX->setChecked(x);
+    m_logY->setChecked(y);
+}
+
+void ExploreAxisBar::fill(QComboBox& box, const QStringList& metrics, const QString& wanted) const {
+    const QSignalBlocker quiet(box);
+    box.clear();
+    if (&box == m_color) {
+        box.addItem(tr("Technique"), QString());
+    } else if (&box == m_size) {
+        box.addItem(tr("All equal"), QString());
+    }
+    for (const QString& metric : metrics) {
+        box.addItem(metricTitle(metric), metric);
+        if (const MetricInfo* info = findMetric(metric.toStdString())) {
+            box.setItemData(box.count() - 1, QString::fromStdString(info->help), Qt::ToolTipRole);
+        }
+    }
+    box.setCurrentIndex(box.findData(wanted));
+    if (box.currentIndex() < 0 && box.count() > 0) {
+        box.setCurrentIndex(0);
+    }
+    box.view()->setMinimumWidth(250);
+}
+
+void ExploreAxisBar::setMetrics(const QStringList& metrics) {
+    fill(*m_x, metrics, m_query.x);
+    fill(*m_y, metrics, m_query.y);
+    fill(*m_color, metrics, m_query.color);
+    fill(*m_size, metrics, m_query.size);
+    // Both axes on one metric say nothing: happens only while the wished one is missing.
+    if (metrics.size() > 1 && m_x->currentIndex() == m_y->currentIndex()) {
+        const QSignalBlocker quiet(m_y);
+        m_y->setCurrentIndex(m_x->currentIndex() == 0 ? 1 : 0);
+    }
+}
+
+void ExploreAxisBar::setProtocols(const TradeoffData& data) {
+    // One axis is nearly always a speed or a size, which know a single protocol; the other one decides.
+    const bool byY = data.yProtocols.size() > 1;
+    const auto& protocols = byY ? data.yProtocols : data.xProtocols;
+    const QString& drawn = byY ? data.yProtocol : data.xProtocol;
+    m_protocolRow->setVisible(protocols.size() > 1);
+    const QSignalBlocker quiet(m_protocol);
+    m_protocol->clear();
+    for (const ProtocolCount& entry : protocols) {
+        const QString title = entry.protocol.isEmpty() ? tr("unnamed protocol") : entry.protocol;
+        m_protocol->addItem(tr("%1 (%2)").arg(title).arg(entry.count), entry.protocol);
+    }
+    m_protocol->setCurrentIndex(m_protocol->findData(drawn));
+    m_protocolNote->setText(tr("Numbers of different protocols are not comparable: %1 not drawn.").arg(data.otherProtocol));
+}
+
+void ExploreAxisBar::setZoomed(bool zoomed) {
+    m_reset->setEnabled(zoomed);
+}
+
+}  // namespace fettle::ui

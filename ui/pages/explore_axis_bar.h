@@ -1,0 +1,57 @@
+// What the trade-off chart shows: metrics of the axes, of size and colour, logarithmic axes and, where numbers of
+// several measuring protocols exist, which of them. GUI thread only.
+#pragma once
+
+#include <QHash>
+#include <QWidget>
+
+#include "ui/models/tradeoff_model.h"
+
+class QCheckBox;
+class QComboBox;
+class QLabel;
+class QPushButton;
+
+namespace fettle::ui {
+
+class ExploreAxisBar : public QWidget {
+    Q_OBJECT
+
+public:
+    explicit ExploreAxisBar(QWidget* parent = nullptr);
+
+    TradeoffQuery query() const;
+    void setQuery(const TradeoffQuery& query);
+    bool logX() const;
+    bool logY() const;
+    void setLog(bool x, bool y);
+    void setMetrics(const QStringList& metrics);
+    /// Shows the protocol choice while an axis has more than one.
+    void setProtocols(const TradeoffData& data);
+    void setZoomed(bool zoomed);
+
+signals:
+    void queryChanged();
+    void logChanged();
+    void selectModeChanged(bool select);
+    void resetRequested();
+
+private:
+    void fill(QComboBox& box, const QStringList& metrics, const QString& wanted) const;
+
+    TradeoffQuery m_query;
+    QComboBox* m_x;
+    QComboBox* m_y;
+    QComboBox* m_color;
+    QComboBox* m_size;
+    QCheckBox* m_logX;
+    QCheckBox* m_logY;
+    QPushButton* m_select;
+    QPushButton* m_reset;
+    QWidget* m_protocolRow;
+    QComboBox* m_protocol;
+    QLabel* m_protocolNote;
+    QString m_protocolMetric;
+};
+
+}  // namespace fettle::ui
