@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxSteps = 1000;
+constexpr int kMaxDepth = 64;
 constexpr std::size_t kMaxSweep = 100'000;
 
 std::string described(const json& value) {
@@ -124,8 +125,14 @@ SweepAxis axisFromJson(const json& value, std::size_t index) {
 }
 
 json parse(std::string_view text) {
+    // Deep nesting says nothing in a recipe, but what walks over it later does so by recursion.
+    const auto limited = [](int depth, json::parse_event_t, json&) {
+        if (depth > kMaxDepth)
+            throw RecipeError("recipe: nested more than " + std::to_string(kMaxDepth) + " deep");
+        return true;
+    };
     try {
-        return json::parse(text);
+        return json::parse(text, limited);
     } catch (const json::parse_error& error) {
         throw RecipeError("recipe: not JSON, at byte " + std::to_string(error.byte));
     }
