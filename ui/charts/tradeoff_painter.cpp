@@ -103,7 +103,7 @@ MarkerLook TradeoffPainter::look(const TradeoffPoint& point) const {
     }
     result.kind = point.kind;
     result.ground = m_theme.plot;
-    result.dimmed = m_selection.size() > 1 && !m_selection.contains(point.id);
+    result.dimmed = m_selection.size() > 1 && !point.baseline && !m_selection.contains(point.id);
     return result;
 }
 
@@ -262,7 +262,7 @@ void TradeoffPainter::fillRaster(qreal ratio) {
             continue;
         }
         const TradeoffPoint& point = m_data.points[i];
-        const bool dimmed = m_selection.size() > 1 && !m_selection.contains(point.id);
+        const bool dimmed = m_selection.size() > 1 && !point.baseline && !m_selection.contains(point.id);
         const quint64 key = static_cast<quint64>(m_data.techniques.indexOf(point.technique) + 1) << 32 |
                             static_cast<quint64>(point.kind) << 24 | (dimmed ? 1U << 23 : 0U) | (point.baseline ? 1U << 22 : 0U) |
                             static_cast<quint64>(std::lround(std::max(point.size, 0.0F) * 7)) << 8 |
