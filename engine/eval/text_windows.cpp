@@ -43,9 +43,11 @@ std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::strin
     const bool llama = options.protocol == PerplexityProtocol::LlamaCpp;
     const bool bos = tokenizer.addsBos() && tokenizer.bos() >= 0;
 
-    std::vector<std::int32_t> ids = tokenizer.encode(text, false);
+    std::vector<std::int32_t> ids;
     if (llama && bos)
-        ids.insert(ids.begin(), tokenizer.bos());
+        ids.push_back(tokenizer.bos());
+    const std::vector<std::int32_t> encoded = tokenizer.encode(text, false);
+    ids.insert(ids.end(), encoded.begin(), encoded.end());
     if (options.maxTokens > 0 && static_cast<std::int64_t>(ids.size()) > options.maxTokens)
         ids.resize(static_cast<std::size_t>(options.maxTokens));
 
