@@ -121,6 +121,21 @@ void checkPackedShape(const StoredTensors& tensors, const std::string& module, s
         throwBadInput(shape.file, "tensor " + inQuotes(name) + " is not the shape " + toString({rows, cols}) + " that the configuration gives");
 }
 
+/// int8 that lies in words: byte k of a row is q + 128.
+Tensor unpackBytes(const StoredTensor& packed, const std::string& name, std::int64_t rows, std::int64_t cols) {
+    const std::int64_t words = (cols + 3) / 4;
+    expect(packed, name, DType::I32, {rows, words});
+    Tensor codes = Tensor::allocate(DType::I8, {rows, cols});
+    for (std::int64_t r = 0; r < rows; ++r) {
+        const auto* from = packed.tensor.as<std::uint8_t>() + r * words * 4;
+        auto* to = codes.mutableAs<std::uint8_t>() + r * cols;
+        for (std::int64_t c = 0; c < cols; ++c)
+            to[c] = from[c] ^ 0x80;
+    }
+    packed.tensor.dropPages();
+    return codes;
+}
+
 /// Activation order is fine where it changes nothing.
 void checkOrder(const StoredTensors& tensors, const std::string& module, std::int64_t cols, std::int64_t group) {
     const auto found = tensors.find(module + ".weight_g_idx");
@@ -182,7 +197,8 @@ void CompressedTensorsConfig::readGroup(const std::string& name, const json& gro
     const auto groupSize = valueOr<std::int64_t>(weights, "group_size", 0, m_origin);
     const auto strategy = valueOr<std::string>(weights, "strategy", groupSize > 0 ? "group" : "channel", m_origin);
     Group out;
-    if (format == "int-quantized" && bits == 8 && type == "int" && symmetric && strategy == "channel") {
+    const bool bytes = format == "int-quantized" || format == "pack-quantized";
+    if (bytes && bits == 8 && type == "int" && symmetric && strategy == "channel") {
         out.scheme = *findQuantScheme("w8a16");
     } else if (format == "pack-quantized" && bits == 4 && type == "int" && (strategy == "group" || strategy == "channel")) {
         if (strategy == "group" && (groupSize < 8 || groupSize % 8 != 0 || groupSize > (1 << 24)))
@@ -190,7 +206,7 @@ void CompressedTensorsConfig::readGroup(const std::string& name, const json& gro
         out.scheme = int4Scheme(strategy == "group" ? static_cast<int>(groupSize) : 0, symmetric);
     } else {
         fail("is " + std::to_string(bits) + "-bit " + type + " per " + strategy + " as " + inQuotes(format) +
-             ", which is not supported; int8 per channel (int-quantized) and int4 per group (pack-quantized) are");
+             ", which is not supported; symmetric int8 per channel and int4 per group (pack-quantized) are");
     }
     if (readActivations(group, out.scheme, m_origin, m_warnings))
         out.scheme = *findQuantScheme("int8");
@@ -218,9 +234,16 @@ QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::st
     out.rows = rows;
     out.cols = cols;
     if (scheme.format == kernels::WeightFormat::Int8Channel) {
-        const StoredTensor& codes = need(tensors, module + ".weight", origin);
-        expect(codes, module + ".weight", DType::I8, {rows, cols});
-        out.codes = codes.tensor;
+        const auto packed = tensors.find(module + ".weight_packed");
+        if (packed != tensors.end()) {
+            checkPackedShape(tensors, module, rows, cols, origin);
+            checkOrder(tensors, module, cols, cols);
+            out.codes = unpackBytes(packed->second, packed->first, rows, cols);
+        } else {
+            const StoredTensor& codes = need(tensors, module + ".weight", origin);
+            expect(codes, module + ".weight", DType::I8, {rows, cols});
+            out.codes = codes.tensor;
+        }
         out.scales = readScales(tensors, module, rows, 1, origin);
         return out;
     }

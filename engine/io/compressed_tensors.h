@@ -2,6 +2,7 @@
 // that stand for one quantized weight.
 //
 //   int-quantized   <module>.weight I8 [N, K], <module>.weight_scale [N, 1]
+//                   (weight-only int8 may also be pack-quantized: words of four bytes q + 128)
 //   pack-quantized  <module>.weight_packed I32 [N, K/8] (nibble j of word c = column 8c + j, stored q + 8),
 //                   <module>.weight_scale [N, K/G], <module>.weight_shape I64 [2] = [N, K],
 //                   asymmetric: <module>.weight_zero_point I32 [ceil(N/8), K/G], packed along N

@@ -102,10 +102,12 @@ Weight readPlainWeight(const TensorPlace& place, const ModelConfig& config, cons
     if (stored.tensor.shape() != wanted)
         throwBadInput(stored.file, what + " has shape " + toString(stored.tensor.shape()) + ", the configuration wants " + toString(wanted));
     const std::size_t rowBytes = rowBytesOf(place, *stored.format);
-    if (layout.transposed && place.is(kTransposed))
-        return make(place, *stored.format, transposedPart(place, stored, rows, rowBytes));
-    if (layout.permuted && place.is(kPermuted))
-        return make(place, *stored.format, unpermuted(place, config, stored, rowBytes));
+    const bool transposes = layout.transposed && place.is(kTransposed);
+    if (transposes || (layout.permuted && place.is(kPermuted))) {
+        Tensor copy = transposes ? transposedPart(place, stored, rows, rowBytes) : unpermuted(place, config, stored, rowBytes);
+        stored.tensor.dropPages();  // the copy stands for it from here on
+        return make(place, *stored.format, std::move(copy));
+    }
     if (rows.total == place.rows)
         return make(place, *stored.format, stored.tensor);
     return make(place, *stored.format, window(stored.tensor, rows.first, place.rows, rowBytes, place.shape()));

@@ -1,4 +1,4 @@
-// GGUF metadata in terms of config.json, and the other way round. Keys as llama.cpp reads them:
+// GGUF metadata in terms of config.json. Keys as llama.cpp reads them:
 //   {arch}.block_count, .context_length, .embedding_length, .feed_forward_length, .vocab_size,
 //   .attention.{head_count, head_count_kv, layer_norm_rms_epsilon, layer_norm_epsilon, key_length, value_length,
 //   sliding_window, sliding_window_pattern}, .rope.{dimension_count, freq_base, freq_base_swa, scaling.type, scaling.factor},
@@ -16,8 +16,6 @@
 
 namespace fettle {
 
-class GgufWriter;
-
 /// The configuration of a GGUF model; config.source is what it amounts to as a config.json. Throws BadInput.
 ModelConfig modelConfigFromGguf(const GgufFile& file);
 GgufTokenizerData tokenizerFromGguf(const GgufFile& file);
@@ -26,9 +24,5 @@ GgufTokenizerData tokenizerFromGguf(const GgufFile& file);
 std::vector<float> llama3RopeFactors(const RopeConfig& rope, std::int64_t headDim);
 /// The scale of the attention scores that llama.cpp derives for a Gemma 3 model; the file does not say it.
 float gemma3GgufAttentionScale(const ModelConfig& config);
-
-/// Writes the {arch}.* keys. Throws EngineError(BadInput) for what GGUF's keys cannot say.
-void writeGgufConfig(const ModelConfig& config, const std::string& name, GgufWriter& writer);
-void writeGgufTokenizer(const GgufTokenizerData& tokenizer, GgufWriter& writer);
 
 }  // namespace fettle

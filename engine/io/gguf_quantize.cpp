@@ -1,0 +1,106 @@
+#include "engine/io/gguf_quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/core/error.h"
+
+namespace fettle {
+namespace {
+
+using kernels::WeightFormat;
+
+constexpr std::int64_t kBlock = 32;
+
+void storeHalf(float value, std::byte* out) {
+    const std::uint16_t half = kernels::floatToHalf(value);
+    std::memcpy(out, &half, sizeof half);
+}
+
+/// 1/d of the unrounded scale; 0 where it would not be finite (the block then rounds to zeros, as its float16 scale does).
+float inverseOf(float d) {
+    const float inverse = d != 0 ? 1 / d : 0;
+    return std::isfinite(inverse) ? inverse : 0;
+}
+
+void encodeQ8_0(const float* x, std::byte* out) {
+    float amax = 0;
+    for (int i = 0; i < kBlock; ++i)
+        amax = std::max(amax, std::fabs(x[i]));
+    const float d = amax / 127;
+    const float inverse = inverseOf(d);
+    storeHalf(d, out);
+    for (int i = 0; i < kBlock; ++i)
+        out[2 + i] = static_cast<std::byte>(static_cast<std::int8_t>(std::round(x[i] * inverse)));
+}
+
+void encodeQ4_0(const float* x, std::byte* out) {
+    float largest = 0;  // by magnitude, with its sign; the first of equals
+    for (int i = 0; i < kBlock; ++i)
+        if (std::fabs(x[i]) > std::fabs(largest))
+            largest = x[i];
+    const float d = largest / -8;
+    const float inverse = inverseOf(d);
+    storeHalf(d, out);
+    const auto code = [&](float value) { return static_cast<unsigned>(std::min(15.0f, std::trunc(value * inverse + 8.5f))); };
+    for (int j = 0; j < kBlock / 2; ++j)
+        out[2 + j] = static_cast<std::byte>(code(x[j]) | code(x[j + kBlock / 2]) << 4);
+}
+
+}  // namespace
+
+void encodeRow(WeightFormat format, const float* values, std::int64_t count, std::byte* out) {
+    switch (format) {
+        case WeightFormat::F32: std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float)); return;
+        case WeightFormat::F16:
+        case WeightFormat::BF16:
+            for (std::int64_t i = 0; i < count; ++i) {
+                const std::uint16_t bits = format == WeightFormat::F16 ? kernels::floatToHalf(values[i]) : kernels::floatToBfloat16(values[i]);
+                std::memcpy(out + 2 * i, &bits, sizeof bits);
+            }
+            return;
+        case WeightFormat::Q8_0:
+            for (std::int64_t i = 0; i < count; i += kBlock, out += 34)
+                encodeQ8_0(values + i, out);
+            return;
+        case WeightFormat::Q4_0:
+            for (std::int64_t i = 0; i < count; i += kBlock, out += 18)
+                encodeQ4_0(values + i, out);
+            return;
+        default: throw EngineError(ErrorKind::Internal, std::string("no encoder for ") + kernels::name(format));
+    }
+}
+
+void repackRow(const kernels::WeightView& source, std::int64_t row, std::byte* out) {
+    if (source.format == WeightFormat::Int8Channel) {
+        const auto* codes = static_cast<const std::int8_t*>(source.data) + row * source.cols;
+        const float scale = kernels::weightScale(source, row);
+        for (std::int64_t k = 0; k < source.cols; k += kBlock, out += 34) {
+            storeHalf(scale, out);
+            std::memcpy(out + 2, codes + k, static_cast<std::size_t>(kBlock));
+        }
+        return;
+    }
+    const auto* words = static_cast<const std::uint32_t*>(source.data) + row * (source.cols / 8);
+    const auto code = [&](std::int64_t k) { return words[k / 8] >> (4 * (k % 8)) & 15u; };
+    const std::int64_t groups = source.cols / source.groupSize;
+    for (std::int64_t k = 0; k < source.cols; k += kBlock, out += 18) {
+        storeHalf(kernels::weightScale(source, row * groups + k / source.groupSize), out);
+        for (std::int64_t j = 0; j < kBlock / 2; ++j)
+            out[2 + j] = static_cast<std::byte>(code(k + j) | code(k + j + kBlock / 2) << 4);
+    }
+}
+
+double halfScaleError(const kernels::WeightView& source) {
+    const std::int64_t perRow = source.format == WeightFormat::Int8Channel ? 1 : source.cols / source.groupSize;
+    double worst = 0;
+    for (std::int64_t i = 0; i < source.rows * perRow; ++i) {
+        const float scale = kernels::weightScale(source, i);
+        const float half = kernels::halfToFloat(kernels::floatToHalf(scale));
+        worst = std::max(worst, scale != 0 ? std::fabs(static_cast<double>(half) - scale) / std::fabs(static_cast<double>(scale)) : 0.0);
+    }
+    return worst;
+}
+
+}  // namespace fettle
