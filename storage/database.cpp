@@ -161,6 +161,8 @@ Database::~Database() = default;
 int Database::newestVersion() { return newestSchemaVersion(); }
 
 Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
+    if (fs::exists(path) && !fs::is_regular_file(path))
+        throw StorageError(path.string(), "is not a file");
     const bool existed = fs::exists(path) && fs::file_size(path) > 0;
     if (existed)
         checkHead(path);

@@ -5,8 +5,6 @@
 
 #include <string>
 
-#include "storage/schema_files.h"
-
 namespace fettle::storage {
 namespace {
 
@@ -32,9 +30,9 @@ void apply(SQLite::Database& database, const SchemaFile& file) {
 
 int newestSchemaVersion() { return schemaFiles().back().version; }
 
-int migrateSchema(SQLite::Database& database) {
+int migrateSchema(SQLite::Database& database, const std::vector<SchemaFile>& files) {
     const int before = userVersion(database);
-    for (const SchemaFile& file : schemaFiles()) {
+    for (const SchemaFile& file : files) {
         if (file.version > before)
             apply(database, file);
     }
