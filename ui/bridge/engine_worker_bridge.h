@@ -1,10 +1,13 @@
-// EngineBridge over the real engine: owns the EngineWorker and its thread.
+// EngineBridge over the real engine: owns two engine threads, one for runs and one for short questions (inspect,
+// histogram, estimate), so that the window's answers never wait behind a run of an hour.
 #pragma once
 
+#include <QTimer>
 #include <functional>
 #include <memory>
 
 #include "ui/bridge/engine_bridge.h"
+#include "ui/bridge/event_queue.h"
 
 namespace fettle {
 class EngineWorker;
@@ -16,7 +19,11 @@ class EngineWorkerBridge : public EngineBridge {
     Q_OBJECT
 
 public:
-    /// `recorder` is called on the engine thread before an event is queued to the window; it stores results.
+    /// Events reach the window at most so often; 33 ms is 30 times a second.
+    static constexpr int kFlushMs = 33;
+
+    /// `recorder` stores results: it gets each event of a run before that event is queued to the window, on the thread
+    /// where it happened (the engine's; for JobQueued, JobPaused and JobResumed the GUI thread).
     explicit EngineWorkerBridge(std::function<void(const JobEvent&)> recorder, int threads = 0, QObject* parent = nullptr);
     ~EngineWorkerBridge() override;
 
@@ -28,8 +35,18 @@ public:
     std::vector<DeviceInfo> devices() const override;
 
 private:
-    std::unique_ptr<EngineWorker> m_worker;
+    EngineWorker& workerOf(JobId job) const;
+    EngineWorker& questions();
+    void receive(JobEvent event);
+    void flush();
+
+    std::function<void(const JobEvent&)> m_recorder;
+    int m_threads;
     std::vector<TechniqueDescriptor> m_techniques;
+    EventQueue m_events;
+    QTimer m_timer;
+    std::unique_ptr<EngineWorker> m_runs;
+    std::unique_ptr<EngineWorker> m_questions;  ///< made when first asked
 };
 
 }  // namespace fettle::ui

@@ -55,6 +55,8 @@ signals:
     void experimentChanged(qint64 id);  ///< added or changed
     void experimentsRemoved(const std::vector<qint64>& ids);
     void libraryChanged();
+    /// Something could not be read or stored: one line that names file and cause.
+    void problemOccurred(const QString& message);
 };
 
 }  // namespace fettle::ui

@@ -123,7 +123,7 @@ static QPalette paletteOf(const ThemeColors& c) {
     palette.setColor(QPalette::Midlight, c.raised);
     palette.setColor(QPalette::Mid, c.border);
     palette.setColor(QPalette::Dark, c.outline);
-    palette.setColor(QPalette::Shadow, c.dark ? QColor(0x000000) : c.outline);
+    palette.setColor(QPalette::Shadow, c.dark ? QColor(Qt::black) : c.outline);
     for (const auto role : {QPalette::WindowText, QPalette::Text, QPalette::ButtonText}) {
         palette.setColor(QPalette::Disabled, role, c.outline);
     }

@@ -1,0 +1,206 @@
+#include "ui/pages/model_view.h"
+
+#include <QGridLayout>
+#include <QHeaderView>
+#include <QLabel>
+#include <QLineEdit>
+#include <QLocale>
+#include <QSplitter>
+#include <QStackedWidget>
+#include <QTableView>
+#include <QVBoxLayout>
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "ui/bridge/job_controller.h"
+#include "ui/models/tensor_table_model.h"
+#include "ui/widgets/empty_state.h"
+#include "ui/widgets/histogram_view.h"
+#include "ui/widgets/theme.h"
+
+namespace fettle::ui {
+
+ModelView::ModelView(JobController* jobs, QWidget* parent)
+    : QWidget(parent), m_jobs(jobs), m_tensors(new TensorTableModel(this)), m_filtered(new TensorFilterModel(this)),
+      m_stack(new QStackedWidget(this)),
+      m_empty(new EmptyState(QStringLiteral("inspect"), tr("No model to inspect"),
+                             tr("Choose a model in the library and press Inspect."), this)),
+      m_title(makeLabel({}, TextRole::Title, this)), m_subtitle(makeLabel({}, TextRole::Caption, this)),
+      m_warnings(makeLabel({}, TextRole::Body, this)), m_count(makeLabel({}, TextRole::Caption, this)),
+      m_facts(new QGridLayout), m_filter(new QLineEdit(this)), m_table(new QTableView(this)),
+      m_histogram(new HistogramView(this)) {
+    auto* outer = new QVBoxLayout(this);
+    outer->setContentsMargins(0, 0, 0, 0);
+    outer->addWidget(m_stack);
+    m_stack->addWidget(m_empty);
+    auto* page = new QWidget(this);
+    m_stack->addWidget(page);
+    auto* column = new QVBoxLayout(page);
+    column->setContentsMargins(kGapWide, kGapWide, kGapWide, kGap);
+    column->setSpacing(kGap);
+    m_subtitle->setTextInteractionFlags(Qt::TextSelectableByMouse);
+    m_warnings->setWordWrap(true);
+    setStyleClass(m_warnings, "warning");
+    column->addWidget(m_title);
+    column->addWidget(m_subtitle);
+    column->addWidget(m_warnings);
+    m_facts->setSpacing(kGap);
+    column->addLayout(m_facts);
+
+    auto* split = new QSplitter(Qt::Horizontal, page);
+    split->setChildrenCollapsible(false);
+    auto* left = new QWidget(split);
+    auto* tableColumn = new QVBoxLayout(left);
+    tableColumn->setContentsMargins(0, 0, 4, 0);
+    tableColumn->setSpacing(kGap);
+    auto* bar = new QHBoxLayout;
+    m_filter->setPlaceholderText(tr("Filter by name or type"));
+    m_filter->setClearButtonEnabled(true);
+    m_filter->setAccessibleName(tr("Filter tensors"));
+    bar->addWidget(m_filter, 1);
+    bar->addWidget(m_count);
+    tableColumn->addLayout(bar);
+    m_filtered->setSourceModel(m_tensors);
+    m_table->setModel(m_filtered);
+    m_table->setSortingEnabled(true);
+    m_table->sortByColumn(-1, Qt::AscendingOrder);
+    m_table->setSelectionBehavior(QAbstractItemView::SelectRows);
+    m_table->setSelectionMode(QAbstractItemView::SingleSelection);
+    m_table->setShowGrid(false);
+    m_table->verticalHeader()->hide();
+    m_table->verticalHeader()->setDefaultSectionSize(fontMetrics().height() + 10);
+    m_table->horizontalHeader()->setHighlightSections(false);
+    m_table->horizontalHeader()->setSectionResizeMode(QHeaderView::Interactive);
+    m_table->setTabKeyNavigation(false);
+    m_table->setAccessibleName(tr("Tensors"));
+    tableColumn->addWidget(m_table, 1);
+    auto* right = new QFrame(split);
+    setStyleClass(right, "card");
+    auto* rightColumn = new QVBoxLayout(right);
+    rightColumn->setContentsMargins(12, 10, 12, 10);
+    rightColumn->addWidget(m_histogram);
+    split->addWidget(left);
+    split->addWidget(right);
+    split->setStretchFactor(0, 3);
+    split->setStretchFactor(1, 2);
+    split->setSizes({600, 420});
+    column->addWidget(split, 1);
+
+    connect(m_filter, &QLineEdit::textChanged, this, [this](const QString& text) {
+        m_filtered->setWords(text);
+        updateCount();
+    });
+    connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this, &ModelView::askHistogram);
+    m_histogram->setMessage(tr("Choose a tensor to see how its values are spread."));
+}
+
+void ModelView::inspect(const QString& path) {
+    m_path = path;
+    m_empty->setText(tr("Reading %1…").arg(path));
+    m_jobs->ask(
+        InspectRequest{path.toStdString()}, this,
+        [this, path](const JobResult& result) {
+            const auto* report = std::get_if<ModelReport>(&result);
+            if (report && path == m_path) {
+                showReport(*report);
+            }
+        },
+        [this](const ErrorInfo& error) {
+            m_empty->setText(QString::fromStdString(error.message));
+            m_stack->setCurrentIndex(0);
+            emit errorOccurred(tr("Inspect"), QString::fromStdString(error.message));
+        });
+}
+
+void ModelView::showReport(const ModelReport& report) {
+    m_title->setText(QString::fromStdString(report.name));
+    m_subtitle->setText(QString::fromStdString(report.path));
+    QStringList warnings;
+    for (const std::string& warning : report.warnings) {
+        warnings << QString::fromStdString(warning);
+    }
+    m_warnings->setText(warnings.join(QLatin1Char('\n')));
+    m_warnings->setVisible(!warnings.isEmpty());
+
+    while (QLayoutItem* item = m_facts->takeAt(0)) {
+        item->widget()->deleteLater();
+        delete item;
+    }
+    const QLocale locale;
+    const auto number = [&](std::int64_t value) { return locale.toString(static_cast<qlonglong>(value)); };
+    const auto bytes = [](std::uint64_t value) { return QString::fromStdString(formatBytes(static_cast<double>(value))); };
+    const std::vector<std::pair<QString, QString>> facts = {
+        {tr("Architecture"), QString::fromStdString(report.architecture)},
+        {tr("Parameters"), number(static_cast<std::int64_t>(report.parameters))},
+        {tr("Layers"), number(report.layers)},
+        {tr("Hidden, feed-forward"), tr("%1, %2").arg(number(report.hiddenSize), number(report.feedForwardSize))},
+        {tr("Heads, KV heads"), tr("%1, %2 of %3").arg(number(report.heads), number(report.kvHeads), number(report.headDim))},
+        {tr("Vocabulary"), number(report.vocabularySize)},
+        {tr("Context"), tr("%1 tokens").arg(number(report.contextLength))},
+        {tr("Weights"), tr("%1 · %2").arg(bytes(report.weightBytes),
+                                         QString::fromStdString(report.scheme.empty() ? report.dtype : report.scheme))},
+        {tr("Bits per weight"), QString::number(report.bitsPerWeight, 'f', 2)},
+        {tr("KV cache"), tr("%1 per token").arg(bytes(report.kvBytesPerToken))},
+        {tr("File"), tr("%1 · %2").arg(bytes(report.fileBytes), QString::fromStdString(report.format))},
+        {tr("Tokenizer"), QString::fromStdString(report.tokenizer)},
+    };
+    constexpr int kColumns = 6;
+    for (std::size_t i = 0; i < facts.size(); ++i) {
+        auto* tile = new QFrame(this);
+        setStyleClass(tile, "card");
+        auto* column = new QVBoxLayout(tile);
+        column->setContentsMargins(10, 6, 10, 6);
+        column->setSpacing(0);
+        column->addWidget(makeLabel(facts[i].first, TextRole::Caption, tile));
+        QLabel* value = makeLabel(facts[i].second, TextRole::Body, tile);
+        value->setTextInteractionFlags(Qt::TextSelectableByMouse);
+        value->setToolTip(facts[i].second);
+        value->setMinimumWidth(20);
+        column->addWidget(value);
+        const int at = static_cast<int>(i);
+        m_facts->addWidget(tile, at / kColumns, at % kColumns);
+        m_facts->setColumnStretch(at % kColumns, 1);
+    }
+    m_tensors->setTensors(report.tensors);
+    m_table->resizeColumnsToContents();
+    m_table->setColumnWidth(TensorTableModel::Name, std::max(240, m_table->columnWidth(TensorTableModel::Name)));
+    updateCount();
+    m_stack->setCurrentIndex(1);
+    m_histogram->setMessage(tr("Choose a tensor to see how its values are spread."));
+    if (m_filtered->rowCount() > 0) {
+        m_table->selectRow(0);
+    }
+}
+
+void ModelView::updateCount() {
+    m_count->setText(tr("%1 of %2 tensors").arg(m_filtered->rowCount()).arg(m_tensors->rowCount()));
+}
+
+void ModelView::askHistogram() {
+    const QModelIndex index = m_filtered->mapToSource(m_table->currentIndex());
+    if (!index.isValid()) {
+        return;
+    }
+    if (m_histogramJob != 0) {
+        m_jobs->engine()->cancel(m_histogramJob);
+    }
+    const std::string tensor = m_tensors->tensor(index.row()).name;
+    if (!m_histogram->hasHistogram()) {
+        m_histogram->setMessage(tr("Reading %1…").arg(QString::fromStdString(tensor)));
+    }
+    m_histogramJob = m_jobs->ask(
+        HistogramRequest{m_path.toStdString(), tensor, 128}, this,
+        [this](const JobResult& result) {
+            m_histogramJob = 0;
+            if (const auto* histogram = std::get_if<TensorHistogram>(&result)) {
+                m_histogram->setHistogram(*histogram);
+            }
+        },
+        [this](const ErrorInfo& error) {
+            m_histogramJob = 0;
+            m_histogram->setMessage(QString::fromStdString(error.message));
+        });
+}
+
+}  // namespace fettle::ui
