@@ -43,9 +43,7 @@ std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::strin
     const bool llama = options.protocol == PerplexityProtocol::LlamaCpp;
     const bool bos = tokenizer.addsBos() && tokenizer.bos() >= 0;
 
-    std::vector<std::int32_t> ids;
-    if (llama && bos)
-        ids.push_back(tokenizer.bos());
+    std::vector<std::int32_t> ids(llama && bos ? 1 : 0, tokenizer.bos());
     const std::vector<std::int32_t> encoded = tokenizer.encode(text, false);
     ids.insert(ids.end(), encoded.begin(), encoded.end());
     if (options.maxTokens > 0 && static_cast<std::int64_t>(ids.size()) > options.maxTokens)
@@ -66,8 +64,7 @@ std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::strin
     const std::size_t step = bos ? context - 1 : context;
     for (std::size_t at = 0; at < ids.size(); at += step) {
         TextWindow window;
-        if (bos)
-            window.ids.push_back(tokenizer.bos());
+        window.ids.assign(bos ? 1 : 0, tokenizer.bos());
         const std::size_t end = std::min(ids.size(), at + step);
         window.ids.insert(window.ids.end(), ids.begin() + static_cast<std::ptrdiff_t>(at), ids.begin() + static_cast<std::ptrdiff_t>(end));
         if (window.ids.size() >= 2)

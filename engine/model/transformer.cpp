@@ -97,7 +97,7 @@ Transformer::Linear Transformer::loadLinear(const Model& model, const std::strin
     if (name != "embed" && model.has(name + ".bias"))
         linear.bias = model.weight(name + ".bias").toFloat();
     // The device has its own copy now; pages of the file need not stay resident beside it.
-    weight.releaseFilePages();
+    weight.dropPages();
     return linear;
 }
 

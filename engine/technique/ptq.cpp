@@ -222,7 +222,7 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
         options.scheme = *scheme;
         options.inputPower = statistics && statistics->count(name) ? &statistics->at(name).meanSquare : nullptr;
         RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
-        weight.releaseFilePages();
+        weight.dropPages();
         const int layer = layerOf(name);
         context.layerMetrics.push_back({layer, name, "sqnr_db", result.sqnrDb});
         context.layerMetrics.push_back({layer, name, "mse", result.mse});

@@ -46,9 +46,6 @@ public:
     std::vector<float> toFloat() const;
     /// Gives back the resident pages of what lies in a mapped file.
     void dropPages() const;
-    /// Lets the system drop resident pages of memory-mapped weights (they are read again from the file when touched).
-    /// Does nothing for weights in allocated memory. Must be implemented through MappedFile::dropPages.
-    void releaseFilePages() const;
 
 private:
     Tensor m_dense;

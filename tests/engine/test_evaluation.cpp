@@ -67,7 +67,7 @@ TEST_P(Evaluation, AModelDoesNotDifferFromItself) {
     EXPECT_EQ(find(metrics, "ppl_ratio").value, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Trained, Evaluation, ::testing::Values("llama-4m", "qwen3-draft-500k"), [](const auto& info) { return info.index == 0 ? "llama" : "qwen3"; });
+INSTANTIATE_TEST_SUITE_P(Trained, Evaluation, ::testing::Values("llama-4m", "qwen3-draft-500k"), [](const auto& tested) { return tested.index == 0 ? "llama" : "qwen3"; });
 
 TEST(Statistics, PercentilesOfARamp) {
     std::vector<double> ramp;

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -123,6 +124,25 @@ TEST(Tokenizer, ByteLevelRoundTripsAnyText) {
         }
         EXPECT_EQ(tokenizer->decode(tokenizer->encode(text, false)), text);
     }
+}
+
+TEST(Tokenizer, ThreadsMayShareIt) {
+    const auto tokenizer = Tokenizer::fromFolder(folderOf("qwen2"));
+    const json golden = json::parse(readFile(folderOf("qwen2") / "golden.json"));
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong = 0;
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+            for (const json& item : golden["cases"]) {
+                const auto ids = tokenizer->encode(item["text"].get<std::string>(), false);
+                wrong += ids == item["ids"].get<std::vector<std::int32_t>>() ? 0 : 1;
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    EXPECT_EQ(wrong, 0);
 }
 
 TEST(Tokenizer, FixturesGiveTheirReferenceIds) {

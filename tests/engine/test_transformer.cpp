@@ -102,8 +102,8 @@ TEST_P(TransformerParity, ThreadCountDoesNotChangeABit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TransformerParity, ::testing::Values("llama-4m", "qwen3-draft-500k", "gpt2-random", "gemma3-random"),
-                         [](const auto& info) {
-                             std::string name = info.param;
+                         [](const auto& tested) {
+                             std::string name = tested.param;
                              std::replace(name.begin(), name.end(), '-', '_');
                              return name;
                          });
