@@ -15,10 +15,10 @@
 namespace fettle::kernels {
 namespace {
 
-// About 10 us of polling, then some yields, then sleep: long enough to bridge the serial pieces between two parallel
-// sections of a decoder layer, short enough to cost nothing that matters when more threads than processors run.
-constexpr int kPauses = 256;
-constexpr int kYields = 16;
+// Some tens of microseconds of polling, then sleep: long enough to bridge the serial pieces between two parallel
+// sections of a decoder layer, short enough to cost nothing that matters when more threads than processors run. There is
+// no yielding in between: on a busy machine a thread that yields waits for a time slice of everybody else.
+constexpr int kPauses = 6000;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -33,11 +33,6 @@ bool spin(const Done& done) {
         if (done())
             return true;
         pause();
-    }
-    for (int i = 0; i < kYields; ++i) {
-        if (done())
-            return true;
-        std::this_thread::yield();
     }
     return done();
 }
