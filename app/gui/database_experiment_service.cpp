@@ -1,0 +1,268 @@
+#include "app/gui/database_experiment_service.h"
+
+#include <QFileInfo>
+#include <QMetaObject>
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "app/core/logging.h"
+#include "app/core/paths.h"
+#include "app/core/unsaved_results.h"
+#include "app/core/version.h"
+#include "app/gui/bundled_library.h"
+#include "storage/experiment_reader.h"
+#include "storage/experiment_repository.h"
+#include "storage/library_repository.h"
+
+namespace fettle::app {
+
+using ui::LibraryItem;
+
+struct DatabaseExperimentService::Opening {
+    bool ok = false;
+    bool readOnly = false;
+    QString notice;
+    std::unique_ptr<storage::ArtifactStore> artifacts;
+    std::vector<ExperimentRecord> records;
+};
+
+DatabaseExperimentService::DatabaseExperimentService(std::filesystem::path database, QObject* parent)
+    : ExperimentService(parent), m_path(std::move(database)), m_library(bundledLibrary()) {}
+
+DatabaseExperimentService::~DatabaseExperimentService() {
+    if (m_opener.joinable()) {
+        m_opener.join();
+    }
+    if (m_removedSome && m_database && m_artifacts) {
+        guarded([this] { storage::ExperimentRepository(*m_database).purge(*m_artifacts); });
+    }
+}
+
+DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(const std::filesystem::path& path) {
+    Opening opening;
+    try {
+        storage::Database database = storage::Database::open(path);
+        opening.readOnly = database.readOnly();
+        opening.notice = QString::fromStdString(database.notice());
+        if (!opening.readOnly) {
+            opening.artifacts = std::make_unique<storage::ArtifactStore>(artifactsRootFor(path));
+            for (const std::string& problem : importUnsaved(database, artifactsRootFor(path)).problems) {
+                opening.notice += (opening.notice.isEmpty() ? QString() : QStringLiteral("\n")) + QString::fromStdString(problem);
+            }
+            storage::ExperimentRepository(database).markInterrupted();
+        }
+        opening.records = storage::ExperimentReader(database).list();
+        opening.ok = true;
+    } catch (const std::exception& error) {
+        opening.readOnly = true;
+        opening.notice = QString::fromUtf8(error.what());
+    }
+    return opening;
+}
+
+void DatabaseExperimentService::open() {
+    m_opener = std::jthread([this] {
+        auto opening = std::make_shared<Opening>(openInBackground(m_path));
+        QMetaObject::invokeMethod(this, [this, opening] { finishOpening(*opening); }, Qt::QueuedConnection);
+    });
+}
+
+void DatabaseExperimentService::finishOpening(Opening& opening) {
+    m_notice = opening.notice;
+    m_readOnly = opening.readOnly;
+    m_artifacts = std::move(opening.artifacts);
+    m_records = std::move(opening.records);
+    rebuildIndex();
+    if (opening.ok) {
+        guarded([this] {
+            m_database = std::make_unique<storage::Database>(
+                m_readOnly ? storage::Database::open(m_path, {.create = false, .readOnly = true, .check = false})
+                           : storage::Database::openAgain(m_path));
+        });
+        loadLibrary();
+    }
+    emit experimentsReset();
+    emit libraryChanged();
+    emit opened();
+}
+
+bool DatabaseExperimentService::guarded(const std::function<void()>& work) const {
+    try {
+        work();
+        return true;
+    } catch (const std::exception& error) {
+        logError(error.what());
+        emit const_cast<DatabaseExperimentService*>(this)->problemOccurred(QString::fromUtf8(error.what()));
+        return false;
+    }
+}
+
+void DatabaseExperimentService::rebuildIndex() {
+    m_index.clear();
+    m_index.reserve(static_cast<qsizetype>(m_records.size()));
+    for (std::size_t i = 0; i < m_records.size(); ++i) {
+        m_index.insert(m_records[i].id, i);
+    }
+}
+
+void DatabaseExperimentService::follow(const JobEvent& event) {
+    const bool changes = std::holds_alternative<JobStarted>(event.body) || std::holds_alternative<JobFinished>(event.body) ||
+                         std::holds_alternative<JobFailed>(event.body) || std::holds_alternative<JobCancelled>(event.body);
+    if (event.experiment != 0 && changes) {
+        refresh(event.experiment);
+    }
+}
+
+void DatabaseExperimentService::refresh(qint64 id) {
+    if (!m_database) {
+        return;
+    }
+    std::optional<ExperimentRecord> record;
+    if (!guarded([&] { record = storage::ExperimentReader(*m_database).record(id); }) || !record) {
+        return;
+    }
+    const auto found = m_index.constFind(id);
+    if (found != m_index.constEnd()) {
+        m_records[*found] = std::move(*record);
+    } else {
+        const auto place = std::lower_bound(m_records.begin(), m_records.end(), id,
+                                            [](const ExperimentRecord& r, qint64 wanted) { return r.id < wanted; });
+        const bool last = place == m_records.end();
+        m_records.insert(place, std::move(*record));
+        last ? void(m_index.insert(id, m_records.size() - 1)) : rebuildIndex();
+    }
+    emit experimentChanged(id);
+}
+
+std::vector<ExperimentRecord> DatabaseExperimentService::experiments() const { return m_records; }
+
+std::optional<ExperimentRecord> DatabaseExperimentService::experiment(qint64 id) const {
+    const auto found = m_index.constFind(id);
+    return found == m_index.constEnd() ? std::nullopt : std::optional(m_records[*found]);
+}
+
+std::optional<ExperimentDetail> DatabaseExperimentService::detail(qint64 id) const {
+    std::optional<ExperimentDetail> detail;
+    if (m_database) {
+        guarded([&] { detail = storage::ExperimentReader(*m_database).detail(id); });
+    }
+    return detail;
+}
+
+qint64 DatabaseExperimentService::create(const RunRequest& request, const QString& name) {
+    if (!m_database || m_readOnly) {
+        emit problemOccurred(m_notice.isEmpty() ? tr("The database is still being opened; try again in a moment.") : m_notice);
+        return 0;
+    }
+    qint64 id = 0;
+    guarded([&] {
+        id = storage::ExperimentRepository(*m_database).create(request, name.toStdString(), applicationVersion());
+    });
+    if (id != 0) {
+        refresh(id);
+    }
+    return id;
+}
+
+QString DatabaseExperimentService::artifactFolder(qint64 id) const {
+    return m_artifacts ? QString::fromStdString(m_artifacts->folder(id).string()) : QString();
+}
+
+std::optional<RunRequest> DatabaseExperimentService::requestFor(qint64 id) const {
+    std::optional<RunRequest> request;
+    if (m_database && !m_readOnly) {
+        guarded([&] { request = storage::ExperimentReader(*m_database).requestFor(id); });
+    }
+    if (request && !request->recipe.steps.empty()) {
+        request->artifactFolder = artifactFolder(id).toStdString();
+    }
+    return request;
+}
+
+void DatabaseExperimentService::remove(const std::vector<qint64>& ids) {
+    const std::vector<std::int64_t> numbers(ids.begin(), ids.end());
+    if (!m_database || m_readOnly ||
+        !guarded([&] { storage::ExperimentRepository(*m_database).remove(numbers); })) {
+        return;
+    }
+    m_removedSome = true;
+    std::erase_if(m_records, [&](const ExperimentRecord& record) {
+        return std::find(ids.begin(), ids.end(), record.id) != ids.end();
+    });
+    rebuildIndex();
+    emit experimentsRemoved(ids);
+}
+
+void DatabaseExperimentService::undoRemove() {
+    std::vector<std::int64_t> back;
+    if (m_database && !m_readOnly) {
+        guarded([&] { back = storage::ExperimentRepository(*m_database).undoRemoval(); });
+    }
+    for (const std::int64_t id : back) {
+        refresh(id);
+    }
+}
+
+void DatabaseExperimentService::rename(qint64 id, const QString& name) {
+    if (m_database && !m_readOnly &&
+        guarded([&] { storage::ExperimentRepository(*m_database).rename(id, name.toStdString()); })) {
+        refresh(id);
+    }
+}
+
+void DatabaseExperimentService::loadLibrary() {
+    m_library = bundledLibrary();
+    if (!m_database) {
+        return;
+    }
+    guarded([this] {
+        for (const storage::LibraryEntry& entry : storage::LibraryRepository(*m_database).list()) {
+            LibraryItem item;
+            item.kind = static_cast<LibraryItem::Kind>(entry.kind);
+            item.id = entry.id;
+            item.name = QString::fromStdString(entry.name);
+            item.path = QString::fromStdString(entry.path);
+            item.detail = QString::fromStdString(entry.detail);
+            m_library.push_back(std::move(item));
+        }
+    });
+}
+
+std::vector<LibraryItem> DatabaseExperimentService::library() const {
+    std::vector<LibraryItem> items = m_library;
+    for (LibraryItem& item : items) {
+        item.missing = !item.bundled && !QFileInfo::exists(item.path);
+    }
+    return items;
+}
+
+qint64 DatabaseExperimentService::addToLibrary(LibraryItem item) {
+    qint64 id = 0;
+    if (m_database && !m_readOnly) {
+        guarded([&] {
+            id = storage::LibraryRepository(*m_database)
+                     .add({0, static_cast<storage::LibraryKind>(item.kind), item.name.toStdString(), item.path.toStdString(),
+                           item.detail.toStdString(), false});
+        });
+        loadLibrary();
+    } else {  // kept for this session only
+        id = -1000 - static_cast<qint64>(m_library.size());
+        item.id = id;
+        m_library.push_back(std::move(item));
+    }
+    emit libraryChanged();
+    return id;
+}
+
+void DatabaseExperimentService::removeFromLibrary(qint64 id) {
+    if (id > 0 && m_database && !m_readOnly) {
+        guarded([&] { storage::LibraryRepository(*m_database).remove(id); });
+        loadLibrary();
+    } else {
+        std::erase_if(m_library, [id](const LibraryItem& item) { return item.id == id && !item.bundled; });
+    }
+    emit libraryChanged();
+}
+
+}  // namespace fettle::app

@@ -1,0 +1,130 @@
+#include "app/gui/screenshot_driver.h"
+
+#include <QApplication>
+#include <QDir>
+#include <QPixmap>
+#include <QTabWidget>
+#include <QTableView>
+#include <QTextStream>
+#include <QTimer>
+#include <QTreeView>
+#include <memory>
+#include <utility>
+
+#include "app/gui/application.h"
+#include "app/gui/database_experiment_service.h"
+#include "ui/bridge/job_controller.h"
+#include "ui/models/recipe_model.h"
+#include "ui/models/run_queue_model.h"
+#include "ui/pages/export_page.h"
+#include "ui/pages/library_page.h"
+#include "ui/pages/main_window.h"
+#include "ui/pages/model_view.h"
+#include "ui/pages/recipe_page.h"
+#include "ui/pages/runs_page.h"
+#include "ui/widgets/histogram_view.h"
+#include "ui/widgets/run_setup_panel.h"
+
+namespace fettle::app {
+
+using Page = ui::MainWindow::Page;
+
+constexpr int kSettleMs = 450;  ///< layouts, debounced estimates and chart animations come to rest
+constexpr int kPollMs = 100;
+constexpr int kGiveUpMs = 240'000;
+
+ScreenshotDriver::ScreenshotDriver(GuiApplication* application, QString folder, QObject* parent)
+    : QObject(parent), m_application(application), m_folder(std::move(folder)) {
+    QDir().mkpath(m_folder);
+    connect(application, &GuiApplication::ready, this, [this] {
+        plan();
+        QTimer::singleShot(kSettleMs, this, &ScreenshotDriver::next);
+    });
+}
+
+void ScreenshotDriver::add(const QString& what, std::function<void()> act, std::function<bool()> done) {
+    m_steps.push_back({what, std::move(act), std::move(done)});
+}
+
+void ScreenshotDriver::plan() {
+    ui::MainWindow* window = m_application->window();
+    ui::RecipePage* recipe = window->recipe();
+    const auto idle = [window] { return window->queue()->activeCount() == 0; };
+
+    add(QStringLiteral("recipe-empty"), [window] { window->showPage(Page::Recipe); });
+    add(QStringLiteral("explore-empty"), [window] { window->showPage(Page::Explore); });
+    add(QStringLiteral("export-empty"), [window] { window->showPage(Page::Export); });
+    add(QStringLiteral("inspect"), [window] { window->inspect(QStringLiteral("demo")); },
+        [window] { return window->modelView()->histogram()->hasHistogram(); });
+    add(QStringLiteral("recipe"), [window, recipe] {
+        window->showPage(Page::Recipe);
+        const auto& presets = recipe->presets();
+        if (!presets.empty()) {
+            recipe->model()->setRecipe(presets.size() > 3 ? presets[2].first : presets.front().first, QStringLiteral("preset"));
+        }
+    });
+    add(QStringLiteral("running"), [recipe] {
+        MeasureOptions measure;
+        measure.maxTokens = 4096;
+        measure.promptTokens = 128;
+        measure.newTokens = 32;
+        recipe->setup()->setMeasure(measure);
+        std::vector<Recipe> recipes;
+        for (const auto& [preset, help] : recipe->presets()) {
+            recipes.push_back(preset);
+        }
+        recipe->queueRecipes(recipes);
+    });
+    add(QStringLiteral("finished"), [] {}, idle);
+    add(QStringLiteral("runs-log"), [window] {
+        for (QTabWidget* tabs : window->runs()->findChildren<QTabWidget*>()) {
+            tabs->setCurrentIndex(1);
+        }
+    });
+    add(QStringLiteral("explore"), [window] { window->showPage(Page::Explore); });
+    add(QStringLiteral("export"), [this, window, idle] {
+        window->showPage(Page::Export);
+        window->exportPage()->setDestination(QDir(m_folder).filePath(QStringLiteral("exported-model")));
+        window->exportPage()->run();
+    }, idle);
+    add(QStringLiteral("message"), [window] {
+        window->library()->addPaths({QStringLiteral("/nowhere/model.gguf")});
+        window->showPage(Page::Recipe);
+    });
+}
+
+void ScreenshotDriver::save(const QString& name) {
+    const QString file = QDir(m_folder).filePath(QStringLiteral("%1-%2.png").arg(++m_number, 2, 10, QLatin1Char('0')).arg(name));
+    m_application->window()->grab().save(file);
+    QTextStream(stdout) << file << Qt::endl;
+}
+
+void ScreenshotDriver::next() {
+    if (m_steps.empty()) {
+        QDir(QDir(m_folder).filePath(QStringLiteral("exported-model"))).removeRecursively();
+        QApplication::exit(0);
+        return;
+    }
+    const auto step = std::make_shared<Step>(std::move(m_steps.front()));
+    m_steps.pop_front();
+    step->act();
+    auto* poll = new QTimer(this);
+    poll->setInterval(kPollMs);
+    const auto waited = std::make_shared<int>(0);
+    connect(poll, &QTimer::timeout, this, [this, step, poll, waited] {
+        *waited += kPollMs;
+        const bool settled = *waited >= kSettleMs && (!step->done || step->done());
+        if (!settled && *waited < kGiveUpMs) {
+            return;
+        }
+        poll->deleteLater();
+        poll->stop();
+        QTimer::singleShot(kSettleMs, this, [this, step] {
+            save(step->what);
+            next();
+        });
+    });
+    poll->start();
+}
+
+}  // namespace fettle::app

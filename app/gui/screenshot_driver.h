@@ -1,0 +1,39 @@
+// Drives the demo without a user and saves a picture of every page: for the documentation, and to look at the window
+// where there is no display. GUI thread only.
+#pragma once
+
+#include <QObject>
+#include <QString>
+#include <deque>
+#include <functional>
+
+namespace fettle::app {
+
+class GuiApplication;
+
+class ScreenshotDriver : public QObject {
+    Q_OBJECT
+
+public:
+    /// Begins when the application is ready; quits it when done.
+    ScreenshotDriver(GuiApplication* application, QString folder, QObject* parent = nullptr);
+
+private:
+    struct Step {
+        QString what;
+        std::function<void()> act;
+        std::function<bool()> done;  ///< polled; empty: done at once
+    };
+
+    void plan();
+    void next();
+    void save(const QString& name);
+    void add(const QString& what, std::function<void()> act, std::function<bool()> done = {});
+
+    GuiApplication* m_application;
+    QString m_folder;
+    std::deque<Step> m_steps;
+    int m_number = 0;
+};
+
+}  // namespace fettle::app

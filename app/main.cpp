@@ -1,0 +1,90 @@
+// The window. Heavy work waits until it is on screen.
+#include <QApplication>
+#include <QCommandLineParser>
+#include <QElapsedTimer>
+#include <QSettings>
+#include <QTextStream>
+#include <QTimer>
+#include <filesystem>
+#include <memory>
+
+#include "app/core/logging.h"
+#include "app/core/paths.h"
+#include "app/core/version.h"
+#include "app/gui/application.h"
+#include "app/gui/screenshot_driver.h"
+#include "ui/pages/main_window.h"
+#include "ui/widgets/theme.h"
+
+namespace {
+
+struct Options {
+    std::filesystem::path database;
+    QString screenshots;
+    QSize size;
+    QString theme;
+    bool measureStart = false;
+};
+
+Options parse(const QApplication& application) {
+    QCommandLineParser parser;
+    parser.setApplicationDescription(QObject::tr("Makes language models smaller and faster, and shows what that costs."));
+    parser.addHelpOption();
+    parser.addVersionOption();
+    const QCommandLineOption database({"database", "db"}, QObject::tr("Use this experiment database."), "FILE");
+    const QCommandLineOption screenshots("screenshot", QObject::tr("Drive the demo, save pictures of all pages, quit."), "DIR");
+    const QCommandLineOption size("size", QObject::tr("Size of the window."), "WIDTHxHEIGHT");
+    const QCommandLineOption theme("theme", QObject::tr("system, light or dark; for this start only."), "NAME");
+    const QCommandLineOption start("measure-start", QObject::tr("Print how long the first picture took, quit."));
+    parser.addOptions({database, screenshots, size, theme, start});
+    parser.process(application);
+    Options options;
+    options.database = parser.isSet(database) ? std::filesystem::path(parser.value(database).toStdString())
+                                              : fettle::app::defaultDatabasePath();
+    options.screenshots = parser.value(screenshots);
+    const QStringList parts = parser.value(size).split(QLatin1Char('x'));
+    if (parts.size() == 2) {
+        options.size = QSize(parts[0].toInt(), parts[1].toInt());
+    }
+    options.theme = parser.isSet(theme) ? parser.value(theme) : QSettings().value(QStringLiteral("theme")).toString();
+    options.measureStart = parser.isSet(start);
+    return options;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    QElapsedTimer clock;
+    clock.start();
+    QApplication::setHighDpiScaleFactorRoundingPolicy(Qt::HighDpiScaleFactorRoundingPolicy::PassThrough);
+    QApplication application(argc, argv);
+    QApplication::setApplicationName(QStringLiteral("fettle"));
+    QApplication::setOrganizationName(QStringLiteral("fettle"));
+    QApplication::setApplicationDisplayName(QStringLiteral("Fettle"));
+    QApplication::setApplicationVersion(QString::fromStdString(fettle::applicationVersion()));
+    QApplication::setDesktopFileName(QStringLiteral("fettle"));
+    const Options options = parse(application);
+    fettle::app::startLogging(fettle::app::logFile());
+    fettle::app::initGuiResources();
+    using fettle::ui::Theme;
+    Theme::instance()->setMode(Theme::modeFromString(options.theme));
+    Theme::instance()->apply();
+
+    fettle::app::GuiApplication gui(options.database);
+    if (options.size.isValid()) {
+        gui.window()->resize(options.size);
+    }
+    gui.show();
+    if (options.measureStart) {
+        // A zero timer fires after the first paint has been handled.
+        QTimer::singleShot(0, &gui, [&] {
+            QTextStream(stdout) << "first_paint_ms " << clock.elapsed() << "\n";
+            application.quit();
+        });
+    }
+    std::unique_ptr<fettle::app::ScreenshotDriver> driver;
+    if (!options.screenshots.isEmpty()) {
+        driver = std::make_unique<fettle::app::ScreenshotDriver>(&gui, options.screenshots);
+    }
+    return QApplication::exec();
+}
