@@ -80,6 +80,9 @@ bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QStr
     TradeoffChart chart;
     chart.setTheme(dark ? ChartTheme::darkTheme() : ChartTheme::light());
     chart.resize(size);
+    // A widget that was never shown is not laid out: it must believe it is, without appearing anywhere.
+    chart.setAttribute(Qt::WA_DontShowOnScreen);
+    chart.show();
     chart.setData(std::move(data));
     return saveChart(chart, path);
 }
