@@ -121,10 +121,14 @@ private:
         const kernels::WeightView view = weight.view();
         std::vector<float> row;
         for (std::int64_t r = 0; r < view.rows; ++r) {
+            if (r % 1024 == 0)
+                m_control.check();
             readRow(weight, r, {}, row);
+            float largest = 0;
             for (const float value : row)
-                if (std::fabs(value) > kLargestHalf)
-                    return DType::BF16;
+                largest = std::max(largest, std::fabs(value));
+            if (largest > kLargestHalf)
+                return DType::BF16;
         }
         return DType::F16;
     }

@@ -79,6 +79,11 @@ void refuseUnwritable(const Model& model, RunControl& control) {
 }
 
 void refuseBeyond(const std::vector<float>& row, float limit, const Model& model, const std::string& tensor, const char* type) {
+    bool beyond = false;  // no early exit, so that the usual case runs in vectors
+    for (const float value : row)
+        beyond |= !(std::fabs(value) <= limit);
+    if (!beyond)
+        return;
     for (const float value : row)
         if (!(std::fabs(value) <= limit))
             throwBadInput(model.path, "tensor " + inQuotes(tensor) + " holds " + std::to_string(value) + ", which " + type + " cannot hold");

@@ -24,6 +24,13 @@ float inverseOf(float d) {
     return std::isfinite(inverse) ? inverse : 0;
 }
 
+/// roundf for |x| < 2^31, halves away from zero, without a call per value.
+int roundAway(float x) {
+    const int whole = static_cast<int>(x);
+    const float rest = x - static_cast<float>(whole);
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
 void encodeQ8_0(const float* x, std::byte* out) {
     float amax = 0;
     for (int i = 0; i < kBlock; ++i)
@@ -31,8 +38,10 @@ void encodeQ8_0(const float* x, std::byte* out) {
     const float d = amax / 127;
     const float inverse = inverseOf(d);
     storeHalf(d, out);
+    std::int8_t codes[kBlock];
     for (int i = 0; i < kBlock; ++i)
-        out[2 + i] = static_cast<std::byte>(static_cast<std::int8_t>(std::round(x[i] * inverse)));
+        codes[i] = static_cast<std::int8_t>(roundAway(x[i] * inverse));
+    std::memcpy(out + 2, codes, sizeof codes);
 }
 
 void encodeQ4_0(const float* x, std::byte* out) {
@@ -43,9 +52,12 @@ void encodeQ4_0(const float* x, std::byte* out) {
     const float d = largest / -8;
     const float inverse = inverseOf(d);
     storeHalf(d, out);
-    const auto code = [&](float value) { return static_cast<unsigned>(std::min(15.0f, std::trunc(value * inverse + 8.5f))); };
+    // The product lies in [-8, 8], so the sum is positive and the cast cuts as trunc would.
+    const auto code = [&](float value) { return std::min(15, static_cast<int>(value * inverse + 8.5f)); };
+    std::uint8_t codes[kBlock / 2];
     for (int j = 0; j < kBlock / 2; ++j)
-        out[2 + j] = static_cast<std::byte>(code(x[j]) | code(x[j + kBlock / 2]) << 4);
+        codes[j] = static_cast<std::uint8_t>(code(x[j]) | code(x[j + kBlock / 2]) << 4);
+    std::memcpy(out + 2, codes, sizeof codes);
 }
 
 }  // namespace

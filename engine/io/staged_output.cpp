@@ -45,7 +45,10 @@ bool mayReplace(const fs::path& folder) {
 
 fs::path besideName(const fs::path& target, const char* purpose) {
     static std::atomic<unsigned> counter{0};
-    return target.parent_path() / ("." + target.filename().string() + "." + purpose + "-" + std::to_string(getpid()) + "-" + std::to_string(++counter));
+    std::string name = ".";
+    name.append(target.filename().string()).append(".").append(purpose);
+    name.append("-").append(std::to_string(getpid())).append("-").append(std::to_string(++counter));
+    return target.parent_path() / name;
 }
 
 }  // namespace

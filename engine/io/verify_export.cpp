@@ -35,36 +35,56 @@ bool sameKind(const Weight& a, const Weight& b) {
     return x.format == y.format && x.groupSize == y.groupSize && x.symmetric == y.symmetric;
 }
 
-/// How far a value may move when a row is stored in `format`: half a step of each code, plus the rounding of scales.
-class Tolerance {
-public:
-    Tolerance(WeightFormat format, bool keptCodes) : m_format(format), m_keptCodes(keptCodes) {}
-
-    /// For the values [begin, begin + 32) of a row.
-    void enterBlock(const float* values, std::size_t count) {
-        m_largest = 0;
-        for (std::size_t i = 0; i < count; ++i)
-            m_largest = std::max(m_largest, std::fabs(values[i]));
+/// How far a value may move when it is stored in `format`: relative to itself, relative to the largest of its block of
+/// 32, and at all (subnormal scales).
+struct Tolerance {
+    float ofValue = 0;
+    float ofLargest = 0;
+    float absolute = 0;
+};
+Tolerance toleranceOf(WeightFormat format, bool keptCodes) {
+    const bool codes = format == WeightFormat::Q8_0 || format == WeightFormat::Q4_0;
+    if (codes && keptCodes)
+        return {1 / 1024.0f, 1e-5f, 0};  // only the scale was rounded, to float16
+    switch (format) {
+        case WeightFormat::F32: return {1e-6f, 0, 0};
+        case WeightFormat::F16: return {1 / 2048.0f, 0, 6e-8f};
+        case WeightFormat::BF16: return {1 / 256.0f, 0, 1e-38f};
+        // Half a step of largest/127, and the rounding of the scale.
+        case WeightFormat::Q8_0: return {0, 1 / 253.9f + 1 / 2047.0f, 8e-6f};
+        // A whole step of largest/8: the far end of the range is cut at 7 steps.
+        case WeightFormat::Q4_0: return {0, 1 / 7.99f + 1 / 2047.0f, 8e-7f};
+        default: return {};
     }
+}
 
-    float of(float value) const {
-        const float magnitude = std::fabs(value);
-        switch (m_format) {
-            case WeightFormat::F32: return 1e-6f * magnitude;
-            case WeightFormat::F16: return magnitude / 2048 + 6e-8f;
-            case WeightFormat::BF16: return magnitude / 256 + 1e-38f;
-            // Codes kept from int8 or int4: only the scale was rounded.
-            case WeightFormat::Q8_0: return m_keptCodes ? magnitude / 1024 + 1e-5f * m_largest : m_largest * (1 / 253.9f + 1 / 2047.0f) + 8e-6f;
-            // The far end of the range is cut at 7 of 8 steps.
-            case WeightFormat::Q4_0: return m_keptCodes ? magnitude / 1024 + 1e-5f * m_largest : m_largest * (1 / 7.99f + 1 / 2047.0f) + 8e-7f;
-            default: return 0;
+/// Sums over the values of a tensor, and the first that moved too far.
+struct Comparison {
+    double error = 0;
+    double power = 0;
+    std::ptrdiff_t wrong = -1;
+
+    void add(const std::vector<float>& before, const std::vector<float>& after, const Tolerance& tolerance) {
+        for (std::size_t begin = 0; begin < before.size(); begin += 32) {
+            const std::size_t count = std::min<std::size_t>(32, before.size() - begin);
+            const float *a = before.data() + begin, *b = after.data() + begin;
+            float largest = 0, squares = 0, errors = 0;
+            for (std::size_t i = 0; i < count; ++i)
+                largest = std::max(largest, std::fabs(a[i]));
+            const float base = largest * tolerance.ofLargest + tolerance.absolute;
+            bool bad = false;
+            for (std::size_t i = 0; i < count; ++i) {
+                const float difference = a[i] - b[i];
+                bad |= !(std::fabs(difference) <= base + tolerance.ofValue * std::fabs(a[i]));
+                errors += difference * difference;
+                squares += a[i] * a[i];
+            }
+            error += errors;
+            power += squares;
+            if (bad && wrong < 0)
+                wrong = static_cast<std::ptrdiff_t>(begin);
         }
     }
-
-private:
-    WeightFormat m_format;
-    bool m_keptCodes;
-    float m_largest = 0;
 };
 
 class Verifier {
@@ -185,27 +205,23 @@ private:
         const kernels::WeightView view = b.view();
         const bool kept = isPackable(a) && (view.format == WeightFormat::Q8_0 || view.format == WeightFormat::Q4_0) &&
                           a.quantized().scheme.bits == (view.format == WeightFormat::Q8_0 ? 8 : 4);
-        Tolerance tolerance(view.format, kept);
+        Tolerance tolerance = toleranceOf(view.format, kept);
+        if (place.is(kNorm))
+            tolerance.absolute += 2e-7f;  // norms pass through 1 + w, which rounds w to the precision of 1
+        Comparison comparison;
         std::vector<float> before, after;
-        double error = 0, power = 0;
         for (std::int64_t r = 0; r < view.rows; ++r) {
             if (r % 256 == 0)
                 m_control.check();
             readRow(a, r, changeA, before);
             readRow(b, r, changeB, after);
-            for (std::size_t i = 0; i < before.size(); ++i) {
-                if (i % 32 == 0)
-                    tolerance.enterBlock(before.data() + i, std::min<std::size_t>(32, before.size() - i));
-                const float difference = std::fabs(before[i] - after[i]);
-                // Norms pass through 1 + w, which rounds w to the precision of 1.
-                const float allowed = tolerance.of(before[i]) + (place.is(kNorm) ? 2e-7f : 0);
-                if (!(difference <= allowed) && wrong.empty())
-                    wrong = place.canonical + ": " + std::to_string(before[i]) + " came back as " + std::to_string(after[i]);
-                error += static_cast<double>(difference) * difference;
-                power += static_cast<double>(before[i]) * before[i];
+            comparison.add(before, after, tolerance);
+            if (comparison.wrong >= 0 && wrong.empty()) {
+                const auto at = static_cast<std::size_t>(comparison.wrong);
+                wrong = place.canonical + " row " + std::to_string(r) + ": values near " + std::to_string(before[at]) + " came back as " + std::to_string(after[at]);
             }
         }
-        largest = std::max(largest, power > 0 ? std::sqrt(error / power) : 0);
+        largest = std::max(largest, comparison.power > 0 ? std::sqrt(comparison.error / comparison.power) : 0);
     }
 
     void checkScales(const Model& other) {
