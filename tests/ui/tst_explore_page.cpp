@@ -1,7 +1,6 @@
 // The explore page as a whole: linked selection, filters, protocols, Pareto front, removal with undo, keyboard.
 #include <QClipboard>
 #include <QComboBox>
-#include <QElapsedTimer>
 #include <QLabel>
 #include <QLineEdit>
 #include <QPushButton>
@@ -11,6 +10,7 @@
 #include <QTableView>
 #include <QTemporaryDir>
 #include <QTest>
+#include <ctime>
 
 #include "explore_fixture.h"
 #include "ui/charts/tradeoff_chart.h"
@@ -471,28 +471,27 @@ void TestExplorePage::logAxesLeaveOutZero() {
 void TestExplorePage::tenThousandOpenInASecond() {
     test::FakeService service;
     service.records = test::syntheticExperiments(10000);
-    QElapsedTimer timer;
-    timer.start();
+    // Processor time: what opening costs, whatever else the machine is doing.
+    const auto milliseconds = [start = std::clock()]() { return 1000 * (std::clock() - start) / CLOCKS_PER_SEC; };
     ExplorePage page(&service);
     page.resize(1280, 800);
     page.show();
     const QPixmap drawn = page.grab();
-    const qint64 opened = timer.restart();
+    const qint64 opened = milliseconds();
     auto* chart = page.findChild<TradeoffChart*>();
     std::vector<qint64> half;
     for (qint64 id = 1; id <= 10000; id += 2) {
         half.push_back(id);
     }
     page.select(half);
-    const qint64 selected = timer.elapsed();
+    const qint64 selected = milliseconds() - opened;
     QImage target(chart->size(), QImage::Format_ARGB32_Premultiplied);
-    std::vector<qint64> frames;
+    std::vector<std::clock_t> frames;
     for (int i = 0; i < 25; ++i) {
         chart->pan(QPointF(i % 2 ? 7 : -7, 3));
-        QElapsedTimer frame;
-        frame.start();
+        const std::clock_t start = std::clock();
         chart->QWidget::render(&target);
-        frames.push_back(frame.nsecsElapsed() / 1000);
+        frames.push_back(1000000 * (std::clock() - start) / CLOCKS_PER_SEC);
     }
     std::nth_element(frames.begin(), frames.begin() + 12, frames.end());
     qInfo("10,000 experiments: opened and drawn in %lld ms, 5,000 selected in %lld ms, pan frame %.1f ms", opened, selected,

@@ -59,7 +59,7 @@ double AxisScale::fromAxis(double position) const {
 }
 
 std::vector<AxisTick> AxisScale::ticks(double low, double high, int wanted) const {
-    if (!(high > low) || !std::isfinite(low) || !std::isfinite(high)) {
+    if (!(high > low) || !std::isfinite(low) || !std::isfinite(high) || (m_logarithmic && (low < -300 || high > 300))) {
         return {};
     }
     return m_logarithmic ? logTicks(low, high, std::max(wanted, 2)) : linearTicks(low, high, std::max(wanted, 2));

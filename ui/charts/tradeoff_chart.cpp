@@ -186,8 +186,17 @@ void TradeoffChart::fitRange(bool x) {
     if (margin <= 0) {
         margin = scale.logarithmic() ? 0.1 : std::max(std::abs(low) * 0.1, 1e-9);
     }
-    (x ? m_view.x0 : m_view.y0) = low - margin;
-    (x ? m_view.x1 : m_view.y1) = high + margin;
+    (x ? m_view.x0 : m_view.y0) = (x ? m_fitX : m_fitY)[0] = low - margin;
+    (x ? m_view.x1 : m_view.y1) = (x ? m_fitX : m_fitY)[1] = high + margin;
+}
+
+void TradeoffChart::keepNear(double& low, double& high, double fitLow, double fitHigh) {
+    const double fit = fitHigh - fitLow;
+    const double span = std::clamp(high - low, fit * 1e-5, fit * 12);
+    const double reach = fit / 2 + span / 2;
+    const double middle = std::clamp((low + high) / 2, (fitLow + fitHigh) / 2 - reach, (fitLow + fitHigh) / 2 + reach);
+    low = middle - span / 2;
+    high = middle + span / 2;
 }
 
 void TradeoffChart::relayout() {
@@ -215,7 +224,7 @@ void TradeoffChart::relayout() {
 void TradeoffChart::applyView() {
     m_painter.setView(m_view);
     updateAxis(m_xAxis, m_view.xScale, m_view.x0, m_view.x1, static_cast<int>(m_view.plot.width() / 95));
-    updateAxis(m_yAxis, m_view.yScale, m_view.y0, m_view.y1, static_cast<int>(m_view.plot.height() / 55));
+    updateAxis(m_yAxis, m_view.yScale, m_view.y0, m_view.y1, static_cast<int>(m_view.plot.height() / 42));
     m_layer->update();
     viewport()->update();
 }

@@ -88,6 +88,8 @@ private:
 
     void fitScales();
     void fitRange(bool x);
+    /// Keeps the visible range near the points: neither so close that doubles run out of digits nor lost in nowhere.
+    static void keepNear(double& low, double& high, double fitLow, double fitHigh);
     void relayout();
     void applyView();
     void updateAxis(QCategoryAxis* axis, const AxisScale& scale, double low, double high, int wanted);
@@ -108,6 +110,8 @@ private:
     QLabel* m_empty;
     QRubberBand* m_band;
     DragMode m_dragMode = DragMode::Pan;
+    double m_fitX[2] = {0, 1};  ///< the range that shows all points
+    double m_fitY[2] = {0, 1};
     bool m_logX = false;
     bool m_logY = false;
     bool m_zoomed = false;

@@ -51,20 +51,16 @@ void TradeoffChart::setHovered(int point, const QPointF& at) {
 
 void TradeoffChart::zoom(double factor, const QPointF& around, bool x, bool y) {
     const QPointF fixed = m_view.toAxis(around);
-    const auto scale = [&](double& low, double& high, double at) {
-        const double newLow = at - (at - low) / factor;
-        const double newHigh = at + (high - at) / factor;
-        // Doubles run out of digits long before this; beyond it ticks and mapping would tremble.
-        if (newHigh - newLow > 1e-9 * std::max({std::abs(newLow), std::abs(newHigh), 1e-12}) && newHigh - newLow < 1e15) {
-            low = newLow;
-            high = newHigh;
-        }
+    const auto scale = [&](double& low, double& high, double at, const double (&fit)[2]) {
+        low = at - (at - low) / factor;
+        high = at + (high - at) / factor;
+        keepNear(low, high, fit[0], fit[1]);
     };
     if (x) {
-        scale(m_view.x0, m_view.x1, fixed.x());
+        scale(m_view.x0, m_view.x1, fixed.x(), m_fitX);
     }
     if (y) {
-        scale(m_view.y0, m_view.y1, fixed.y());
+        scale(m_view.y0, m_view.y1, fixed.y(), m_fitY);
     }
     m_zoomed = true;
     m_card->hide();
@@ -79,6 +75,8 @@ void TradeoffChart::pan(const QPointF& pixels) {
     m_view.x1 -= dx;
     m_view.y0 += dy;
     m_view.y1 += dy;
+    keepNear(m_view.x0, m_view.x1, m_fitX[0], m_fitX[1]);
+    keepNear(m_view.y0, m_view.y1, m_fitY[0], m_fitY[1]);
     m_zoomed = true;
     applyView();
     emit viewChanged(true);

@@ -71,7 +71,7 @@ void ExplorePage::sizeColumns() {
     m_table->setColumnWidth(ExperimentTableModel::Status, 13 * em);
     for (int column = ExperimentTableModel::FirstMetric; column < m_model->columnCount(); ++column) {
         const QString title = m_model->headerData(column, Qt::Horizontal, Qt::DisplayRole).toString();
-        const int number = metrics.horizontalAdvance(QStringLiteral("888.8 tokens/s")) + ExploreCellDelegate::deltaWidth(metrics) + 16;
+        const int number = metrics.horizontalAdvance(QStringLiteral("* 888.8 tokens/s")) + ExploreCellDelegate::deltaWidth(metrics) + 16;
         m_table->setColumnWidth(column, std::max(number, std::min(metrics.horizontalAdvance(title) + 34, number + 40)));
     }
 }

@@ -1,0 +1,184 @@
+#include "ui/charts/series_chart.h"
+
+#include <QPainter>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace fettle::ui {
+namespace {
+
+QString lineTitle(QString name) {
+    return name.replace(u'_', u' ');
+}
+
+}  // namespace
+
+SeriesChart::SeriesChart(QWidget* parent) : PlainChart(parent) {
+    setAccessibleName(tr("Training curves"));
+    m_redraw.setSingleShot(true);
+    m_redraw.setInterval(33);
+    connect(&m_redraw, &QTimer::timeout, this, qOverload<>(&QWidget::update));
+}
+
+void SeriesChart::add(const SeriesPoint& point) {
+    if (!std::isfinite(point.step) || !std::isfinite(point.value)) {
+        return;  // a diverged loss is said by the log; a line has no place for it
+    }
+    const QString name = QString::fromStdString(point.name);
+    auto line = std::find_if(m_lines.begin(), m_lines.end(), [&](const Line& l) { return l.name == name; });
+    if (line == m_lines.end()) {
+        m_lines.push_back({name, {}});
+        line = m_lines.end() - 1;
+    }
+    const QPointF at(point.step, point.value);
+    if (line->points.empty() || line->points.back().x() <= at.x()) {
+        line->points.push_back(at);
+        return;
+    }
+    // A resumed run repeats steps: its points take the place of those it had before the stop.
+    const auto place = std::lower_bound(line->points.begin(), line->points.end(), at.x(), [](const QPointF& p, double step) { return p.x() < step; });
+    if (place->x() == at.x()) {
+        *place = at;
+    } else {
+        line->points.insert(place, at);
+    }
+}
+
+void SeriesChart::append(const SeriesPoint& point) {
+    add(point);
+    if (!m_redraw.isActive()) {
+        m_redraw.start();
+    }
+}
+
+void SeriesChart::setPoints(const std::vector<SeriesPoint>& points) {
+    m_lines.clear();
+    for (const SeriesPoint& point : points) {
+        add(point);
+    }
+    update();
+}
+
+void SeriesChart::clear() {
+    m_lines.clear();
+    update();
+}
+
+void SeriesChart::setLogarithmic(bool logarithmic) {
+    m_logarithmic = logarithmic;
+    update();
+}
+
+std::size_t SeriesChart::count() const {
+    std::size_t total = 0;
+    for (const Line& line : m_lines) {
+        total += line.points.size();
+    }
+    return total;
+}
+
+PlainChart::Frame SeriesChart::frame() const {
+    double low[2] = {std::numeric_limits<double>::max(), std::numeric_limits<double>::max()};
+    double high[2] = {std::numeric_limits<double>::lowest(), std::numeric_limits<double>::lowest()};
+    bool positive = true;
+    for (const Line& line : m_lines) {
+        for (const QPointF& point : line.points) {
+            low[0] = std::min(low[0], point.x());
+            high[0] = std::max(high[0], point.x());
+            low[1] = std::min(low[1], point.y());
+            high[1] = std::max(high[1], point.y());
+            positive = positive && point.y() > 0;
+        }
+    }
+    Frame made;
+    made.x = AxisScale(QString(), false, 1);
+    made.y = AxisScale(QString(), m_logarithmic && positive, 1);
+    made.x0 = low[0];
+    made.x1 = high[0] > low[0] ? high[0] : low[0] + 1;
+    made.y0 = made.y.toAxis(low[1]);
+    made.y1 = made.y.toAxis(high[1]);
+    const double margin = made.y1 > made.y0 ? (made.y1 - made.y0) * 0.08 : std::max(std::abs(made.y0) * 0.1, 0.1);
+    made.y0 -= margin;
+    made.y1 += margin;
+    return made;
+}
+
+void SeriesChart::paintContent(QPainter& painter, const Frame& frame) {
+    const QFontMetricsF metrics(font());
+    double x = frame.plot.right() - 8;
+    for (std::size_t i = m_lines.size(); i-- > 0;) {
+        const QColor color = theme().seriesColor(static_cast<int>(i));
+        painter.setPen(QPen(color, 1.8, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
+        paintLine(painter, frame, m_lines[i]);
+        const QString title = lineTitle(m_lines[i].name);
+        x -= metrics.horizontalAdvance(title);
+        painter.setPen(theme().text);
+        painter.drawText(QPointF(x, frame.plot.top() + metrics.ascent() + 4), title);
+        painter.fillRect(QRectF(x - 16, frame.plot.top() + metrics.height() / 2 + 2, 11, 3), color);
+        x -= 32;
+    }
+}
+
+void SeriesChart::paintLine(QPainter& painter, const Frame& frame, const Line& line) const {
+    // More points than pixels: per column the lowest and the highest, so that no spike is lost.
+    QPolygonF drawn;
+    const std::size_t columns = static_cast<std::size_t>(std::max(frame.plot.width(), 1.0));
+    if (line.points.size() <= 2 * columns) {
+        for (const QPointF& point : line.points) {
+            drawn << frame.toPixel(point.x(), point.y());
+        }
+    } else {
+        double column = -1;
+        QPointF low;
+        QPointF high;
+        for (const QPointF& point : line.points) {
+            const QPointF at = frame.toPixel(point.x(), point.y());
+            if (std::floor(at.x()) != column) {
+                if (column >= 0) {
+                    low.x() <= high.x() ? drawn << low << high : drawn << high << low;
+                }
+                column = std::floor(at.x());
+                low = high = at;
+            }
+            low = at.y() < low.y() ? at : low;
+            high = at.y() > high.y() ? at : high;
+        }
+        drawn << low << high;
+    }
+    if (drawn.size() == 1) {
+        painter.drawEllipse(drawn.front(), 2, 2);
+    } else {
+        painter.drawPolyline(drawn);
+    }
+}
+
+QString SeriesChart::describe(const QPointF& at, const Frame& frame) const {
+    const double step = frame.x0 + (at.x() - frame.plot.left()) / frame.plot.width() * (frame.x1 - frame.x0);
+    QString text;
+    double shown = step;
+    for (const Line& line : m_lines) {
+        auto next = std::lower_bound(line.points.begin(), line.points.end(), step, [](const QPointF& p, double s) { return p.x() < s; });
+        if (next == line.points.end() || (next != line.points.begin() && step - (next - 1)->x() < next->x() - step)) {
+            --next;
+        }
+        shown = next->x();
+        text += "<br>" + lineTitle(line.name).toHtmlEscaped() + " <b>" + shortNumber(next->y()) + "</b>";
+    }
+    return tr("Step %1").arg(shortNumber(shown, 7)) + text;
+}
+
+QString SeriesChart::emptyText() const {
+    return m_lines.empty() ? tr("No curve yet. Training draws one as it goes.") : QString();
+}
+
+QString SeriesChart::xTitle() const {
+    return tr("Step");
+}
+
+QString SeriesChart::yTitle() const {
+    const bool loss = std::all_of(m_lines.begin(), m_lines.end(), [](const Line& l) { return l.name.contains("loss"); });
+    return loss ? tr("Loss") : tr("Value");
+}
+
+}  // namespace fettle::ui

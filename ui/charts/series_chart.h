@@ -1,0 +1,47 @@
+// Curves that grow while a run trains: loss over steps, one line per name. Takes points one by one and thins what is
+// finer than a pixel. GUI thread only.
+#pragma once
+
+#include <QTimer>
+#include <vector>
+
+#include "engine/experiment/run_values.h"
+#include "ui/charts/plain_chart.h"
+
+namespace fettle::ui {
+
+class SeriesChart : public PlainChart {
+    Q_OBJECT
+
+public:
+    explicit SeriesChart(QWidget* parent = nullptr);
+
+    /// Redraws at most some 30 times a second, however fast points come.
+    void append(const SeriesPoint& point);
+    void setPoints(const std::vector<SeriesPoint>& points);
+    void clear();
+    void setLogarithmic(bool logarithmic);
+    std::size_t count() const;
+
+protected:
+    Frame frame() const override;
+    void paintContent(QPainter& painter, const Frame& frame) override;
+    QString describe(const QPointF& at, const Frame& frame) const override;
+    QString emptyText() const override;
+    QString xTitle() const override;
+    QString yTitle() const override;
+
+private:
+    struct Line {
+        QString name;
+        std::vector<QPointF> points;  ///< (step, value), in the order of steps
+    };
+    void add(const SeriesPoint& point);
+    void paintLine(QPainter& painter, const Frame& frame, const Line& line) const;
+
+    std::vector<Line> m_lines;
+    QTimer m_redraw;
+    bool m_logarithmic = false;
+};
+
+}  // namespace fettle::ui
