@@ -40,6 +40,29 @@ struct MatmulArgs {
 /// Scratch memory every call of a panel kernel may use, bytes; 64-byte aligned.
 constexpr std::size_t kMatmulScratch = 160 * 1024;
 
+/// What one call of the attention kernel computes: some heads that share a key/value head, some neighbouring tokens.
+struct AttentionPart {
+    std::int64_t kvHead;
+    std::int64_t firstHead;
+    std::int64_t heads;
+    std::int64_t firstToken;
+    std::int64_t tokens;             // heads * tokens <= kAttentionRows
+};
+constexpr std::int64_t kAttentionRows = 48;
+/// Floats of scratch memory an attention call needs.
+std::size_t attentionScratch(std::int64_t headDim);
+
+/// Arguments of appendKv, attention.h.
+struct KvAppend {
+    const float* k;
+    const float* v;
+    std::int64_t stride;
+    void* keys;
+    void* values;
+    KvType kvType;
+    std::int64_t capacity, past, tokens, kvHeads, headDim;
+};
+
 struct KernelTable {
     // Panels [begin, end) of y = x W^T, all m rows.
     void (*intPanels)(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch);
@@ -49,6 +72,22 @@ struct KernelTable {
     // (group 32 only).
     void (*quantizeRow)(const float* x, std::int64_t count, std::int64_t group, std::int8_t* codes, float* scales,
                         std::int32_t* sums, float* weightedSums, std::int32_t* halfSums);
+    void (*attentionRows)(const AttentionArgs* args, const AttentionPart* part, float* scratch);
+    void (*appendKv)(const KvAppend* args);
+    // As in elementwise.h.
+    void (*rmsNorm)(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows,
+                    std::int64_t cols, float* y, std::int64_t yStride);
+    void (*layerNorm)(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
+                      std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride);
+    void (*siluMul)(float* gate, const float* up, std::int64_t count);
+    void (*geluTanhMul)(float* gate, const float* up, std::int64_t count);
+    void (*geluTanh)(float* x, std::int64_t count);
+    void (*add)(float* y, const float* x, std::int64_t count);
+    void (*scale)(float* x, float factor, std::int64_t count);
+    void (*softcap)(float* x, float cap, std::int64_t count);
+    void (*rope)(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSin);
+    void (*summarizeLogits)(const float* x, std::int64_t count, RowSummary* out);
+    double (*klDivergence)(const float* p, float pLogSumExp, const float* q, float qLogSumExp, std::int64_t count);
 };
 
 /// The level in use, see isa.h.

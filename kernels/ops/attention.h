@@ -13,8 +13,8 @@ enum class KvType : std::uint8_t { F32, F16 };
 struct AttentionArgs {
     const float* q = nullptr;   ///< [tokens, heads, headDim], rope already applied; row stride qStride
     std::int64_t qStride = 0;
-    const void* keys = nullptr;    ///< cache [kvHeads][capacity][headDim] of kvType
-    const void* values = nullptr;  ///< likewise
+    const void* keys = nullptr;    ///< cache, kvHeads * capacity * headDim elements of kvType
+    const void* values = nullptr;  ///< likewise; only appendKv and attention know the order inside a head's part
     KvType kvType = KvType::F16;
     std::int64_t capacity = 0;     ///< tokens the cache has room for
     std::int64_t past = 0;         ///< tokens in the cache before these; token i sees positions 0..past+i

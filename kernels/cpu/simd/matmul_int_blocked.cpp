@@ -52,7 +52,7 @@ struct Tile {
 template <int Bits>
 void unpackCodes(const std::uint8_t* codes, std::int64_t groups, Piece& piece) {
     for (std::int64_t g = 0; g < groups; ++g, codes += 64 * Bits) {
-#pragma GCC unroll 8
+    FETTLE_UNROLL(8)
         for (int s = 0; s < 8; ++s)
             storeBytes(piece.codes[g] + 64 * s, stepCodes<Bits>(codes, s));
         prefetch(codes + 4096);
@@ -108,12 +108,12 @@ void unpack(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first
 template <int Bits, int M, int Steps>
 FETTLE_INLINE void multiplySteps(const std::uint8_t* const (&w)[kTilePanels], const std::int8_t* act, std::int64_t stride,
                                  I32x16 (&acc)[M][kTilePanels]) {
-#pragma GCC unroll 8
+    FETTLE_UNROLL(8)
     for (int s = 0; s < Steps; ++s) {
         U8x64 codes[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p)
             codes[p] = loadBytes(w[p] + 64 * s);
-#pragma GCC unroll 8
+    FETTLE_UNROLL(8)
         for (int i = 0; i < M; ++i) {
             const I32x16 a = broadcast4(act + i * stride + 4 * s);
             for (int p = 0; p < kTilePanels; ++p)

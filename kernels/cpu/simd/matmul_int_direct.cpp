@@ -5,6 +5,11 @@
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
+#if defined(__AVX2__)
+constexpr int kTileRows = 4;
+#else
+constexpr int kTileRows = 1;
+#endif
 constexpr std::int64_t kPrefetchBytes = 4096;  // how far ahead of the codes being multiplied memory is asked for
 
 struct Panel {
@@ -19,16 +24,16 @@ struct Panel {
 template <int Bits, int M>
 FETTLE_INLINE void groupSums(const std::uint8_t* codes, const std::int8_t* act, std::int64_t stride,
                              I32x16 (&low)[M], I32x16 (&high)[M]) {
-#pragma GCC unroll 8
+    FETTLE_UNROLL(8)
     for (int s = 0; s < 8; ++s) {
         const U8x64 w = stepCodes<Bits>(codes, s);
-#pragma GCC unroll 4
+    FETTLE_UNROLL(4)
         for (int i = 0; i < M; ++i) {
             I32x16& sum = s < 4 ? low[i] : high[i];
             sum = dot<Bits>(sum, w, broadcast4(act + i * stride + 4 * s));
         }
     }
-#pragma GCC unroll 8
+    FETTLE_UNROLL(8)
     for (int line = 0; line < Bits; ++line)
         prefetch(codes + kPrefetchBytes + 64 * line);
 }
@@ -120,11 +125,11 @@ void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
         const std::uint8_t* at = a.weight + static_cast<std::size_t>(panel) * l.panelBytes;
         const Panel p = {at, at + l.scaleOffset, at + l.zeroOffset, l.groups, l.groupsPerScale};
         std::int64_t row = 0;
-        for (; row + 4 <= a.m; row += 4)
-            rows<Bits, S, Zeros, 4>(a, p, panel, row);
-        switch (a.m - row) {
-            case 3: rows<Bits, S, Zeros, 3>(a, p, panel, row); break;
-            case 2: rows<Bits, S, Zeros, 2>(a, p, panel, row); break;
+        for (; row + kTileRows <= a.m; row += kTileRows)
+            rows<Bits, S, Zeros, kTileRows>(a, p, panel, row);
+        switch (a.m - row) {  // fewer than a tile
+            case 3: rows<Bits, S, Zeros, kTileRows < 3 ? kTileRows : 3>(a, p, panel, row); break;
+            case 2: rows<Bits, S, Zeros, kTileRows < 2 ? kTileRows : 2>(a, p, panel, row); break;
             case 1: rows<Bits, S, Zeros, 1>(a, p, panel, row); break;
             default: break;
         }

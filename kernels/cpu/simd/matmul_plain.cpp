@@ -1,22 +1,18 @@
 // F32, F16 and BF16 weights: float32 products, each output one chain of fused multiply-adds in K order.
 #include "kernels/cpu/simd/output.h"
 #include "kernels/cpu/simd/tables.h"
+#include "kernels/cpu/simd/tile.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kTileRows = 12, kTilePanels = 2;
-#else
-constexpr int kTileRows = 6, kTilePanels = 1;
-#endif
 constexpr std::int64_t kDirectRows = 4;
 constexpr std::int64_t kPieceValues = 128;  // k per piece: two panels take 16 KiB as float
 constexpr std::int64_t kBlockRows = 384;
 
 struct Scratch {
     alignas(64) float weights[kTilePanels][kPieceValues][16];
-    alignas(64) float results[kBlockRows][kTilePanels][16];
+    alignas(64) TileRow results[kBlockRows];
 };
 static_assert(sizeof(Scratch) <= kMatmulScratch);
 
@@ -61,7 +57,7 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
             f[i][p] = zeroF();
     std::int64_t k = 0;
     for (; k + 2 <= l.cols; k += 2, w += 2 * kStepBytes<F>) {
-#pragma GCC unroll 4
+    FETTLE_UNROLL(4)
         for (int p = 0; p < P; ++p) {
             F32x16 even, odd;
             loadPair<F>(w + p * next, even, odd);
@@ -89,39 +85,6 @@ void directPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
         direct<F, M, P>(a, panel, 0);
     for (; panel < end; ++panel)
         direct<F, M, 1>(a, panel, 0);
-}
-
-template <int M>
-FETTLE_INLINE void multiplyTile(const float* const (&w)[kTilePanels], std::int64_t count, const float* x,
-                                std::int64_t stride, float (*results)[kTilePanels][16]) {
-    F32x16 f[M][kTilePanels];
-    for (int i = 0; i < M; ++i)
-        for (int p = 0; p < kTilePanels; ++p)
-            f[i][p] = loadF(results[i][p]);
-    for (std::int64_t k = 0; k < count; ++k) {
-        F32x16 weights[kTilePanels];
-        for (int p = 0; p < kTilePanels; ++p)
-            weights[p] = loadF(w[p] + 16 * k);
-#pragma GCC unroll 12
-        for (int i = 0; i < M; ++i) {
-            const F32x16 value = setF(x[i * stride + k]);
-            for (int p = 0; p < kTilePanels; ++p)
-                f[i][p] = fma(weights[p], value, f[i][p]);
-        }
-    }
-    for (int i = 0; i < M; ++i)
-        for (int p = 0; p < kTilePanels; ++p)
-            storeF(results[i][p], f[i][p]);
-}
-
-template <int M>
-void tile(const float* const (&w)[kTilePanels], std::int64_t count, const float* x, std::int64_t stride,
-          float (*results)[kTilePanels][16], std::int64_t rows) {
-    if constexpr (M > 1) {
-        if (rows < M)
-            return tile<M - 1>(w, count, x, stride, results, rows);
-    }
-    multiplyTile<M>(w, count, x, stride, results);
 }
 
 template <WeightFormat F>
@@ -158,8 +121,7 @@ void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int
                 w[p] = scratch.weights[p][0];
             }
         }
-        for (std::int64_t i = 0; i < count; i += kTileRows)
-            tile<kTileRows>(w, values, a.x + (row + i) * a.xStride + k, a.xStride, scratch.results + i, count - i);
+        multiplyRows(w, values, a.x + row * a.xStride + k, a.xStride, scratch.results, count);
     }
     for (std::int64_t i = 0; i < count; ++i)
         for (int p = 0; p < kTilePanels && panel + p < end; ++p)

@@ -13,6 +13,14 @@
 #define FETTLE_INLINE static inline __attribute__((always_inline))
 #define FETTLE_MEMBER_INLINE inline __attribute__((always_inline))
 
+// Unrolling is for vector registers; on the plain-array level it would only make the compiler slow.
+#define FETTLE_PRAGMA(text) _Pragma(#text)
+#if defined(__AVX2__)
+#define FETTLE_UNROLL(n) FETTLE_PRAGMA(GCC unroll n)
+#else
+#define FETTLE_UNROLL(n)
+#endif
+
 namespace fettle::kernels::FETTLE_SIMD {
 
 #if defined(__AVX512F__)
@@ -35,7 +43,29 @@ FETTLE_INLINE F32x16 add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)};
 FETTLE_INLINE F32x16 sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
 FETTLE_INLINE F32x16 mul(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 FETTLE_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+FETTLE_INLINE F32x16 div(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+/// The larger; b where either is NaN.
 FETTLE_INLINE F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 abs(F32x16 a) { return {_mm512_abs_ps(a.v)}; }
+/// a < b ? x : y
+FETTLE_INLINE F32x16 selectLess(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
+/// |a| with the sign of s
+FETTLE_INLINE F32x16 withSign(F32x16 a, F32x16 s) {
+    const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+    return {_mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(sign, _mm512_castps_si512(s.v), _mm512_castps_si512(a.v), 0xCA))};  // sign ? s : a
+}
+FETTLE_INLINE F32x16 roundEven(F32x16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+/// a * 2^n for whole n.
+FETTLE_INLINE F32x16 timesPowerOfTwo(F32x16 a, F32x16 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
+FETTLE_INLINE float sumLanes(F32x16 a) { return _mm512_reduce_add_ps(a.v); }
+FETTLE_INLINE float maxLanes(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+FETTLE_INLINE void storeHalf(void* p, F32x16 a) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 FETTLE_INLINE F32x16 loadHalf(const void* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
 }
@@ -120,7 +150,57 @@ FETTLE_INLINE F32x16 mul(F32x16 x, F32x16 y) { return {_mm256_mul_ps(x.a, y.a), 
 FETTLE_INLINE F32x16 fma(F32x16 x, F32x16 y, F32x16 z) {
     return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
+FETTLE_INLINE F32x16 div(F32x16 x, F32x16 y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+/// The larger; y where either is NaN.
 FETTLE_INLINE F32x16 max(F32x16 x, F32x16 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 min(F32x16 x, F32x16 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 abs(F32x16 x) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+}
+/// a < b ? x : y
+FETTLE_INLINE F32x16 selectLess(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
+    return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(a.a, b.a, _CMP_LT_OQ)),
+            _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(a.b, b.b, _CMP_LT_OQ))};
+}
+/// |x| with the sign of s
+FETTLE_INLINE F32x16 withSign(F32x16 x, F32x16 s) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_or_ps(_mm256_andnot_ps(sign, x.a), _mm256_and_ps(sign, s.a)),
+            _mm256_or_ps(_mm256_andnot_ps(sign, x.b), _mm256_and_ps(sign, s.b))};
+}
+FETTLE_INLINE F32x16 roundEven(F32x16 x) {
+    return {_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+/// x * 2^n for whole n in [-252, 254], in two halves so that neither power leaves the range of exponents.
+FETTLE_INLINE __m256 timesPowerHalf(__m256 x, __m256 n) {
+    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+    const __m256i rest = _mm256_sub_epi32(whole, half);
+    const __m256 low = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    const __m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
+    return _mm256_mul_ps(_mm256_mul_ps(x, low), high);
+}
+FETTLE_INLINE F32x16 timesPowerOfTwo(F32x16 x, F32x16 n) {
+    return {timesPowerHalf(x.a, n.a), timesPowerHalf(x.b, n.b)};
+}
+FETTLE_INLINE float sumLanes(F32x16 x) {
+    const __m256 eight = _mm256_add_ps(x.a, x.b);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+FETTLE_INLINE float maxLanes(F32x16 x) {
+    const __m256 eight = _mm256_max_ps(x.a, x.b);
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+FETTLE_INLINE void storeHalf(void* p, F32x16 x) {
+    auto* h = static_cast<__m128i*>(p);
+    _mm_storeu_si128(h, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128(h + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 FETTLE_INLINE F32x16 loadHalf(const void* p) {
     const auto* h = static_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
@@ -248,8 +328,63 @@ FETTLE_INLINE F32x16 mul(const F32x16& a, const F32x16& b) {
 FETTLE_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
     return lanes<F32x16>([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
 }
+FETTLE_INLINE F32x16 div(const F32x16& a, const F32x16& b) {
+    return lanes<F32x16>([&](int i) { return a.v[i] / b.v[i]; });
+}
+/// The larger; b where either is NaN.
 FETTLE_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
     return lanes<F32x16>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+FETTLE_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
+    return lanes<F32x16>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+FETTLE_INLINE F32x16 abs(const F32x16& a) {
+    return lanes<F32x16>([&](int i) { return __builtin_fabsf(a.v[i]); });
+}
+/// a < b ? x : y
+FETTLE_INLINE F32x16 selectLess(const F32x16& a, const F32x16& b, const F32x16& x, const F32x16& y) {
+    return lanes<F32x16>([&](int i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
+}
+/// |a| with the sign of s
+FETTLE_INLINE F32x16 withSign(const F32x16& a, const F32x16& s) {
+    return lanes<F32x16>([&](int i) { return __builtin_copysignf(a.v[i], s.v[i]); });
+}
+/// Adding 1.5 * 2^23 rounds to a whole number, ties to even, for |a| < 2^22.
+FETTLE_INLINE F32x16 roundEven(const F32x16& a) {
+    return lanes<F32x16>([&](int i) { return (a.v[i] + 12582912.0F) - 12582912.0F; });
+}
+/// a * 2^n for whole n in [-252, 254], in two halves so that neither power leaves the range of exponents.
+FETTLE_INLINE F32x16 timesPowerOfTwo(const F32x16& a, const F32x16& n) {
+    return lanes<F32x16>([&](int i) {
+        const float shifted = n.v[i] + 12582912.0F;
+        std::int32_t whole;
+        __builtin_memcpy(&whole, &shifted, 4);
+        whole -= 0x4B400000;
+        const std::int32_t half = whole >> 1;
+        const std::int32_t powers[2] = {(half + 127) * (1 << 23), (whole - half + 127) * (1 << 23)};
+        float low, high;
+        __builtin_memcpy(&low, powers, 4);
+        __builtin_memcpy(&high, powers + 1, 4);
+        return a.v[i] * low * high;
+    });
+}
+FETTLE_INLINE float sumLanes(const F32x16& a) {
+    float sum = 0;
+    for (const float v : a.v)
+        sum += v;
+    return sum;
+}
+FETTLE_INLINE float maxLanes(const F32x16& a) {
+    float m = a.v[0];
+    for (const float v : a.v)
+        m = v > m ? v : m;
+    return m;
+}
+FETTLE_INLINE void storeHalf(void* p, const F32x16& a) {
+    for (int i = 0; i < 16; ++i) {
+        const std::uint16_t h = floatToHalf(a.v[i]);
+        __builtin_memcpy(static_cast<char*>(p) + 2 * i, &h, 2);
+    }
 }
 FETTLE_INLINE F32x16 loadHalf(const void* p) {
     std::uint16_t h[16];

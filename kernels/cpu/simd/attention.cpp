@@ -1,0 +1,262 @@
+// Attention of up to kAttentionRows query rows (heads that share keys, neighbouring tokens) over 64 keys at a time, with
+// a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022). Pieces begin at multiples of 64 positions and
+// every sum is one chain in key or element order, so a row's result does not depend on the rows beside it.
+//
+// Cache: values [kvHead][position][headDim]; keys [kvHead][position / 16][headDim][16], so that sixteen keys are the lanes
+// of a vector and scores need no sums across lanes. The last block of keys is as narrow as the capacity leaves it.
+#include "kernels/cpu/simd/math.h"
+#include "kernels/cpu/simd/tables.h"
+#include "kernels/cpu/simd/tile.h"
+
+namespace fettle::kernels::FETTLE_SIMD {
+namespace {
+
+constexpr std::int64_t kPieceKeys = 64;
+constexpr std::int64_t kTileWidth = 16 * kTilePanels;
+constexpr float kMinusInfinity = -__builtin_inff();
+
+struct State {
+    const AttentionArgs& a;
+    const AttentionPart& part;
+    std::int64_t rows, outTiles;
+    float* q;         // [rows, headDim], scaled
+    float* out;       // [outTiles][rows][kTilePanels][16]
+    float* scores;    // [kPieceKeys / kTileWidth][rows][kTilePanels][16]
+    float* weights;   // [rows, kPieceKeys]
+    float* panel;     // keys [kTilePanels][headDim][16] or values [kTilePanels][kPieceKeys][16]
+    float* maximum;   // [rows]
+    float* rescale;   // [rows]
+    float* sums;      // [rows][16]
+};
+
+FETTLE_INLINE F32x16 loadCache(const void* p, KvType type, std::int64_t at) {
+    return type == KvType::F16 ? loadHalf(static_cast<const std::uint16_t*>(p) + at)
+                               : loadF(static_cast<const float*>(p) + at);
+}
+
+float cacheValue(const void* p, KvType type, std::int64_t at) {
+    return type == KvType::F16 ? halfToFloat(static_cast<const std::uint16_t*>(p)[at])
+                               : static_cast<const float*>(p)[at];
+}
+
+void copyQueries(State& s) {
+    const AttentionArgs& a = s.a;
+    const F32x16 scale = setF(a.scale);
+    for (std::int64_t t = 0, row = 0; t < s.part.tokens; ++t) {
+        for (std::int64_t h = 0; h < s.part.heads; ++h, ++row) {
+            const float* from = a.q + (s.part.firstToken + t) * a.qStride + (s.part.firstHead + h) * a.headDim;
+            float* to = s.q + row * a.headDim;
+            std::int64_t d = 0;
+            for (; d + 16 <= a.headDim; d += 16)
+                storeF(to + d, mul(loadF(from + d), scale));
+            for (; d < a.headDim; ++d)
+                to[d] = from[d] * a.scale;
+            s.maximum[row] = kMinusInfinity;
+            storeF(s.sums + 16 * row, zeroF());
+        }
+    }
+    for (std::int64_t i = 0; i < s.outTiles * s.rows * kTilePanels; ++i)
+        storeF(s.out + 16 * i, zeroF());
+}
+
+/// Sixteen keys from `position` on as floats [headDim][16]; lanes beyond the capacity hold anything finite or not.
+void unpackKeys(const State& s, std::int64_t position, float* to) {
+    const AttentionArgs& a = s.a;
+    const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim, width = a.capacity - position;
+    if (width >= 16) {
+        const std::int64_t from = plane + position * a.headDim;
+        for (std::int64_t d = 0; d < a.headDim; ++d)
+            storeF(to + 16 * d, loadCache(a.keys, a.kvType, from + 16 * d));
+        return;
+    }
+    for (std::int64_t d = 0; d < a.headDim; ++d)
+        for (std::int64_t i = 0; i < 16; ++i)
+            to[16 * d + i] =
+                i < width ? cacheValue(a.keys, a.kvType, plane + position * a.headDim + d * width + i) : 0.0F;
+}
+
+/// Elements [first, first + 16) of `count` values from `position` on, as floats [count][16]; 0 beyond the head.
+void unpackValues(const State& s, std::int64_t position, std::int64_t count, std::int64_t first, float* to) {
+    const AttentionArgs& a = s.a;
+    const std::int64_t from = (s.part.kvHead * a.capacity + position) * a.headDim + first, left = a.headDim - first;
+    if (left >= 16) {
+        for (std::int64_t k = 0; k < count; ++k) {
+            storeF(to + 16 * k, loadCache(a.values, a.kvType, from + k * a.headDim));
+        }
+        return;
+    }
+    for (std::int64_t k = 0; k < count; ++k)
+        for (std::int64_t i = 0; i < 16; ++i)
+            to[16 * k + i] = i < left ? cacheValue(a.values, a.kvType, from + k * a.headDim + i) : 0.0F;
+}
+
+void scorePiece(State& s, std::int64_t position, std::int64_t count) {
+    for (std::int64_t first = 0; first < count; first += kTileWidth) {
+        const float* w[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p) {
+            // A panel wholly beyond the keys repeats the first one; its scores are masked below.
+            const std::int64_t offset = first + 16 * p < count ? first + 16 * p : first;
+            float* to = s.panel + p * 16 * s.a.headDim;
+            unpackKeys(s, position + offset, to);
+            w[p] = to;
+        }
+        float* scores = s.scores + first * s.rows;
+        for (std::int64_t i = 0; i < s.rows * kTilePanels; ++i)
+            storeF(scores + 16 * i, zeroF());
+        multiplyRows(w, s.a.headDim, s.q, s.a.headDim, reinterpret_cast<TileRow*>(scores), s.rows);
+    }
+}
+
+/// Scores of one row to weights; keys outside [low, high] count nothing.
+void weighRow(State& s, std::int64_t row, std::int64_t low, std::int64_t high) {
+    float* weights = s.weights + row * kPieceKeys;
+    s.rescale[row] = 1;
+    if (low > high) {
+        for (std::int64_t k = 0; k < kPieceKeys; k += 16)
+            storeF(weights + k, zeroF());
+        return;
+    }
+    F32x16 largest = setF(s.maximum[row]);
+    for (std::int64_t k = 0; k < kPieceKeys; k += 16) {
+        const float* from = s.scores + k / kTileWidth * kTileWidth * s.rows + row * kTileWidth + k % kTileWidth;
+        F32x16 x = k > high ? setF(kMinusInfinity) : loadF(from);
+        if (s.a.softcap > 0)
+            x = mul(setF(s.a.softcap), tanh(div(x, setF(s.a.softcap))));
+        storeF(weights + k, x);
+        if (k < low || k + 15 > high) {
+            for (std::int64_t i = k; i < k + 16; ++i)
+                weights[i] = i < low || i > high ? kMinusInfinity : weights[i];
+            x = loadF(weights + k);
+        }
+        largest = max(x, largest);
+    }
+    const float maximum = maxLanes(largest);
+    const F32x16 shift = setF(maximum);
+    F32x16 sum = zeroF();
+    for (std::int64_t k = 0; k < kPieceKeys; k += 16) {
+        const F32x16 e = exp(sub(loadF(weights + k), shift));
+        storeF(weights + k, e);
+        sum = add(sum, e);
+    }
+    float lanes[16];
+    storeF(lanes, exp(setF(s.maximum[row] - maximum)));  // 0 for the first piece
+    s.rescale[row] = lanes[0];
+    storeF(s.sums + 16 * row, fma(loadF(s.sums + 16 * row), setF(lanes[0]), sum));
+    s.maximum[row] = maximum;
+}
+
+void addValues(State& s, std::int64_t position, std::int64_t count) {
+    for (std::int64_t tile = 0; tile < s.outTiles; ++tile) {
+        const float* w[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p) {
+            const std::int64_t first = tile * kTileWidth + 16 * p;
+            float* to = s.panel + p * 16 * kPieceKeys;
+            w[p] = to;
+            if (first < s.a.headDim)
+                unpackValues(s, position, count, first, to);
+            else
+                w[p] = s.panel;  // computed and dropped
+        }
+        float* out = s.out + tile * s.rows * kTileWidth;
+        for (std::int64_t row = 0; row < s.rows; ++row) {
+            const F32x16 factor = setF(s.rescale[row]);
+            for (int p = 0; p < kTilePanels; ++p) {
+                float* at = out + row * kTileWidth + 16 * p;
+                storeF(at, mul(loadF(at), factor));
+            }
+        }
+        multiplyRows(w, count, s.weights, kPieceKeys, reinterpret_cast<TileRow*>(out), s.rows);
+    }
+}
+
+void writeRows(const State& s) {
+    const AttentionArgs& a = s.a;
+    for (std::int64_t t = 0, row = 0; t < s.part.tokens; ++t) {
+        for (std::int64_t h = 0; h < s.part.heads; ++h, ++row) {
+            float* to = a.out + (s.part.firstToken + t) * a.outStride + (s.part.firstHead + h) * a.headDim;
+            const F32x16 inverse = setF(1.0F / sumLanes(loadF(s.sums + 16 * row)));
+            for (std::int64_t d = 0; d < a.headDim; d += 16) {
+                const float* from = s.out + d / kTileWidth * s.rows * kTileWidth + row * kTileWidth + d % kTileWidth;
+                const F32x16 value = mul(loadF(from), inverse);
+                if (d + 16 <= a.headDim)
+                    storeF(to + d, value);
+                else
+                    storePart(to + d, a.headDim - d, value);
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* scratch) {
+    const AttentionArgs& a = *args;
+    const std::int64_t rows = part->heads * part->tokens, tiles = (a.headDim + kTileWidth - 1) / kTileWidth;
+    float* next = scratch;
+    const auto reserve = [&next](std::int64_t count) {
+        float* at = next;
+        next += (count + 15) / 16 * 16;
+        return at;
+    };
+    State s = {a, *part, rows, tiles, reserve(rows * a.headDim), reserve(tiles * rows * kTileWidth),
+               reserve(kPieceKeys * rows), reserve(kPieceKeys * rows),
+               reserve(kTilePanels * 16 * (a.headDim > kPieceKeys ? a.headDim : kPieceKeys)), reserve(rows),
+               reserve(rows), reserve(16 * rows)};
+    copyQueries(s);
+    const std::int64_t firstQuery = a.past + part->firstToken, lastQuery = firstQuery + part->tokens - 1;
+    const std::int64_t oldest = a.window > 0 && firstQuery >= a.window ? firstQuery - a.window + 1 : 0;
+    for (std::int64_t position = oldest / kPieceKeys * kPieceKeys; position <= lastQuery; position += kPieceKeys) {
+        const std::int64_t count = lastQuery + 1 - position < kPieceKeys ? lastQuery + 1 - position : kPieceKeys;
+        scorePiece(s, position, count);
+        for (std::int64_t t = 0, row = 0; t < part->tokens; ++t) {
+            const std::int64_t query = firstQuery + t;
+            const std::int64_t seen = a.window > 0 && query >= a.window ? query - a.window + 1 : 0;
+            const std::int64_t low = seen > position ? seen - position : 0;
+            const std::int64_t high = query - position < count - 1 ? query - position : count - 1;
+            for (std::int64_t h = 0; h < part->heads; ++h, ++row)
+                weighRow(s, row, low, high);
+        }
+        addValues(s, position, count);
+    }
+    writeRows(s);
+}
+
+void appendKv(const KvAppend* args) {
+    const KvAppend& a = *args;
+    const bool half = a.kvType == KvType::F16;
+    for (std::int64_t t = 0; t < a.tokens; ++t) {
+        const std::int64_t position = a.past + t, block = position / 16 * 16;
+        const std::int64_t width = a.capacity - block < 16 ? a.capacity - block : 16;
+        for (std::int64_t h = 0; h < a.kvHeads; ++h) {
+            const float* k = a.k + t * a.stride + h * a.headDim;
+            const float* v = a.v + t * a.stride + h * a.headDim;
+            const std::int64_t plane = h * a.capacity * a.headDim;
+            const std::int64_t keyAt = plane + block * a.headDim + position - block;
+            const std::int64_t valueAt = plane + position * a.headDim;
+            for (std::int64_t d = 0; d < a.headDim; d += 16) {
+                const std::int64_t n = a.headDim - d < 16 ? a.headDim - d : 16;
+                const F32x16 key = n == 16 ? loadF(k + d) : loadPart(k + d, n, 0);
+                const F32x16 value = n == 16 ? loadF(v + d) : loadPart(v + d, n, 0);
+                if (half) {
+                    std::uint16_t codes[16];
+                    storeHalf(codes, key);
+                    auto* keys = static_cast<std::uint16_t*>(a.keys) + keyAt;
+                    for (std::int64_t i = 0; i < n; ++i)
+                        keys[(d + i) * width] = codes[i];
+                    storeHalf(codes, value);
+                    __builtin_memcpy(static_cast<std::uint16_t*>(a.values) + valueAt + d, codes,
+                                     static_cast<std::size_t>(2 * n));
+                } else {
+                    float values[16];
+                    storeF(values, key);
+                    auto* keys = static_cast<float*>(a.keys) + keyAt;
+                    for (std::int64_t i = 0; i < n; ++i)
+                        keys[(d + i) * width] = values[i];
+                    storePart(static_cast<float*>(a.values) + valueAt + d, n, value);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace fettle::kernels::FETTLE_SIMD
