@@ -191,7 +191,7 @@ void TestExplorePage::drawsTheTrueFront() {
 
 void TestExplorePage::separatesProtocols() {
     Opened opened;
-    auto* protocol = opened.part<QComboBox>("protocol");
+    auto* protocol = opened.part<QComboBox>("yProtocol");
     QVERIFY(protocol->isVisible());
     QCOMPARE(protocol->count(), 2);
     QVERIFY(opened.part<QLabel>("protocolNote")->text().contains("3 not drawn"));
@@ -207,11 +207,25 @@ void TestExplorePage::separatesProtocols() {
     protocol->setCurrentIndex(1);
     QVERIFY(drawnOf(test::kOther));
     QCOMPARE(opened.chart->data().points.size(), std::size_t(3));
+    // Speeds have protocols of their own, chosen apart from the accuracy's.
+    QVERIFY(!opened.part<QComboBox>("xProtocol")->isVisible());
+    protocol->setCurrentIndex(0);
+    for (const qint64 id : {2, 3}) {
+        ExperimentRecord other = *opened.service.experiment(id);
+        other.metrics["decode_tokens_per_s"].protocol = "speed prompt=512";
+        opened.service.store(other);
+    }
+    QTRY_VERIFY(opened.part<QComboBox>("xProtocol")->isVisible());
+    QVERIFY(opened.part<QLabel>("protocolNote")->text().contains("5 not drawn"));
+    opened.part<QComboBox>("xProtocol")->setCurrentIndex(1);
+    QCOMPARE(opened.chart->data().points.size(), std::size_t(2));
+    QVERIFY(drawnOf(test::kPlain));
+    opened.part<QComboBox>("xProtocol")->setCurrentIndex(0);
     // Sizes know no protocol: all are drawn together, and the choice goes away.
     auto* y = opened.part<QComboBox>("yMetric");
     y->setCurrentIndex(y->findData("weight_bytes"));
     QVERIFY(!protocol->isVisible());
-    QCOMPARE(opened.chart->data().points.size(), std::size_t(37));
+    QCOMPARE(opened.chart->data().points.size(), std::size_t(35));
 }
 
 void TestExplorePage::leavesOutUnfinishedRuns() {

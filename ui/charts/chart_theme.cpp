@@ -160,8 +160,8 @@ void styleChart(QChart& chart, const ChartTheme& theme) {
     chart.setAnimationOptions(QChart::NoAnimation);
     chart.setDropShadowEnabled(false);
     chart.setBackgroundRoundness(0);
-    chart.setBackgroundBrush(theme.background);
-    chart.setBackgroundPen(Qt::NoPen);
+    // The view fills the ground: a chart that was never shown has not sized its own background yet.
+    chart.setBackgroundVisible(false);
     chart.setPlotAreaBackgroundBrush(theme.plot);
     chart.setPlotAreaBackgroundVisible(theme.plot != theme.background);
     chart.legend()->hide();

@@ -58,7 +58,7 @@ PlainChart::Frame HistogramChart::frame() const {
         high += 0.5;
     }
     made.x = AxisScale(QString(), false, std::max(std::abs(low), std::abs(high)));
-    made.y = AxisScale(QString(), m_logarithmic, top);
+    made.y = AxisScale(QString(), m_logarithmic, m_logarithmic ? 1 : top);
     made.x0 = made.x.toAxis(low);
     made.x1 = made.x.toAxis(high);
     made.y0 = m_logarithmic ? made.y.toAxis(0.7) : 0;

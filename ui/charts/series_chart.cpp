@@ -8,6 +8,8 @@
 namespace fettle::ui {
 namespace {
 
+constexpr std::size_t kNoisyPoints = 200;  ///< above this a curve is drawn pale, its mean over it
+
 QString lineTitle(QString name) {
     return name.replace(u'_', u' ');
 }
@@ -107,10 +109,21 @@ PlainChart::Frame SeriesChart::frame() const {
 void SeriesChart::paintContent(QPainter& painter, const Frame& frame) {
     const QFontMetricsF metrics(font());
     double x = frame.plot.right() - 8;
+    // Noisy curves first and pale, their means and the short curves over them.
+    for (std::size_t i = 0; i < m_lines.size(); ++i) {
+        if (m_lines[i].points.size() > kNoisyPoints) {
+            QColor pale = theme().seriesColor(static_cast<int>(i));
+            pale.setAlphaF(0.3F);
+            painter.setPen(QPen(pale, 1));
+            paintLine(painter, frame, m_lines[i]);
+        }
+    }
+    for (std::size_t i = 0; i < m_lines.size(); ++i) {
+        painter.setPen(QPen(theme().seriesColor(static_cast<int>(i)), 1.8, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
+        paintLine(painter, frame, m_lines[i].points.size() > kNoisyPoints ? smoothed(m_lines[i]) : m_lines[i]);
+    }
     for (std::size_t i = m_lines.size(); i-- > 0;) {
         const QColor color = theme().seriesColor(static_cast<int>(i));
-        painter.setPen(QPen(color, 1.8, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
-        paintLine(painter, frame, m_lines[i]);
         const QString title = lineTitle(m_lines[i].name);
         x -= metrics.horizontalAdvance(title);
         painter.setPen(theme().text);
@@ -118,6 +131,22 @@ void SeriesChart::paintContent(QPainter& painter, const Frame& frame) {
         painter.fillRect(QRectF(x - 16, frame.plot.top() + metrics.height() / 2 + 2, 11, 3), color);
         x -= 32;
     }
+}
+
+SeriesChart::Line SeriesChart::smoothed(const Line& line) {
+    // Mean over a centred window of a fiftieth of the curve, by running sum.
+    const std::size_t count = line.points.size();
+    const std::size_t reach = std::max<std::size_t>(count / 100, 2);
+    std::vector<double> sums(count + 1, 0);
+    for (std::size_t i = 0; i < count; ++i) {
+        sums[i + 1] = sums[i] + line.points[i].y();
+    }
+    Line result{line.name, line.points};
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t near = std::min({reach, i, count - 1 - i});
+        result.points[i].setY((sums[i + near + 1] - sums[i - near]) / static_cast<double>(2 * near + 1));
+    }
+    return result;
 }
 
 void SeriesChart::paintLine(QPainter& painter, const Frame& frame, const Line& line) const {

@@ -37,6 +37,7 @@ private:
         std::vector<QPointF> points;  ///< (step, value), in the order of steps
     };
     void add(const SeriesPoint& point);
+    static Line smoothed(const Line& line);
     void paintLine(QPainter& painter, const Frame& frame, const Line& line) const;
 
     std::vector<Line> m_lines;

@@ -296,6 +296,7 @@ void TradeoffChart::renderTo(QPainter& painter, bool vector) {
     m_layer->m_vector = vector;
     m_drawMarks = false;
     const QRectF whole(QPointF(0, 0), QSizeF(viewport()->size()));
+    painter.fillRect(whole, m_painter.theme().background);
     scene()->render(&painter, whole, whole);
     m_drawMarks = true;
     m_layer->m_vector = false;

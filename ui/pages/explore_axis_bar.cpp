@@ -4,6 +4,7 @@
 #include <QComboBox>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QSet>
 #include <QSignalBlocker>
 #include <QPushButton>
 #include <QVBoxLayout>
@@ -22,7 +23,6 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
       m_select(new QPushButton(this)),
       m_reset(new QPushButton(this)),
       m_protocolRow(new QWidget(this)),
-      m_protocol(new QComboBox(m_protocolRow)),
       m_protocolNote(makeLabel({}, TextRole::Caption, m_protocolRow)) {
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(0, 0, 0, 0);
@@ -72,18 +72,7 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     row->addWidget(m_select);
     row->addWidget(m_reset);
 
-    auto* protocol = new QHBoxLayout(m_protocolRow);
-    protocol->setContentsMargins(0, 0, 0, 0);
-    protocol->setSpacing(6);
-    auto* caption = makeLabel(tr("Measured by"), TextRole::Caption, m_protocolRow);
-    caption->setBuddy(m_protocol);
-    protocol->addWidget(caption);
-    protocol->addWidget(m_protocol);
-    protocol->addWidget(m_protocolNote, 1);
-    m_protocol->setObjectName(QStringLiteral("protocol"));
-    m_protocol->setAccessibleName(tr("Measuring protocol"));
-    m_protocol->setSizeAdjustPolicy(QComboBox::AdjustToContents);
-    m_protocolNote->setObjectName(QStringLiteral("protocolNote"));
+    buildProtocolRow();
     column->addWidget(m_protocolRow);
     m_protocolRow->hide();
 
@@ -91,11 +80,35 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     connect(m_logY, &QCheckBox::toggled, this, &ExploreAxisBar::logChanged);
     connect(m_select, &QPushButton::toggled, this, &ExploreAxisBar::selectModeChanged);
     connect(m_reset, &QPushButton::clicked, this, &ExploreAxisBar::resetRequested);
-    connect(m_protocol, &QComboBox::currentIndexChanged, this, [this] {
-        m_query.protocols[m_query.x] = m_protocol->currentData().toString();
-        m_query.protocols[m_query.y] = m_protocol->currentData().toString();
-        emit queryChanged();
-    });
+}
+
+void ExploreAxisBar::buildProtocolRow() {
+    auto* row = new QHBoxLayout(m_protocolRow);
+    row->setContentsMargins(0, 0, 0, 0);
+    row->setSpacing(6);
+    for (int axis = 0; axis < 2; ++axis) {
+        m_protocolCaption[axis] = makeLabel({}, TextRole::Caption, m_protocolRow);
+        QComboBox* box = m_protocol[axis] = new QComboBox(m_protocolRow);
+        box->setObjectName(axis == 0 ? QStringLiteral("xProtocol") : QStringLiteral("yProtocol"));
+        box->setAccessibleName(axis == 0 ? tr("Measuring protocol of X") : tr("Measuring protocol of Y"));
+        box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+        box->setMinimumContentsLength(18);
+        m_protocolCaption[axis]->setBuddy(box);
+        row->addWidget(m_protocolCaption[axis]);
+        row->addWidget(box, 1);
+        connect(box, &QComboBox::currentIndexChanged, this, [this, axis] {
+            const QString protocol = m_protocol[axis]->currentData().toString();
+            m_query.protocols[axis == 0 ? m_query.x : m_query.y] = protocol;
+            if (m_protocol[1 - axis]->isHidden()) {
+                // Both axes come from one measurement, or the other axis knows one protocol and ignores this.
+                m_query.protocols[axis == 0 ? m_query.y : m_query.x] = protocol;
+            }
+            emit queryChanged();
+        });
+    }
+    m_protocolNote->setObjectName(QStringLiteral("protocolNote"));
+    m_protocolNote->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+    row->addWidget(m_protocolNote, 2);
 }
 
 TradeoffQuery ExploreAxisBar::query() const {
@@ -169,19 +182,36 @@ void ExploreAxisBar::setMetrics(const QStringList& metrics) {
 }
 
 void ExploreAxisBar::setProtocols(const TradeoffData& data) {
-    // One axis is nearly always a speed or a size, which know a single protocol; the other one decides.
-    const bool byY = data.yProtocols.size() > 1;
-    const auto& protocols = byY ? data.yProtocols : data.xProtocols;
-    const QString& drawn = byY ? data.yProtocol : data.xProtocol;
-    m_protocolRow->setVisible(protocols.size() > 1);
-    const QSignalBlocker quiet(m_protocol);
-    m_protocol->clear();
-    for (const ProtocolCount& entry : protocols) {
-        const QString title = entry.protocol.isEmpty() ? tr("unnamed protocol") : entry.protocol;
-        m_protocol->addItem(tr("%1 (%2)").arg(title).arg(entry.count), entry.protocol);
-    }
-    m_protocol->setCurrentIndex(m_protocol->findData(drawn));
-    m_protocolNote->setText(tr("Numbers of different protocols are not comparable: %1 not drawn.").arg(data.otherProtocol));
+    const auto names = [](const std::vector<ProtocolCount>& protocols) {
+        QSet<QString> result;
+        for (const ProtocolCount& entry : protocols) {
+            result.insert(entry.protocol);
+        }
+        return result;
+    };
+    const bool y = data.yProtocols.size() > 1;
+    const bool x = data.xProtocols.size() > 1 && !(y && names(data.xProtocols) == names(data.yProtocols));
+    const auto show = [&](int axis, bool shown, const std::vector<ProtocolCount>& protocols, const QString& drawn, const QString& metric) {
+        QComboBox* box = m_protocol[axis];
+        const QSignalBlocker quiet(box);
+        box->clear();
+        for (const ProtocolCount& entry : protocols) {
+            const QString title = entry.protocol.isEmpty() ? tr("unnamed protocol") : entry.protocol;
+            box->addItem(tr("%1 (%2)").arg(title).arg(entry.count), entry.protocol);
+            box->setItemData(box->count() - 1, title, Qt::ToolTipRole);
+        }
+        box->setCurrentIndex(box->findData(drawn));
+        box->setToolTip(drawn);
+        box->view()->setMinimumWidth(320);
+        box->setVisible(shown);
+        m_protocolCaption[axis]->setText(tr("%1 by").arg(metricTitle(metric)));
+        m_protocolCaption[axis]->setVisible(shown);
+    };
+    show(0, x, data.xProtocols, data.xProtocol, data.query.x);
+    show(1, y, data.yProtocols, data.yProtocol, data.query.y);
+    m_protocolRow->setVisible(x || y);
+    m_protocolNote->setText(tr("Different protocols are not comparable: %1 not drawn.").arg(data.otherProtocol));
+    m_protocolNote->setToolTip(m_protocolNote->text());
 }
 
 void ExploreAxisBar::setZoomed(bool zoomed) {

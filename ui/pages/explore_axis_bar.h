@@ -37,6 +37,7 @@ signals:
     void resetRequested();
 
 private:
+    void buildProtocolRow();
     void fill(QComboBox& box, const QStringList& metrics, const QString& wanted) const;
 
     TradeoffQuery m_query;
@@ -49,9 +50,9 @@ private:
     QPushButton* m_select;
     QPushButton* m_reset;
     QWidget* m_protocolRow;
-    QComboBox* m_protocol;
+    QLabel* m_protocolCaption[2];  ///< of the x axis and of the y axis
+    QComboBox* m_protocol[2];
     QLabel* m_protocolNote;
-    QString m_protocolMetric;
 };
 
 }  // namespace fettle::ui
