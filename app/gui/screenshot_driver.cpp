@@ -2,6 +2,7 @@
 
 #include <QApplication>
 #include <QDir>
+#include <QFile>
 #include <QPixmap>
 #include <QTabWidget>
 #include <QTableView>
@@ -63,12 +64,13 @@ void ScreenshotDriver::plan() {
             recipe->model()->setRecipe(presets.size() > 3 ? presets[2].first : presets.front().first, QStringLiteral("preset"));
         }
     });
-    add(QStringLiteral("running"), [recipe] {
+    add(QStringLiteral("running"), [this, recipe] {
         MeasureOptions measure;
         measure.maxTokens = 4096;
         measure.promptTokens = 128;
         measure.newTokens = 32;
         recipe->setup()->setMeasure(measure);
+        recipe->setup()->setTasksPath(fewTasks());
         std::vector<Recipe> recipes;
         for (const auto& [preset, help] : recipe->presets()) {
             recipes.push_back(preset);
@@ -91,6 +93,22 @@ void ScreenshotDriver::plan() {
         window->library()->addPaths({QStringLiteral("/nowhere/model.gguf")});
         window->showPage(Page::Recipe);
     });
+}
+
+// The first tasks of the demo: pictures need numbers, not precise ones.
+QString ScreenshotDriver::fewTasks() const {
+    for (const ui::LibraryItem& item : m_application->experiments()->library()) {
+        QFile all(item.path);
+        QFile few(QDir(m_folder).filePath(QStringLiteral("few-tasks.jsonl")));
+        if (item.kind != ui::LibraryItem::Kind::Tasks || !all.open(QIODevice::ReadOnly) || !few.open(QIODevice::WriteOnly)) {
+            continue;
+        }
+        for (int line = 0; line < 24 && !all.atEnd(); ++line) {
+            few.write(all.readLine());
+        }
+        return few.fileName();
+    }
+    return {};
 }
 
 void ScreenshotDriver::save(const QString& name) {

@@ -28,6 +28,7 @@ private:
     void plan();
     void next();
     void save(const QString& name);
+    QString fewTasks() const;
     void add(const QString& what, std::function<void()> act, std::function<bool()> done = {});
 
     GuiApplication* m_application;

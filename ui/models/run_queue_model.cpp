@@ -240,6 +240,9 @@ QVariant RunQueueModel::data(const QModelIndex& index, int role) const {
 }
 
 QVariant RunQueueModel::headerData(int section, Qt::Orientation orientation, int role) const {
+    if (orientation == Qt::Horizontal && role == Qt::TextAlignmentRole) {
+        return QVariant::fromValue(Qt::Alignment(Qt::AlignVCenter | (section >= Speed ? Qt::AlignRight : Qt::AlignLeft)));
+    }
     if (orientation != Qt::Horizontal || role != Qt::DisplayRole) {
         return {};
     }

@@ -1,6 +1,5 @@
 #include "ui/models/tensor_table_model.h"
 
-#include <QCollator>
 #include <QLocale>
 #include <QStringList>
 #include <utility>
@@ -15,6 +14,34 @@ static quint64 valueCount(const TensorReport& tensor) {
         count *= static_cast<quint64>(extent);
     }
     return count;
+}
+
+// Runs of digits compare as numbers. QCollator's numeric mode does not work in the C locale.
+static bool naturallyLess(const QString& left, const QString& right) {
+    qsizetype i = 0;
+    qsizetype j = 0;
+    const auto number = [](const QString& text, qsizetype& at) {
+        quint64 value = 0;
+        for (; at < text.size() && text[at].isDigit(); ++at) {
+            value = value * 10 + static_cast<quint64>(text[at].digitValue());
+        }
+        return value;
+    };
+    while (i < left.size() && j < right.size()) {
+        if (left[i].isDigit() && right[j].isDigit()) {
+            const quint64 a = number(left, i);
+            const quint64 b = number(right, j);
+            if (a != b) {
+                return a < b;
+            }
+        } else if (left[i] != right[j]) {
+            return left[i] < right[j];
+        } else {
+            ++i;
+            ++j;
+        }
+    }
+    return left.size() - i < right.size() - j;
 }
 
 static QString shapeText(const TensorReport& tensor) {
@@ -67,6 +94,9 @@ QVariant TensorTableModel::data(const QModelIndex& index, int role) const {
 }
 
 QVariant TensorTableModel::headerData(int section, Qt::Orientation orientation, int role) const {
+    if (orientation == Qt::Horizontal && role == Qt::TextAlignmentRole) {
+        return QVariant::fromValue(Qt::Alignment(Qt::AlignVCenter | (section >= Values ? Qt::AlignRight : Qt::AlignLeft)));
+    }
     if (orientation != Qt::Horizontal || role != Qt::DisplayRole) {
         return {};
     }
@@ -103,12 +133,7 @@ bool TensorFilterModel::filterAcceptsRow(int row, const QModelIndex& parent) con
 
 bool TensorFilterModel::lessThan(const QModelIndex& left, const QModelIndex& right) const {
     if (left.column() == TensorTableModel::Name) {
-        static const QCollator collator = [] {
-            QCollator made;
-            made.setNumericMode(true);
-            return made;
-        }();
-        return collator.compare(left.data().toString(), right.data().toString()) < 0;
+        return naturallyLess(left.data().toString(), right.data().toString());
     }
     return QSortFilterProxyModel::lessThan(left, right);
 }

@@ -58,6 +58,7 @@ ExportPage::ExportPage(JobController* jobs, QWidget* parent) : QWidget(parent), 
         auto* item = new QListWidgetItem(QString::fromStdString(format.title), m_formats);
         item->setData(Qt::UserRole, QString::fromStdString(format.id));
         item->setToolTip(QString::fromStdString(format.help));
+        item->setSizeHint(QSize(0, fontMetrics().height() + 12));
     }
     connect(m_formats, &QListWidget::currentRowChanged, this, &ExportPage::showFormat);
     connect(m_source, &QComboBox::currentIndexChanged, this, [this] {
@@ -98,8 +99,7 @@ QWidget* ExportPage::buildForm() {
 
     m_formats = new QListWidget(card);
     m_formats->setAccessibleName(tr("Format"));
-    m_formats->setMinimumHeight(96);
-    m_formats->setMaximumHeight(170);
+    m_formats->setFixedHeight((fontMetrics().height() + 12) * std::min<int>(6, static_cast<int>(exportFormats().size())) + 4);
     auto* formatLabel = new QLabel(tr("&Format"), card);
     formatLabel->setBuddy(m_formats);
     grid->addWidget(formatLabel, 1, 0, Qt::AlignTop);

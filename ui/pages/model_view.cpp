@@ -15,6 +15,7 @@
 
 #include "ui/bridge/job_controller.h"
 #include "ui/models/tensor_table_model.h"
+#include "ui/widgets/elided_label.h"
 #include "ui/widgets/empty_state.h"
 #include "ui/widgets/histogram_view.h"
 #include "ui/widgets/theme.h"
@@ -153,10 +154,7 @@ void ModelView::showReport(const ModelReport& report) {
         column->setContentsMargins(10, 6, 10, 6);
         column->setSpacing(0);
         column->addWidget(makeLabel(facts[i].first, TextRole::Caption, tile));
-        QLabel* value = makeLabel(facts[i].second, TextRole::Body, tile);
-        value->setTextInteractionFlags(Qt::TextSelectableByMouse);
-        value->setToolTip(facts[i].second);
-        value->setMinimumWidth(20);
+        auto* value = new ElidedLabel(facts[i].second, tile);
         column->addWidget(value);
         const int at = static_cast<int>(i);
         m_facts->addWidget(tile, at / kColumns, at % kColumns);

@@ -4,6 +4,7 @@
 #include <QFile>
 #include <QFileDialog>
 #include <QFileInfo>
+#include <QFrame>
 #include <QHBoxLayout>
 #include <QLabel>
 #include <QLineEdit>
@@ -115,6 +116,7 @@ QWidget* RecipePage::buildBar() {
     m_seed = new QSpinBox(bar);
     m_seed->setRange(0, 1'000'000'000);
     m_seed->setPrefix(tr("Seed "));
+    m_seed->setMaximumWidth(112);
     m_seed->setValue(1);
     m_seed->setAccessibleName(tr("Seed"));
     m_seed->setToolTip(tr("The same recipe, data and seed give the same result."));
@@ -158,12 +160,12 @@ QWidget* RecipePage::buildSide() {
     auto* column = new QVBoxLayout(side);
     column->setContentsMargins(0, 0, 0, 0);
     column->setSpacing(10);
-    auto* content = new QWidget(side);
-    auto* inner = new QVBoxLayout(content);
-    inner->setContentsMargins(0, 0, 0, 0);
-    inner->addWidget(m_setup);
-    inner->addStretch();
-    column->addWidget(scrollerFor(content, side), 1);
+    auto* card = new QFrame(side);
+    setStyleClass(card, "card");
+    auto* inner = new QVBoxLayout(card);
+    inner->setContentsMargins(1, 6, 1, 6);  // the card keeps its corners while its content scrolls
+    inner->addWidget(scrollerFor(m_setup, card));
+    column->addWidget(card, 1);
     column->addWidget(m_estimate);
     auto* buttons = new QHBoxLayout;
     buttons->setSpacing(kGap);

@@ -40,7 +40,7 @@ RunsPage::RunsPage(RunQueueModel* model, JobController* jobs, QWidget* parent)
     split->addWidget(buildDetails());
     split->setStretchFactor(0, 3);
     split->setStretchFactor(1, 2);
-    split->setSizes({640, 440});
+    split->setSizes({680, 400});
     m_stack->addWidget(split);
 
     m_refresh.setSingleShot(true);
@@ -122,10 +122,10 @@ QWidget* RunsPage::buildQueue() {
     header->setHighlightSections(false);
     header->setMinimumSectionSize(60);
     header->setSectionResizeMode(RunQueueModel::Progress, QHeaderView::Stretch);
-    m_view->setColumnWidth(RunQueueModel::Title, 190);
-    m_view->setColumnWidth(RunQueueModel::Status, 112);
-    m_view->setColumnWidth(RunQueueModel::Speed, 104);
-    m_view->setColumnWidth(RunQueueModel::TimeLeft, 80);
+    m_view->setColumnWidth(RunQueueModel::Title, 176);
+    m_view->setColumnWidth(RunQueueModel::Status, 98);
+    m_view->setColumnWidth(RunQueueModel::Speed, 96);
+    m_view->setColumnWidth(RunQueueModel::TimeLeft, 88);
     m_view->setAccessibleName(tr("Runs"));
     column->addWidget(m_view, 1);
 

@@ -46,7 +46,7 @@ EstimatePanel::EstimatePanel(QWidget* parent)
     column->setContentsMargins(14, 12, 14, 12);
     column->setSpacing(6);
     auto* grid = new QGridLayout;
-    grid->setHorizontalSpacing(kGap);
+    grid->setHorizontalSpacing(0);  // the hidden third column must not leave a gap
     grid->setVerticalSpacing(5);
     grid->setColumnStretch(0, 1);
     grid->addWidget(makeLabel(tr("Before you run"), TextRole::Heading, this), 0, 0);
@@ -58,6 +58,7 @@ EstimatePanel::EstimatePanel(QWidget* parent)
         m_promise[line] = makeLabel(QStringLiteral("–"), TextRole::Body, this);
         m_promise[line]->setAccessibleName(tr("Estimate: %1").arg(titles[line]));
         m_measured[line] = makeLabel({}, TextRole::Body, this);
+        m_measured[line]->setContentsMargins(kGapWide, 0, 0, 0);
         grid->addWidget(m_promise[line], line + 1, 1, Qt::AlignRight);
         grid->addWidget(m_measured[line], line + 1, 2, Qt::AlignRight);
     }
@@ -67,7 +68,11 @@ EstimatePanel::EstimatePanel(QWidget* parent)
         label->hide();
         column->addWidget(label);
     }
+    m_measuredHead->setContentsMargins(kGapWide, 0, 0, 0);
     m_measuredHead->hide();
+    for (QLabel* label : m_measured) {
+        label->hide();
+    }
     setStyleClass(m_problems, "danger");
 }
 

@@ -114,6 +114,8 @@ void HistogramView::setHistogram(const TensorHistogram& histogram) {
     m_area->upperSeries()->replace(upper);
     m_area->lowerSeries()->replace(lower);
     m_x->setRange(histogram.minimum, histogram.minimum + span);
+    m_x->setTickCount(5);
+    m_x->applyNiceNumbers();
     m_y->setRange(0, top);
     m_y->applyNiceNumbers();
     m_title->setText(QString::fromStdString(histogram.tensor));

@@ -121,20 +121,25 @@ void ProgressDelegate::paint(QPainter* painter, const QStyleOptionViewItem& give
     painter->setRenderHint(QPainter::Antialiasing);
     QRect rect = option.rect.adjusted(8, 0, -8, 0);
     if (active && fraction >= 0) {
-        const QRectF bar(rect.left(), rect.center().y() - 3, 110, 7);
+        // A narrow column has room for bar and percentage only.
+        constexpr int kPercentWidth = 44;
+        const int barWidth = std::clamp(rect.width() - kPercentWidth, 24, 110);
+        const QRectF bar(rect.left(), rect.center().y() - 3, barWidth, 7);
         painter->setPen(Qt::NoPen);
         painter->setBrush(c.dark ? c.border : c.border.darker(108));
         painter->drawRoundedRect(bar, 3.5, 3.5);
         painter->setBrush(state == RunEntry::State::Paused ? c.warning : c.accent);
         painter->drawRoundedRect(QRectF(bar.topLeft(), QSizeF(std::max(7.0, bar.width() * fraction), bar.height())), 3.5, 3.5);
         painter->setPen(c.text);
-        painter->drawText(QRect(rect.left() + 116, rect.top(), 44, rect.height()), Qt::AlignVCenter | Qt::AlignRight,
+        painter->drawText(QRect(rect.left() + barWidth, rect.top(), kPercentWidth, rect.height()), Qt::AlignVCenter | Qt::AlignRight,
                           QStringLiteral("%1 %").arg(static_cast<int>(fraction * 100)));
-        rect.setLeft(rect.left() + 172);
+        rect.setLeft(rect.left() + barWidth + kPercentWidth + 12);
     }
     painter->setPen(state == RunEntry::State::Failed ? c.danger : c.muted);
-    painter->drawText(rect, Qt::AlignVCenter | Qt::AlignLeft,
-                      option.fontMetrics.elidedText(index.data().toString(), Qt::ElideRight, rect.width()));
+    if (rect.width() > 40) {
+        painter->drawText(rect, Qt::AlignVCenter | Qt::AlignLeft,
+                          option.fontMetrics.elidedText(index.data().toString(), Qt::ElideRight, rect.width()));
+    }
     painter->restore();
 }
 

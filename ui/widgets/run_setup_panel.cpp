@@ -25,9 +25,8 @@ static QGridLayout* addGrid(QVBoxLayout* column) {
 }
 
 RunSetupPanel::RunSetupPanel(QWidget* parent) : QFrame(parent) {
-    setStyleClass(this, "card");
     auto* column = new QVBoxLayout(this);
-    column->setContentsMargins(14, 12, 14, 12);
+    column->setContentsMargins(13, 6, 13, 6);
     column->setSpacing(kGap);
     column->addWidget(makeLabel(tr("Model and data"), TextRole::Heading, this));
     QGridLayout* grid = addGrid(column);
@@ -46,6 +45,7 @@ RunSetupPanel::RunSetupPanel(QWidget* parent) : QFrame(parent) {
     column->addWidget(line);
     column->addWidget(makeLabel(tr("Measuring"), TextRole::Heading, this));
     buildMeasuring(addGrid(column));
+    column->addStretch();
 
     connect(m_model, &LibraryChoice::pathChanged, this, [this](const QString& path) {
         applyModelDefaults();
@@ -176,6 +176,7 @@ void RunSetupPanel::setNeeds(bool calibration, bool training, bool teacher) {
 QString RunSetupPanel::modelPath() const { return m_model->path(); }
 QString RunSetupPanel::modelName() const { return m_model->name(); }
 void RunSetupPanel::setModelPath(const QString& path) { m_model->setPath(path); }
+void RunSetupPanel::setTasksPath(const QString& path) { m_tasks->setPath(path); }
 
 RunInputs RunSetupPanel::inputs() const {
     RunInputs inputs;

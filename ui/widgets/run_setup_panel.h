@@ -29,6 +29,7 @@ public:
     QString modelPath() const;
     QString modelName() const;
     void setModelPath(const QString& path);
+    void setTasksPath(const QString& path);
     RunInputs inputs() const;
     MeasureOptions measure() const;
     void setMeasure(const MeasureOptions& options);

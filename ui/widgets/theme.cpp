@@ -21,7 +21,7 @@ const ThemeColors& lightColors() {
         .surface = QColor(0xffffff),
         .raised = QColor(0xeaeef2),
         .border = QColor(0xdce1e7),
-        .outline = QColor(0x8592a3),
+        .outline = QColor(0x7a8798),
         .text = QColor(0x18212c),
         .muted = QColor(0x55606f),
         .accent = QColor(0x0b6e69),
