@@ -22,6 +22,9 @@ struct Exporter {
     bool sentencePiece;
 
     std::int32_t typeOf(std::int32_t id, const AddedToken* added) const {
+        if (!parts.tokenTypes.empty()) {
+            return parts.tokenTypes[static_cast<std::size_t>(id)];
+        }
         if (sentencePiece && id == parts.bpe.unknown) {
             return kUnknown;
         }

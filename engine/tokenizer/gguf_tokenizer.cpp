@@ -36,6 +36,7 @@ public:
         }
         addSpecialTokens();
         m_parts.chatTemplate = m_data.chatTemplate;
+        m_parts.tokenTypes = m_data.tokenTypes;
         return std::move(m_parts);
     }
 

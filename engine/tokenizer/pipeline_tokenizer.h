@@ -26,6 +26,7 @@ struct TokenizerParts {
     PreTokenizerSteps preTokenizers;
     BpeOptions bpe;
     std::vector<float> scores;  ///< by id; not empty: SentencePiece by scores instead of merges
+    std::vector<std::int32_t> tokenTypes;  ///< by id, as a GGUF file gives them; else empty
     AddedVocabulary added;
     DecoderSteps decoders;
     std::vector<std::int32_t> prefix, suffix;  ///< what `addSpecial` puts around a text

@@ -94,17 +94,4 @@ std::int32_t TokenTable::find(std::string_view text) const {
     return m_slots[slotOf(text, hashOf(text))].id;
 }
 
-bool TokenTable::contains(std::int32_t id) const {
-    return id >= 0 && static_cast<std::size_t>(id) < m_spans.size() &&
-           m_spans[static_cast<std::size_t>(id)].length != kAbsent;
-}
-
-std::string_view TokenTable::text(std::int32_t id) const {
-    if (!contains(id)) {
-        return {};
-    }
-    const Span& span = m_spans[static_cast<std::size_t>(id)];
-    return std::string_view(m_arena).substr(span.offset, span.length);
-}
-
 }  // namespace fettle

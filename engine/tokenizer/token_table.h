@@ -22,8 +22,18 @@ public:
     Added addOrRename(std::int32_t id, std::string_view text);
 
     std::int32_t find(std::string_view text) const;  ///< -1 if absent
-    bool contains(std::int32_t id) const;
-    std::string_view text(std::int32_t id) const;  ///< empty if absent
+    bool contains(std::int32_t id) const {
+        return id >= 0 && static_cast<std::size_t>(id) < m_spans.size() &&
+               m_spans[static_cast<std::size_t>(id)].length != kAbsent;
+    }
+    /// Empty if absent.
+    std::string_view text(std::int32_t id) const {
+        if (!contains(id)) {
+            return {};
+        }
+        const Span& span = m_spans[static_cast<std::size_t>(id)];
+        return {m_arena.data() + span.offset, span.length};
+    }
     std::int32_t idEnd() const { return static_cast<std::int32_t>(m_spans.size()); }
     std::size_t count() const { return m_count; }
     std::size_t longest() const { return m_longest; }  ///< bytes

@@ -68,7 +68,7 @@ void applyConfig(const TokenizerConfig& config, TokenizerParts& parts) {
 void addKnownStopIds(TokenizerParts& parts) {
     for (const std::string& content : knownStopTokens()) {
         const AddedToken* token = parts.added.find(content);
-        if (token != nullptr && token->special) {
+        if (token != nullptr) {  // some files mark them as user-defined
             parts.stopIds.push_back(token->id);
         }
     }

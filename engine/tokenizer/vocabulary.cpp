@@ -1,6 +1,7 @@
 #include "engine/tokenizer/vocabulary.h"
 
 #include <algorithm>
+#include <string>
 
 #include "engine/tokenizer/bpe_model.h"
 #include "engine/tokenizer/json_part.h"
@@ -15,15 +16,12 @@ std::string Vocabulary::addMerge(std::string_view left, std::string_view right,
         return "the merge of " + quoteForMessage(left) + " and " + quoteForMessage(right) +
                " names a token that is not in the vocabulary";
     }
-    constexpr std::size_t kOnStack = 256;
-    std::int32_t merged = -1;
-    if (left.size() + right.size() <= kOnStack) {
-        char joined[kOnStack];
-        std::copy(right.begin(), right.end(), std::copy(left.begin(), left.end(), joined));
-        merged = tokens.find({joined, left.size() + right.size()});
-    } else {
-        merged = tokens.find(std::string(left).append(right));
-    }
+    const std::string_view last = tokens.text(m_lastMerged);
+    const bool sameAgain = last.size() == left.size() + right.size() && last.starts_with(left) &&
+                           last.ends_with(right);
+    const std::int32_t merged =
+        sameAgain ? m_lastMerged : tokens.find(std::string(left).append(right));
+    m_lastMerged = merged;
     if (merged < 0) {
         return "the merge of " + quoteForMessage(left) + " and " + quoteForMessage(right) +
                " gives a token that is not in the vocabulary";

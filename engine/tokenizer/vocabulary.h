@@ -20,6 +20,9 @@ struct Vocabulary {
     /// Adds the merge of two token texts with the next rank; returns what is wrong, empty if
     /// nothing.
     std::string addMerge(std::string_view left, std::string_view right, std::uint32_t rank);
+
+private:
+    std::int32_t m_lastMerged = -1;  // merges of the same token often follow one another
 };
 
 /// Largest id that a file with `entries` tokens may use: holes are allowed, absurd ids are not.
