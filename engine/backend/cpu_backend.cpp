@@ -31,9 +31,11 @@ class CpuBuffer : public DeviceBuffer {
 public:
     explicit CpuBuffer(std::size_t bytes) : m_bytes(bytes) {
         const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-        m_data.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(rounded, kAlignment))));
+        m_data.reset(
+            static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(rounded, kAlignment))));
         if (!m_data)
-            throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a buffer of " + formatBytes(static_cast<double>(bytes)));
+            throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a buffer of " +
+                                                          formatBytes(static_cast<double>(bytes)));
         std::memset(m_data.get(), 0, rounded);
     }
     void* data() override { return m_data.get(); }
@@ -59,29 +61,39 @@ std::unique_ptr<DeviceWeight> CpuBackend::prepareWeight(const kernels::WeightVie
     try {
         return std::make_unique<CpuWeight>(kernels::PackedWeight::pack(weight, m_pool));
     } catch (const std::bad_alloc&) {
-        throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a weight of " + std::to_string(weight.rows) + " x " + std::to_string(weight.cols));
+        throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a weight of " +
+                                                      std::to_string(weight.rows) + " x " +
+                                                      std::to_string(weight.cols));
     }
 }
 
-void CpuBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride, std::span<const LinearTarget> targets) {
+void CpuBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
+                        std::span<const LinearTarget> targets) {
     m_activations.assign(x, m, k, stride);
     for (const LinearTarget& target : targets)
-        kernels::matmul(static_cast<const CpuWeight*>(target.weight)->packed(), m_activations, target.y, target.yStride, target.bias, target.accumulate, m_pool);
+        kernels::matmul(static_cast<const CpuWeight*>(target.weight)->packed(), m_activations,
+                        target.y, target.yStride, target.bias, target.accumulate, m_pool);
 }
 
-void CpuBackend::rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
+void CpuBackend::rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset,
+                         float eps, std::int64_t rows, std::int64_t cols, float* y,
+                         std::int64_t yStride) {
     if (rows * cols < kParallelElements)
         return kernels::rmsNorm(x, xStride, w, offset, eps, rows, cols, y, yStride);
     m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
-        kernels::rmsNorm(x + begin * xStride, xStride, w, offset, eps, end - begin, cols, y + begin * yStride, yStride);
+        kernels::rmsNorm(x + begin * xStride, xStride, w, offset, eps, end - begin, cols,
+                         y + begin * yStride, yStride);
     });
 }
 
-void CpuBackend::layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps, std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
+void CpuBackend::layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b,
+                           float eps, std::int64_t rows, std::int64_t cols, float* y,
+                           std::int64_t yStride) {
     if (rows * cols < kParallelElements)
         return kernels::layerNorm(x, xStride, w, b, eps, rows, cols, y, yStride);
     m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
-        kernels::layerNorm(x + begin * xStride, xStride, w, b, eps, end - begin, cols, y + begin * yStride, yStride);
+        kernels::layerNorm(x + begin * xStride, xStride, w, b, eps, end - begin, cols,
+                           y + begin * yStride, yStride);
     });
 }
 
@@ -92,32 +104,40 @@ template <typename Body>
 void overElements(kernels::WorkerPool& pool, std::int64_t count, const Body& body) {
     if (count < kParallelElements)
         return body(0, count);
-    pool.parallelFor(count, 4096, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end - begin); });
+    pool.parallelFor(count, 4096,
+                     [&](std::int64_t begin, std::int64_t end, int) { body(begin, end - begin); });
 }
 
 }  // namespace
 
 void CpuBackend::siluMul(float* gate, const float* up, std::int64_t count) {
-    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::siluMul(gate + at, up + at, n); });
+    overElements(m_pool, count,
+                 [&](std::int64_t at, std::int64_t n) { kernels::siluMul(gate + at, up + at, n); });
 }
 
 void CpuBackend::geluTanhMul(float* gate, const float* up, std::int64_t count) {
-    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::geluTanhMul(gate + at, up + at, n); });
+    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) {
+        kernels::geluTanhMul(gate + at, up + at, n);
+    });
 }
 
 void CpuBackend::geluTanh(float* x, std::int64_t count) {
-    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::geluTanh(x + at, n); });
+    overElements(m_pool, count,
+                 [&](std::int64_t at, std::int64_t n) { kernels::geluTanh(x + at, n); });
 }
 
 void CpuBackend::add(float* y, const float* x, std::int64_t count) {
-    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::add(y + at, x + at, n); });
+    overElements(m_pool, count,
+                 [&](std::int64_t at, std::int64_t n) { kernels::add(y + at, x + at, n); });
 }
 
 void CpuBackend::softcap(float* x, float cap, std::int64_t count) {
-    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) { kernels::softcap(x + at, cap, n); });
+    overElements(m_pool, count,
+                 [&](std::int64_t at, std::int64_t n) { kernels::softcap(x + at, cap, n); });
 }
 
-void CpuBackend::rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads, std::int64_t headDim, const float* cosSin) {
+void CpuBackend::rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads,
+                      std::int64_t headDim, const float* cosSin) {
     const auto rotate = [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t t = begin; t < end; ++t)
             kernels::rope(x + t * stride, heads, headDim, cosSin + t * headDim);
@@ -127,8 +147,10 @@ void CpuBackend::rope(float* x, std::int64_t tokens, std::int64_t stride, std::i
     m_pool.parallelFor(tokens, 1, rotate);
 }
 
-void CpuBackend::appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values, kernels::KvType type, std::int64_t capacity,
-                          std::int64_t past, std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) {
+void CpuBackend::appendKv(const float* k, const float* v, std::int64_t stride, void* keys,
+                          void* values, kernels::KvType type, std::int64_t capacity,
+                          std::int64_t past, std::int64_t tokens, std::int64_t kvHeads,
+                          std::int64_t headDim) {
     kernels::appendKv(k, v, stride, keys, values, type, capacity, past, tokens, kvHeads, headDim);
 }
 
@@ -136,17 +158,21 @@ void CpuBackend::attention(const kernels::AttentionArgs& args) {
     kernels::attention(args, m_pool);
 }
 
-void CpuBackend::summarizeLogits(const float* x, std::int64_t rows, std::int64_t count, kernels::RowSummary* out) {
+void CpuBackend::summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
+                                 kernels::RowSummary* out) {
     m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t r = begin; r < end; ++r)
             out[r] = kernels::summarizeLogits(x + r * count, count);
     });
 }
 
-void CpuBackend::klDivergence(const float* p, const kernels::RowSummary* ps, const float* q, const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count, double* out) {
+void CpuBackend::klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,
+                              const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count,
+                              double* out) {
     m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t r = begin; r < end; ++r)
-            out[r] = kernels::klDivergence(p + r * count, ps[r].logSumExp, q + r * count, qs[r].logSumExp, count);
+            out[r] = kernels::klDivergence(p + r * count, ps[r].logSumExp, q + r * count,
+                                           qs[r].logSumExp, count);
     });
 }
 
@@ -156,7 +182,8 @@ std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads) {
     for (const DeviceSummary& device : listDevices())
         if (device.id == deviceId || (deviceId == "cuda" && device.id == "cuda:0"))
             throw EngineError(ErrorKind::Device, deviceId + ": " + device.reason);
-    throw EngineError(ErrorKind::Device, deviceId + ": no such device; `fettle-cli devices` lists them");
+    throw EngineError(ErrorKind::Device,
+                      deviceId + ": no such device; `fettle-cli devices` lists them");
 }
 
 }  // namespace fettle

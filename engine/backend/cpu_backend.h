@@ -17,20 +17,28 @@ public:
 
     std::unique_ptr<DeviceBuffer> allocate(std::size_t bytes) override;
     std::unique_ptr<DeviceWeight> prepareWeight(const kernels::WeightView& weight) override;
-    void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride, std::span<const LinearTarget> targets) override;
-    void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
-    void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps, std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
+    void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
+                std::span<const LinearTarget> targets) override;
+    void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
+                 std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
+    void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
+                   std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
     void siluMul(float* gate, const float* up, std::int64_t count) override;
     void geluTanhMul(float* gate, const float* up, std::int64_t count) override;
     void geluTanh(float* x, std::int64_t count) override;
     void add(float* y, const float* x, std::int64_t count) override;
     void softcap(float* x, float cap, std::int64_t count) override;
-    void rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads, std::int64_t headDim, const float* cosSin) override;
-    void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values, kernels::KvType type, std::int64_t capacity,
-                  std::int64_t past, std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) override;
+    void rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads,
+              std::int64_t headDim, const float* cosSin) override;
+    void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+                  kernels::KvType type, std::int64_t capacity, std::int64_t past,
+                  std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) override;
     void attention(const kernels::AttentionArgs& args) override;
-    void summarizeLogits(const float* x, std::int64_t rows, std::int64_t count, kernels::RowSummary* out) override;
-    void klDivergence(const float* p, const kernels::RowSummary* ps, const float* q, const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count, double* out) override;
+    void summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
+                         kernels::RowSummary* out) override;
+    void klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,
+                      const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count,
+                      double* out) override;
 
 private:
     kernels::WorkerPool m_pool;

@@ -38,7 +38,8 @@ DeviceSummary cpuDevice(int threads) {
     cpu.id = "cpu";
     cpu.name = kernels::processorName();
     cpu.isa = kernels::name(kernels::currentIsa());
-    cpu.threads = threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    cpu.threads =
+        threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
     cpu.memoryBytes = physicalMemoryBytes();
     return cpu;
 }

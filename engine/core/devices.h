@@ -17,7 +17,8 @@ struct DeviceSummary {
     std::string reason;  ///< why not usable, in words
 };
 
-/// The CPU first, then every NVIDIA device the driver reports. Asking never fails: without a driver the list says why.
+/// The CPU first, then every NVIDIA device the driver reports. Asking never fails: without a driver
+/// the list says why.
 std::vector<DeviceSummary> listDevices();
 DeviceSummary cpuDevice(int threads = 0);
 std::uint64_t physicalMemoryBytes();

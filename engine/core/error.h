@@ -1,4 +1,5 @@
-// The one exception of the engine. It ends a job, never the process, and becomes an ErrorInfo at the boundary.
+// The one exception of the engine. It ends a job, never the process, and becomes an ErrorInfo at
+// the boundary.
 #pragma once
 
 #include <stdexcept>
@@ -10,7 +11,8 @@ namespace fettle {
 
 class EngineError : public std::runtime_error {
 public:
-    EngineError(ErrorKind kind, const std::string& message) : std::runtime_error(message), m_kind(kind) {}
+    EngineError(ErrorKind kind, const std::string& message)
+        : std::runtime_error(message), m_kind(kind) {}
     ErrorKind kind() const { return m_kind; }
     ErrorInfo info() const { return {m_kind, what()}; }
 

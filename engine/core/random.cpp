@@ -11,9 +11,11 @@ constexpr int kRounds = 10;
 }  // namespace
 
 std::array<std::uint32_t, 4> Philox::at(std::uint64_t counter) const {
-    std::array<std::uint32_t, 4> c{static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                                   static_cast<std::uint32_t>(m_stream), static_cast<std::uint32_t>(m_stream >> 32)};
-    std::uint32_t k0 = static_cast<std::uint32_t>(m_seed), k1 = static_cast<std::uint32_t>(m_seed >> 32);
+    std::array<std::uint32_t, 4> c{
+        static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
+        static_cast<std::uint32_t>(m_stream), static_cast<std::uint32_t>(m_stream >> 32)};
+    std::uint32_t k0 = static_cast<std::uint32_t>(m_seed),
+                  k1 = static_cast<std::uint32_t>(m_seed >> 32);
     for (int round = 0; round < kRounds; ++round) {
         const std::uint64_t p0 = static_cast<std::uint64_t>(kMultiplier0) * c[0];
         const std::uint64_t p1 = static_cast<std::uint64_t>(kMultiplier1) * c[2];

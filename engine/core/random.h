@@ -1,5 +1,6 @@
-// Counter-based random numbers: the i-th draw of a stream depends on (seed, stream, i) only, so that results do not
-// depend on threads or on how many draws others made. Philox 4x32-10, Salmon et al. 2011.
+// Counter-based random numbers: the i-th draw of a stream depends on (seed, stream, i) only, so
+// that results do not depend on threads or on how many draws others made. Philox 4x32-10, Salmon et
+// al. 2011.
 #pragma once
 
 #include <array>
@@ -9,7 +10,8 @@ namespace fettle {
 
 class Philox {
 public:
-    explicit Philox(std::uint64_t seed, std::uint64_t stream = 0) : m_seed(seed), m_stream(stream) {}
+    explicit Philox(std::uint64_t seed, std::uint64_t stream = 0)
+        : m_seed(seed), m_stream(stream) {}
 
     /// The draw at `counter`, 32 random bits each.
     std::array<std::uint32_t, 4> at(std::uint64_t counter) const;

@@ -6,7 +6,8 @@
 namespace fettle {
 
 namespace {
-constexpr double kReportInterval = 0.05;  // seconds; faster than the eye, slow enough to cost nothing
+constexpr double kReportInterval =
+    0.05;  // seconds; faster than the eye, slow enough to cost nothing
 }
 
 double steadySeconds() {

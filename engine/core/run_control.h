@@ -1,4 +1,5 @@
-// How long work hears "stop" and "pause" and says how far it is. Passed down by reference; never stored.
+// How long work hears "stop" and "pause" and says how far it is. Passed down by reference; never
+// stored.
 #pragma once
 
 #include <atomic>
@@ -52,7 +53,8 @@ private:
 /// A phase of the job occupies [begin, begin+share) of its progress bar.
 class RunControl {
 public:
-    RunControl(std::stop_token stop, PauseGate* gate, ProgressSink& sink) : m_stop(std::move(stop)), m_gate(gate), m_sink(&sink) {}
+    RunControl(std::stop_token stop, PauseGate* gate, ProgressSink& sink)
+        : m_stop(std::move(stop)), m_gate(gate), m_sink(&sink) {}
 
     /// The cancellation point: every loop that can take over 50 ms calls it. Throws Cancelled.
     void check() const;
@@ -66,7 +68,8 @@ public:
 
     /// Opens a phase that takes `share` of the whole job, starting where the previous one ended.
     void beginPhase(const std::string& name, double share);
-    /// `fraction` of the current phase; drops reports that come within 50 ms of the last. Also a cancellation point.
+    /// `fraction` of the current phase; drops reports that come within 50 ms of the last. Also a
+    /// cancellation point.
     void progress(double fraction, const std::string& detail = {}, double tokensPerSecond = 0);
 
 private:

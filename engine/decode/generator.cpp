@@ -21,13 +21,16 @@ std::size_t wholeUtf8(const std::string& text) {
 
 }  // namespace
 
-GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
-                        const GenerateOptions& options, RunControl& control, const std::function<void(const std::string&)>& onPiece) {
+GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
+                        const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
+                        RunControl& control,
+                        const std::function<void(const std::string&)>& onPiece) {
     if (prompt.empty())
         throw EngineError(ErrorKind::Usage, "the prompt is empty: there is nothing to continue");
     GenerateReport report;
     Sampler sampler(options.sampling);
-    KvCache cache = transformer.makeCache(static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens);
+    KvCache cache =
+        transformer.makeCache(static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens);
     const double start = steadySeconds();
     transformer.forward(prompt, cache, &control);
     double firstToken = start;
@@ -35,8 +38,10 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer, co
     for (int i = 0; i < options.maxNewTokens; ++i) {
         control.check();
         if (i > 0)
-            transformer.forward(std::span<const std::int32_t>(&report.ids.back(), 1), cache, &control);
-        const std::int32_t id = sampler.sample(transformer.lastLogits(), transformer.config().vocabularySize);
+            transformer.forward(std::span<const std::int32_t>(&report.ids.back(), 1), cache,
+                                &control);
+        const std::int32_t id =
+            sampler.sample(transformer.lastLogits(), transformer.config().vocabularySize);
         if (i == 0)
             firstToken = steadySeconds();
         const auto& stops = tokenizer.stopIds();
@@ -45,7 +50,8 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer, co
             break;
         }
         report.ids.push_back(id);
-        // Decoding the whole answer each time keeps decoders right that look at neighbouring tokens.
+        // Decoding the whole answer each time keeps decoders right that look at neighbouring
+        // tokens.
         report.text = tokenizer.decode(report.ids);
         const std::size_t whole = wholeUtf8(report.text);
         if (onPiece && whole > shown)
@@ -55,7 +61,8 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer, co
     const double end = steadySeconds();
     report.ttftMs = (firstToken - start) * 1e3;
     if (report.ids.size() > 1 && end > firstToken)
-        report.decodeTokensPerSecond = static_cast<double>(report.ids.size() - 1) / (end - firstToken);
+        report.decodeTokensPerSecond =
+            static_cast<double>(report.ids.size() - 1) / (end - firstToken);
     return report;
 }
 

@@ -18,9 +18,11 @@ struct GenerateOptions {
     bool ignoreStop = false;  ///< measuring: go on past end-of-text
 };
 
-/// Runs `prompt` and samples until a stop id or the limit. `onPiece` (may be empty) gets text as it comes, in whole
-/// UTF-8 sequences; the report's times are wall clock.
-GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
-                        const GenerateOptions& options, RunControl& control, const std::function<void(const std::string&)>& onPiece = {});
+/// Runs `prompt` and samples until a stop id or the limit. `onPiece` (may be empty) gets text as it
+/// comes, in whole UTF-8 sequences; the report's times are wall clock.
+GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
+                        const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
+                        RunControl& control,
+                        const std::function<void(const std::string&)>& onPiece = {});
 
 }  // namespace fettle

@@ -14,9 +14,12 @@ std::int32_t Sampler::sample(const float* logits, std::int64_t vocabulary) {
     m_candidates.clear();
     for (std::int64_t i = 0; i < vocabulary; ++i)
         m_candidates.emplace_back(logits[i], static_cast<std::int32_t>(i));
-    const auto likelier = [](const auto& a, const auto& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); };
+    const auto likelier = [](const auto& a, const auto& b) {
+        return a.first > b.first || (a.first == b.first && a.second < b.second);
+    };
     if (m_options.topK > 0 && m_options.topK < vocabulary) {
-        std::nth_element(m_candidates.begin(), m_candidates.begin() + m_options.topK, m_candidates.end(), likelier);
+        std::nth_element(m_candidates.begin(), m_candidates.begin() + m_options.topK,
+                         m_candidates.end(), likelier);
         m_candidates.resize(static_cast<std::size_t>(m_options.topK));
     }
     std::sort(m_candidates.begin(), m_candidates.end(), likelier);

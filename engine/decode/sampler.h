@@ -1,4 +1,5 @@
-// One token out of a row of logits: greedy, or temperature with top-k and top-p (nucleus, Holtzman et al. 2019).
+// One token out of a row of logits: greedy, or temperature with top-k and top-p (nucleus, Holtzman
+// et al. 2019).
 #pragma once
 
 #include <cstdint>

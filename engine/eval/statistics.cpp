@@ -27,10 +27,14 @@ double median(std::vector<double> values) {
 }
 
 double mean(const std::vector<double>& values) {
-    return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+    return values.empty() ? 0
+                          : std::accumulate(values.begin(), values.end(), 0.0) /
+                                static_cast<double>(values.size());
 }
 
-Interval bootstrapBlocks(std::size_t blocks, const std::function<double(const std::vector<int>&)>& statistic, int resamples, std::uint64_t seed) {
+Interval bootstrapBlocks(std::size_t blocks,
+                         const std::function<double(const std::vector<int>&)>& statistic,
+                         int resamples, std::uint64_t seed) {
     if (blocks == 0)
         return {};
     Philox random(seed, 0xB007);

@@ -22,7 +22,8 @@ ChoiceTask parseTask(const std::string& line, const std::string& where) {
         if (task.choices.size() < 2)
             throwBadInput(where, "a task needs at least two choices");
         if (answer < 0 || answer >= static_cast<std::int64_t>(task.choices.size()))
-            throwBadInput(where, "answer " + std::to_string(answer) + " is not one of the " + std::to_string(task.choices.size()) + " choices");
+            throwBadInput(where, "answer " + std::to_string(answer) + " is not one of the " +
+                                     std::to_string(task.choices.size()) + " choices");
         task.answer = static_cast<std::size_t>(answer);
         return task;
     } catch (const nlohmann::json::exception& error) {
@@ -30,7 +31,8 @@ ChoiceTask parseTask(const std::string& line, const std::string& where) {
     }
 }
 
-// Moves trailing blanks of the prompt to the continuation, since tokenizers attach blanks to the word that follows.
+// Moves trailing blanks of the prompt to the continuation, since tokenizers attach blanks to the
+// word that follows.
 void moveTrailingBlanks(std::string& prompt, std::string& continuation) {
     const std::size_t end = prompt.find_last_not_of(" \t\n");
     const std::size_t keep = end == std::string::npos ? 0 : end + 1;
@@ -40,7 +42,8 @@ void moveTrailingBlanks(std::string& prompt, std::string& continuation) {
 
 class ChoiceScorer {
 public:
-    ChoiceScorer(Transformer& transformer, const Tokenizer& tokenizer, RunControl& control) : m_transformer(transformer), m_tokenizer(tokenizer), m_control(control) {}
+    ChoiceScorer(Transformer& transformer, const Tokenizer& tokenizer, RunControl& control)
+        : m_transformer(transformer), m_tokenizer(tokenizer), m_control(control) {}
 
     std::size_t pick(const ChoiceTask& task) {
         std::vector<double> scores;
@@ -51,23 +54,31 @@ public:
             std::string prompt = task.prompt, continuation = choice;
             moveTrailingBlanks(prompt, continuation);
             encoded.push_back(m_tokenizer.encode(prompt + continuation, true));
-            starts.push_back(std::min(m_tokenizer.encode(prompt, true).size(), encoded.back().size() - 1));
+            starts.push_back(
+                std::min(m_tokenizer.encode(prompt, true).size(), encoded.back().size() - 1));
             longest = std::max(longest, encoded.back().size());
         }
         KvCache cache = m_transformer.makeCache(static_cast<std::int64_t>(longest));
         m_cached.clear();
         for (std::size_t i = 0; i < encoded.size(); ++i)
             scores.push_back(logLikelihood(encoded[i], std::max<std::size_t>(1, starts[i]), cache));
-        return static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+        return static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) -
+                                        scores.begin());
     }
 
 private:
-    // Sum of log p(ids[i]) for i >= start. Whatever the cache shares with `ids` is not computed again.
+    // Sum of log p(ids[i]) for i >= start. Whatever the cache shares with `ids` is not computed
+    // again.
     double logLikelihood(const std::vector<std::int32_t>& ids, std::size_t start, KvCache& cache) {
         m_control.check();
         const std::size_t limit = start - 1;  // the position that predicts ids[start] must be run
         const std::size_t shared = static_cast<std::size_t>(
-            std::mismatch(m_cached.begin(), m_cached.begin() + static_cast<std::ptrdiff_t>(std::min({m_cached.size(), ids.size(), limit})), ids.begin()).first - m_cached.begin());
+            std::mismatch(m_cached.begin(),
+                          m_cached.begin() + static_cast<std::ptrdiff_t>(
+                                                 std::min({m_cached.size(), ids.size(), limit})),
+                          ids.begin())
+                .first -
+            m_cached.begin());
         cache.truncate(static_cast<std::int64_t>(shared));
         m_transformer.forward(std::span(ids).subspan(shared), cache, &m_control);
         m_cached = ids;
@@ -76,10 +87,13 @@ private:
         m_logits.resize(static_cast<std::size_t>(rows * vocabulary));
         m_summaries.resize(static_cast<std::size_t>(rows));
         m_transformer.logits(static_cast<std::int64_t>(start - 1 - shared), rows, m_logits.data());
-        m_transformer.backend().summarizeLogits(m_logits.data(), rows, vocabulary, m_summaries.data());
+        m_transformer.backend().summarizeLogits(m_logits.data(), rows, vocabulary,
+                                                m_summaries.data());
         double sum = 0;
         for (std::int64_t r = 0; r < rows; ++r)
-            sum += m_logits[static_cast<std::size_t>(r * vocabulary + ids[start + static_cast<std::size_t>(r)])] - static_cast<double>(m_summaries[static_cast<std::size_t>(r)].logSumExp);
+            sum += m_logits[static_cast<std::size_t>(r * vocabulary +
+                                                     ids[start + static_cast<std::size_t>(r)])] -
+                   static_cast<double>(m_summaries[static_cast<std::size_t>(r)].logSumExp);
         return sum;
     }
 
@@ -105,11 +119,13 @@ std::vector<ChoiceTask> readTasks(const std::string& path) {
     return tasks;
 }
 
-TaskScores scoreTasks(Transformer& transformer, const Tokenizer& tokenizer, const std::vector<ChoiceTask>& tasks, RunControl& control) {
+TaskScores scoreTasks(Transformer& transformer, const Tokenizer& tokenizer,
+                      const std::vector<ChoiceTask>& tasks, RunControl& control) {
     ChoiceScorer scorer(transformer, tokenizer, control);
     TaskScores scores;
     for (std::size_t i = 0; i < tasks.size(); ++i) {
-        control.progress(static_cast<double>(i) / static_cast<double>(tasks.size()), "task " + std::to_string(i + 1) + " of " + std::to_string(tasks.size()));
+        control.progress(static_cast<double>(i) / static_cast<double>(tasks.size()),
+                         "task " + std::to_string(i + 1) + " of " + std::to_string(tasks.size()));
         scores.picked.push_back(scorer.pick(tasks[i]));
         scores.correct.push_back(scores.picked.back() == tasks[i].answer);
     }

@@ -24,13 +24,16 @@ struct WindowLogits {
         transformer.backend().summarizeLogits(values.data(), rows, vocabulary, summaries.data());
     }
     double nll(std::int64_t row, std::int64_t vocabulary, std::int32_t id) const {
-        return static_cast<double>(summaries[static_cast<std::size_t>(row)].logSumExp) - values[static_cast<std::size_t>(row * vocabulary + id)];
+        return static_cast<double>(summaries[static_cast<std::size_t>(row)].logSumExp) -
+               values[static_cast<std::size_t>(row * vocabulary + id)];
     }
 };
 
-void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& window, WindowLogits& m, WindowLogits& b, TextScores& scores, RunControl& control) {
+void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& window,
+                 WindowLogits& m, WindowLogits& b, TextScores& scores, RunControl& control) {
     const std::int64_t vocabulary = model.config().vocabularySize;
-    const std::int64_t end = static_cast<std::int64_t>(window.ids.size()) - 1;  // the last position predicts nothing we know
+    const std::int64_t end = static_cast<std::int64_t>(window.ids.size()) -
+                             1;  // the last position predicts nothing we know
     std::vector<double> kl;
     for (std::int64_t first = window.firstScored - 1; first < end; first += kLogitRows) {
         control.check();
@@ -39,7 +42,8 @@ void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& wi
         if (baseline) {
             b.compute(*baseline, first, rows);
             kl.resize(static_cast<std::size_t>(rows));
-            model.backend().klDivergence(b.values.data(), b.summaries.data(), m.values.data(), m.summaries.data(), rows, vocabulary, kl.data());
+            model.backend().klDivergence(b.values.data(), b.summaries.data(), m.values.data(),
+                                         m.summaries.data(), rows, vocabulary, kl.data());
         }
         for (std::int64_t r = 0; r < rows; ++r) {
             const std::int32_t target = window.ids[static_cast<std::size_t>(first + r + 1)];
@@ -50,7 +54,8 @@ void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& wi
             const double before = b.nll(r, vocabulary, target);
             scores.baselineNll.push_back(before);
             scores.kl.push_back(std::max(0.0, kl[static_cast<std::size_t>(r)]));
-            scores.sameTop.push_back(m.summaries[static_cast<std::size_t>(r)].argmax == b.summaries[static_cast<std::size_t>(r)].argmax);
+            scores.sameTop.push_back(m.summaries[static_cast<std::size_t>(r)].argmax ==
+                                     b.summaries[static_cast<std::size_t>(r)].argmax);
             scores.deltaP.push_back(std::exp(-nll) - std::exp(-before));
         }
     }
@@ -80,22 +85,30 @@ double weighted(const std::vector<double>& sums, const std::vector<int>& counts)
 
 class Summary {
 public:
-    Summary(const TextScores& scores, std::string protocol, bool native) : m_scores(scores), m_protocol(std::move(protocol)), m_native(native) {
+    Summary(const TextScores& scores, std::string protocol, bool native)
+        : m_scores(scores), m_protocol(std::move(protocol)), m_native(native) {
         m_tokens = windowSums(std::vector<double>(scores.nll.size(), 1.0), scores.windowEnds);
     }
 
     // transform(mean of the per-token values), with an interval over windows.
     template <typename Values, typename Transform>
-    void addMean(const std::string& name, const std::string& unit, const Values& values, const Transform& transform) {
+    void addMean(const std::string& name, const std::string& unit, const Values& values,
+                 const Transform& transform) {
         const std::vector<double> sums = windowSums(values, m_scores.windowEnds);
-        const auto statistic = [&](const std::vector<int>& counts) { return transform(weighted(sums, counts) / weighted(m_tokens, counts)); };
-        add(name, unit, statistic(std::vector<int>(sums.size(), 1)), bootstrapBlocks(sums.size(), statistic));
+        const auto statistic = [&](const std::vector<int>& counts) {
+            return transform(weighted(sums, counts) / weighted(m_tokens, counts));
+        };
+        add(name, unit, statistic(std::vector<int>(sums.size(), 1)),
+            bootstrapBlocks(sums.size(), statistic));
     }
-    void addValue(const std::string& name, const std::string& unit, double value) { add(name, unit, value, std::nullopt); }
+    void addValue(const std::string& name, const std::string& unit, double value) {
+        add(name, unit, value, std::nullopt);
+    }
     std::vector<Measurement> take() { return std::move(m_metrics); }
 
 private:
-    void add(const std::string& name, const std::string& unit, double value, std::optional<Interval> interval) {
+    void add(const std::string& name, const std::string& unit, double value,
+             std::optional<Interval> interval) {
         Measurement metric;
         metric.name = name;
         metric.unit = unit;
@@ -119,10 +132,15 @@ private:
 
 }  // namespace
 
-TextScores scoreText(Transformer& model, Transformer* baseline, const std::vector<TextWindow>& windows, RunControl& control) {
+TextScores scoreText(Transformer& model, Transformer* baseline,
+                     const std::vector<TextWindow>& windows, RunControl& control) {
     if (baseline && baseline->config().vocabularySize != model.config().vocabularySize)
-        throw EngineError(ErrorKind::BadInput, "the baseline has a vocabulary of " + std::to_string(baseline->config().vocabularySize) + " tokens, the model " +
-                                                   std::to_string(model.config().vocabularySize) + ": their predictions cannot be compared");
+        throw EngineError(ErrorKind::BadInput,
+                          "the baseline has a vocabulary of " +
+                              std::to_string(baseline->config().vocabularySize) +
+                              " tokens, the model " +
+                              std::to_string(model.config().vocabularySize) +
+                              ": their predictions cannot be compared");
     if (windows.empty())
         throw EngineError(ErrorKind::BadInput, "the evaluation text is too short for one window");
     std::size_t longest = 0;
@@ -138,8 +156,10 @@ TextScores scoreText(Transformer& model, Transformer* baseline, const std::vecto
     const double start = steadySeconds();
     for (std::size_t w = 0; w < windows.size(); ++w) {
         const double elapsed = steadySeconds() - start;
-        control.progress(static_cast<double>(w) / static_cast<double>(windows.size()), "window " + std::to_string(w + 1) + " of " + std::to_string(windows.size()),
-                         elapsed > 0 ? static_cast<double>(scores.nll.size()) / elapsed : 0);
+        control.progress(
+            static_cast<double>(w) / static_cast<double>(windows.size()),
+            "window " + std::to_string(w + 1) + " of " + std::to_string(windows.size()),
+            elapsed > 0 ? static_cast<double>(scores.nll.size()) / elapsed : 0);
         cache.truncate(0);
         model.forward(windows[w].ids, cache, &control);
         if (baseline) {
@@ -148,13 +168,16 @@ TextScores scoreText(Transformer& model, Transformer* baseline, const std::vecto
         }
         scoreWindow(model, baseline, windows[w], modelLogits, baselineLogits, scores, control);
         if (!std::isfinite(scores.nll.back()))
-            throw EngineError(ErrorKind::BadInput, "the model's predictions are not finite numbers (window " + std::to_string(w + 1) + "): its weights are damaged");
+            throw EngineError(ErrorKind::BadInput,
+                              "the model's predictions are not finite numbers (window " +
+                                  std::to_string(w + 1) + "): its weights are damaged");
     }
     scores.seconds = steadySeconds() - start;
     return scores;
 }
 
-std::vector<Measurement> summarize(const TextScores& scores, const std::string& protocol, bool native) {
+std::vector<Measurement> summarize(const TextScores& scores, const std::string& protocol,
+                                   bool native) {
     Summary summary(scores, protocol, native);
     const auto plain = [](double x) { return x; };
     summary.addMean("perplexity", "", scores.nll, [](double x) { return std::exp(x); });

@@ -32,11 +32,13 @@ std::string readText(const std::string& path) {
 
 std::string textHash(const std::string& text) {
     char digits[17];
-    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(XXH3_64bits(text.data(), text.size())));
+    std::snprintf(digits, sizeof digits, "%016llx",
+                  static_cast<unsigned long long>(XXH3_64bits(text.data(), text.size())));
     return digits;
 }
 
-std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::string& text, const MeasureOptions& options) {
+std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::string& text,
+                                    const MeasureOptions& options) {
     if (options.context < 2)
         throw EngineError(ErrorKind::Usage, "the context must be at least 2 tokens");
     const std::size_t context = static_cast<std::size_t>(options.context);
@@ -53,7 +55,8 @@ std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::strin
     if (llama) {
         for (std::size_t at = 0; at + context <= ids.size(); at += context) {
             TextWindow window;
-            window.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(at), ids.begin() + static_cast<std::ptrdiff_t>(at + context));
+            window.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(at),
+                              ids.begin() + static_cast<std::ptrdiff_t>(at + context));
             if (bos)
                 window.ids[0] = tokenizer.bos();
             window.firstScored = options.context / 2 + 1;
@@ -66,7 +69,8 @@ std::vector<TextWindow> makeWindows(const Tokenizer& tokenizer, const std::strin
         TextWindow window;
         window.ids.assign(bos ? 1 : 0, tokenizer.bos());
         const std::size_t end = std::min(ids.size(), at + step);
-        window.ids.insert(window.ids.end(), ids.begin() + static_cast<std::ptrdiff_t>(at), ids.begin() + static_cast<std::ptrdiff_t>(end));
+        window.ids.insert(window.ids.end(), ids.begin() + static_cast<std::ptrdiff_t>(at),
+                          ids.begin() + static_cast<std::ptrdiff_t>(end));
         if (window.ids.size() >= 2)
             windows.push_back(std::move(window));
     }

@@ -1,4 +1,5 @@
-// Latency and throughput of one sequence: time to first token, prefill and decode rates, inter-token percentiles.
+// Latency and throughput of one sequence: time to first token, prefill and decode rates,
+// inter-token percentiles.
 #pragma once
 
 #include <vector>
@@ -15,9 +16,11 @@ struct ThroughputOptions {
     int repeats = 3;
 };
 
-/// One warm-up, then `repeats` times: prefill of a seeded random prompt, then greedy decoding of `newTokens`. Rates are
-/// medians of the repeats with their range as interval; inter-token times are percentiles over all tokens. Also reports
-/// weight_bytes, kv_bytes_per_token and peak_bytes (resident, since the call began).
-std::vector<Measurement> measureThroughput(Transformer& transformer, const ThroughputOptions& options, RunControl& control);
+/// One warm-up, then `repeats` times: prefill of a seeded random prompt, then greedy decoding of
+/// `newTokens`. Rates are medians of the repeats with their range as interval; inter-token times
+/// are percentiles over all tokens. Also reports weight_bytes, kv_bytes_per_token and peak_bytes
+/// (resident, since the call began).
+std::vector<Measurement> measureThroughput(Transformer& transformer,
+                                           const ThroughputOptions& options, RunControl& control);
 
 }  // namespace fettle

@@ -33,7 +33,7 @@ struct ExperimentRecord {
     std::string error;  ///< message of a failed run
     std::uint64_t seed = 1;
     std::string appVersion;
-    std::int64_t startedMs = 0;   ///< Unix time in ms; 0 = not yet
+    std::int64_t startedMs = 0;  ///< Unix time in ms; 0 = not yet
     std::int64_t finishedMs = 0;
     std::optional<std::int64_t> parent;
     std::string artifactPath;
@@ -54,7 +54,8 @@ struct ExperimentDetail {
     ExperimentRecord record;
     RunInputs inputs;
     MeasureOptions measure;
-    std::optional<RecipeEstimate> estimate;  ///< what was promised before the run, if it was asked for
+    std::optional<RecipeEstimate>
+        estimate;  ///< what was promised before the run, if it was asked for
     std::vector<StepReport> steps;
     std::vector<LayerMetric> layerMetrics;
     std::vector<SeriesPoint> series;
@@ -64,14 +65,17 @@ struct ExperimentDetail {
 };
 
 nlohmann::json toJson(const ExperimentRecord& record);
-/// The record's fields, and "inputs", "measure", "estimate", "steps", "layer_metrics", "series", "samples",
-/// "artifacts", "log" beside them.
+/// The record's fields, and "inputs", "measure", "estimate", "steps", "layer_metrics", "series",
+/// "samples", "artifacts", "log" beside them.
 nlohmann::json toJson(const ExperimentDetail& detail);
 
-/// Indices of the points no other point beats, sorted by x: a point is beaten by one that is at least as good in both
-/// metrics and better in one. Equal points beat each other in nothing: both stand, in the order of their indices.
-/// Points that lack a metric, or whose value is not a finite number, are left out. `xBetter`/`yBetter` say which direction is good (Neither is taken as Lower).
-std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records, const std::string& xMetric,
-                                     BetterWhen xBetter, const std::string& yMetric, BetterWhen yBetter);
+/// Indices of the points no other point beats, sorted by x: a point is beaten by one that is at
+/// least as good in both metrics and better in one. Equal points beat each other in nothing: both
+/// stand, in the order of their indices. Points that lack a metric, or whose value is not a finite
+/// number, are left out. `xBetter`/`yBetter` say which direction is good (Neither is taken as
+/// Lower).
+std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records,
+                                     const std::string& xMetric, BetterWhen xBetter,
+                                     const std::string& yMetric, BetterWhen yBetter);
 
 }  // namespace fettle

@@ -1,4 +1,5 @@
-// Requests to and events from the engine thread. Plain values: they cross threads by copy, never by pointer.
+// Requests to and events from the engine thread. Plain values: they cross threads by copy, never by
+// pointer.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ struct ErrorInfo {
     ErrorKind kind = ErrorKind::Internal;
     std::string message;
 };
-/// Exit code of the command line for an error: 2 usage, 3 bad input or input/output, 4 device or memory.
+/// Exit code of the command line for an error: 2 usage, 3 bad input or input/output, 4 device or
+/// memory.
 int exitCode(ErrorKind kind);
 
 struct InspectRequest {
@@ -36,7 +38,8 @@ struct EstimateRequest {
     RunInputs inputs;
     MeasureOptions measure;
 };
-/// Runs a recipe (an empty one measures the model as it is: the baseline), measures the result, writes the artifact.
+/// Runs a recipe (an empty one measures the model as it is: the baseline), measures the result,
+/// writes the artifact.
 struct RunRequest {
     std::int64_t experiment = 0;  ///< id in the store, echoed in events; 0 = not stored
     std::string modelPath;
@@ -68,24 +71,24 @@ struct GenerateRequest {
     int threads = 0;
 };
 
-using JobRequest = std::variant<InspectRequest, HistogramRequest, EstimateRequest, RunRequest, EvaluateRequest,
-                                ExportRequest, GenerateRequest>;
+using JobRequest = std::variant<InspectRequest, HistogramRequest, EstimateRequest, RunRequest,
+                                EvaluateRequest, ExportRequest, GenerateRequest>;
 /// e.g. "Inspect gemma.gguf": what the queue shows.
 std::string jobTitle(const JobRequest& request);
 
 struct EvaluateResult {
     std::vector<Measurement> metrics;
 };
-using JobResult = std::variant<ModelReport, TensorHistogram, RecipeEstimate, RunResult, EvaluateResult, ExportReport,
-                               GenerateReport>;
+using JobResult = std::variant<ModelReport, TensorHistogram, RecipeEstimate, RunResult,
+                               EvaluateResult, ExportReport, GenerateReport>;
 
 struct JobQueued {
     std::string title;
 };
 struct JobStarted {};
 struct JobProgress {
-    std::string phase;        ///< "quantizing", "evaluating", ...
-    double fraction = 0;      ///< of the whole job, 0..1; negative while unknown
+    std::string phase;    ///< "quantizing", "evaluating", ...
+    double fraction = 0;  ///< of the whole job, 0..1; negative while unknown
     double tokensPerSecond = 0;
     double secondsLeft = -1;  ///< negative while unknown
     std::string detail;       ///< e.g. tensor name
@@ -116,8 +119,9 @@ struct JobFailed {
 };
 struct JobCancelled {};
 
-using JobEventBody = std::variant<JobQueued, JobStarted, JobProgress, JobLog, JobSeries, JobMetric, JobStepFinished,
-                                  JobText, JobPaused, JobResumed, JobFinished, JobFailed, JobCancelled>;
+using JobEventBody =
+    std::variant<JobQueued, JobStarted, JobProgress, JobLog, JobSeries, JobMetric, JobStepFinished,
+                 JobText, JobPaused, JobResumed, JobFinished, JobFailed, JobCancelled>;
 struct JobEvent {
     JobId job = 0;
     std::int64_t experiment = 0;  ///< of a RunRequest, else 0

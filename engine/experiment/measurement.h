@@ -1,4 +1,5 @@
-// A measured number with its unit, its uncertainty and the conditions under which it may be compared.
+// A measured number with its unit, its uncertainty and the conditions under which it may be
+// compared.
 #pragma once
 
 #include <optional>
@@ -9,9 +10,9 @@
 namespace fettle {
 
 /// One number. `low`/`high` bound a 95% interval where one was computed. A number taken through
-/// dequantization on a device that cannot run the format itself has `native == false`; a number that
-/// was computed rather than measured has `estimated == true`. Numbers of different `protocol` must not
-/// be drawn on one axis.
+/// dequantization on a device that cannot run the format itself has `native == false`; a number
+/// that was computed rather than measured has `estimated == true`. Numbers of different `protocol`
+/// must not be drawn on one axis.
 struct Measurement {
     std::string name;  ///< metric id, see metricCatalogue()
     double value = 0;

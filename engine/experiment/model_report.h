@@ -9,8 +9,8 @@
 namespace fettle {
 
 struct TensorReport {
-    std::string name;               ///< name in the file
-    std::string dtype;              ///< "BF16", "Q4_K", "int4-g32", ...
+    std::string name;   ///< name in the file
+    std::string dtype;  ///< "BF16", "Q4_K", "int4-g32", ...
     std::vector<std::int64_t> shape;
     std::uint64_t bytes = 0;
     double bitsPerWeight = 0;
@@ -31,8 +31,8 @@ struct ModelReport {
     std::int64_t feedForwardSize = 0;
     std::int64_t vocabularySize = 0;
     std::int64_t contextLength = 0;
-    std::string dtype;  ///< the type that holds most weights
-    std::string scheme; ///< quantization scheme, empty for a plain model
+    std::string dtype;   ///< the type that holds most weights
+    std::string scheme;  ///< quantization scheme, empty for a plain model
     std::string tokenizer;
     std::uint64_t fileBytes = 0;
     std::uint64_t weightBytes = 0;

@@ -32,10 +32,12 @@ public:
 nlohmann::json toJson(const Recipe& recipe);
 Recipe recipeFromJson(const nlohmann::json& json);
 Recipe recipeFromText(std::string_view text);
-/// 32 hexadecimal digits over steps, parameters and seed (keys sorted, name left out): equal recipes hash equal.
+/// 32 hexadecimal digits over steps, parameters and seed (keys sorted, name left out): equal
+/// recipes hash equal.
 std::string recipeHash(const Recipe& recipe);
 
-/// A sweep: a recipe whose parameters may be lists under "sweep": [{"step":0,"param":"scheme","values":[...]}].
+/// A sweep: a recipe whose parameters may be lists under "sweep":
+/// [{"step":0,"param":"scheme","values":[...]}].
 struct SweepAxis {
     std::size_t step = 0;
     std::string param;
@@ -44,8 +46,8 @@ struct SweepAxis {
 /// The grid of recipes, in row-major order of the axes; each gets a name that states its values.
 std::vector<Recipe> expandSweep(const Recipe& base, const std::vector<SweepAxis>& axes);
 
-/// What `fettle-cli sweep` reads: one recipe, a recipe with "sweep" (its grid), or a list of either, bare or under
-/// "recipes". Throws RecipeError.
+/// What `fettle-cli sweep` reads: one recipe, a recipe with "sweep" (its grid), or a list of
+/// either, bare or under "recipes". Throws RecipeError.
 std::vector<Recipe> recipesFromJson(const nlohmann::json& json);
 std::vector<Recipe> recipesFromText(std::string_view text);
 

@@ -32,19 +32,20 @@ enum class PerplexityProtocol {
 
 /// The measuring protocol of one run. Stored with the numbers.
 struct MeasureOptions {
-    int context = 256;        ///< tokens of an evaluation window
+    int context = 256;               ///< tokens of an evaluation window
     std::int64_t maxTokens = 16384;  ///< of the evaluation text; 0 = all
     PerplexityProtocol protocol = PerplexityProtocol::Plain;
-    bool speed = true;        ///< measure latency as well
+    bool speed = true;  ///< measure latency as well
     int promptTokens = 512;
     int newTokens = 128;
     int repeats = 3;
-    int threads = 0;          ///< 0 = all
+    int threads = 0;  ///< 0 = all
 };
 
 nlohmann::json toJson(const MeasureOptions& options);
 MeasureOptions measureOptionsFromJson(const nlohmann::json& json);
-/// e.g. "ppl windows=256 first-unscored": the part of the options that decides comparability of accuracy numbers.
+/// e.g. "ppl windows=256 first-unscored": the part of the options that decides comparability of
+/// accuracy numbers.
 std::string accuracyProtocol(const MeasureOptions& options, const std::string& textHash);
 
 /// What a recipe will cost, said before anything runs. All numbers are estimates.
@@ -114,13 +115,14 @@ nlohmann::json toJson(const SampleText& sample);
 nlohmann::json toJson(const ArtifactReport& artifact);
 nlohmann::json toJson(const Measurement& metric);
 nlohmann::json toJson(const RunResult& result);
-/// Reads what toJson wrote. Missing fields keep their defaults; throws nlohmann::json::exception for wrong types.
+/// Reads what toJson wrote. Missing fields keep their defaults; throws nlohmann::json::exception
+/// for wrong types.
 Measurement measurementFromJson(const nlohmann::json& json);
 RunResult runResultFromJson(const nlohmann::json& json);
 
 /// A proof that an exported file is what it claims to be.
 struct ExportCheck {
-    std::string name;    ///< "reload", "codes identical", "logits", "scales finite"
+    std::string name;  ///< "reload", "codes identical", "logits", "scales finite"
     bool passed = false;
     std::string detail;
 };
@@ -132,7 +134,7 @@ struct ExportReport {
     std::vector<ExportCheck> checks;
     std::vector<std::string> loadedBy;  ///< runtimes that load this file
     std::vector<std::string> lossy;     ///< what the format cannot keep, in words
-    bool verified() const;  ///< there were checks and all of them passed
+    bool verified() const;              ///< there were checks and all of them passed
 };
 nlohmann::json toJson(const ExportReport& report);
 
@@ -147,7 +149,7 @@ nlohmann::json toJson(const GenerateReport& report);
 
 /// Export formats with who loads them, for forms and help.
 struct ExportFormatInfo {
-    std::string id;      ///< "gguf-q4_0", "safetensors", "compressed-tensors", ...
+    std::string id;  ///< "gguf-q4_0", "safetensors", "compressed-tensors", ...
     std::string title;
     std::string help;
     std::vector<std::string> loadedBy;

@@ -1,5 +1,6 @@
-// What a technique says about itself. The window's forms, `fettle-cli techniques`, recipe validation and the
-// documentation are all made from these values; no option of a technique is written anywhere else.
+// What a technique says about itself. The window's forms, `fettle-cli techniques`, recipe
+// validation and the documentation are all made from these values; no option of a technique is
+// written anywhere else.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -49,8 +50,8 @@ struct TechniqueDescriptor {
 
 nlohmann::json toJson(const TechniqueDescriptor& descriptor);
 
-/// `params` with defaults filled in, or the reasons why they do not fit. Unknown keys, wrong types, values out
-/// of range and unknown choices are each one message that names technique and parameter.
+/// `params` with defaults filled in, or the reasons why they do not fit. Unknown keys, wrong types,
+/// values out of range and unknown choices are each one message that names technique and parameter.
 struct ValidatedParams {
     nlohmann::json params;
     std::vector<std::string> problems;

@@ -23,10 +23,16 @@ class EngineWorker::Sink : public ProgressSink {
 public:
     Sink(EngineWorker& worker, const Job& job) : m_worker(worker), m_job(job) {}
     void progress(const JobProgress& progress) override { m_worker.emitEvent(m_job, progress); }
-    void log(JobLog::Level level, const std::string& text) override { m_worker.emitEvent(m_job, JobLog{level, text}); }
+    void log(JobLog::Level level, const std::string& text) override {
+        m_worker.emitEvent(m_job, JobLog{level, text});
+    }
     void series(const SeriesPoint& point) override { m_worker.emitEvent(m_job, JobSeries{point}); }
-    void metric(const Measurement& metric) override { m_worker.emitEvent(m_job, JobMetric{metric}); }
-    void stepFinished(const StepReport& step) override { m_worker.emitEvent(m_job, JobStepFinished{step}); }
+    void metric(const Measurement& metric) override {
+        m_worker.emitEvent(m_job, JobMetric{metric});
+    }
+    void stepFinished(const StepReport& step) override {
+        m_worker.emitEvent(m_job, JobStepFinished{step});
+    }
     void text(const std::string& piece) override { m_worker.emitEvent(m_job, JobText{piece}); }
 
 private:
@@ -35,7 +41,9 @@ private:
 };
 
 EngineWorker::EngineWorker(EventHandler handler, int threads)
-    : m_handler(std::move(handler)), m_threads(threads), m_thread([this](const std::stop_token& stop) { loop(stop); }) {}
+    : m_handler(std::move(handler)),
+      m_threads(threads),
+      m_thread([this](const std::stop_token& stop) { loop(stop); }) {}
 
 EngineWorker::~EngineWorker() {
     {
@@ -52,7 +60,8 @@ JobId EngineWorker::post(JobRequest request) {
     {
         std::lock_guard lock(m_mutex);
         if (m_queue.size() >= kMaxQueued)
-            throw EngineError(ErrorKind::Usage, "the queue is full (" + std::to_string(kMaxQueued) + " jobs wait)");
+            throw EngineError(ErrorKind::Usage,
+                              "the queue is full (" + std::to_string(kMaxQueued) + " jobs wait)");
         job->id = m_nextId++;
     }
     job->request = std::move(request);
@@ -70,13 +79,14 @@ std::shared_ptr<EngineWorker::Job> EngineWorker::find(JobId id) {
     std::lock_guard lock(m_mutex);
     if (m_running && m_running->id == id)
         return m_running;
-    const auto found = std::find_if(m_queue.begin(), m_queue.end(), [&](const auto& job) { return job->id == id; });
+    const auto found = std::find_if(m_queue.begin(), m_queue.end(),
+                                    [&](const auto& job) { return job->id == id; });
     return found == m_queue.end() ? nullptr : *found;
 }
 
 void EngineWorker::cancel(JobId id) {
-    // A waiting job stays in the queue and ends at its first cancellation point, so that its JobCancelled event comes in
-    // order and on the engine thread like all others.
+    // A waiting job stays in the queue and ends at its first cancellation point, so that its
+    // JobCancelled event comes in order and on the engine thread like all others.
     if (const std::shared_ptr<Job> job = find(id))
         job->stop.request_stop();
 }
@@ -104,7 +114,8 @@ void EngineWorker::loop(const std::stop_token& stop) {
         std::shared_ptr<Job> job;
         {
             std::unique_lock lock(m_mutex);
-            if (!m_wake.wait(lock, stop, [this] { return !m_queue.empty(); }) || stop.stop_requested())
+            if (!m_wake.wait(lock, stop, [this] { return !m_queue.empty(); }) ||
+                stop.stop_requested())
                 return;
             job = m_queue.front();
             m_queue.pop_front();
@@ -119,7 +130,9 @@ void EngineWorker::loop(const std::stop_token& stop) {
 void EngineWorker::runJob(Job& job) {
     Sink sink(*this, job);
     RunControl control(job.stop.get_token(), &job.gate, sink);
-    const auto fail = [&](ErrorKind kind, const std::string& message) { emitEvent(job, JobFailed{{kind, message}}); };
+    const auto fail = [&](ErrorKind kind, const std::string& message) {
+        emitEvent(job, JobFailed{{kind, message}});
+    };
     try {
         control.check();
         emitEvent(job, JobStarted{});
@@ -132,7 +145,9 @@ void EngineWorker::runJob(Job& job) {
     } catch (const EngineError& error) {
         fail(error.kind(), error.what());
     } catch (const std::bad_alloc&) {
-        fail(ErrorKind::OutOfMemory, jobTitle(job.request) + ": not enough memory; a smaller context or a model with fewer bits needs less");
+        fail(ErrorKind::OutOfMemory,
+             jobTitle(job.request) +
+                 ": not enough memory; a smaller context or a model with fewer bits needs less");
     } catch (const std::exception& error) {
         fail(ErrorKind::Internal, jobTitle(job.request) + ": " + error.what());
     }
@@ -151,11 +166,19 @@ JobResult EngineWorker::execute(Job& job, RunControl& control) {
             control.beginPhase("Reading", 1);
             return tensorHistogram(loadModel(r.path, &control), r.tensor, r.bins, control);
         }
-        JobResult operator()(const EstimateRequest& r) const { return estimateRun(r, backend, control); }
+        JobResult operator()(const EstimateRequest& r) const {
+            return estimateRun(r, backend, control);
+        }
         JobResult operator()(const RunRequest& r) const { return runRecipe(r, backend, control); }
-        JobResult operator()(const EvaluateRequest& r) const { return evaluateModel(r, backend, control); }
-        JobResult operator()(const ExportRequest& r) const { return exportAndVerify(r, backend, control); }
-        JobResult operator()(const GenerateRequest& r) const { return generateText(r, backend, control); }
+        JobResult operator()(const EvaluateRequest& r) const {
+            return evaluateModel(r, backend, control);
+        }
+        JobResult operator()(const ExportRequest& r) const {
+            return exportAndVerify(r, backend, control);
+        }
+        JobResult operator()(const GenerateRequest& r) const {
+            return generateText(r, backend, control);
+        }
     };
     return std::visit(Execute{*m_backend, control}, job.request);
 }

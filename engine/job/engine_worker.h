@@ -1,6 +1,7 @@
-// The engine thread: one background thread that runs jobs one after the other on one backend. post, cancel, pause and
-// resume may be called from any thread and return at once; events come on the engine thread, in order (JobQueued comes
-// on the posting thread, before any other event of that job).
+// The engine thread: one background thread that runs jobs one after the other on one backend. post,
+// cancel, pause and resume may be called from any thread and return at once; events come on the
+// engine thread, in order (JobQueued comes on the posting thread, before any other event of that
+// job).
 #pragma once
 
 #include <condition_variable>
@@ -21,7 +22,8 @@ class EngineWorker {
 public:
     using EventHandler = std::function<void(const JobEvent&)>;
 
-    /// `threads` <= 0: all processors. The backend is made on the engine thread, so construction is instant.
+    /// `threads` <= 0: all processors. The backend is made on the engine thread, so construction is
+    /// instant.
     explicit EngineWorker(EventHandler handler, int threads = 0);
     /// Cancels everything and waits for the running job to notice.
     ~EngineWorker();

@@ -21,7 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Shares of a run's progress bar. Only their order of magnitude matters: time left is measured as the run goes.
+// Shares of a run's progress bar. Only their order of magnitude matters: time left is measured as
+// the run goes.
 constexpr double kLoadShare = 0.05;
 constexpr double kStepsShare = 0.30;
 constexpr double kTextShare = 0.35;
@@ -42,9 +43,16 @@ Measurement plainMetric(const std::string& name, const std::string& unit, double
 // Passes reports of a technique on, squeezed into the share of the job that the step has.
 class StepProgress : public ProgressSink {
 public:
-    StepProgress(RunControl& outer, std::string title) : m_outer(outer), m_title(std::move(title)) {}
-    void progress(const JobProgress& p) override { m_outer.progress(p.fraction, m_title + ": " + p.phase + (p.detail.empty() ? "" : " " + p.detail), p.tokensPerSecond); }
-    void log(JobLog::Level level, const std::string& text) override { m_outer.sink().log(level, text); }
+    StepProgress(RunControl& outer, std::string title)
+        : m_outer(outer), m_title(std::move(title)) {}
+    void progress(const JobProgress& p) override {
+        m_outer.progress(p.fraction,
+                         m_title + ": " + p.phase + (p.detail.empty() ? "" : " " + p.detail),
+                         p.tokensPerSecond);
+    }
+    void log(JobLog::Level level, const std::string& text) override {
+        m_outer.sink().log(level, text);
+    }
     void series(const SeriesPoint& point) override { m_outer.sink().series(point); }
     void metric(const Measurement& metric) override { m_outer.sink().metric(metric); }
     void stepFinished(const StepReport& step) override { m_outer.sink().stepFinished(step); }
@@ -58,7 +66,11 @@ private:
 class Runner {
 public:
     Runner(const RunRequest& request, CpuBackend& backend, RunControl& control)
-        : m_request(request), m_backend(backend), m_control(control), m_inputs(resolvedInputs(request.modelPath, request.inputs)), m_recipe(checkedRecipe(request.recipe)) {}
+        : m_request(request),
+          m_backend(backend),
+          m_control(control),
+          m_inputs(resolvedInputs(request.modelPath, request.inputs)),
+          m_recipe(checkedRecipe(request.recipe)) {}
 
     RunResult run() {
         const double start = steadySeconds();
@@ -72,7 +84,8 @@ public:
         m_result.deviceKind = "cpu";
         m_result.deviceIsa = device.isa;
         m_result.deviceMemory = device.memoryBytes;
-        m_result.estimate = estimateRun({m_request.modelPath, m_recipe, m_inputs, m_request.measure}, m_backend, m_control);
+        m_result.estimate = estimateRun(
+            {m_request.modelPath, m_recipe, m_inputs, m_request.measure}, m_backend, m_control);
 
         const double beforeSteps = steadySeconds();
         Model optimized = applySteps(original);
@@ -82,14 +95,15 @@ public:
         add(plainMetric("bits_per_weight", "bits", optimized.bitsPerWeight()));
 
         writeArtifact(optimized, original);
-        // What is measured is what was written: read back, so that the numbers are the artifact's, and mapped from the
-        // file, so that the codes are not held twice.
+        // What is measured is what was written: read back, so that the numbers are the artifact's,
+        // and mapped from the file, so that the codes are not held twice.
         if (m_result.artifact)
             optimized = loadModel(m_result.artifact->path, &m_control);
         measureAccuracy(original, optimized);
         if (m_request.measure.speed)
             measureSpeed(optimized);
-        add(plainMetric("run_peak_bytes", "bytes", static_cast<double>(std::max(m_peak, peakResidentBytes()))));
+        add(plainMetric("run_peak_bytes", "bytes",
+                        static_cast<double>(std::max(m_peak, peakResidentBytes()))));
         add(plainMetric("wall_seconds", "s", steadySeconds() - start));
         return std::move(m_result);
     }
@@ -109,11 +123,15 @@ private:
         for (std::size_t i = 0; i < m_recipe.steps.size(); ++i) {
             const RecipeStep& step = m_recipe.steps[i];
             const Technique* technique = findTechnique(step.technique);
-            m_control.beginPhase(technique->descriptor().title, kStepsShare / static_cast<double>(m_recipe.steps.size()));
+            m_control.beginPhase(technique->descriptor().title,
+                                 kStepsShare / static_cast<double>(m_recipe.steps.size()));
             const double start = steadySeconds();
             StepProgress sink(m_control, "step " + std::to_string(i + 1));
             RunControl stepControl = m_control.nested(sink);
-            TechniqueContext context{original, m_backend, m_backend.pool(), m_inputs, m_request.measure, step.params, m_recipe.seed, stepControl, m_result.layerMetrics, m_result.metrics};
+            TechniqueContext context{original,        m_backend,         m_backend.pool(),
+                                     m_inputs,        m_request.measure, step.params,
+                                     m_recipe.seed,   stepControl,       m_result.layerMetrics,
+                                     m_result.metrics};
             model = technique->apply(std::move(model), context);
             m_result.steps.push_back({i, step.technique, step.params, steadySeconds() - start});
             m_control.sink().stepFinished(m_result.steps.back());
@@ -132,40 +150,54 @@ private:
             if (!m_recipe.steps.empty())
                 baseline.emplace(original, m_backend);
             const std::string text = readText(m_inputs.evaluate);
-            const std::vector<TextWindow> windows = makeWindows(*original.tokenizer, text, m_request.measure);
+            const std::vector<TextWindow> windows =
+                makeWindows(*original.tokenizer, text, m_request.measure);
             m_control.beginPhase("Evaluating", kTextShare);
-            const TextScores scores = scoreText(transformer, baseline ? &*baseline : nullptr, windows, m_control);
-            add(summarize(scores, accuracyProtocol(m_request.measure, textHash(text)), transformer.native()));
+            const TextScores scores =
+                scoreText(transformer, baseline ? &*baseline : nullptr, windows, m_control);
+            add(summarize(scores, accuracyProtocol(m_request.measure, textHash(text)),
+                          transformer.native()));
         }
         if (!m_inputs.tasks.empty()) {
             const std::vector<ChoiceTask> tasks = readTasks(m_inputs.tasks);
             m_control.beginPhase("Answering tasks", kTasksShare);
-            Measurement accuracy = taskAccuracy(scoreTasks(transformer, *optimized.tokenizer, tasks, m_control), transformer.native());
-            accuracy.protocol = "tasks " + fs::path(m_inputs.tasks).filename().string() + " n=" + std::to_string(tasks.size());
+            Measurement accuracy =
+                taskAccuracy(scoreTasks(transformer, *optimized.tokenizer, tasks, m_control),
+                             transformer.native());
+            accuracy.protocol = "tasks " + fs::path(m_inputs.tasks).filename().string() +
+                                " n=" + std::to_string(tasks.size());
             add(std::move(accuracy));
         }
         addSample(transformer, optimized);
     }
 
     void addSample(Transformer& transformer, const Model& model) {
-        // A few words of the evaluation text, continued: numbers tell how much was lost, this shows what it sounds like.
+        // A few words of the evaluation text, continued: numbers tell how much was lost, this shows
+        // what it sounds like.
         if (m_inputs.evaluate.empty())
             return;
-        std::vector<std::int32_t> ids = model.tokenizer->encode(readText(m_inputs.evaluate).substr(0, 400), true);
+        std::vector<std::int32_t> ids =
+            model.tokenizer->encode(readText(m_inputs.evaluate).substr(0, 400), true);
         if (ids.size() < 2)
             return;
         ids.resize(std::min<std::size_t>(ids.size(), 24));
         GenerateOptions options;
-        options.maxNewTokens = static_cast<int>(std::min<std::int64_t>(48, transformer.config().contextLength - static_cast<std::int64_t>(ids.size())));
+        options.maxNewTokens = static_cast<int>(std::min<std::int64_t>(
+            48, transformer.config().contextLength - static_cast<std::int64_t>(ids.size())));
         if (options.maxNewTokens > 0)
-            m_result.samples.push_back({model.tokenizer->decode(ids), generate(transformer, *model.tokenizer, ids, options, m_control).text});
+            m_result.samples.push_back(
+                {model.tokenizer->decode(ids),
+                 generate(transformer, *model.tokenizer, ids, options, m_control).text});
     }
 
     void measureSpeed(const Model& optimized) {
         m_control.beginPhase("Timing", kSpeedShare);
         m_peak = peakResidentBytes();  // measuring speed starts a new mark
         Transformer transformer(optimized, m_backend, nullptr);
-        add(measureThroughput(transformer, {m_request.measure.promptTokens, m_request.measure.newTokens, m_request.measure.repeats}, m_control));
+        add(measureThroughput(transformer,
+                              {m_request.measure.promptTokens, m_request.measure.newTokens,
+                               m_request.measure.repeats},
+                              m_control));
     }
 
     void writeArtifact(const Model& optimized, const Model& original) {
@@ -175,7 +207,8 @@ private:
                 add(plainMetric("file_bytes", "bytes", static_cast<double>(original.fileBytes)));
             return;
         }
-        const ExportReport written = writeModelFolder(optimized, m_request.artifactFolder, m_control);
+        const ExportReport written =
+            writeModelFolder(optimized, m_request.artifactFolder, m_control);
         for (const std::string& note : written.lossy)
             m_control.warn(note);
         m_result.artifact = ArtifactReport{written.path, written.format, written.bytes, ""};
@@ -200,12 +233,14 @@ Recipe checkedRecipe(const Recipe& recipe) {
         RecipeStep& step = checked.steps[i];
         const Technique* technique = findTechnique(step.technique);
         if (!technique) {
-            problems += (problems.empty() ? "" : "; ") + std::string("step ") + std::to_string(i + 1) + ": unknown technique \"" + step.technique + "\"";
+            problems += (problems.empty() ? "" : "; ") + std::string("step ") +
+                        std::to_string(i + 1) + ": unknown technique \"" + step.technique + "\"";
             continue;
         }
         const ValidatedParams validated = validateParams(technique->descriptor(), step.params);
         for (const std::string& problem : validated.problems)
-            problems += (problems.empty() ? "" : "; ") + std::string("step ") + std::to_string(i + 1) + ": " + problem;
+            problems += (problems.empty() ? "" : "; ") + std::string("step ") +
+                        std::to_string(i + 1) + ": " + problem;
         step.params = validated.params;
     }
     if (!problems.empty())
@@ -216,7 +251,8 @@ Recipe checkedRecipe(const Recipe& recipe) {
 RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs) {
     std::error_code ignored;
     const fs::path demo = resourcesFolder() / "demo";
-    const bool bundled = modelPath == "demo" || modelPath == "demo-draft" || fs::equivalent(modelPath, demo / "teacher", ignored);
+    const bool bundled = modelPath == "demo" || modelPath == "demo-draft" ||
+                         fs::equivalent(modelPath, demo / "teacher", ignored);
     if (!bundled)
         return inputs;
     const auto fill = [&](std::string& path, const fs::path& file) {
@@ -230,7 +266,8 @@ RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs) {
     return inputs;
 }
 
-RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend, RunControl& control) {
+RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend,
+                           RunControl& control) {
     RecipeEstimate estimate;
     Recipe recipe;
     try {
@@ -246,15 +283,18 @@ RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend, 
     ModelFacts facts = original;
     double peak = facts.activeBytes();
     for (const RecipeStep& step : recipe.steps) {
-        const StepEstimate change = findTechnique(step.technique)->estimate(facts, step.params, inputs, speed);
+        const StepEstimate change =
+            findTechnique(step.technique)->estimate(facts, step.params, inputs, speed);
         estimate.seconds += change.seconds;
         estimate.notes.insert(estimate.notes.end(), change.notes.begin(), change.notes.end());
-        estimate.problems.insert(estimate.problems.end(), change.problems.begin(), change.problems.end());
+        estimate.problems.insert(estimate.problems.end(), change.problems.begin(),
+                                 change.problems.end());
         peak = std::max(peak, change.peakBytes);
         facts = change.output;
     }
     const double perToken = facts.activeElements() / speed.multiplyRate;
-    const double contextBytes = static_cast<double>(model.config.kvBytesPerToken()) * request.measure.context;
+    const double contextBytes =
+        static_cast<double>(model.config.kvBytesPerToken()) * request.measure.context;
     if (!inputs.evaluate.empty()) {
         std::error_code ignored;
         const double textBytes = static_cast<double>(fs::file_size(inputs.evaluate, ignored));
@@ -263,16 +303,24 @@ RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend, 
         if (request.measure.maxTokens > 0)
             tokens = std::min(tokens, static_cast<double>(request.measure.maxTokens));
         estimate.seconds += tokens * perToken * (recipe.steps.empty() ? 1 : 2);
-        const double logits = 2 * 32.0 * static_cast<double>(model.config.vocabularySize) * sizeof(float);
-        peak = std::max(peak, facts.bytes() + (recipe.steps.empty() ? 0 : original.activeBytes() + facts.activeBytes()) + logits + 2 * contextBytes);
+        const double logits =
+            2 * 32.0 * static_cast<double>(model.config.vocabularySize) * sizeof(float);
+        peak = std::max(
+            peak, facts.bytes() +
+                      (recipe.steps.empty() ? 0 : original.activeBytes() + facts.activeBytes()) +
+                      logits + 2 * contextBytes);
     }
     if (request.measure.speed)
-        estimate.seconds += (request.measure.repeats + 1) * (request.measure.promptTokens * perToken + request.measure.newTokens * facts.activeBytes() / speed.readRate);
+        estimate.seconds += (request.measure.repeats + 1) *
+                            (request.measure.promptTokens * perToken +
+                             request.measure.newTokens * facts.activeBytes() / speed.readRate);
     estimate.peakBytes = static_cast<std::uint64_t>(peak + kProcessBytes);
     estimate.outputBytes = static_cast<std::uint64_t>(facts.bytes());
     estimate.bitsPerWeight = facts.elements() > 0 ? 8 * facts.bytes() / facts.elements() : 0;
     if (estimate.peakBytes > availableMemoryBytes())
-        estimate.problems.push_back("needs about " + formatBytes(static_cast<double>(estimate.peakBytes)) + " of memory, " + formatBytes(static_cast<double>(availableMemoryBytes())) + " are free");
+        estimate.problems.push_back(
+            "needs about " + formatBytes(static_cast<double>(estimate.peakBytes)) + " of memory, " +
+            formatBytes(static_cast<double>(availableMemoryBytes())) + " are free");
     return estimate;
 }
 
@@ -280,7 +328,8 @@ RunResult runRecipe(const RunRequest& request, CpuBackend& backend, RunControl& 
     return Runner(request, backend, control).run();
 }
 
-EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend, RunControl& control) {
+EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend,
+                             RunControl& control) {
     RunInputs given;
     given.evaluate = request.textPath;
     given.tasks = request.tasksPath;
@@ -302,27 +351,37 @@ EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend
         if (!request.baselinePath.empty()) {
             const Model other = loadModel(request.baselinePath, &control);
             if (other.tokenizer->toGguf().tokens != model.tokenizer->toGguf().tokens)
-                throwBadInput(request.baselinePath, "its tokenizer differs from that of " + request.modelPath + ": their predictions cannot be compared");
+                throwBadInput(request.baselinePath, "its tokenizer differs from that of " +
+                                                        request.modelPath +
+                                                        ": their predictions cannot be compared");
             baseline.emplace(other, backend);
         }
         const std::string text = readText(inputs.evaluate);
         control.beginPhase("Evaluating", inputs.tasks.empty() ? 0.9 : 0.6);
-        const TextScores scores = scoreText(transformer, baseline ? &*baseline : nullptr, makeWindows(*model.tokenizer, text, request.measure), control);
-        for (Measurement& metric : summarize(scores, accuracyProtocol(request.measure, textHash(text)), transformer.native()))
+        const TextScores scores =
+            scoreText(transformer, baseline ? &*baseline : nullptr,
+                      makeWindows(*model.tokenizer, text, request.measure), control);
+        for (Measurement& metric : summarize(
+                 scores, accuracyProtocol(request.measure, textHash(text)), transformer.native()))
             add(std::move(metric));
     }
     if (!inputs.tasks.empty()) {
         control.beginPhase("Answering tasks", 0.3);
-        add(taskAccuracy(scoreTasks(transformer, *model.tokenizer, readTasks(inputs.tasks), control), transformer.native()));
+        add(taskAccuracy(
+            scoreTasks(transformer, *model.tokenizer, readTasks(inputs.tasks), control),
+            transformer.native()));
     }
     return result;
 }
 
 namespace {
 
-// Logits of a short text by both models; what the format may differ by depends on whether it kept the codes.
-ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, CpuBackend& backend, RunControl& control) {
-    std::vector<std::int32_t> ids = before.tokenizer->encode("The quick brown fox jumps over the lazy dog. 12 + 30 = 42.", true);
+// Logits of a short text by both models; what the format may differ by depends on whether it kept
+// the codes.
+ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, CpuBackend& backend,
+                          RunControl& control) {
+    std::vector<std::int32_t> ids = before.tokenizer->encode(
+        "The quick brown fox jumps over the lazy dog. 12 + 30 = 42.", true);
     if (ids.empty())
         ids.push_back(0);
     const auto run = [&](const Model& model) {
@@ -343,13 +402,16 @@ ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, C
     const double range = std::max(1e-6, static_cast<double>(*highest) - *lowest);
     const double tolerance = lossy ? 0.25 : 5e-3;
     char text[160];
-    std::snprintf(text, sizeof text, "largest difference %.2g of the logits' range (%s: at most %.2g)", largest / range, lossy ? "the format rounds the weights again" : "same weights", tolerance);
+    std::snprintf(
+        text, sizeof text, "largest difference %.2g of the logits' range (%s: at most %.2g)",
+        largest / range, lossy ? "the format rounds the weights again" : "same weights", tolerance);
     return {"logits", finite && largest / range <= tolerance, text};
 }
 
 }  // namespace
 
-ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend, RunControl& control) {
+ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend,
+                             RunControl& control) {
     control.beginPhase("Loading", 0.1);
     const Model model = loadModel(request.modelPath, &control);
     refuseNonFinite(model, control);
@@ -359,11 +421,13 @@ ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend, 
         return report;
     control.beginPhase("Verifying", 0.4);
     verifyExport(model, report, control);
-    report.checks.push_back(compareLogits(model, loadModel(report.path, &control), !report.lossy.empty(), backend, control));
+    report.checks.push_back(compareLogits(model, loadModel(report.path, &control),
+                                          !report.lossy.empty(), backend, control));
     return report;
 }
 
-GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend, RunControl& control) {
+GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
+                            RunControl& control) {
     control.beginPhase("Loading", 0.1);
     const Model model = loadModel(request.modelPath, &control);
     Transformer transformer(model, backend);
@@ -373,7 +437,9 @@ GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
     options.sampling.topP = request.topP;
     options.sampling.seed = request.seed;
     control.beginPhase("Generating", 0.9);
-    return generate(transformer, *model.tokenizer, model.tokenizer->encode(request.prompt, true), options, control, [&](const std::string& piece) { control.sink().text(piece); });
+    return generate(transformer, *model.tokenizer, model.tokenizer->encode(request.prompt, true),
+                    options, control,
+                    [&](const std::string& piece) { control.sink().text(piece); });
 }
 
 }  // namespace fettle

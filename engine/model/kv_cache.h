@@ -1,4 +1,5 @@
-// Keys and values of the tokens seen so far, per layer: [kvHeads][capacity][headDim], float16 unless asked otherwise.
+// Keys and values of the tokens seen so far, per layer: [kvHeads][capacity][headDim], float16
+// unless asked otherwise.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace fettle {
 class KvCache {
 public:
     /// Room for `capacity` tokens of one sequence.
-    KvCache(const ModelConfig& config, std::int64_t capacity, kernels::KvType type, Backend& backend);
+    KvCache(const ModelConfig& config, std::int64_t capacity, kernels::KvType type,
+            Backend& backend);
 
     std::int64_t length() const { return m_length; }
     std::int64_t capacity() const { return m_capacity; }
@@ -22,7 +24,8 @@ public:
     void* keys(std::int64_t layer) { return m_keys[static_cast<std::size_t>(layer)]->data(); }
     void* values(std::int64_t layer) { return m_values[static_cast<std::size_t>(layer)]->data(); }
     void advance(std::int64_t tokens) { m_length += tokens; }
-    /// Forgets every token from position `length` on (speculative rollback, scoring several continuations).
+    /// Forgets every token from position `length` on (speculative rollback, scoring several
+    /// continuations).
     void truncate(std::int64_t length) { m_length = std::min(m_length, length); }
 
 private:

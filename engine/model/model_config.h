@@ -1,5 +1,5 @@
-// An architecture described by data. One forward pass reads this description; a new family is a new table, not a new
-// forward pass.
+// An architecture described by data. One forward pass reads this description; a new family is a new
+// table, not a new forward pass.
 #pragma once
 
 #include <cstdint>
@@ -42,15 +42,17 @@ struct ModelConfig {
 
     NormKind norm = NormKind::Rms;
     float normEpsilon = 1e-6f;
-    float normOffset = 0;  ///< 1 where the stored weight is w and the norm multiplies by 1 + w (Gemma in HF files)
+    float normOffset =
+        0;  ///< 1 where the stored weight is w and the norm multiplies by 1 + w (Gemma in HF files)
     FeedForwardKind feedForward = FeedForwardKind::SiluGated;
-    bool qkNorm = false;              ///< RMSNorm over head_dim of q and k before rope
-    bool postNorms = false;           ///< norms after attention and after the feed-forward, before the residual sum (Gemma)
+    bool qkNorm = false;     ///< RMSNorm over head_dim of q and k before rope
+    bool postNorms = false;  ///< norms after attention and after the feed-forward, before the
+                             ///< residual sum (Gemma)
     bool rotary = true;
-    bool learnedPositions = false;    ///< GPT-2
+    bool learnedPositions = false;  ///< GPT-2
     bool tiedEmbeddings = false;
-    float embeddingScale = 1;         ///< Gemma: sqrt(hidden), rounded to bf16
-    float attentionScale = 0;         ///< usually headDim^-1/2
+    float embeddingScale = 1;  ///< Gemma: sqrt(hidden), rounded to bf16
+    float attentionScale = 0;  ///< usually headDim^-1/2
     float attentionSoftcap = 0;
     float finalSoftcap = 0;
 
@@ -58,12 +60,15 @@ struct ModelConfig {
     nlohmann::json source;
 
     std::int64_t layerCount() const { return static_cast<std::int64_t>(layers.size()); }
-    std::int64_t kvBytesPerToken(int bytesPerElement = 2) const { return layerCount() * 2 * kvHeads * headDim * bytesPerElement; }
+    std::int64_t kvBytesPerToken(int bytesPerElement = 2) const {
+        return layerCount() * 2 * kvHeads * headDim * bytesPerElement;
+    }
 };
 
 /// Reads a Hugging Face config.json. Throws EngineError(BadInput) naming `origin` and the field.
 ModelConfig modelConfigFromHuggingFace(const nlohmann::json& config, const std::string& origin);
-/// The reverse: a config.json for `config`, starting from config.source where it came from Hugging Face.
+/// The reverse: a config.json for `config`, starting from config.source where it came from Hugging
+/// Face.
 nlohmann::json modelConfigToHuggingFace(const ModelConfig& config);
 
 }  // namespace fettle

@@ -10,15 +10,16 @@ namespace fettle {
 
 namespace {
 
-// Tokens run together in one pass: enough to keep the matrix units busy, few enough for the activations to stay in
-// the second-level cache of most processors.
+// Tokens run together in one pass: enough to keep the matrix units busy, few enough for the
+// activations to stay in the second-level cache of most processors.
 constexpr std::int64_t kChunkTokens = 512;
 constexpr std::int64_t kRopeStep = 256;
 
 std::vector<float> ropeFrequencies(const RopeConfig& rope, std::int64_t headDim) {
     std::vector<float> frequencies(static_cast<std::size_t>(headDim / 2));
     for (std::size_t i = 0; i < frequencies.size(); ++i) {
-        double f = std::pow(static_cast<double>(rope.theta), -2.0 * static_cast<double>(i) / static_cast<double>(headDim));
+        double f = std::pow(static_cast<double>(rope.theta),
+                            -2.0 * static_cast<double>(i) / static_cast<double>(headDim));
         if (rope.llama3Factor != 1) {
             // Llama 3.1: long wavelengths are stretched, short ones kept, those between blended.
             const double wavelength = 2 * std::numbers::pi / f;
@@ -27,7 +28,9 @@ std::vector<float> ropeFrequencies(const RopeConfig& rope, std::int64_t headDim)
             if (wavelength > longest) {
                 f /= rope.llama3Factor;
             } else if (wavelength > shortest) {
-                const double blend = (rope.llama3OriginalContext / wavelength - rope.llama3LowFreq) / (rope.llama3HighFreq - rope.llama3LowFreq);
+                const double blend =
+                    (rope.llama3OriginalContext / wavelength - rope.llama3LowFreq) /
+                    (rope.llama3HighFreq - rope.llama3LowFreq);
                 f = (1 - blend) * f / rope.llama3Factor + blend * f;
             }
         }
@@ -42,7 +45,8 @@ std::string layerName(std::int64_t layer, const char* rest) {
 
 }  // namespace
 
-Transformer::Transformer(const Model& model, Backend& backend, RunControl* control) : m_config(model.config), m_backend(backend) {
+Transformer::Transformer(const Model& model, Backend& backend, RunControl* control)
+    : m_config(model.config), m_backend(backend) {
     const ModelConfig& c = m_config;
     m_embedding = model.weight("embed.weight");
     if (c.learnedPositions)
@@ -53,7 +57,8 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
     for (std::int64_t i = 0; i < c.layerCount(); ++i) {
         Layer& layer = m_layers[static_cast<std::size_t>(i)];
         if (control)
-            control->progress(static_cast<double>(i) / static_cast<double>(c.layerCount()), layerName(i, ""));
+            control->progress(static_cast<double>(i) / static_cast<double>(c.layerCount()),
+                              layerName(i, ""));
         layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
         layer.q = loadLinear(model, layerName(i, "attn.q"), qSize, c.hiddenSize, control);
         layer.k = loadLinear(model, layerName(i, "attn.k"), kvSize, c.hiddenSize, control);
@@ -69,28 +74,37 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
         }
         layer.ffnNorm = loadNorm(model, layerName(i, "ffn_norm"), c.hiddenSize);
         if (c.feedForward != FeedForwardKind::GeluTanh)
-            layer.gate = loadLinear(model, layerName(i, "ffn.gate"), c.feedForwardSize, c.hiddenSize, control);
-        layer.up = loadLinear(model, layerName(i, "ffn.up"), c.feedForwardSize, c.hiddenSize, control);
-        layer.down = loadLinear(model, layerName(i, "ffn.down"), c.hiddenSize, c.feedForwardSize, control);
+            layer.gate = loadLinear(model, layerName(i, "ffn.gate"), c.feedForwardSize,
+                                    c.hiddenSize, control);
+        layer.up =
+            loadLinear(model, layerName(i, "ffn.up"), c.feedForwardSize, c.hiddenSize, control);
+        layer.down =
+            loadLinear(model, layerName(i, "ffn.down"), c.hiddenSize, c.feedForwardSize, control);
 
         const RopeConfig& rope = c.layers[static_cast<std::size_t>(i)].rope;
-        const auto known = std::find_if(m_rope.begin(), m_rope.end(), [&](const RopeTable& t) { return t.config == rope; });
+        const auto known = std::find_if(m_rope.begin(), m_rope.end(),
+                                        [&](const RopeTable& t) { return t.config == rope; });
         layer.ropeTable = static_cast<std::size_t>(known - m_rope.begin());
         if (known == m_rope.end())
             m_rope.push_back({rope, {}, 0});
     }
     m_finalNorm = loadNorm(model, "final_norm", c.hiddenSize);
-    m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize, c.hiddenSize, control);
+    m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize,
+                        c.hiddenSize, control);
     m_head.name = "lm_head.weight";
     m_lastLogits = m_backend.allocate(static_cast<std::size_t>(c.vocabularySize) * sizeof(float));
 }
 
-Transformer::Linear Transformer::loadLinear(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols, RunControl* control) {
+Transformer::Linear Transformer::loadLinear(const Model& model, const std::string& name,
+                                            std::int64_t rows, std::int64_t cols,
+                                            RunControl* control) {
     if (control)
         control->check();
     const Weight& weight = model.weight(name + ".weight");
     if (weight.shape() != Shape{rows, cols})
-        throwBadInput(model.path, name + ".weight has shape " + toString(weight.shape()) + ", the configuration asks for " + toString(Shape{rows, cols}));
+        throwBadInput(model.path, name + ".weight has shape " + toString(weight.shape()) +
+                                      ", the configuration asks for " +
+                                      toString(Shape{rows, cols}));
     Linear linear;
     linear.name = name + ".weight";
     linear.weight = m_backend.prepareWeight(weight.view());
@@ -101,11 +115,13 @@ Transformer::Linear Transformer::loadLinear(const Model& model, const std::strin
     return linear;
 }
 
-Transformer::Norm Transformer::loadNorm(const Model& model, const std::string& name, std::int64_t size) const {
+Transformer::Norm Transformer::loadNorm(const Model& model, const std::string& name,
+                                        std::int64_t size) const {
     Norm norm;
     norm.weight = model.weight(name + ".weight").toFloat();
     if (static_cast<std::int64_t>(norm.weight.size()) != size)
-        throwBadInput(model.path, name + ".weight has " + std::to_string(norm.weight.size()) + " values, expected " + std::to_string(size));
+        throwBadInput(model.path, name + ".weight has " + std::to_string(norm.weight.size()) +
+                                      " values, expected " + std::to_string(size));
     if (model.has(name + ".bias"))
         norm.bias = model.weight(name + ".bias").toFloat();
     return norm;
@@ -119,7 +135,9 @@ void Transformer::reserve(std::int64_t tokens) {
     if (tokens <= m_reserved)
         return;
     const ModelConfig& c = m_config;
-    const auto make = [&](std::int64_t width) { return m_backend.allocate(static_cast<std::size_t>(tokens * width) * sizeof(float)); };
+    const auto make = [&](std::int64_t width) {
+        return m_backend.allocate(static_cast<std::size_t>(tokens * width) * sizeof(float));
+    };
     m_x = make(c.hiddenSize);
     m_normed = make(c.hiddenSize);
     m_branch = make(c.hiddenSize);
@@ -143,7 +161,8 @@ void Transformer::extendRope(std::int64_t positions) {
         for (std::int64_t p = table.positions; p < target; ++p) {
             float* row = table.cosSin.data() + p * m_config.headDim;
             for (std::size_t i = 0; i < half; ++i) {
-                // As transformers does: the angle is a float32 product, cosine and sine are taken of that.
+                // As transformers does: the angle is a float32 product, cosine and sine are taken
+                // of that.
                 const float angle = static_cast<float>(p) * frequencies[i];
                 row[i] = std::cos(angle);
                 row[half + i] = std::sin(angle);
@@ -159,7 +178,9 @@ void Transformer::embed(std::span<const std::int32_t> ids, std::int64_t past) {
     std::vector<float> position(m_config.learnedPositions ? static_cast<std::size_t>(width) : 0);
     for (std::size_t t = 0; t < ids.size(); ++t) {
         if (ids[t] < 0 || ids[t] >= table.rows)
-            throw EngineError(ErrorKind::BadInput, "token id " + std::to_string(ids[t]) + " is outside the vocabulary of " + std::to_string(table.rows));
+            throw EngineError(ErrorKind::BadInput, "token id " + std::to_string(ids[t]) +
+                                                       " is outside the vocabulary of " +
+                                                       std::to_string(table.rows));
         float* row = buffer(m_x) + static_cast<std::int64_t>(t) * width;
         kernels::dequantizeRow(table, ids[t], row);
         if (m_config.embeddingScale != 1)
@@ -168,27 +189,36 @@ void Transformer::embed(std::span<const std::int32_t> ids, std::int64_t past) {
             const kernels::WeightView positions = m_positions.view();
             const std::int64_t p = past + static_cast<std::int64_t>(t);
             if (p >= positions.rows)
-                throw EngineError(ErrorKind::BadInput, "position " + std::to_string(p) + " is past the model's context of " + std::to_string(positions.rows) + " tokens");
+                throw EngineError(ErrorKind::BadInput, "position " + std::to_string(p) +
+                                                           " is past the model's context of " +
+                                                           std::to_string(positions.rows) +
+                                                           " tokens");
             kernels::dequantizeRow(positions, p, position.data());
             kernels::add(row, position.data(), width);
         }
     }
 }
 
-void Transformer::normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols, float* y) const {
+void Transformer::normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
+                            float* y) const {
     if (m_config.norm == NormKind::Rms)
-        m_backend.rmsNorm(x, cols, norm.weight.data(), m_config.normOffset, m_config.normEpsilon, rows, cols, y, cols);
+        m_backend.rmsNorm(x, cols, norm.weight.data(), m_config.normOffset, m_config.normEpsilon,
+                          rows, cols, y, cols);
     else
-        m_backend.layerNorm(x, cols, norm.weight.data(), norm.bias.empty() ? nullptr : norm.bias.data(), m_config.normEpsilon, rows, cols, y, cols);
+        m_backend.layerNorm(x, cols, norm.weight.data(),
+                            norm.bias.empty() ? nullptr : norm.bias.data(), m_config.normEpsilon,
+                            rows, cols, y, cols);
 }
 
-void Transformer::linear(const float* x, std::int64_t m, std::int64_t k, std::initializer_list<std::pair<const Linear*, float*>> outputs) {
+void Transformer::linear(const float* x, std::int64_t m, std::int64_t k,
+                         std::initializer_list<std::pair<const Linear*, float*>> outputs) {
     std::array<LinearTarget, 3> targets;
     std::size_t count = 0;
     for (const auto& [linear, y] : outputs) {
         if (m_observer)
             m_observer(linear->name, x, m, k, k);
-        targets[count++] = {linear->weight.get(), y, linear->weight->rows(), linear->bias.empty() ? nullptr : linear->bias.data(), false};
+        targets[count++] = {linear->weight.get(), y, linear->weight->rows(),
+                            linear->bias.empty() ? nullptr : linear->bias.data(), false};
     }
     m_backend.linear(x, m, k, k, std::span<const LinearTarget>(targets.data(), count));
 }
@@ -213,7 +243,8 @@ void Transformer::runAttention(Layer& layer, std::int64_t index, std::int64_t m,
         m_backend.rope(q, m, qSize, c.heads, c.headDim, cosSin);
         m_backend.rope(k, m, kvSize, c.kvHeads, c.headDim, cosSin);
     }
-    m_backend.appendKv(k, v, kvSize, cache.keys(index), cache.values(index), cache.type(), cache.capacity(), past, m, c.kvHeads, c.headDim);
+    m_backend.appendKv(k, v, kvSize, cache.keys(index), cache.values(index), cache.type(),
+                       cache.capacity(), past, m, c.kvHeads, c.headDim);
 
     kernels::AttentionArgs args;
     args.q = q;
@@ -248,7 +279,8 @@ void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
         linear(buffer(m_normed), m, c.hiddenSize, {{&layer.up, inner}});
         m_backend.geluTanh(inner, m * c.feedForwardSize);
     } else {
-        linear(buffer(m_normed), m, c.hiddenSize, {{&layer.gate, buffer(m_gate)}, {&layer.up, buffer(m_up)}});
+        linear(buffer(m_normed), m, c.hiddenSize,
+               {{&layer.gate, buffer(m_gate)}, {&layer.up, buffer(m_up)}});
         inner = buffer(m_gate);
         if (c.feedForward == FeedForwardKind::SiluGated)
             m_backend.siluMul(inner, buffer(m_up), m * c.feedForwardSize);
@@ -261,7 +293,8 @@ void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
     m_backend.add(buffer(m_x), buffer(m_branch), m * c.hiddenSize);
 }
 
-void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control, float* hidden) {
+void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
+                           float* hidden) {
     const std::int64_t m = static_cast<std::int64_t>(ids.size());
     embed(ids, cache.length());
     for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
@@ -280,24 +313,29 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
 void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control) {
     const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
     if (cache.length() + tokens > cache.capacity())
-        throw EngineError(ErrorKind::Internal, "the key/value cache has room for " + std::to_string(cache.capacity()) + " tokens, " +
-                                                   std::to_string(cache.length() + tokens) + " are needed");
+        throw EngineError(ErrorKind::Internal, "the key/value cache has room for " +
+                                                   std::to_string(cache.capacity()) + " tokens, " +
+                                                   std::to_string(cache.length() + tokens) +
+                                                   " are needed");
     reserve(std::min(tokens, kChunkTokens));
     if (m_config.rotary)
         extendRope(cache.length() + tokens);
     if (tokens > m_hiddenCapacity) {
-        m_hidden = m_backend.allocate(static_cast<std::size_t>(tokens * m_config.hiddenSize) * sizeof(float));
+        m_hidden = m_backend.allocate(static_cast<std::size_t>(tokens * m_config.hiddenSize) *
+                                      sizeof(float));
         m_hiddenCapacity = tokens;
     }
     m_hiddenRows = tokens;
     for (std::int64_t at = 0; at < tokens; at += kChunkTokens) {
         const std::int64_t m = std::min(kChunkTokens, tokens - at);
-        runChunk(ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(m)), cache, control, buffer(m_hidden) + at * m_config.hiddenSize);
+        runChunk(ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(m)), cache,
+                 control, buffer(m_hidden) + at * m_config.hiddenSize);
     }
 }
 
 void Transformer::logits(std::int64_t first, std::int64_t count, float* out) {
-    linear(buffer(m_hidden) + first * m_config.hiddenSize, count, m_config.hiddenSize, {{&m_head, out}});
+    linear(buffer(m_hidden) + first * m_config.hiddenSize, count, m_config.hiddenSize,
+           {{&m_head, out}});
     if (m_config.finalSoftcap > 0)
         m_backend.softcap(out, m_config.finalSoftcap, count * m_config.vocabularySize);
 }
@@ -310,9 +348,12 @@ const float* Transformer::lastLogits() {
 std::uint64_t Transformer::weightBytes() const {
     std::uint64_t sum = m_head.weight->bytes() + m_finalNorm.weight.size() * sizeof(float);
     for (const Layer& layer : m_layers) {
-        for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            sum += (linear->weight ? linear->weight->bytes() : 0) + linear->bias.size() * sizeof(float);
-        for (const Norm* norm : {&layer.attnNorm, &layer.qNorm, &layer.kNorm, &layer.postAttnNorm, &layer.ffnNorm, &layer.postFfnNorm})
+        for (const Linear* linear :
+             {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+            sum += (linear->weight ? linear->weight->bytes() : 0) +
+                   linear->bias.size() * sizeof(float);
+        for (const Norm* norm : {&layer.attnNorm, &layer.qNorm, &layer.kNorm, &layer.postAttnNorm,
+                                 &layer.ffnNorm, &layer.postFfnNorm})
             sum += (norm->weight.size() + norm->bias.size()) * sizeof(float);
     }
     return sum;
@@ -322,7 +363,8 @@ bool Transformer::native() const {
     if (!m_head.weight->native())
         return false;
     return std::all_of(m_layers.begin(), m_layers.end(), [](const Layer& layer) {
-        for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+        for (const Linear* linear :
+             {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
             if (linear->weight && !linear->weight->native())
                 return false;
         return true;

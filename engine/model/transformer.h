@@ -1,7 +1,8 @@
-// The decoder-only forward pass: one implementation that follows a ModelConfig, for every family. Weights are handed
-// to the backend once, in its own layout; activations live in buffers that are reused, so decoding allocates nothing.
-// Vaswani et al. 2017; rope: Su et al. 2021; RMSNorm: Zhang & Sennrich 2019; gated units: Shazeer 2020.
-// One thread at a time. Numbers of a token do not depend on how many tokens are run together.
+// The decoder-only forward pass: one implementation that follows a ModelConfig, for every family.
+// Weights are handed to the backend once, in its own layout; activations live in buffers that are
+// reused, so decoding allocates nothing. Vaswani et al. 2017; rope: Su et al. 2021; RMSNorm: Zhang
+// & Sennrich 2019; gated units: Shazeer 2020. One thread at a time. Numbers of a token do not
+// depend on how many tokens are run together.
 #pragma once
 
 #include <functional>
@@ -19,8 +20,8 @@ namespace fettle {
 
 class Transformer {
 public:
-    /// Prepares all weights of `model` on `backend`; `model`'s embedding stays in use for lookups. Throws
-    /// EngineError(BadInput) for a missing or misshapen tensor. `control` may be null.
+    /// Prepares all weights of `model` on `backend`; `model`'s embedding stays in use for lookups.
+    /// Throws EngineError(BadInput) for a missing or misshapen tensor. `control` may be null.
     Transformer(const Model& model, Backend& backend, RunControl* control = nullptr);
 
     const ModelConfig& config() const { return m_config; }
@@ -28,12 +29,15 @@ public:
     KvCache makeCache(std::int64_t capacity, kernels::KvType type = kernels::KvType::F16) const;
 
     /// Sees the input of each linear weight: canonical weight name, x [rows, cols], row stride.
-    using LinearObserver = std::function<void(const std::string& name, const float* x, std::int64_t rows, std::int64_t cols, std::int64_t stride)>;
+    using LinearObserver =
+        std::function<void(const std::string& name, const float* x, std::int64_t rows,
+                           std::int64_t cols, std::int64_t stride)>;
     /// For calibration. Pass an empty function to switch off.
     void observeLinears(LinearObserver observer) { m_observer = std::move(observer); }
 
-    /// Runs `ids` after what `cache` holds and appends them to it. Afterwards hiddenStates() are theirs. Tokens are run in
-    /// chunks that keep the activations small; `control` is polled in every layer.
+    /// Runs `ids` after what `cache` holds and appends them to it. Afterwards hiddenStates() are
+    /// theirs. Tokens are run in chunks that keep the activations small; `control` is polled in
+    /// every layer.
     void forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control = nullptr);
     /// [tokens of the last forward, hiddenSize], after the final norm.
     const float* hiddenStates() const { return static_cast<const float*>(m_hidden->data()); }
@@ -43,7 +47,8 @@ public:
     /// Logits of the last row into an internal buffer.
     const float* lastLogits();
 
-    /// Bytes of all weights as the device holds them, and whether it multiplies all of them natively.
+    /// Bytes of all weights as the device holds them, and whether it multiplies all of them
+    /// natively.
     std::uint64_t weightBytes() const;
     bool native() const;
 
@@ -63,17 +68,23 @@ private:
         std::size_t ropeTable = 0;
     };
 
-    Linear loadLinear(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols, RunControl* control);
+    Linear loadLinear(const Model& model, const std::string& name, std::int64_t rows,
+                      std::int64_t cols, RunControl* control);
     Norm loadNorm(const Model& model, const std::string& name, std::int64_t size) const;
     void reserve(std::int64_t tokens);
     void extendRope(std::int64_t positions);
     void embed(std::span<const std::int32_t> ids, std::int64_t past);
-    void runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control, float* hidden);
+    void runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
+                  float* hidden);
     void runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache);
     void runFeedForward(Layer& layer, std::int64_t m);
-    void normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols, float* y) const;
-    void linear(const float* x, std::int64_t m, std::int64_t k, std::initializer_list<std::pair<const Linear*, float*>> outputs);
-    float* buffer(const std::unique_ptr<DeviceBuffer>& b) const { return static_cast<float*>(b->data()); }
+    void normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
+                   float* y) const;
+    void linear(const float* x, std::int64_t m, std::int64_t k,
+                std::initializer_list<std::pair<const Linear*, float*>> outputs);
+    float* buffer(const std::unique_ptr<DeviceBuffer>& b) const {
+        return static_cast<float*>(b->data());
+    }
 
     ModelConfig m_config;
     Backend& m_backend;
@@ -94,7 +105,8 @@ private:
     std::int64_t m_reserved = 0;
     std::int64_t m_hiddenRows = 0;
     std::int64_t m_hiddenCapacity = 0;
-    std::unique_ptr<DeviceBuffer> m_x, m_normed, m_q, m_k, m_v, m_attn, m_gate, m_up, m_branch, m_hidden, m_lastLogits;
+    std::unique_ptr<DeviceBuffer> m_x, m_normed, m_q, m_k, m_v, m_attn, m_gate, m_up, m_branch,
+        m_hidden, m_lastLogits;
 };
 
 }  // namespace fettle

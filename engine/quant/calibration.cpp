@@ -5,14 +5,17 @@
 
 namespace fettle {
 
-CalibrationStatistics collectInputStatistics(Transformer& transformer, const std::vector<TextWindow>& windows, RunControl& control) {
+CalibrationStatistics collectInputStatistics(Transformer& transformer,
+                                             const std::vector<TextWindow>& windows,
+                                             RunControl& control) {
     struct Sums {
         std::vector<double> squares;
         std::vector<float> maximum;
         std::int64_t tokens = 0;
     };
     std::map<std::string, Sums> sums;
-    transformer.observeLinears([&](const std::string& name, const float* x, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
+    transformer.observeLinears([&](const std::string& name, const float* x, std::int64_t rows,
+                                   std::int64_t cols, std::int64_t stride) {
         Sums& s = sums[name];
         s.squares.resize(static_cast<std::size_t>(cols));
         s.maximum.resize(static_cast<std::size_t>(cols));
@@ -20,7 +23,8 @@ CalibrationStatistics collectInputStatistics(Transformer& transformer, const std
             for (std::int64_t j = 0; j < cols; ++j) {
                 const float value = x[r * stride + j];
                 s.squares[static_cast<std::size_t>(j)] += static_cast<double>(value) * value;
-                s.maximum[static_cast<std::size_t>(j)] = std::max(s.maximum[static_cast<std::size_t>(j)], std::fabs(value));
+                s.maximum[static_cast<std::size_t>(j)] =
+                    std::max(s.maximum[static_cast<std::size_t>(j)], std::fabs(value));
             }
         s.tokens += rows;
     });
@@ -34,7 +38,9 @@ CalibrationStatistics collectInputStatistics(Transformer& transformer, const std
         longest = std::max(longest, window.ids.size());
     KvCache cache = transformer.makeCache(static_cast<std::int64_t>(longest));
     for (std::size_t w = 0; w < windows.size(); ++w) {
-        control.progress(static_cast<double>(w) / static_cast<double>(windows.size()), "calibration window " + std::to_string(w + 1) + " of " + std::to_string(windows.size()));
+        control.progress(static_cast<double>(w) / static_cast<double>(windows.size()),
+                         "calibration window " + std::to_string(w + 1) + " of " +
+                             std::to_string(windows.size()));
         cache.truncate(0);
         transformer.forward(windows[w].ids, cache, &control);
     }

@@ -19,6 +19,8 @@ struct InputStatistics {
 using CalibrationStatistics = std::map<std::string, InputStatistics>;
 
 /// Runs `windows` through the model and collects statistics by canonical weight name.
-CalibrationStatistics collectInputStatistics(Transformer& transformer, const std::vector<TextWindow>& windows, RunControl& control);
+CalibrationStatistics collectInputStatistics(Transformer& transformer,
+                                             const std::vector<TextWindow>& windows,
+                                             RunControl& control);
 
 }  // namespace fettle

@@ -1,8 +1,9 @@
-// Round-to-nearest quantization of one linear weight: each channel or group gets a scale, codes are the nearest
-// integers. The scale is the one that maps the largest magnitude to the largest code ("absmax"), or the one with the
-// least squared error over a grid of clipping ratios refined by least squares ("mse"), optionally weighted by the mean
-// square of each input as seen in calibration (a diagonal Hessian; the weighting of Frantar et al. 2022 and of
-// importance-weighted block quantizers). Codes are computed with the scale as it is stored, after rounding.
+// Round-to-nearest quantization of one linear weight: each channel or group gets a scale, codes are
+// the nearest integers. The scale is the one that maps the largest magnitude to the largest code
+// ("absmax"), or the one with the least squared error over a grid of clipping ratios refined by
+// least squares ("mse"), optionally weighted by the mean square of each input as seen in
+// calibration (a diagonal Hessian; the weighting of Frantar et al. 2022 and of importance-weighted
+// block quantizers). Codes are computed with the scale as it is stored, after rounding.
 #pragma once
 
 #include <string>
@@ -19,19 +20,23 @@ enum class ScaleSearch { Absmax, Mse };
 struct RtnOptions {
     QuantScheme scheme;
     ScaleSearch search = ScaleSearch::Mse;
-    DType scaleType = DType::F16;                 ///< F32, F16 or BF16
-    const std::vector<float>* inputPower = nullptr;  ///< [cols] mean x_j^2 from calibration, or null
+    DType scaleType = DType::F16;  ///< F32, F16 or BF16
+    const std::vector<float>* inputPower =
+        nullptr;  ///< [cols] mean x_j^2 from calibration, or null
 };
 
 struct RtnResult {
     QuantizedTensor tensor;
-    double mse = 0;      ///< mean squared difference of the weights
-    double sqnrDb = 0;   ///< signal to quantization noise of the weights
-    double relativeOutputError = 0;  ///< sqrt(sum h dw^2 / sum h w^2); equals the weights' own without calibration
+    double mse = 0;     ///< mean squared difference of the weights
+    double sqnrDb = 0;  ///< signal to quantization noise of the weights
+    double relativeOutputError =
+        0;  ///< sqrt(sum h dw^2 / sum h w^2); equals the weights' own without calibration
 };
 
-/// Quantizes `weight` [rows, cols]; cols must be a multiple of the group size. Rows are read one at a time, so memory
-/// beyond the result is one row per thread. Throws EngineError(BadInput) with `name` for NaN or infinite weights.
-RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOptions& options, kernels::WorkerPool& pool, RunControl& control);
+/// Quantizes `weight` [rows, cols]; cols must be a multiple of the group size. Rows are read one at
+/// a time, so memory beyond the result is one row per thread. Throws EngineError(BadInput) with
+/// `name` for NaN or infinite weights.
+RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOptions& options,
+                      kernels::WorkerPool& pool, RunControl& control);
 
 }  // namespace fettle

@@ -26,7 +26,8 @@ namespace {
 
 // The embedding takes part in each token only where it doubles as the head.
 bool active(const WeightFacts& weight, const ModelConfig& config) {
-    return weight.rows > 1 && weight.name != "position_embed.weight" && (weight.name != "embed.weight" || config.tiedEmbeddings);
+    return weight.rows > 1 && weight.name != "position_embed.weight" &&
+           (weight.name != "embed.weight" || config.tiedEmbeddings);
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ ModelFacts factsOf(const Model& model) {
     for (const auto& [name, weight] : model.weights) {
         const Shape shape = weight.shape();
         const std::int64_t cols = shape.empty() ? 1 : shape.back();
-        facts.weights.push_back({name, cols > 0 ? weight.elements() / cols : 0, cols, static_cast<double>(weight.bytes())});
+        facts.weights.push_back({name, cols > 0 ? weight.elements() / cols : 0, cols,
+                                 static_cast<double>(weight.bytes())});
     }
     return facts;
 }
@@ -82,14 +84,21 @@ MachineSpeed measureMachine(Backend& backend, kernels::WorkerPool& pool) {
     const Weight weight{randomMatrix(kRows, kCols)};
     const Tensor x = randomMatrix(kTokens, kCols);
     const std::unique_ptr<DeviceWeight> prepared = backend.prepareWeight(weight.view());
-    const std::unique_ptr<DeviceBuffer> y = backend.allocate(static_cast<std::size_t>(kTokens * kRows) * sizeof(float));
-    const LinearTarget target{prepared.get(), static_cast<float*>(y->data()), kRows, nullptr, false};
+    const std::unique_ptr<DeviceBuffer> y =
+        backend.allocate(static_cast<std::size_t>(kTokens * kRows) * sizeof(float));
+    const LinearTarget target{prepared.get(), static_cast<float*>(y->data()), kRows, nullptr,
+                              false};
 
     MachineSpeed speed;
-    const double prefill = bestSeconds(3, [&] { backend.linear(x.as<float>(), kTokens, kCols, kCols, {&target, 1}); });
+    const double prefill = bestSeconds(3, [&] {
+        backend.linear(x.as<float>(), kTokens, kCols, kCols, {&target, 1});
+    });
     speed.multiplyRate = static_cast<double>(kTokens * kRows * kCols) / prefill;
-    // Small enough to measure quickly, so this sits in a cache; memory itself is slower by about a factor of three.
-    const double decode = bestSeconds(5, [&] { backend.linear(x.as<float>(), 1, kCols, kCols, {&target, 1}); });
+    // Small enough to measure quickly, so this sits in a cache; memory itself is slower by about a
+    // factor of three.
+    const double decode = bestSeconds(5, [&] {
+        backend.linear(x.as<float>(), 1, kCols, kCols, {&target, 1});
+    });
     speed.readRate = static_cast<double>(kRows * kCols) * sizeof(float) / decode / 3;
 
     NullProgress sink;
@@ -97,7 +106,8 @@ MachineSpeed measureMachine(Backend& backend, kernels::WorkerPool& pool) {
     RtnOptions options;
     options.scheme = *findQuantScheme("int4-g32");
     const Weight small{randomMatrix(64, kCols)};
-    speed.quantizeRate = 64 * kCols / bestSeconds(2, [&] { quantizeRtn("probe", small, options, pool, control); });
+    speed.quantizeRate =
+        64 * kCols / bestSeconds(2, [&] { quantizeRtn("probe", small, options, pool, control); });
     return speed;
 }
 

@@ -8,7 +8,8 @@ namespace fettle {
 class Ptq : public Technique {
 public:
     const TechniqueDescriptor& descriptor() const override;
-    StepEstimate estimate(const ModelFacts& model, const nlohmann::json& params, const RunInputs& inputs, const MachineSpeed& speed) const override;
+    StepEstimate estimate(const ModelFacts& model, const nlohmann::json& params,
+                          const RunInputs& inputs, const MachineSpeed& speed) const override;
     Model apply(Model model, TechniqueContext& context) const override;
 };
 

@@ -15,7 +15,8 @@ const std::vector<const Technique*>& techniques() {
 
 const Technique* findTechnique(std::string_view id) {
     const auto& all = techniques();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const Technique* t) { return t->descriptor().id == id; });
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [&](const Technique* t) { return t->descriptor().id == id; });
     return found == all.end() ? nullptr : *found;
 }
 
@@ -49,9 +50,11 @@ bool matchesAny(const std::string& name, const std::vector<std::string>& pattern
     return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
         const bool regular = pattern.rfind("re:", 0) == 0;
         try {
-            return std::regex_match(name, std::regex(regular ? pattern.substr(3) : globToRegex(pattern)));
+            return std::regex_match(name,
+                                    std::regex(regular ? pattern.substr(3) : globToRegex(pattern)));
         } catch (const std::regex_error&) {
-            throw EngineError(ErrorKind::Usage, "the pattern \"" + pattern + "\" is not a valid regular expression");
+            throw EngineError(ErrorKind::Usage,
+                              "the pattern \"" + pattern + "\" is not a valid regular expression");
         }
     });
 }

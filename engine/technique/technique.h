@@ -1,5 +1,5 @@
-// A technique takes a model and gives a model back. It never touches the database or the screen. Adding one is adding
-// a file pair and one line in registry.cpp.
+// A technique takes a model and gives a model back. It never touches the database or the screen.
+// Adding one is adding a file pair and one line in registry.cpp.
 #pragma once
 
 #include <memory>
@@ -35,9 +35,9 @@ ModelFacts factsOf(const Model& model);
 
 /// Rates of this machine, measured once per process in a few milliseconds. Used for estimates only.
 struct MachineSpeed {
-    double multiplyRate = 1e10;   ///< multiply-adds per second of a prefill-like product
-    double readRate = 1e10;       ///< bytes per second of a decode-like product
-    double quantizeRate = 1e7;    ///< weights per second of an int4 scale search
+    double multiplyRate = 1e10;  ///< multiply-adds per second of a prefill-like product
+    double readRate = 1e10;      ///< bytes per second of a decode-like product
+    double quantizeRate = 1e7;   ///< weights per second of an int4 scale search
 };
 const MachineSpeed& machineSpeed(Backend& backend, kernels::WorkerPool& pool);
 
@@ -67,7 +67,8 @@ class Technique {
 public:
     virtual ~Technique() = default;
     virtual const TechniqueDescriptor& descriptor() const = 0;
-    virtual StepEstimate estimate(const ModelFacts& model, const nlohmann::json& params, const RunInputs& inputs, const MachineSpeed& speed) const = 0;
+    virtual StepEstimate estimate(const ModelFacts& model, const nlohmann::json& params,
+                                  const RunInputs& inputs, const MachineSpeed& speed) const = 0;
     virtual Model apply(Model model, TechniqueContext& context) const = 0;
 };
 
@@ -76,7 +77,8 @@ const std::vector<const Technique*>& techniques();
 const Technique* findTechnique(std::string_view id);
 std::vector<TechniqueDescriptor> techniqueDescriptors();
 
-/// Whether a canonical or file tensor name matches one of `patterns`: globs with * and ?, or regular expressions after "re:".
+/// Whether a canonical or file tensor name matches one of `patterns`: globs with * and ?, or
+/// regular expressions after "re:".
 bool matchesAny(const std::string& name, const std::vector<std::string>& patterns);
 
 }  // namespace fettle

@@ -20,12 +20,14 @@ constexpr const char* kSpaceMark = "\xE2\x96\x81";  // ▁, U+2581
 
 class Writer {
 public:
-    Writer(const GgufTokenizerData& data, const std::string& origin) : m_data(data), m_origin(origin) {}
+    Writer(const GgufTokenizerData& data, const std::string& origin)
+        : m_data(data), m_origin(origin) {}
 
     json write() const {
         const bool sentencePiece = m_data.model == "llama";
         if (!sentencePiece && m_data.model != "gpt2")
-            throwBadInput(m_origin, "the tokenizer model \"" + m_data.model + "\" cannot be written as tokenizer.json");
+            throwBadInput(m_origin, "the tokenizer model \"" + m_data.model +
+                                        "\" cannot be written as tokenizer.json");
         json out;
         out["version"] = "1.0";
         out["truncation"] = nullptr;
@@ -40,15 +42,24 @@ public:
     }
 
 private:
-    std::int32_t typeOf(std::size_t id) const { return id < m_data.tokenTypes.size() ? m_data.tokenTypes[id] : kNormal; }
-    const std::string& text(std::int32_t id) const { return m_data.tokens.at(static_cast<std::size_t>(id)); }
+    std::int32_t typeOf(std::size_t id) const {
+        return id < m_data.tokenTypes.size() ? m_data.tokenTypes[id] : kNormal;
+    }
+    const std::string& text(std::int32_t id) const {
+        return m_data.tokens.at(static_cast<std::size_t>(id));
+    }
 
     json addedTokens() const {
         json added = json::array();
         for (std::size_t id = 0; id < m_data.tokens.size(); ++id)
             if (typeOf(id) == kControl || typeOf(id) == kUserDefined)
-                added.push_back({{"id", id}, {"content", m_data.tokens[id]}, {"single_word", false}, {"lstrip", false},
-                                 {"rstrip", false}, {"normalized", false}, {"special", typeOf(id) == kControl}});
+                added.push_back({{"id", id},
+                                 {"content", m_data.tokens[id]},
+                                 {"single_word", false},
+                                 {"lstrip", false},
+                                 {"rstrip", false},
+                                 {"normalized", false},
+                                 {"special", typeOf(id) == kControl}});
         return added;
     }
 
@@ -60,9 +71,16 @@ private:
     }
 
     json model(json merges, bool byteFallback, json unknown, bool ignoreMerges) const {
-        return {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", std::move(unknown)}, {"continuing_subword_prefix", nullptr},
-                {"end_of_word_suffix", nullptr}, {"fuse_unk", byteFallback}, {"byte_fallback", byteFallback},
-                {"ignore_merges", ignoreMerges}, {"vocab", vocabulary()}, {"merges", std::move(merges)}};
+        return {{"type", "BPE"},
+                {"dropout", nullptr},
+                {"unk_token", std::move(unknown)},
+                {"continuing_subword_prefix", nullptr},
+                {"end_of_word_suffix", nullptr},
+                {"fuse_unk", byteFallback},
+                {"byte_fallback", byteFallback},
+                {"ignore_merges", ignoreMerges},
+                {"vocab", vocabulary()},
+                {"merges", std::move(merges)}};
     }
 
     // All (left, right) pairs that make a token, best token first.
@@ -83,12 +101,15 @@ private:
             for (std::size_t cut = 1; cut < token.size(); ++cut) {
                 if ((static_cast<unsigned char>(token[cut]) & 0xC0) == 0x80)
                     continue;  // inside a character
-                const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
+                const auto left = ids.find(token.substr(0, cut)),
+                           right = ids.find(token.substr(cut));
                 if (left != ids.end() && right != ids.end())
                     merges.push_back({m_data.scores.at(id), left->second, right->second});
             }
         }
-        std::sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return std::tuple(-a.score, a.left, a.right) < std::tuple(-b.score, b.left, b.right); });
+        std::sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
+            return std::tuple(-a.score, a.left, a.right) < std::tuple(-b.score, b.left, b.right);
+        });
         json pairs = json::array();
         for (const Merge& merge : merges)
             pairs.push_back({text(merge.left), text(merge.right)});
@@ -97,18 +118,27 @@ private:
 
     void addSentencePiece(json& out) const {
         if (m_data.scores.size() != m_data.tokens.size())
-            throwBadInput(m_origin, "the tokenizer has " + std::to_string(m_data.scores.size()) + " scores for " + std::to_string(m_data.tokens.size()) + " tokens");
-        const json replace = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
+            throwBadInput(m_origin, "the tokenizer has " + std::to_string(m_data.scores.size()) +
+                                        " scores for " + std::to_string(m_data.tokens.size()) +
+                                        " tokens");
+        const json replace = {
+            {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}};
         const json prepend = {{"type", "Prepend"}, {"prepend", kSpaceMark}};
-        out["normalizer"] = m_data.addSpacePrefix ? json{{"type", "Sequence"}, {"normalizers", {prepend, replace}}} : replace;
+        out["normalizer"] = m_data.addSpacePrefix
+                                ? json{{"type", "Sequence"}, {"normalizers", {prepend, replace}}}
+                                : replace;
         out["pre_tokenizer"] = nullptr;
-        json decoders = json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}},
-                                     {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+        json decoders = json::array(
+            {{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}},
+             {{"type", "ByteFallback"}},
+             {{"type", "Fuse"}}});
         if (m_data.addSpacePrefix)
             decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
         out["decoder"] = {{"type", "Sequence"}, {"decoders", decoders}};
-        const bool known = m_data.unknown >= 0 && m_data.unknown < static_cast<std::int32_t>(m_data.tokens.size());
-        out["model"] = model(mergesFromScores(), true, known ? json(text(m_data.unknown)) : json(nullptr), false);
+        const bool known =
+            m_data.unknown >= 0 && m_data.unknown < static_cast<std::int32_t>(m_data.tokens.size());
+        out["model"] = model(mergesFromScores(), true,
+                             known ? json(text(m_data.unknown)) : json(nullptr), false);
     }
 
     void addByteLevel(json& out) const {
@@ -118,10 +148,19 @@ private:
         out["normalizer"] = pre->nfc ? json{{"type", "NFC"}} : json(nullptr);
         json stages = json::array();
         for (const char* pattern : pre->patterns)
-            stages.push_back({{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
-        stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}});
+            stages.push_back({{"type", "Split"},
+                              {"pattern", {{"Regex", pattern}}},
+                              {"behavior", "Isolated"},
+                              {"invert", false}});
+        stages.push_back({{"type", "ByteLevel"},
+                          {"add_prefix_space", false},
+                          {"trim_offsets", true},
+                          {"use_regex", false}});
         out["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", stages}};
-        out["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
+        out["decoder"] = {{"type", "ByteLevel"},
+                          {"add_prefix_space", true},
+                          {"trim_offsets", true},
+                          {"use_regex", true}};
         json merges = json::array();
         for (const std::string& merge : m_data.merges) {
             const std::size_t space = merge.find(' ', 1);
@@ -151,7 +190,10 @@ private:
         addSequence("A", 0, single);
         addSequence("A", 0, pair);
         addSequence("B", 1, pair);
-        return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
+        return {{"type", "TemplateProcessing"},
+                {"single", single},
+                {"pair", pair},
+                {"special_tokens", special}};
     }
 
     const GgufTokenizerData& m_data;

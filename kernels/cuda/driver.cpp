@@ -6,8 +6,9 @@ namespace fettle::kernels {
 
 namespace {
 
-// The few entry points of the driver interface that a listing needs, with the types of cuda.h spelt out: CUresult and
-// CUdevice are ints, and the attribute numbers are part of the driver's stable binary interface.
+// The few entry points of the driver interface that a listing needs, with the types of cuda.h spelt
+// out: CUresult and CUdevice are ints, and the attribute numbers are part of the driver's stable
+// binary interface.
 using Init = int (*)(unsigned);
 using DriverVersion = int (*)(int*);
 using DeviceCount = int (*)(int*);

@@ -1,4 +1,5 @@
-// Asks the CUDA driver what devices there are. libcuda is looked up at run time, so one binary runs with and without it.
+// Asks the CUDA driver what devices there are. libcuda is looked up at run time, so one binary runs
+// with and without it.
 #pragma once
 
 #include <cstdint>

@@ -26,7 +26,8 @@ public:
     template <typename Body>
     bool waitFor(JobId job, double seconds = 60) {
         std::unique_lock lock(m_mutex);
-        return m_changed.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return indexOf<Body>(job) >= 0; });
+        return m_changed.wait_for(lock, std::chrono::duration<double>(seconds),
+                                  [&] { return indexOf<Body>(job) >= 0; });
     }
     template <typename Body>
     const Body* get(JobId job) {
@@ -42,12 +43,16 @@ public:
     template <typename Body>
     int count(JobId job) {
         std::lock_guard lock(m_mutex);
-        return static_cast<int>(std::count_if(m_events.begin(), m_events.end(), [&](const JobEvent& e) { return e.job == job && std::holds_alternative<Body>(e.body); }));
+        return static_cast<int>(
+            std::count_if(m_events.begin(), m_events.end(), [&](const JobEvent& e) {
+                return e.job == job && std::holds_alternative<Body>(e.body);
+            }));
     }
     std::vector<JobEvent> of(JobId job) {
         std::lock_guard lock(m_mutex);
         std::vector<JobEvent> events;
-        std::copy_if(m_events.begin(), m_events.end(), std::back_inserter(events), [&](const JobEvent& e) { return e.job == job; });
+        std::copy_if(m_events.begin(), m_events.end(), std::back_inserter(events),
+                     [&](const JobEvent& e) { return e.job == job; });
         return events;
     }
 
@@ -171,7 +176,8 @@ TEST(EngineWorker, AnErrorEndsTheJobAndNotTheThread) {
     const JobId bad = worker.post(InspectRequest{"/nowhere/model.gguf"});
     ASSERT_TRUE(events.waitFor<JobFailed>(bad));
     EXPECT_EQ(events.get<JobFailed>(bad)->error.kind, ErrorKind::BadInput);
-    EXPECT_NE(events.get<JobFailed>(bad)->error.message.find("/nowhere/model.gguf"), std::string::npos);
+    EXPECT_NE(events.get<JobFailed>(bad)->error.message.find("/nowhere/model.gguf"),
+              std::string::npos);
     FETTLE_NEED_FILE(test::fixture("llama-4m"));
     const JobId good = worker.post(InspectRequest{test::fixture("llama-4m").string()});
     EXPECT_TRUE(events.waitFor<JobFinished>(good));

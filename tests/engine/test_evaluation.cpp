@@ -1,4 +1,5 @@
-// The measuring protocol: perplexity equal to transformers', KL of a model with itself, intervals that cover.
+// The measuring protocol: perplexity equal to transformers', KL of a model with itself, intervals
+// that cover.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -39,9 +40,11 @@ TEST_P(Evaluation, PerplexityEqualsTransformers) {
         MeasureOptions options;
         options.context = context;
         options.maxTokens = 16384;
-        const auto windows = makeWindows(*model.tokenizer, readText(test::fixture("texts/evaluate.txt").string()), options);
+        const auto windows = makeWindows(
+            *model.tokenizer, readText(test::fixture("texts/evaluate.txt").string()), options);
         const TextScores scores = scoreText(transformer, nullptr, windows, control);
-        EXPECT_EQ(static_cast<std::int64_t>(scores.nll.size()), reference.at(key).at("scored_tokens").get<std::int64_t>());
+        EXPECT_EQ(static_cast<std::int64_t>(scores.nll.size()),
+                  reference.at(key).at("scored_tokens").get<std::int64_t>());
         const Measurement perplexity = find(summarize(scores, "", true), "perplexity");
         const double expected = reference.at(key).at("value");
         EXPECT_NEAR(perplexity.value, expected, 0.005 * expected);
@@ -60,14 +63,16 @@ TEST_P(Evaluation, AModelDoesNotDifferFromItself) {
     MeasureOptions options;
     options.context = 64;
     options.maxTokens = 1024;
-    const auto windows = makeWindows(*model.tokenizer, readText(test::fixture("texts/evaluate.txt").string()), options);
+    const auto windows = makeWindows(
+        *model.tokenizer, readText(test::fixture("texts/evaluate.txt").string()), options);
     const auto metrics = summarize(scoreText(transformer, &same, windows, control), "", true);
     EXPECT_LT(find(metrics, "kl_max").value, 1e-9);
     EXPECT_EQ(find(metrics, "top1_agreement").value, 100);
     EXPECT_EQ(find(metrics, "ppl_ratio").value, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Trained, Evaluation, ::testing::Values("llama-4m", "qwen3-draft-500k"), [](const auto& tested) { return tested.index == 0 ? "llama" : "qwen3"; });
+INSTANTIATE_TEST_SUITE_P(Trained, Evaluation, ::testing::Values("llama-4m", "qwen3-draft-500k"),
+                         [](const auto& tested) { return tested.index == 0 ? "llama" : "qwen3"; });
 
 TEST(Statistics, PercentilesOfARamp) {
     std::vector<double> ramp;
@@ -81,15 +86,16 @@ TEST(Statistics, PercentilesOfARamp) {
 }
 
 TEST(Statistics, BootstrapIntervalsCoverTheTruth) {
-    // 95% intervals of the mean of 40 normal values must hold the true mean in 90 to 98% of trials (few blocks make the
-    // percentile bootstrap slightly narrow).
+    // 95% intervals of the mean of 40 normal values must hold the true mean in 90 to 98% of trials
+    // (few blocks make the percentile bootstrap slightly narrow).
     Philox random(7);
     int covered = 0;
     const int trials = 400;
     for (int t = 0; t < trials; ++t) {
         std::vector<double> values;
         for (int i = 0; i < 40; ++i)
-            values.push_back(std::sqrt(-2 * std::log(1 - random.uniform())) * std::cos(2 * M_PI * random.uniform()));
+            values.push_back(std::sqrt(-2 * std::log(1 - random.uniform())) *
+                             std::cos(2 * M_PI * random.uniform()));
         const Interval interval = bootstrapBlocks(
             values.size(),
             [&](const std::vector<int>& counts) {

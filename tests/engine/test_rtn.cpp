@@ -1,4 +1,5 @@
-// Round-to-nearest quantization: error bounds, known signal-to-noise of Gaussian data, idempotence, refusals.
+// Round-to-nearest quantization: error bounds, known signal-to-noise of Gaussian data, idempotence,
+// refusals.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,13 +14,15 @@ Tensor gaussian(std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
     Tensor tensor = Tensor::allocate(DType::F32, {rows, cols});
     Philox random(seed);
     for (std::int64_t i = 0; i < rows * cols; ++i)
-        tensor.mutableAs<float>()[i] = static_cast<float>(std::sqrt(-2 * std::log(1 - random.uniform())) * std::cos(2 * M_PI * random.uniform()));
+        tensor.mutableAs<float>()[i] = static_cast<float>(
+            std::sqrt(-2 * std::log(1 - random.uniform())) * std::cos(2 * M_PI * random.uniform()));
     return tensor;
 }
 
 class Rtn : public ::testing::Test {
 protected:
-    RtnResult quantize(const Weight& weight, const std::string& scheme, ScaleSearch search, const std::vector<float>* power = nullptr, DType scaleType = DType::F32) {
+    RtnResult quantize(const Weight& weight, const std::string& scheme, ScaleSearch search,
+                       const std::vector<float>* power = nullptr, DType scaleType = DType::F32) {
         RtnOptions options;
         options.scheme = *findQuantScheme(scheme);
         options.search = search;
@@ -42,8 +45,11 @@ TEST_F(Rtn, GaussianSignalToNoiseIsAsPublished) {
 TEST_F(Rtn, SearchedScalesAreNeverWorse) {
     const Weight weight{gaussian(64, 512)};
     for (const char* scheme : {"int8", "int4-g32", "int4-g128"})
-        EXPECT_GE(quantize(weight, scheme, ScaleSearch::Mse).sqnrDb, quantize(weight, scheme, ScaleSearch::Absmax).sqnrDb) << scheme;
-    // Clipping pays at 4 bits: the optimal uniform 16-level quantizer of a Gaussian reaches 20.2 dB per tensor.
+        EXPECT_GE(quantize(weight, scheme, ScaleSearch::Mse).sqnrDb,
+                  quantize(weight, scheme, ScaleSearch::Absmax).sqnrDb)
+            << scheme;
+    // Clipping pays at 4 bits: the optimal uniform 16-level quantizer of a Gaussian reaches 20.2 dB
+    // per tensor.
     EXPECT_GT(quantize(weight, "int4-g128", ScaleSearch::Mse).sqnrDb, 19.4);
 }
 
@@ -53,7 +59,8 @@ TEST_F(Rtn, ErrorOfAnUnclippedWeightIsAtMostHalfAStep) {
     const std::vector<float> back = Weight(result.tensor).toFloat();
     for (std::int64_t i = 0; i < values.elements(); ++i) {
         const float scale = result.tensor.scales.as<float>()[i / 256];
-        EXPECT_LE(std::fabs(values.as<float>()[i] - back[static_cast<std::size_t>(i)]), scale * 0.5001f);
+        EXPECT_LE(std::fabs(values.as<float>()[i] - back[static_cast<std::size_t>(i)]),
+                  scale * 0.5001f);
     }
 }
 
@@ -63,7 +70,8 @@ TEST_F(Rtn, QuantizingTwiceChangesNothing) {
         Tensor back = Tensor::allocate(DType::F32, {32, 128});
         const std::vector<float> values = Weight(once.tensor).toFloat();
         std::copy(values.begin(), values.end(), back.mutableAs<float>());
-        const std::vector<float> again = Weight(quantize(Weight{back}, scheme, ScaleSearch::Absmax).tensor).toFloat();
+        const std::vector<float> again =
+            Weight(quantize(Weight{back}, scheme, ScaleSearch::Absmax).tensor).toFloat();
         for (std::size_t i = 0; i < values.size(); ++i)
             EXPECT_FLOAT_EQ(again[i], values[i]) << scheme;
     }
@@ -78,14 +86,17 @@ TEST_F(Rtn, CalibrationMovesErrorAwayFromInputsThatMatter) {
         const std::vector<float> back = Weight(result.tensor).toFloat();
         double sum = 0;
         for (std::int64_t i = 0; i < values.elements(); ++i)
-            sum += power[static_cast<std::size_t>(i % 128)] * std::pow(values.as<float>()[i] - back[static_cast<std::size_t>(i)], 2);
+            sum += power[static_cast<std::size_t>(i % 128)] *
+                   std::pow(values.as<float>()[i] - back[static_cast<std::size_t>(i)], 2);
         return sum;
     };
-    EXPECT_LT(weightedError(quantize(Weight{values}, "int4-g128", ScaleSearch::Mse, &power)), 0.8 * weightedError(quantize(Weight{values}, "int4-g128", ScaleSearch::Mse)));
+    EXPECT_LT(weightedError(quantize(Weight{values}, "int4-g128", ScaleSearch::Mse, &power)),
+              0.8 * weightedError(quantize(Weight{values}, "int4-g128", ScaleSearch::Mse)));
 }
 
 TEST_F(Rtn, ZeroGroupsStayZeroWithAUsableScale) {
-    const RtnResult result = quantize(Weight{Tensor::allocate(DType::F32, {4, 64})}, "int4-g32", ScaleSearch::Mse, nullptr, DType::F16);
+    const RtnResult result = quantize(Weight{Tensor::allocate(DType::F32, {4, 64})}, "int4-g32",
+                                      ScaleSearch::Mse, nullptr, DType::F16);
     for (const float value : Weight(result.tensor).toFloat())
         EXPECT_EQ(value, 0);
     for (std::int64_t i = 0; i < result.tensor.scales.elements(); ++i)
@@ -111,7 +122,8 @@ TEST_F(Rtn, ResultDoesNotDependOnThreads) {
     RtnOptions options;
     options.scheme = *findQuantScheme("int4-g32");
     kernels::WorkerPool one(1), three(3);
-    const RtnResult a = quantizeRtn("w", weight, options, one, control), b = quantizeRtn("w", weight, options, three, control);
+    const RtnResult a = quantizeRtn("w", weight, options, one, control),
+                    b = quantizeRtn("w", weight, options, three, control);
     EXPECT_EQ(Weight(a.tensor).toFloat(), Weight(b.tensor).toFloat());
     EXPECT_EQ(a.mse, b.mse);
 }

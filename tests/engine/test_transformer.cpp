@@ -1,4 +1,5 @@
-// The forward pass against outputs of transformers for every family, and against itself: token by token = all at once.
+// The forward pass against outputs of transformers for every family, and against itself: token by
+// token = all at once.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -41,14 +42,20 @@ TEST_P(TransformerParity, LogitsTokensAndArgmaxEqualTransformers) {
         const float range = *highest - *lowest;
         for (std::size_t i = 0; i < logits.size(); ++i)
             ASSERT_NEAR(logits[i], expected[i], 1e-3f * range) << "logit " << i;
-        EXPECT_EQ(std::max_element(logits.begin(), logits.end()) - logits.begin(), item.at("argmax").get<std::ptrdiff_t>());
-        EXPECT_NEAR(kernels::summarizeLogits(logits.data(), vocabulary).logSumExp, item.at("logsumexp").get<float>(), 1e-3f * range);
+        EXPECT_EQ(std::max_element(logits.begin(), logits.end()) - logits.begin(),
+                  item.at("argmax").get<std::ptrdiff_t>());
+        EXPECT_NEAR(kernels::summarizeLogits(logits.data(), vocabulary).logSumExp,
+                    item.at("logsumexp").get<float>(), 1e-3f * range);
 
         std::vector<float> all(ids.size() * static_cast<std::size_t>(vocabulary));
         transformer.logits(0, static_cast<std::int64_t>(ids.size()), all.data());
         const auto argmaxAll = item.at("argmax_all").get<std::vector<std::int64_t>>();
         for (std::size_t t = 0; t < ids.size(); ++t)
-            EXPECT_EQ(kernels::summarizeLogits(all.data() + t * static_cast<std::size_t>(vocabulary), vocabulary).argmax, argmaxAll[t]) << "position " << t;
+            EXPECT_EQ(kernels::summarizeLogits(
+                          all.data() + t * static_cast<std::size_t>(vocabulary), vocabulary)
+                          .argmax,
+                      argmaxAll[t])
+                << "position " << t;
     }
 }
 
@@ -67,8 +74,12 @@ TEST_P(TransformerParity, GreedyContinuationEqualsTransformers) {
     int same = 0, total = 0;
     for (const auto& item : reference.at("cases")) {
         const auto expected = item.at("greedy_32").get<std::vector<std::int32_t>>();
-        const GenerateReport report = generate(transformer, *model.tokenizer, item.at("ids").get<std::vector<std::int32_t>>(), options, control);
-        const auto end = std::mismatch(expected.begin(), expected.end(), report.ids.begin(), report.ids.end()).first;
+        const GenerateReport report =
+            generate(transformer, *model.tokenizer, item.at("ids").get<std::vector<std::int32_t>>(),
+                     options, control);
+        const auto end =
+            std::mismatch(expected.begin(), expected.end(), report.ids.begin(), report.ids.end())
+                .first;
         same += static_cast<int>(end - expected.begin());
         total += static_cast<int>(expected.size());
     }
@@ -82,7 +93,8 @@ TEST_P(TransformerParity, TokenByTokenEqualsAllAtOnceBitForBit) {
     const Model model = loadModel(folder.string());
     CpuBackend backend(2);
     Transformer transformer(model, backend);
-    const std::vector<std::int32_t> ids = test::readJson(folder / "reference.json").at("cases")[0].at("ids");
+    const std::vector<std::int32_t> ids =
+        test::readJson(folder / "reference.json").at("cases")[0].at("ids");
     const std::vector<float> together = logitsOf(transformer, ids);
     KvCache cache = transformer.makeCache(static_cast<std::int64_t>(ids.size()));
     for (const std::int32_t& id : ids)
@@ -95,13 +107,16 @@ TEST_P(TransformerParity, ThreadCountDoesNotChangeABit) {
     const auto folder = test::fixture(GetParam());
     FETTLE_NEED_FILE(folder);
     const Model model = loadModel(folder.string());
-    const std::vector<std::int32_t> ids = test::readJson(folder / "reference.json").at("cases")[0].at("ids");
+    const std::vector<std::int32_t> ids =
+        test::readJson(folder / "reference.json").at("cases")[0].at("ids");
     CpuBackend one(1), three(3);
     Transformer a(model, one), b(model, three);
     EXPECT_EQ(logitsOf(a, ids), logitsOf(b, ids));
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, TransformerParity, ::testing::Values("llama-4m", "qwen3-draft-500k", "gpt2-random", "gemma3-random"),
+INSTANTIATE_TEST_SUITE_P(Families, TransformerParity,
+                         ::testing::Values("llama-4m", "qwen3-draft-500k", "gpt2-random",
+                                           "gemma3-random"),
                          [](const auto& tested) {
                              std::string name = tested.param;
                              std::replace(name.begin(), name.end(), '-', '_');

@@ -21,8 +21,8 @@ inline nlohmann::json readJson(const std::filesystem::path& path) {
 
 }  // namespace fettle::test
 
-#define FETTLE_NEED_FILE(path)                                                       \
-    do {                                                                             \
-        if (!std::filesystem::exists(path))                                          \
+#define FETTLE_NEED_FILE(path)                                                      \
+    do {                                                                            \
+        if (!std::filesystem::exists(path))                                         \
             GTEST_SKIP() << "needs " << (path) << ", which is not on this machine"; \
     } while (false)

@@ -1,5 +1,5 @@
-// The one door between the window and the engine thread. Values go in, values come out as queued signals; every
-// method may be called on the GUI thread and returns at once.
+// The one door between the window and the engine thread. Values go in, values come out as queued
+// signals; every method may be called on the GUI thread and returns at once.
 #pragma once
 
 #include <QMetaType>

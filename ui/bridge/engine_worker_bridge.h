@@ -1,5 +1,6 @@
-// EngineBridge over the real engine: owns two engine threads, one for runs and one for short questions (inspect,
-// histogram, estimate), so that the window's answers never wait behind a run of an hour.
+// EngineBridge over the real engine: owns two engine threads, one for runs and one for short
+// questions (inspect, histogram, estimate), so that the window's answers never wait behind a run of
+// an hour.
 #pragma once
 
 #include <QTimer>
@@ -22,9 +23,11 @@ public:
     /// Events reach the window at most so often; 33 ms is 30 times a second.
     static constexpr int kFlushMs = 33;
 
-    /// `recorder` stores results: it gets each event of a run before that event is queued to the window, on the thread
-    /// where it happened (the engine's; for JobQueued, JobPaused and JobResumed the GUI thread).
-    explicit EngineWorkerBridge(std::function<void(const JobEvent&)> recorder, int threads = 0, QObject* parent = nullptr);
+    /// `recorder` stores results: it gets each event of a run before that event is queued to the
+    /// window, on the thread where it happened (the engine's; for JobQueued, JobPaused and
+    /// JobResumed the GUI thread).
+    explicit EngineWorkerBridge(std::function<void(const JobEvent&)> recorder, int threads = 0,
+                                QObject* parent = nullptr);
     ~EngineWorkerBridge() override;
 
     JobId post(JobRequest request) override;

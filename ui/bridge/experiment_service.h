@@ -1,5 +1,6 @@
-// What the window knows about the experiment database. Implemented in app/, where storage meets the window; pages
-// and models hold a pointer to this interface and see values only. All calls on the GUI thread; each is short.
+// What the window knows about the experiment database. Implemented in app/, where storage meets the
+// window; pages and models hold a pointer to this interface and see values only. All calls on the
+// GUI thread; each is short.
 #pragma once
 
 #include <QObject>
@@ -32,12 +33,14 @@ public:
     virtual std::vector<ExperimentRecord> experiments() const = 0;
     virtual std::optional<ExperimentRecord> experiment(qint64 id) const = 0;
     virtual std::optional<ExperimentDetail> detail(qint64 id) const = 0;
-    /// A new experiment in state "queued"; returns its id. Its artifact folder is artifactFolder(id).
+    /// A new experiment in state "queued"; returns its id. Its artifact folder is
+    /// artifactFolder(id).
     virtual qint64 create(const RunRequest& request, const QString& name) = 0;
     virtual QString artifactFolder(qint64 id) const = 0;
     /// The request to run a stored experiment once more (interrupted, failed or cancelled ones).
     virtual std::optional<RunRequest> requestFor(qint64 id) const = 0;
-    /// Hides experiments; undoRemove brings the last removed ones back. Files go when the application closes.
+    /// Hides experiments; undoRemove brings the last removed ones back. Files go when the
+    /// application closes.
     virtual void remove(const std::vector<qint64>& ids) = 0;
     virtual void undoRemove() = 0;
     virtual void rename(qint64 id, const QString& name) = 0;
@@ -46,7 +49,8 @@ public:
     virtual qint64 addToLibrary(LibraryItem item) = 0;
     virtual void removeFromLibrary(qint64 id) = 0;
 
-    /// Set when the database could not be opened as asked: newer version (read only) or corrupt (set aside).
+    /// Set when the database could not be opened as asked: newer version (read only) or corrupt
+    /// (set aside).
     virtual QString openingNotice() const = 0;
     virtual bool readOnly() const = 0;
 

@@ -1,5 +1,5 @@
-// Queues jobs for the pages: posts requests, hands each answer to the one who asked, and ties runs to experiments of
-// the store. GUI thread only; nothing here waits.
+// Queues jobs for the pages: posts requests, hands each answer to the one who asked, and ties runs
+// to experiments of the store. GUI thread only; nothing here waits.
 #pragma once
 
 #include <QHash>
@@ -25,13 +25,14 @@ public:
     EngineBridge* engine() const { return m_engine; }
     ExperimentService* experiments() const { return m_experiments; }
 
-    /// Posts a request whose answer only `context` wants (inspect, histogram, estimate). The handlers are not called
-    /// after `context` is gone, nor for a cancelled job.
+    /// Posts a request whose answer only `context` wants (inspect, histogram, estimate). The
+    /// handlers are not called after `context` is gone, nor for a cancelled job.
     JobId ask(JobRequest request, QObject* context, ResultHandler done, ErrorHandler failed = {});
     /// Posts a job that the runs panel shows.
-    JobId queue(JobRequest request, const QString& title, QObject* context = nullptr, ResultHandler done = {},
-                ErrorHandler failed = {});
-    /// Stores a new experiment and queues its run; returns the experiment's id, 0 when it could not be queued.
+    JobId queue(JobRequest request, const QString& title, QObject* context = nullptr,
+                ResultHandler done = {}, ErrorHandler failed = {});
+    /// Stores a new experiment and queues its run; returns the experiment's id, 0 when it could not
+    /// be queued.
     qint64 queueRun(RunRequest request, const QString& name);
     /// Queues a stored experiment (interrupted, failed, cancelled) once more, under its own id.
     bool rerun(qint64 experiment);
@@ -41,7 +42,8 @@ public:
 signals:
     void jobPosted(fettle::JobId job, const QString& title, qint64 experiment);
     void runFinished(qint64 experiment, const fettle::RunResult& result);
-    /// A job ended in error and nobody else says so: `title` names the job, `message` file and cause.
+    /// A job ended in error and nobody else says so: `title` names the job, `message` file and
+    /// cause.
     void failed(const QString& title, const QString& message);
 
 private:
