@@ -17,14 +17,13 @@ TechniqueDescriptor makeDescriptor() {
     d.title = "Post-training quantization";
     d.help =
         "Stores the weights of linear layers as small integers with scales. Takes seconds to "
-        "minutes and needs no training: "
-        "the first thing to try. int8 also multiplies 8-bit activations (W8A8); int4 halves the "
-        "weights again. What that "
-        "costs depends on the model - small ones and those with outlier activations lose more - so "
-        "it is measured, not assumed.";
-    int4 halves the weights again and costs some accuracy, more on small models
-                                                               .";
-                                                           d.usesCalibration = true;
+        "minutes "
+        "and needs no training: the first thing to try. int8 also multiplies 8-bit activations "
+        "(W8A8); "
+        "int4 halves the weights again. What that costs depends on the model - small ones and "
+        "those with "
+        "outlier activations lose more - so it is measured, not assumed.";
+    d.usesCalibration = true;
 
     ParameterSchema scheme;
     scheme.name = "scheme";
