@@ -1,0 +1,34 @@
+#include "app/cli/measure_options.h"
+
+namespace fettle::cli {
+
+void addAccuracyOptions(CLI::App& command, MeasureOptions& measure, std::int64_t maxTokens) {
+    measure.maxTokens = maxTokens;
+    command
+        .add_option("--context", measure.context, "Tokens of an evaluation window (default 256)")
+        ->check(CLI::Range(2, 1 << 20));
+    command
+        .add_option("--max-tokens", measure.maxTokens,
+                    "Tokens of the evaluation text to use, 0 = all (default " +
+                        std::to_string(maxTokens) + ")")
+        ->check(CLI::NonNegativeNumber);
+    command
+        .add_option("--protocol", measure.protocol,
+                    "plain: windows, first token unscored; llama.cpp: BOS in each window, second "
+                    "half scored")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, PerplexityProtocol>{
+            {"plain", PerplexityProtocol::Plain}, {"llama.cpp", PerplexityProtocol::LlamaCpp}}));
+}
+
+void addSpeedOptions(CLI::App& command, MeasureOptions& measure) {
+    command
+        .add_option("--prompt-tokens", measure.promptTokens, "Tokens of the prompt (default 512)")
+        ->check(CLI::Range(1, 1 << 20));
+    command.add_option("--new-tokens", measure.newTokens, "Tokens to generate (default 128)")
+        ->check(CLI::Range(2, 1 << 20));
+    command
+        .add_option("--repeats", measure.repeats, "Repeats, of which the median counts (default 3)")
+        ->check(CLI::Range(1, 1000));
+}
+
+}  // namespace fettle::cli
