@@ -18,7 +18,6 @@ constexpr std::size_t kSeriesBatch = 256;
 constexpr auto kSeriesWait = std::chrono::milliseconds(500);
 /// How long to leave a database alone that could not be written, so that a full disk does not slow the run down.
 constexpr auto kRetryWait = std::chrono::seconds(2);
-constexpr int kBusyMs = 5000;
 constexpr std::size_t kMostWaiting = 200'000;
 
 std::int64_t nowMs() {
@@ -51,8 +50,9 @@ void completeArtifact(JobEvent& event) {
 
 }  // namespace
 
-RunRecorder::RunRecorder(fs::path database, fs::path artifactsRoot, ProblemHandler onProblem)
-    : m_databasePath(std::move(database)), m_artifactsRoot(std::move(artifactsRoot)), m_onProblem(std::move(onProblem)) {}
+RunRecorder::RunRecorder(fs::path database, fs::path artifactsRoot, ProblemHandler onProblem, int busyMs)
+    : m_databasePath(std::move(database)), m_artifactsRoot(std::move(artifactsRoot)), m_onProblem(std::move(onProblem)),
+      m_busyMs(busyMs) {}
 
 RunRecorder::~RunRecorder() {
     if (flush())
@@ -114,7 +114,7 @@ bool RunRecorder::store() {
         return true;
     try {
         if (!m_database)
-            m_database.emplace(storage::Database::openAgain(m_databasePath, kBusyMs));
+            m_database.emplace(storage::Database::openAgain(m_databasePath, m_busyMs));
         try {
             storage::Transaction transaction(*m_database);
             storeEvents(*m_database, m_waiting);

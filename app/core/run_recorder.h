@@ -26,8 +26,10 @@ public:
     /// One line that names the file and the cause, and where the results are. Called on the thread that called handle.
     using ProblemHandler = std::function<void(const std::string& message)>;
 
-    /// The database must have been opened (and brought up to date) by Database::open before.
-    RunRecorder(std::filesystem::path database, std::filesystem::path artifactsRoot, ProblemHandler onProblem = {});
+    /// The database must have been opened (and brought up to date) by Database::open before. `busyMs`: how long the
+    /// engine waits for another writer before the event is put off.
+    RunRecorder(std::filesystem::path database, std::filesystem::path artifactsRoot, ProblemHandler onProblem = {},
+                int busyMs = 3000);
     /// Stores what waits, or leaves it in files.
     ~RunRecorder();
     RunRecorder(const RunRecorder&) = delete;
@@ -52,6 +54,7 @@ private:
     const std::filesystem::path m_databasePath;
     const std::filesystem::path m_artifactsRoot;
     const ProblemHandler m_onProblem;
+    const int m_busyMs;
 
     mutable std::mutex m_mutex;  ///< guards all below
     std::optional<storage::Database> m_database;

@@ -7,6 +7,7 @@
 #include "storage/durable_file.h"
 #include "storage/experiment_repository.h"
 #include "storage/measurement_repository.h"
+#include "storage/process_identity.h"
 #include "storage/transaction.h"
 
 namespace fettle::app {
@@ -98,12 +99,23 @@ JobEventBody bodyFrom(const json& value) {
     return JobProgress{};  // of a newer version: not stored
 }
 
-std::vector<RecordedEvent> eventsIn(const fs::path& file) {
+json documentIn(const fs::path& file) {
     std::ifstream stream(file, std::ios::binary);
     if (!stream)
         throw std::runtime_error("cannot be read");
     const std::string text{std::istreambuf_iterator<char>(stream), {}};
-    const json document = json::parse(text);
+    return json::parse(text);
+}
+
+/// True while the process that wrote the file lives: it still has the events in memory and stores them itself.
+bool hasLivingOwner(const json& document) {
+    const json owner = document.value("owner", json::object());
+    const storage::ProcessIdentity identity{owner.value("pid", std::int64_t{0}), owner.value("start", std::int64_t{0}),
+                                            owner.value("boot", "")};
+    return identity != storage::thisProcess() && identity.alive();
+}
+
+std::vector<RecordedEvent> eventsIn(const json& document) {
     const std::int64_t experiment = document.at("experiment").get<std::int64_t>();
     std::vector<RecordedEvent> events;
     for (const json& item : document.at("events"))
@@ -151,7 +163,10 @@ void writeUnsaved(const fs::path& file, std::int64_t experiment, const std::vect
         item["time_ms"] = recorded.timeMs;
         list.push_back(std::move(item));
     }
-    const json document{{"experiment", experiment}, {"events", list}};
+    const storage::ProcessIdentity self = storage::thisProcess();
+    const json document{{"experiment", experiment},
+                        {"owner", {{"pid", self.pid}, {"start", self.start}, {"boot", self.boot}}},
+                        {"events", list}};
     std::error_code ignored;
     fs::create_directories(file.parent_path(), ignored);
     storage::writeFileDurably(file, document.dump(1, ' ', false, json::error_handler_t::replace));
@@ -166,7 +181,10 @@ ImportOutcome importUnsaved(storage::Database& database, const fs::path& artifac
         if (file.extension() != ".json")
             continue;
         try {
-            const std::vector<RecordedEvent> events = eventsIn(file);
+            const json document = documentIn(file);
+            if (hasLivingOwner(document))
+                continue;
+            const std::vector<RecordedEvent> events = eventsIn(document);
             storage::Transaction transaction(database);
             storeEvents(database, events);
             transaction.commit();

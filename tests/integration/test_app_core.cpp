@@ -1,0 +1,181 @@
+// Paths, the log, and experiments as CSV and JSON.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+
+#include "app/core/experiment_csv.h"
+#include "app/core/logging.h"
+#include "app/core/paths.h"
+#include "storage/storage_error.h"
+
+namespace fettle::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TemporaryFolder {
+public:
+    TemporaryFolder() {
+        std::string name = (fs::temp_directory_path() / "fettle-app-XXXXXX").string();
+        m_path = mkdtemp(name.data());
+    }
+    ~TemporaryFolder() {
+        std::error_code ignored;
+        fs::remove_all(m_path, ignored);
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    const fs::path& path() const { return m_path; }
+
+private:
+    fs::path m_path;
+};
+
+std::string textIn(const fs::path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// Sets a variable in this scope; nullptr unsets it.
+class Variable {
+public:
+    Variable(const char* name, const char* value) : m_name(name) {
+        if (const char* before = std::getenv(name))
+            m_before = before;
+        value ? setenv(name, value, 1) : unsetenv(name);
+    }
+    ~Variable() { m_before ? setenv(m_name, m_before->c_str(), 1) : unsetenv(m_name); }
+    Variable(const Variable&) = delete;
+    Variable& operator=(const Variable&) = delete;
+
+private:
+    const char* m_name;
+    std::optional<std::string> m_before;
+};
+
+TEST(Paths, FollowTheEnvironment) {
+    const Variable home("HOME", "/home/somebody");
+    {
+        const Variable own("FETTLE_HOME", "/portable");
+        EXPECT_EQ(dataFolder(), "/portable");
+        EXPECT_EQ(cacheFolder(), "/portable/cache");
+        EXPECT_EQ(configFolder(), "/portable/config");
+        EXPECT_EQ(defaultDatabasePath(), "/portable/fettle.db");
+        EXPECT_EQ(logFile(), "/portable/cache/logs/fettle.log");
+    }
+    const Variable own("FETTLE_HOME", nullptr);
+    const Variable cache("XDG_CACHE_HOME", "relative/is/ignored");
+    const Variable config("XDG_CONFIG_HOME", "");
+    {
+        const Variable data("XDG_DATA_HOME", "/data");
+        EXPECT_EQ(dataFolder(), "/data/fettle");
+    }
+    const Variable data("XDG_DATA_HOME", nullptr);
+    EXPECT_EQ(dataFolder(), "/home/somebody/.local/share/fettle");
+    EXPECT_EQ(cacheFolder(), "/home/somebody/.cache/fettle");
+    EXPECT_EQ(configFolder(), "/home/somebody/.config/fettle");
+    EXPECT_EQ(artifactsRootFor(defaultDatabasePath()), "/home/somebody/.local/share/fettle/artifacts");
+    EXPECT_EQ(artifactsRootFor("/work/sweep.db"), "/work/sweep-artifacts");
+}
+
+TEST(Logging, WritesAFileAndNeverThrows) {
+    const TemporaryFolder folder;
+    const fs::path file = folder.path() / "logs" / "fettle.log";
+    startLogging(file, LogLevel::Off);
+    logInfo("started {} %s");
+    logWarning("careful");
+    flushLog();
+    const std::string text = textIn(file);
+    EXPECT_NE(text.find("info started {} %s"), std::string::npos) << text;
+    EXPECT_NE(text.find("warning careful"), std::string::npos) << text;
+    std::ofstream(folder.path() / "file") << "";
+    startLogging(folder.path() / "file" / "fettle.log", LogLevel::Off);  // cannot be made
+    logError("only on standard error");
+    startLogging({}, LogLevel::Off);
+    logError("nowhere");
+}
+
+TEST(Csv, CellsAreQuotedWhereNeeded) {
+    const std::pair<const char*, const char*> cases[] = {
+        {"", ""},
+        {"plain text", "plain text"},
+        {"a,b", "\"a,b\""},
+        {"say \"hi\"", "\"say \"\"hi\"\"\""},
+        {"two\nlines", "\"two\nlines\""},
+        {"carriage\rreturn", "\"carriage\rreturn\""},
+        {"naïve ✓", "naïve ✓"},
+        {"=1+1", "'=1+1"},
+        {"@x,y", "\"'@x,y\""},
+        {"-rf", "'-rf"},
+    };
+    for (const auto& [text, cell] : cases)
+        EXPECT_EQ(csvCell(text), cell);
+}
+
+std::vector<ExperimentRecord> records() {
+    ExperimentRecord base;
+    base.id = 1;
+    base.name = "base, \"plain\"";
+    base.modelName = "tiny";
+    base.status = ExperimentStatus::Finished;
+    base.startedMs = 1'700'000'000'123;
+    base.metrics["perplexity"] = {"perplexity", 7.1, "", 7.0, 7.2, true, false, "ppl windows=256"};
+    base.metrics["zzz_of_a_newer_version"] = {"zzz_of_a_newer_version", 1.0 / 3, "", {}, {}, true, false, ""};
+    ExperimentRecord small = base;
+    small.id = 2;
+    small.name = "small";
+    small.recipe.steps = {{"ptq", {{"scheme", "int8"}}}};
+    small.metrics.clear();
+    small.metrics["perplexity"] = {"perplexity", std::numeric_limits<double>::infinity(), "", {}, {}, true, false, "ppl windows=256"};
+    small.metrics["kl_mean"] = {"kl_mean", std::nan(""), "nats", {}, {}, true, false, ""};
+    small.metrics["decode_tokens_per_s"] = {"decode_tokens_per_s", 48.5, "tokens/s", {}, {}, false, false, ""};
+    return {base, small};
+}
+
+std::vector<std::string> lines(const std::string& text) {
+    std::vector<std::string> result;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);)
+        result.push_back(line);
+    return result;
+}
+
+TEST(Csv, EveryMetricIsAColumnInTheCataloguesOrder) {
+    const std::vector<std::string> csv = lines(experimentsCsv(records()));
+    ASSERT_EQ(csv.size(), 3u);
+    EXPECT_EQ(csv[0],
+              "id,name,status,model,model_path,model_hash,recipe,recipe_hash,recipe_json,seed,device,app_version,started,finished,parent,"
+              "artifact,error,perplexity,perplexity_low,perplexity_high,perplexity_protocol,kl_mean,decode_tokens_per_s,"
+              "decode_tokens_per_s_native,decode_tokens_per_s_protocol,zzz_of_a_newer_version");
+    EXPECT_EQ(csv[1].rfind("1,\"base, \"\"plain\"\"\",finished,tiny,", 0), 0u) << csv[1];
+    EXPECT_NE(csv[1].find(",2023-11-14T22:13:20Z,"), std::string::npos) << csv[1];
+    EXPECT_NE(csv[1].find(",7.1,7,7.2,ppl windows=256,,,,,0.3333333333333333"), std::string::npos) << csv[1];
+    EXPECT_NE(csv[2].find(",ptq int8,"), std::string::npos) << csv[2];
+    EXPECT_NE(csv[2].find(",inf,,,ppl windows=256,,48.5,false,,"), std::string::npos) << csv[2];
+    EXPECT_EQ(lines(experimentsCsv({})).size(), 1u);
+}
+
+TEST(Csv, JsonHoldsTheSame) {
+    const nlohmann::json list = nlohmann::json::parse(experimentsJson(records()));
+    ASSERT_EQ(list.size(), 2u);
+    EXPECT_EQ(list[0]["metrics"]["perplexity"]["low"], 7.0);
+    EXPECT_EQ(list[1]["summary"], "ptq int8");
+    EXPECT_EQ(list[1]["metrics"]["perplexity"]["value"], "inf");
+}
+
+TEST(Csv, FilesAreWrittenByTheirEnding) {
+    const TemporaryFolder folder;
+    exportExperiments(records(), folder.path() / "e.csv");
+    exportExperiments(records(), folder.path() / "e.json");
+    EXPECT_EQ(textIn(folder.path() / "e.csv"), experimentsCsv(records()));
+    EXPECT_EQ(textIn(folder.path() / "e.json"), experimentsJson(records()));
+    EXPECT_THROW(exportExperiments(records(), folder.path() / "no folder" / "e.csv"), storage::StorageError);
+}
+
+}  // namespace
+}  // namespace fettle::app
