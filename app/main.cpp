@@ -12,6 +12,7 @@
 #include "app/core/paths.h"
 #include "app/core/version.h"
 #include "app/gui/application.h"
+#include "app/gui/demo_start.h"
 #include "app/gui/screenshot_driver.h"
 #include "ui/pages/main_window.h"
 #include "ui/widgets/theme.h"
@@ -24,6 +25,7 @@ struct Options {
     QSize size;
     QString theme;
     bool measureStart = false;
+    bool demo = false;
 };
 
 Options parse(const QApplication& application) {
@@ -36,7 +38,8 @@ Options parse(const QApplication& application) {
     const QCommandLineOption size("size", QObject::tr("Size of the window."), "WIDTHxHEIGHT");
     const QCommandLineOption theme("theme", QObject::tr("system, light or dark; for this start only."), "NAME");
     const QCommandLineOption start("measure-start", QObject::tr("Print how long the first picture took, quit."));
-    parser.addOptions({database, screenshots, size, theme, start});
+    const QCommandLineOption demo("demo", QObject::tr("With an empty database: run the bundled model through all presets."));
+    parser.addOptions({database, screenshots, size, theme, start, demo});
     parser.process(application);
     Options options;
     options.database = parser.isSet(database) ? std::filesystem::path(parser.value(database).toStdString())
@@ -48,6 +51,7 @@ Options parse(const QApplication& application) {
     }
     options.theme = parser.isSet(theme) ? parser.value(theme) : QSettings().value(QStringLiteral("theme")).toString();
     options.measureStart = parser.isSet(start);
+    options.demo = parser.isSet(demo);
     return options;
 }
 
@@ -73,6 +77,9 @@ int main(int argc, char** argv) {
     fettle::app::GuiApplication gui(options.database);
     if (options.size.isValid()) {
         gui.window()->resize(options.size);
+    }
+    if (options.demo) {
+        fettle::app::startDemoWhenEmpty(gui);
     }
     gui.show();
     if (options.measureStart) {
