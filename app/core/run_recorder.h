@@ -23,7 +23,8 @@ namespace fettle::app {
 
 class RunRecorder {
 public:
-    /// One line that names the file and the cause, and where the results are. Called on the thread that called handle.
+    /// One line that names the file and the cause, and where the results are. Called on the thread that called
+    /// handle, which must not be called from within it.
     using ProblemHandler = std::function<void(const std::string& message)>;
 
     /// The database must have been opened (and brought up to date) by Database::open before. `busyMs`: how long the
