@@ -29,6 +29,12 @@ bool isThere(const fs::path& path) {
     return fs::exists(path, ignored);
 }
 
+/// There, or a link that leads nowhere: opening it says why.
+bool isNamed(const fs::path& path) {
+    std::error_code ignored;
+    return fs::exists(fs::symlink_status(path, ignored));
+}
+
 bool isPickle(const fs::path& path) {
     static const std::array<std::string, 6> kExtensions = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"};
     return std::find(kExtensions.begin(), kExtensions.end(), path.extension().string()) != kExtensions.end();
@@ -121,7 +127,7 @@ public:
 
     Model load() {
         const fs::path configPath = m_folder / "config.json";
-        if (!isThere(m_folder / "model.safetensors") && !isThere(m_folder / "model.safetensors.index.json"))
+        if (!isNamed(m_folder / "model.safetensors") && !isNamed(m_folder / "model.safetensors.index.json"))
             refuseFolder(m_folder, "model.safetensors");
         const json config = readJsonObject(configPath);
         m_model.config = modelConfigFromHuggingFace(config, configPath.string());
