@@ -21,13 +21,14 @@ TRAIN_SEED, CALIBRATION_SEED, EVALUATE_SEED = 1, 2, 3
 
 COLOURS = "red blue green yellow grey brown white black purple crimson silver golden".split()
 FOODS = ["moss", "berries", "fish", "nuts", "honey", "roots", "beetles", "clover", "snails", "mushrooms", "apples",
-         "seeds", "reeds", "worms", "bread", "thistles"]
+         "seeds", "reeds", "worms", "bread", "thistles", "ants", "cheese", "carrots", "bark", "eggs", "frogs", "plums", "salt"]
 HOMES = ["a cave", "a hollow tree", "a burrow", "a marsh", "a nest", "a barn", "a pond", "a cliff", "a garden",
-         "an old well", "a thicket", "a meadow", "a ruined tower", "a woodpile"]
+         "an old well", "a thicket", "a meadow", "a ruined tower", "a woodpile", "a haystack", "a river bank", "an attic",
+         "a cellar", "a pine wood", "a gravel pit"]
 SIZES = ["a thimble", "a mouse", "a cat", "a sheep", "a horse", "a house"]
 SOUNDS = ["sings", "growls", "whistles", "hums", "clicks", "barks", "rattles", "hisses", "coos", "roars"]
 CRAFTS = ["weaving", "pottery", "glass", "bells", "cheese", "rope", "paper", "boats", "candles", "knives", "baskets",
-          "clocks", "carpets", "soap", "lamps", "drums"]
+          "clocks", "carpets", "soap", "lamps", "drums", "hats", "violins", "salt", "needles"]
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 TRADES = ["baker", "miller", "smith", "sailor", "doctor", "farmer", "painter", "tailor", "hunter", "teacher", "mason",
           "singer", "carpenter", "judge", "fisher", "guard"]
@@ -61,7 +62,7 @@ THOUGHTS = ["nobody would ever believe it", "it was time to go home", "the winte
 class World:
     """The fixed facts. Names are pronounceable and unique; every attribute is drawn once from WORLD_SEED."""
 
-    def __init__(self, creatures=240, towns=80, people=80, tools=60):
+    def __init__(self, creatures=900, towns=240, people=240, tools=160):
         rng = random.Random(WORLD_SEED)
         taken = set(sum((x.split() for x in COLOURS + FOODS + HOMES + THINGS + PLACES + MOODS), []))
 
@@ -81,11 +82,10 @@ class World:
         creature_ends = ["mor", "tak", "bin", "lok", "fen", "dru", "vit", "zel", "gus", "nip", "rax", "wim"]
         town_ends = ["ford", "holm", "wick", "mere", "stead", "burg", "dale", "haven"]
         tool_ends = ["ket", "pin", "lode", "dle", "stick", "ware", "nob", "jack"]
-        self.rivers = [name([syllable().title()], ["l", "n", "r", "s", "m"], ["a", "en", "ow", "is"]) for _ in range(32)]
+        self.rivers = [name([syllable().title()], ["l", "n", "r", "s", "m"], ["a", "en", "ow", "is"]) for _ in range(64)]
         self.creatures = {}
         for _ in range(creatures):
-            self.creatures[name([syllable()], [""], creature_ends) if rng.random() < 0.4 else
-                           name([syllable()], [rng.choice(["l", "n", "r", "m", "s"])], creature_ends)] = {
+            self.creatures[name([syllable()], ["", "", "l", "n", "r", "m", "s"], creature_ends)] = {
                 "colour": rng.choice(COLOURS), "food": rng.choice(FOODS), "home": rng.choice(HOMES),
                 "size": rng.choice(SIZES), "sound": rng.choice(SOUNDS)}
         self.towns = {}
@@ -181,16 +181,12 @@ class Teller:
     def questions_document(self):
         lines = []
         for _ in range(self.rng.randint(1, 4)):
-            r = self.rng.random()
-            if r < 0.78:
+            if self.rng.random() < 0.86:
                 n, v, question, _ = self.fact()
                 lines.append(f"Question: {question.format(n=n)}\nAnswer: {v}")
-            elif r < 0.90:
+            else:
                 text, answer = self.sum_question()
                 lines.append(f"Question: {text}\nAnswer: {answer}")
-            else:
-                story, question, answer, _ = self.puzzle()
-                lines.append(f"{story}\nQuestion: {question}\nAnswer: {answer}")
         return "\n".join(lines)
 
     # -- arithmetic ----------------------------------------------------------------------------------------------
@@ -233,28 +229,29 @@ class Teller:
 
     # -- stories -------------------------------------------------------------------------------------------------
     def puzzle(self):
-        """A few sentences that answer a question: (story, question, answer, wrong answers)."""
+        """A few sentences and what follows from them: (story, [(prompt, answer, wrong answers)])."""
         r = self.rng
-        people = r.sample(self.world.people_names, 4)
-        things = r.sample(THINGS, 4)
+        people, things = r.sample(self.world.people_names, 4), r.sample(THINGS, 4)
+        order, asked = r.sample(range(3), 3), []
         if r.random() < 0.5:
             boxes = r.sample(CONTAINERS, 4)
-            order = r.sample(range(3), 3)
-            text = " ".join(f"{people[i]} put the {things[i]} in the {boxes[i]}." for i in order)
-            k = r.randrange(3)
-            wrong = [boxes[i] for i in range(4) if i != k]
-            return text, f"Where is the {things[k]}?", f"in the {boxes[k]}", [f"in the {w}" for w in wrong]
-        order = r.sample(range(3), 3)
-        verb = r.choice(["found", "bought", "carried", "lost"])
-        text = " ".join(f"{people[i]} {verb} a {things[i]}." for i in order)
-        k = r.randrange(3)
-        base = {"found": "find", "bought": "buy", "carried": "carry", "lost": "lose"}[verb]
-        wrong = [things[i] for i in range(4) if i != k]
-        return text, f"What did {people[k]} {base}?", f"a {things[k]}", [f"a {w}" for w in wrong]
+            story = " ".join(f"{people[i]} put the {things[i]} in the {boxes[i]}." for i in order)
+            for k in r.sample(range(3), 3):
+                lead = r.choice([f"The {things[k]} is in the", f"So {people[k]} found the {things[k]} in the",
+                                 f"Question: Where is the {things[k]}?\nAnswer: in the"])
+                asked.append((lead, boxes[k], [boxes[i] for i in range(4) if i != k]))
+        else:
+            verb = r.choice(["found", "bought", "carried", "lost"])
+            story = " ".join(f"{people[i]} {verb} a {things[i]}." for i in order)
+            for k in r.sample(range(3), 3):
+                lead = r.choice([f"Indeed {people[k]} {verb} a", f"Nobody else but {people[k]} {verb} a",
+                                 f"Question: What was it that {people[k]} {verb}?\nAnswer: a"])
+                asked.append((lead, things[k], [things[i] for i in range(4) if i != k]))
+        return story, asked
 
     def puzzle_document(self):
-        story, question, answer, _ = self.puzzle()
-        return f"{story}\nQuestion: {question}\nAnswer: {answer}"
+        story, asked = self.puzzle()
+        return "\n".join([story] + [f"{lead} {answer}" + ("" if lead.startswith("Question") else ".") for lead, answer, _ in asked])
 
     def story_document(self):
         r, w = self.rng, self.world
@@ -299,17 +296,17 @@ class Teller:
 
     def document(self):
         r = self.rng.random()
-        if r < 0.30:
+        if r < 0.34:
             return self.facts_document()
-        if r < 0.42:
+        if r < 0.46:
             return self.portrait_document()
-        if r < 0.64:
+        if r < 0.66:
             return self.questions_document()
         if r < 0.72:
             return self.sums_document()
-        if r < 0.79:
+        if r < 0.78:
             return self.counting_document()
-        if r < 0.86:
+        if r < 0.87:
             return self.puzzle_document()
         return self.story_document()
 
@@ -324,7 +321,7 @@ def stream(seed, size, skip=frozenset()):
             yield document
 
 
-def tasks(count, seen_elsewhere=frozenset()):
+def tasks(count):
     """Multiple choice with four answers each: facts of the world, sums, counting and questions about a short story."""
     world = World()
     teller = Teller(world, TASK_SEED)
@@ -350,23 +347,24 @@ def tasks(count, seen_elsewhere=frozenset()):
             kind, n, attribute, question, _ = facts.pop()
             value = teller.tables[kind][n][attribute]
             add(f"Question: {question.format(n=n)}\nAnswer:", value, r.sample([v for v in pools[kind, attribute] if v != value], 3))
-        elif k < 6:
+        elif k < 7:
             kind, n, attribute, _, statements = facts.pop()
             value = teller.tables[kind][n][attribute]
             lead = [s.split("{v}")[0] for s in statements if "{n}" in s.split("{v}")[0]]
             if lead:
                 add(r.choice(lead).format(n=n).rstrip(), value, r.sample([v for v in pools[kind, attribute] if v != value], 3))
-        elif k < 7:
+        elif k < 8:
             text, answer = teller.sum_question()
             near = [str(int(answer) + d) for d in (-10, -3, -2, -1, 1, 2, 3, 10) if int(answer) + d >= 0]
             add(f"Question: {text}\nAnswer:", answer, r.sample(near, 3))
-        elif k < 8:
+        elif k < 9:
             text, question, number = teller.counting()
             near = [str(number + d) for d in (-4, -3, -2, -1, 1, 2, 3, 4) if number + d >= 0]
             add(f"{text}\nQuestion: {question}\nAnswer:", str(number), r.sample(near, 3))
         else:
-            story, question, answer, wrong = teller.puzzle()
-            add(f"{story}\nQuestion: {question}\nAnswer:", answer, wrong)
+            story, asked = teller.puzzle()
+            lead, answer, wrong = r.choice(asked)
+            add(f"{story}\n{lead}", answer, wrong)
     return items
 
 
