@@ -130,7 +130,6 @@ QWidget* ExportPage::buildForm() {
     m_verify->setChecked(true);
     grid->addWidget(m_verify, 5, 1);
     column->addLayout(grid);
-    column->addStretch();
 
     m_progress = new QProgressBar(card);
     m_progress->setTextVisible(false);
@@ -149,6 +148,7 @@ QWidget* ExportPage::buildForm() {
     buttons->addWidget(m_cancel);
     buttons->addWidget(m_export);
     column->addLayout(buttons);
+    column->addStretch();
 
     connect(browseButton, &QToolButton::clicked, this, &ExportPage::browse);
     connect(m_destination, &QLineEdit::textEdited, this, [this] {

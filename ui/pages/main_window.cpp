@@ -291,6 +291,9 @@ void MainWindow::updateActivity() {
 }
 
 void MainWindow::reportRun(qint64 experiment, const RunResult& result) {
+    if (m_queue->activeCount() > 1) {
+        return;  // more runs follow: only the last one speaks up
+    }
     const auto record = m_jobs->experiments()->experiment(experiment);
     QStringList facts;
     for (const char* id : {"perplexity", "bits_per_weight", "decode_tokens_per_s"}) {

@@ -9,7 +9,6 @@
 #include <QStackedWidget>
 #include <QTableView>
 #include <QVBoxLayout>
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -72,7 +71,10 @@ ModelView::ModelView(JobController* jobs, QWidget* parent)
     m_table->verticalHeader()->hide();
     m_table->verticalHeader()->setDefaultSectionSize(fontMetrics().height() + 10);
     m_table->horizontalHeader()->setHighlightSections(false);
+    m_table->setTextElideMode(Qt::ElideMiddle);
+    m_table->setWordWrap(false);
     m_table->horizontalHeader()->setSectionResizeMode(QHeaderView::Interactive);
+    m_table->horizontalHeader()->setSectionResizeMode(TensorTableModel::Name, QHeaderView::Stretch);
     m_table->setTabKeyNavigation(false);
     m_table->setAccessibleName(tr("Tensors"));
     tableColumn->addWidget(m_table, 1);
@@ -162,7 +164,6 @@ void ModelView::showReport(const ModelReport& report) {
     }
     m_tensors->setTensors(report.tensors);
     m_table->resizeColumnsToContents();
-    m_table->setColumnWidth(TensorTableModel::Name, std::max(240, m_table->columnWidth(TensorTableModel::Name)));
     updateCount();
     m_stack->setCurrentIndex(1);
     m_histogram->setMessage(tr("Choose a tensor to see how its values are spread."));

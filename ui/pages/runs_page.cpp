@@ -151,6 +151,9 @@ QWidget* RunsPage::buildDetails() {
     m_metrics->setColumnCount(3);
     m_metrics->setHeaderLabels({tr("Measurement"), tr("Value"), tr("95 % interval")});
     m_metrics->setRootIsDecorated(false);
+    m_metrics->headerItem()->setTextAlignment(1, Qt::AlignRight | Qt::AlignVCenter);
+    m_metrics->headerItem()->setTextAlignment(2, Qt::AlignRight | Qt::AlignVCenter);
+    m_metrics->header()->setStretchLastSection(false);
     m_metrics->setAccessibleName(tr("Measurements of the chosen run"));
     m_metrics->header()->setSectionResizeMode(0, QHeaderView::Stretch);
     m_metrics->header()->setSectionResizeMode(1, QHeaderView::ResizeToContents);

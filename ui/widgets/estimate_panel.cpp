@@ -21,12 +21,13 @@ std::optional<double> metricOf(const RunResult& result, const char* name) {
     return std::nullopt;
 }
 
-/// "+12 %": by how much the measurement missed the promise.
+/// "+12 %", "as estimated", "3.1 times the estimate": by how much the measurement missed the promise.
 QString deviation(double promised, double measured) {
-    if (promised <= 0) {
-        return {};
+    const double ratio = measured / promised;
+    if (ratio > 3) {
+        return EstimatePanel::tr("%1 times the estimate").arg(ratio, 0, 'g', 2);
     }
-    const double percent = (measured / promised - 1) * 100;
+    const double percent = (ratio - 1) * 100;
     if (std::abs(percent) < 0.5) {
         return EstimatePanel::tr("as estimated");
     }
@@ -40,38 +41,29 @@ QString timeText(double seconds) { return QString::fromStdString(formatDuration(
 
 EstimatePanel::EstimatePanel(QWidget* parent)
     : QFrame(parent), m_problems(makeLabel({}, TextRole::Body, this)), m_notes(makeLabel({}, TextRole::Caption, this)),
-      m_outcome(makeLabel({}, TextRole::Caption, this)), m_measuredHead(makeLabel(tr("measured"), TextRole::Caption, this)) {
+      m_outcome(makeLabel({}, TextRole::Caption, this)) {
     setStyleClass(this, "card");
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(14, 12, 14, 12);
     column->setSpacing(6);
     auto* grid = new QGridLayout;
-    grid->setHorizontalSpacing(0);  // the hidden third column must not leave a gap
+    grid->setHorizontalSpacing(kGap);
     grid->setVerticalSpacing(5);
     grid->setColumnStretch(0, 1);
     grid->addWidget(makeLabel(tr("Before you run"), TextRole::Heading, this), 0, 0);
     grid->addWidget(makeLabel(tr("estimate"), TextRole::Caption, this), 0, 1, Qt::AlignRight | Qt::AlignBottom);
-    grid->addWidget(m_measuredHead, 0, 2, Qt::AlignRight | Qt::AlignBottom);
     const QString titles[LineCount] = {tr("Peak memory"), tr("Size of the result"), tr("Bits per weight"), tr("Time")};
     for (int line = 0; line < LineCount; ++line) {
         grid->addWidget(makeLabel(titles[line], TextRole::Body, this), line + 1, 0);
         m_promise[line] = makeLabel(QStringLiteral("–"), TextRole::Body, this);
         m_promise[line]->setAccessibleName(tr("Estimate: %1").arg(titles[line]));
-        m_measured[line] = makeLabel({}, TextRole::Body, this);
-        m_measured[line]->setContentsMargins(kGapWide, 0, 0, 0);
         grid->addWidget(m_promise[line], line + 1, 1, Qt::AlignRight);
-        grid->addWidget(m_measured[line], line + 1, 2, Qt::AlignRight);
     }
     column->addLayout(grid);
     for (QLabel* label : {m_problems, m_notes, m_outcome}) {
         label->setWordWrap(true);
         label->hide();
         column->addWidget(label);
-    }
-    m_measuredHead->setContentsMargins(kGapWide, 0, 0, 0);
-    m_measuredHead->hide();
-    for (QLabel* label : m_measured) {
-        label->hide();
     }
     setStyleClass(m_problems, "danger");
 }
@@ -125,22 +117,20 @@ void EstimatePanel::setOutcome(const QString& runName, const RunResult& result) 
         return;
     }
     const RecipeEstimate& promised = *result.estimate;
-    QStringList misses;
-    const auto show = [&](Line line, const char* metric, double promise, const QString& title, const auto& format) {
+    QStringList facts;
+    const auto add = [&](const char* metric, double promise, const QString& title, const auto& format) {
         const std::optional<double> measured = metricOf(result, metric);
-        setText(m_measured[line], measured ? format(*measured) : QString());
         if (measured && promise > 0) {
-            misses << QStringLiteral("%1 %2").arg(title, deviation(promise, *measured));
+            facts << tr("%1 %2 (%3)").arg(title, format(*measured), deviation(promise, *measured));
         }
     };
     const auto bits = [](double value) { return QString::number(value, 'f', 2); };
-    show(Memory, "peak_bytes", static_cast<double>(promised.peakBytes), tr("memory"), bytesText);
-    show(Size, "file_bytes", static_cast<double>(promised.outputBytes), tr("size"), bytesText);
-    show(Bits, "bits_per_weight", promised.bitsPerWeight, tr("bits"), bits);
-    show(Time, "wall_seconds", promised.seconds, tr("time"), timeText);
-    m_measuredHead->setVisible(!misses.isEmpty());
-    setText(m_outcome, misses.isEmpty() ? QString()
-                                        : tr("Last run, \"%1\", against its estimate: %2.").arg(runName, misses.join(QStringLiteral(", "))));
+    add("peak_bytes", static_cast<double>(promised.peakBytes), tr("memory"), bytesText);
+    add("file_bytes", static_cast<double>(promised.outputBytes), tr("size"), bytesText);
+    add("bits_per_weight", promised.bitsPerWeight, tr("bits"), bits);
+    add("wall_seconds", promised.seconds, tr("time"), timeText);
+    setText(m_outcome, facts.isEmpty() ? QString()
+                                       : tr("Last run, \"%1\", measured: %2.").arg(runName, facts.join(QStringLiteral(", "))));
 }
 
 }  // namespace fettle::ui

@@ -6,7 +6,6 @@
 
 #include "engine/experiment/run_values.h"
 
-class QGridLayout;
 class QLabel;
 
 namespace fettle::ui {
@@ -31,11 +30,9 @@ private:
     enum Line { Memory, Size, Bits, Time, LineCount };
 
     QLabel* m_promise[LineCount];
-    QLabel* m_measured[LineCount];
     QLabel* m_problems;
     QLabel* m_notes;
     QLabel* m_outcome;
-    QLabel* m_measuredHead;
 };
 
 }  // namespace fettle::ui

@@ -4,7 +4,9 @@
 #include <QHash>
 #include <QIconEngine>
 #include <QPainter>
+#include <QPaintDevice>
 #include <QPixmap>
+#include <QPixmapCache>
 #include <QSvgRenderer>
 #include <utility>
 
@@ -43,38 +45,48 @@ public:
     ThemedIconEngine(QString name, IconTint tint) : m_name(std::move(name)), m_tint(tint) {}
 
     void paint(QPainter* painter, const QRect& rect, QIcon::Mode mode, QIcon::State) override {
-        QByteArray svg = svgSource(m_name);
-        if (svg.isEmpty()) {
-            return;
-        }
-        QColor color = mode == QIcon::Disabled ? themeColors().outline : tintColor(m_tint);
-        svg.replace("#000", color.name().toLatin1());
-        QSvgRenderer renderer(svg);
-        painter->save();
-        if (mode == QIcon::Disabled) {
-            painter->setOpacity(painter->opacity() * 0.7);
-        }
-        renderer.render(painter, QRectF(rect));
-        painter->restore();
+        const qreal scale = painter->device() ? painter->device()->devicePixelRatio() : 1;
+        QPixmap drawn = draw(rect.size() * scale, mode);
+        drawn.setDevicePixelRatio(scale);
+        painter->drawPixmap(rect.topLeft(), drawn);
     }
 
-    QPixmap pixmap(const QSize& size, QIcon::Mode mode, QIcon::State state) override {
-        if (size.isEmpty()) {
-            return {};
-        }
-        QPixmap pixmap(size);
-        pixmap.fill(Qt::transparent);
-        QPainter painter(&pixmap);
-        painter.setRenderHint(QPainter::Antialiasing);
-        paint(&painter, QRect(QPoint(0, 0), size), mode, state);
-        return pixmap;
-    }
+    QPixmap pixmap(const QSize& size, QIcon::Mode mode, QIcon::State) override { return draw(size, mode); }
 
     QIconEngine* clone() const override { return new ThemedIconEngine(m_name, m_tint); }
     QString key() const override { return QStringLiteral("fettle"); }
     bool isNull() override { return svgSource(m_name).isEmpty(); }
 
 private:
+    /// Reading SVG takes longer than a button takes to paint: each size and colour is drawn once.
+    QPixmap draw(const QSize& size, QIcon::Mode mode) const {
+        QByteArray svg = svgSource(m_name);
+        if (size.isEmpty() || svg.isEmpty()) {
+            return {};
+        }
+        const bool disabled = mode == QIcon::Disabled;
+        const QString color = (disabled ? themeColors().outline : tintColor(m_tint)).name();
+        const QString key = QStringLiteral("fettle/%1/%2/%3x%4/%5")
+                                .arg(m_name, color)
+                                .arg(size.width())
+                                .arg(size.height())
+                                .arg(disabled);
+        QPixmap pixmap;
+        if (QPixmapCache::find(key, &pixmap)) {
+            return pixmap;
+        }
+        pixmap = QPixmap(size);
+        pixmap.fill(Qt::transparent);
+        QPainter painter(&pixmap);
+        painter.setRenderHint(QPainter::Antialiasing);
+        painter.setOpacity(disabled ? 0.7 : 1);
+        svg.replace("#000", color.toLatin1());
+        QSvgRenderer(svg).render(&painter, QRectF(QPointF(0, 0), QSizeF(size)));
+        painter.end();
+        QPixmapCache::insert(key, pixmap);
+        return pixmap;
+    }
+
     QString m_name;
     IconTint m_tint;
 };

@@ -68,7 +68,7 @@ void MessageBar::show(Kind kind, const QString& title, const QString& text, cons
     setStyleClass(strip, look.styleClass);
     strip->setAccessibleName(spoken);
     auto* row = new QHBoxLayout(strip);
-    row->setContentsMargins(12, 8, 8, 8);
+    row->setContentsMargins(12, 5, 8, 5);
     row->setSpacing(10);
 
     auto* icon = new QLabel(strip);
@@ -78,7 +78,7 @@ void MessageBar::show(Kind kind, const QString& title, const QString& text, cons
     label->setText(QStringLiteral("<b>%1</b>&nbsp; %2").arg(title.toHtmlEscaped(), text.toHtmlEscaped()));
     label->setWordWrap(true);
     label->setTextInteractionFlags(Qt::TextSelectableByMouse);
-    row->addWidget(icon, 0, Qt::AlignTop);
+    row->addWidget(icon);
     row->addWidget(label, 1);
 
     const auto dismiss = [this, strip] {
@@ -92,14 +92,14 @@ void MessageBar::show(Kind kind, const QString& title, const QString& text, cons
             dismiss();
             action();
         });
-        row->addWidget(button, 0, Qt::AlignTop);
+        row->addWidget(button);
     }
     auto* close = new QToolButton(strip);
     close->setIcon(themedIcon(QStringLiteral("close")));
     close->setToolTip(tr("Close this message"));
     close->setAccessibleName(close->toolTip());
     connect(close, &QToolButton::clicked, strip, dismiss);
-    row->addWidget(close, 0, Qt::AlignTop);
+    row->addWidget(close);
 
     m_layout->insertWidget(0, strip);
     while (m_layout->count() > kMaxMessages) {
