@@ -33,6 +33,14 @@ int parseAndRun(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::Success& wanted) {  // --help, --version
         return app.exit(wanted);
+    } catch (const CLI::RequiredError& error) {
+        // The parser reports a missing command where one was misspelt.
+        const std::vector<std::string> unknown = app.remaining(true);
+        const bool misspelt = !unknown.empty() && unknown[0].rfind("-", 0) != 0;
+        printError(
+            (misspelt ? "unknown command \"" + unknown[0] + "\"" : std::string(error.what())) +
+            " (see fettle-cli --help)");
+        return kExitUsage;
     } catch (const CLI::ParseError& error) {
         printError(std::string(error.what()) + " (see fettle-cli --help)");
         return kExitUsage;

@@ -80,7 +80,12 @@ void ProgressPrinter::progress(const JobProgress& progress) {
         return clear();  // the text itself shows how far it is
     const double now = steadySeconds();
     const bool newPhase = progress.phase != m_phase;
-    if (!newPhase && now - m_lastPrint < (m_terminal ? kRedrawSeconds : kLineSeconds))
+    if (newPhase)
+        m_phaseStart = now;
+    // Lines come ever more slowly: a log of an hour is not worth a thousand lines.
+    const double pause =
+        m_terminal ? kRedrawSeconds : std::max(kLineSeconds, (now - m_phaseStart) / 5);
+    if (!newPhase && now - m_lastPrint < pause)
         return;
     m_phase = progress.phase;
     m_lastPrint = now;

@@ -38,6 +38,7 @@ private:
     std::string m_title;
     std::string m_phase;
     double m_lastPrint = -1e9;
+    double m_phaseStart = 0;
 };
 
 }  // namespace fettle::cli
