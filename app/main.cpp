@@ -30,26 +30,34 @@ struct Options {
 
 Options parse(const QApplication& application) {
     QCommandLineParser parser;
-    parser.setApplicationDescription(QObject::tr("Makes language models smaller and faster, and shows what that costs."));
+    parser.setApplicationDescription(
+        QObject::tr("Makes language models smaller and faster, and shows what that costs."));
     parser.addHelpOption();
     parser.addVersionOption();
-    const QCommandLineOption database({"database", "db"}, QObject::tr("Use this experiment database."), "FILE");
-    const QCommandLineOption screenshots("screenshot", QObject::tr("Drive the demo, save pictures of all pages, quit."), "DIR");
+    const QCommandLineOption database({"database", "db"},
+                                      QObject::tr("Use this experiment database."), "FILE");
+    const QCommandLineOption screenshots(
+        "screenshot", QObject::tr("Drive the demo, save pictures of all pages, quit."), "DIR");
     const QCommandLineOption size("size", QObject::tr("Size of the window."), "WIDTHxHEIGHT");
-    const QCommandLineOption theme("theme", QObject::tr("system, light or dark; for this start only."), "NAME");
-    const QCommandLineOption start("measure-start", QObject::tr("Print how long the first picture took, quit."));
-    const QCommandLineOption demo("demo", QObject::tr("With an empty database: run the bundled model through all presets."));
+    const QCommandLineOption theme(
+        "theme", QObject::tr("system, light or dark; for this start only."), "NAME");
+    const QCommandLineOption start("measure-start",
+                                   QObject::tr("Print how long the first picture took, quit."));
+    const QCommandLineOption demo(
+        "demo", QObject::tr("With an empty database: run the bundled model through all presets."));
     parser.addOptions({database, screenshots, size, theme, start, demo});
     parser.process(application);
     Options options;
-    options.database = parser.isSet(database) ? std::filesystem::path(parser.value(database).toStdString())
-                                              : fettle::app::defaultDatabasePath();
+    options.database = parser.isSet(database)
+                           ? std::filesystem::path(parser.value(database).toStdString())
+                           : fettle::app::defaultDatabasePath();
     options.screenshots = parser.value(screenshots);
     const QStringList parts = parser.value(size).split(QLatin1Char('x'));
     if (parts.size() == 2) {
         options.size = QSize(parts[0].toInt(), parts[1].toInt());
     }
-    options.theme = parser.isSet(theme) ? parser.value(theme) : QSettings().value(QStringLiteral("theme")).toString();
+    options.theme = parser.isSet(theme) ? parser.value(theme)
+                                        : QSettings().value(QStringLiteral("theme")).toString();
     options.measureStart = parser.isSet(start);
     options.demo = parser.isSet(demo);
     return options;
@@ -60,7 +68,8 @@ Options parse(const QApplication& application) {
 int main(int argc, char** argv) {
     QElapsedTimer clock;
     clock.start();
-    QApplication::setHighDpiScaleFactorRoundingPolicy(Qt::HighDpiScaleFactorRoundingPolicy::PassThrough);
+    QApplication::setHighDpiScaleFactorRoundingPolicy(
+        Qt::HighDpiScaleFactorRoundingPolicy::PassThrough);
     QApplication application(argc, argv);
     QApplication::setApplicationName(QStringLiteral("fettle"));
     QApplication::setOrganizationName(QStringLiteral("fettle"));

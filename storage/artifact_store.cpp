@@ -34,9 +34,13 @@ ArtifactStore::ArtifactStore(fs::path root) : m_root(fs::absolute(root).lexicall
     cleanUp();
 }
 
-fs::path ArtifactStore::folder(std::int64_t experiment) const { return m_root / std::to_string(experiment); }
+fs::path ArtifactStore::folder(std::int64_t experiment) const {
+    return m_root / std::to_string(experiment);
+}
 
-fs::path ArtifactStore::partialFolder(std::int64_t experiment) const { return m_root / partialName(std::to_string(experiment)); }
+fs::path ArtifactStore::partialFolder(std::int64_t experiment) const {
+    return m_root / partialName(std::to_string(experiment));
+}
 
 fs::path ArtifactStore::begin(std::int64_t experiment) {
     const fs::path partial = partialFolder(experiment);
@@ -57,7 +61,8 @@ ArtifactReport ArtifactStore::commit(std::int64_t experiment, const std::string&
     const TreeDigest digest = digestTree(partial);
     if (!fs::exists(target)) {
         renameOrThrow(partial, target);
-    } else if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
+    } else if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) ==
+               0) {
         removeTree(partial);  // by now the artifact of an earlier attempt
     } else {
         // A file system that cannot swap: for a moment there is no artifact, but never half of one.
@@ -70,7 +75,9 @@ ArtifactReport ArtifactStore::commit(std::int64_t experiment, const std::string&
     return {target.string(), format, digest.bytes, digest.hash};
 }
 
-void ArtifactStore::abandon(std::int64_t experiment) { removeTree(partialFolder(experiment)); }
+void ArtifactStore::abandon(std::int64_t experiment) {
+    removeTree(partialFolder(experiment));
+}
 
 void ArtifactStore::remove(std::int64_t experiment) {
     const fs::path target = folder(experiment);
@@ -85,7 +92,8 @@ void ArtifactStore::remove(std::int64_t experiment) {
 int ArtifactStore::cleanUp() {
     int removed = 0;
     std::error_code failed;
-    for (fs::directory_iterator entry(m_root, failed); !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
+    for (fs::directory_iterator entry(m_root, failed); !failed && entry != fs::directory_iterator();
+         entry.increment(failed)) {
         const auto owner = partialOwner(entry->path().filename().string());
         if (!owner || owner->alive())
             continue;

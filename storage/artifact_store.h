@@ -1,8 +1,9 @@
 // The folder in which optimized models live, one folder per experiment, named after its id.
 //
-// An artifact is whole or absent: it is written to a folder beside (begin), flushed, renamed (commit), and only then
-// recorded in the database. What a killed process left half-written is removed when the store is next opened.
-// May be used from any thread; two threads must not write the same experiment.
+// An artifact is whole or absent: it is written to a folder beside (begin), flushed, renamed
+// (commit), and only then recorded in the database. What a killed process left half-written is
+// removed when the store is next opened. May be used from any thread; two threads must not write
+// the same experiment.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace fettle::storage {
 
 class ArtifactStore {
 public:
-    /// Makes the folder and cleans up. Throws StorageError with path and cause (full disk, no permission).
+    /// Makes the folder and cleans up. Throws StorageError with path and cause (full disk, no
+    /// permission).
     explicit ArtifactStore(std::filesystem::path root);
 
     const std::filesystem::path& root() const { return m_root; }
@@ -29,7 +31,8 @@ public:
     ArtifactReport commit(std::int64_t experiment, const std::string& format);
     void abandon(std::int64_t experiment);
 
-    /// Deletes the artifact; no error when there is none. Renamed first, so that no half of it keeps its name.
+    /// Deletes the artifact; no error when there is none. Renamed first, so that no half of it
+    /// keeps its name.
     void remove(std::int64_t experiment);
     /// Removes half-written folders whose process is gone; returns how many.
     int cleanUp();

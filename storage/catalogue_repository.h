@@ -1,5 +1,5 @@
-// The things experiments refer to: models, datasets, devices, recipes. Each `ensure` returns the id of the row that
-// says the same, made if there is none. On the thread of its Database.
+// The things experiments refer to: models, datasets, devices, recipes. Each `ensure` returns the id
+// of the row that says the same, made if there is none. On the thread of its Database.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ public:
 
     /// `hash` may be empty while nobody has read the file.
     std::int64_t ensureModel(const std::string& path, const std::string& hash);
-    /// Adds what inspecting found out (architecture, parameters, size) to the rows of that path and hash.
+    /// Adds what inspecting found out (architecture, parameters, size) to the rows of that path and
+    /// hash.
     void describeModel(const ModelReport& report);
     /// `role`: "calibration", "train", "evaluate", "tasks".
     std::int64_t ensureDataset(const std::string& path, const std::string& role);

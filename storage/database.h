@@ -1,8 +1,10 @@
-// The experiment database: one SQLite file in WAL mode. Opens it, brings its schema up to date, and says what it found.
+// The experiment database: one SQLite file in WAL mode. Opens it, brings its schema up to date, and
+// says what it found.
 //
-// Thread rule: a Database is one connection and belongs to one thread. Another thread opens its own (openAgain);
-// WAL lets readers go on while one of them writes. Writers wait for each other up to `busyMs`.
-// The file must lie on a local disk: WAL needs memory shared between the processes that use it.
+// Thread rule: a Database is one connection and belongs to one thread. Another thread opens its own
+// (openAgain); WAL lets readers go on while one of them writes. Writers wait for each other up to
+// `busyMs`. The file must lie on a local disk: WAL needs memory shared between the processes that
+// use it.
 #pragma once
 
 #include <filesystem>
@@ -20,9 +22,9 @@ namespace fettle::storage {
 enum class OpenOutcome {
     Opened,
     Created,
-    Migrated,         ///< was written by an older version
-    ReadOnlyNewer,    ///< was written by a newer version: can be read, not changed
-    SetAsideCorrupt   ///< was damaged: renamed, a new one is in its place
+    Migrated,        ///< was written by an older version
+    ReadOnlyNewer,   ///< was written by a newer version: can be read, not changed
+    SetAsideCorrupt  ///< was damaged: renamed, a new one is in its place
 };
 
 struct OpenOptions {

@@ -21,7 +21,8 @@ constexpr std::string_view kPartial = ".partial-";
 
 class File {
 public:
-    File(const fs::path& path, int flags, const char* action) : m_path(path), m_fd(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
+    File(const fs::path& path, int flags, const char* action)
+        : m_path(path), m_fd(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
         if (m_fd < 0)
             throwErrno(path.string(), action, errno);
     }
@@ -120,7 +121,8 @@ std::optional<ProcessIdentity> partialOwner(const std::string& name) {
     char second = 0;
     std::string rest;
     text >> owner.pid >> first >> owner.start >> second >> rest;
-    if (!text || first != '-' || second != '-' || rest.size() <= kBootIdLength || rest[kBootIdLength] != '-')
+    if (!text || first != '-' || second != '-' || rest.size() <= kBootIdLength ||
+        rest[kBootIdLength] != '-')
         return std::nullopt;
     owner.boot = rest.substr(0, kBootIdLength);
     return owner;
@@ -143,13 +145,15 @@ void writeFileDurably(const fs::path& path, std::string_view content) {
     syncFolder(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 
-void syncFolder(const fs::path& folder) { File(folder, O_RDONLY | O_DIRECTORY, "open the folder").sync(); }
+void syncFolder(const fs::path& folder) {
+    File(folder, O_RDONLY | O_DIRECTORY, "open the folder").sync();
+}
 
 void syncTree(const fs::path& folder) {
     std::error_code failed;
     std::vector<fs::path> folders{folder};
-    for (fs::recursive_directory_iterator entry(folder, failed); !failed && entry != fs::recursive_directory_iterator();
-         entry.increment(failed)) {
+    for (fs::recursive_directory_iterator entry(folder, failed);
+         !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
         if (entry->is_directory())
             folders.push_back(entry->path());
         else if (entry->is_regular_file())

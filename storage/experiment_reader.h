@@ -1,5 +1,6 @@
-// Reads experiments. Lists of ten thousands are meant to be quick: one query each for experiments, metrics and
-// artifacts, merged in the order of their ids. On the thread of its Database. All methods throw StorageError.
+// Reads experiments. Lists of ten thousands are meant to be quick: one query each for experiments,
+// metrics and artifacts, merged in the order of their ids. On the thread of its Database. All
+// methods throw StorageError.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +25,12 @@ public:
 
     /// What to post to run an experiment once more. `artifactFolder` is left to the caller.
     std::optional<RunRequest> requestFor(std::int64_t id) const;
-    /// The latest finished baseline of a model, given by path or hash. With `protocol`, only one whose perplexity was
-    /// measured in that way.
-    std::optional<std::int64_t> findBaseline(const std::string& modelPathOrHash, const std::string& protocol = {}) const;
-    /// The experiment that did or would do the same (model, recipe, inputs, measuring): a finished one if there is one,
-    /// else the latest. For sweeps that go on where they stopped.
+    /// The latest finished baseline of a model, given by path or hash. With `protocol`, only one
+    /// whose perplexity was measured in that way.
+    std::optional<std::int64_t> findBaseline(const std::string& modelPathOrHash,
+                                             const std::string& protocol = {}) const;
+    /// The experiment that did or would do the same (model, recipe, inputs, measuring): a finished
+    /// one if there is one, else the latest. For sweeps that go on where they stopped.
     std::optional<std::int64_t> findSame(const RunRequest& request) const;
 
 private:

@@ -1,5 +1,5 @@
-// The life of experiments: created, running, ended, removed, brought back. Reading them is ExperimentReader's work.
-// On the thread of its Database. All methods throw StorageError.
+// The life of experiments: created, running, ended, removed, brought back. Reading them is
+// ExperimentReader's work. On the thread of its Database. All methods throw StorageError.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,11 @@ class ExperimentRepository {
 public:
     explicit ExperimentRepository(Database& database) : m_database(database) {}
 
-    /// A new experiment in state "queued", owned by this process. An empty `name` becomes the recipe's name or summary.
-    /// A model that is the artifact of another experiment makes that one the parent.
-    std::int64_t create(const RunRequest& request, const std::string& name, const std::string& appVersion);
+    /// A new experiment in state "queued", owned by this process. An empty `name` becomes the
+    /// recipe's name or summary. A model that is the artifact of another experiment makes that one
+    /// the parent.
+    std::int64_t create(const RunRequest& request, const std::string& name,
+                        const std::string& appVersion);
     void rename(std::int64_t id, const std::string& name);
 
     /// Queued once more, owned by this process.
@@ -33,15 +35,17 @@ public:
     /// What was promised before the run.
     void setEstimate(std::int64_t id, const RecipeEstimate& estimate);
 
-    /// Turns queued and running experiments whose process is gone into interrupted ones; returns them.
+    /// Turns queued and running experiments whose process is gone into interrupted ones; returns
+    /// them.
     std::vector<std::int64_t> markInterrupted();
 
-    /// Hides experiments, all with one number, which `undoRemoval` takes. 0 when there was nothing to hide.
+    /// Hides experiments, all with one number, which `undoRemoval` takes. 0 when there was nothing
+    /// to hide.
     std::int64_t remove(const std::vector<std::int64_t>& ids);
     /// Brings the experiments of a removal back, by default of the last one; returns them.
     std::vector<std::int64_t> undoRemoval(std::int64_t removal = 0);
-    /// Deletes hidden experiments for good: first their folders in `artifacts`, then their rows. Those that still run
-    /// stay. Returns what was deleted.
+    /// Deletes hidden experiments for good: first their folders in `artifacts`, then their rows.
+    /// Those that still run stay. Returns what was deleted.
     std::vector<std::int64_t> purge(ArtifactStore& artifacts);
 
 private:

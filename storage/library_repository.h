@@ -1,5 +1,5 @@
-// The library: models, texts and task sets that the user added, with those that came with the program.
-// On the thread of its Database.
+// The library: models, texts and task sets that the user added, with those that came with the
+// program. On the thread of its Database.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ public:
 
     /// Bundled entries first, then in the order in which they were added.
     std::vector<LibraryEntry> list() const;
-    /// Adding the same path again changes name and detail of the entry that is there; returns its id.
+    /// Adding the same path again changes name and detail of the entry that is there; returns its
+    /// id.
     std::int64_t add(const LibraryEntry& entry);
     void remove(std::int64_t id);
 

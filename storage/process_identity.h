@@ -6,8 +6,8 @@
 
 namespace fettle::storage {
 
-/// A pid alone is reused after a while, and after a restart of the host at once; with the start time (in clock ticks
-/// since boot) and the boot id it names one process for good.
+/// A pid alone is reused after a while, and after a restart of the host at once; with the start
+/// time (in clock ticks since boot) and the boot id it names one process for good.
 struct ProcessIdentity {
     std::int64_t pid = 0;
     std::int64_t start = 0;

@@ -8,10 +8,13 @@
 namespace fettle::storage {
 namespace {
 
-int userVersion(SQLite::Database& database) { return database.execAndGet("PRAGMA user_version").getInt(); }
+int userVersion(SQLite::Database& database) {
+    return database.execAndGet("PRAGMA user_version").getInt();
+}
 
 void apply(SQLite::Database& database, const SchemaFile& file) {
-    // Immediate: a second process that opens the same old file waits here and then finds the work done.
+    // Immediate: a second process that opens the same old file waits here and then finds the work
+    // done.
     SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
     if (userVersion(database) >= file.version)
         return;
@@ -28,7 +31,9 @@ void apply(SQLite::Database& database, const SchemaFile& file) {
 
 }  // namespace
 
-int newestSchemaVersion() { return schemaFiles().back().version; }
+int newestSchemaVersion() {
+    return schemaFiles().back().version;
+}
 
 int migrateSchema(SQLite::Database& database, const std::vector<SchemaFile>& files) {
     const int before = userVersion(database);

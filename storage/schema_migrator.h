@@ -15,8 +15,8 @@ namespace fettle::storage {
 inline constexpr int kApplicationId = 0x4654544C;
 
 int newestSchemaVersion();
-/// Applies what is missing and returns the version found before. Safe against another process doing the same.
-/// Throws SQLite::Exception; the version that failed has left no trace then.
+/// Applies what is missing and returns the version found before. Safe against another process doing
+/// the same. Throws SQLite::Exception; the version that failed has left no trace then.
 int migrateSchema(SQLite::Database& database, const std::vector<SchemaFile>& files = schemaFiles());
 
 }  // namespace fettle::storage

@@ -10,13 +10,18 @@ StorageCause causeOf(int error) {
     switch (error) {
         case ENOSPC:
         case EDQUOT:
-        case EFBIG: return StorageCause::Full;
-        case EROFS: return StorageCause::ReadOnly;
+        case EFBIG:
+            return StorageCause::Full;
+        case EROFS:
+            return StorageCause::ReadOnly;
         case EACCES:
-        case EPERM: return StorageCause::Permission;
+        case EPERM:
+            return StorageCause::Permission;
         case ENOENT:
-        case ENOTDIR: return StorageCause::Missing;
-        default: return StorageCause::Other;
+        case ENOTDIR:
+            return StorageCause::Missing;
+        default:
+            return StorageCause::Other;
     }
 }
 

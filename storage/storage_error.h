@@ -1,4 +1,5 @@
-// What goes wrong with the database or the artifact store: the message names the file and the cause.
+// What goes wrong with the database or the artifact store: the message names the file and the
+// cause.
 #pragma once
 
 #include <stdexcept>
@@ -11,7 +12,8 @@ enum class StorageCause { ReadOnly, Full, Busy, Corrupt, Missing, Permission, Co
 class StorageError : public std::runtime_error {
 public:
     /// what(): "path: cause".
-    StorageError(const std::string& path, const std::string& text, StorageCause cause = StorageCause::Other)
+    StorageError(const std::string& path, const std::string& text,
+                 StorageCause cause = StorageCause::Other)
         : std::runtime_error(path + ": " + text), m_path(path), m_cause(cause) {}
 
     const std::string& path() const { return m_path; }

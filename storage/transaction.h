@@ -5,8 +5,8 @@
 
 namespace fettle::storage {
 
-/// Takes the write lock at once, so that no later statement of it can fail for being second. Inside another
-/// Transaction of the same connection it becomes a part of that one (a savepoint).
+/// Takes the write lock at once, so that no later statement of it can fail for being second. Inside
+/// another Transaction of the same connection it becomes a part of that one (a savepoint).
 class Transaction {
 public:
     explicit Transaction(Database& database);

@@ -42,24 +42,28 @@ struct Column {
 
 std::vector<Column> recordColumns() {
     using Record = const ExperimentRecord&;
-    return {{"id", [](Record r) { return std::to_string(r.id); }},
-            {"name", [](Record r) { return csvCell(r.name); }},
-            {"status", [](Record r) { return toString(r.status); }},
-            {"model", [](Record r) { return csvCell(r.modelName); }},
-            {"model_path", [](Record r) { return csvCell(r.modelPath); }},
-            {"model_hash", [](Record r) { return csvCell(r.modelHash); }},
-            {"recipe", [](Record r) { return csvCell(r.summary()); }},
-            {"recipe_hash", [](Record r) { return csvCell(r.recipeHash); }},
-            {"recipe_json",
-             [](Record r) { return csvCell(toJson(r.recipe).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)); }},
-            {"seed", [](Record r) { return std::to_string(r.seed); }},
-            {"device", [](Record r) { return csvCell(r.device); }},
-            {"app_version", [](Record r) { return csvCell(r.appVersion); }},
-            {"started", [](Record r) { return timeCell(r.startedMs); }},
-            {"finished", [](Record r) { return timeCell(r.finishedMs); }},
-            {"parent", [](Record r) { return r.parent ? std::to_string(*r.parent) : std::string(); }},
-            {"artifact", [](Record r) { return csvCell(r.artifactPath); }},
-            {"error", [](Record r) { return csvCell(r.error); }}};
+    return {
+        {"id", [](Record r) { return std::to_string(r.id); }},
+        {"name", [](Record r) { return csvCell(r.name); }},
+        {"status", [](Record r) { return toString(r.status); }},
+        {"model", [](Record r) { return csvCell(r.modelName); }},
+        {"model_path", [](Record r) { return csvCell(r.modelPath); }},
+        {"model_hash", [](Record r) { return csvCell(r.modelHash); }},
+        {"recipe", [](Record r) { return csvCell(r.summary()); }},
+        {"recipe_hash", [](Record r) { return csvCell(r.recipeHash); }},
+        {"recipe_json",
+         [](Record r) {
+             return csvCell(
+                 toJson(r.recipe).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+         }},
+        {"seed", [](Record r) { return std::to_string(r.seed); }},
+        {"device", [](Record r) { return csvCell(r.device); }},
+        {"app_version", [](Record r) { return csvCell(r.appVersion); }},
+        {"started", [](Record r) { return timeCell(r.startedMs); }},
+        {"finished", [](Record r) { return timeCell(r.finishedMs); }},
+        {"parent", [](Record r) { return r.parent ? std::to_string(*r.parent) : std::string(); }},
+        {"artifact", [](Record r) { return csvCell(r.artifactPath); }},
+        {"error", [](Record r) { return csvCell(r.error); }}};
 }
 
 std::vector<std::string> metricNames(const std::vector<ExperimentRecord>& records) {
@@ -79,7 +83,8 @@ std::vector<std::string> metricNames(const std::vector<ExperimentRecord>& record
 
 using MetricCell = std::function<std::string(const Measurement&)>;
 
-void addMetricColumns(std::vector<Column>& columns, const std::vector<ExperimentRecord>& records, const std::string& name) {
+void addMetricColumns(std::vector<Column>& columns, const std::vector<ExperimentRecord>& records,
+                      const std::string& name) {
     const auto any = [&](auto property) {
         return std::any_of(records.begin(), records.end(), [&](const ExperimentRecord& record) {
             const auto found = record.metrics.find(name);
@@ -89,19 +94,25 @@ void addMetricColumns(std::vector<Column>& columns, const std::vector<Experiment
     const auto add = [&](const std::string& ending, MetricCell cell) {
         columns.push_back({csvCell(name + ending), [name, cell](const ExperimentRecord& record) {
                                const auto found = record.metrics.find(name);
-                               return found == record.metrics.end() ? std::string() : cell(found->second);
+                               return found == record.metrics.end() ? std::string()
+                                                                    : cell(found->second);
                            }});
     };
     add("", [](const Measurement& m) { return numberCell(m.value); });
     if (any([](const Measurement& m) { return m.low || m.high; })) {
-        add("_low", [](const Measurement& m) { return m.low ? numberCell(*m.low) : std::string(); });
-        add("_high", [](const Measurement& m) { return m.high ? numberCell(*m.high) : std::string(); });
+        add("_low",
+            [](const Measurement& m) { return m.low ? numberCell(*m.low) : std::string(); });
+        add("_high",
+            [](const Measurement& m) { return m.high ? numberCell(*m.high) : std::string(); });
     }
     if (any([](const Measurement& m) { return !m.native; }))
-        add("_native", [](const Measurement& m) { return std::string(m.native ? "true" : "false"); });
+        add("_native",
+            [](const Measurement& m) { return std::string(m.native ? "true" : "false"); });
     if (any([](const Measurement& m) { return m.estimated; }))
-        add("_estimated", [](const Measurement& m) { return std::string(m.estimated ? "true" : "false"); });
-    // Numbers of different protocols must not be compared; one column each for accuracy and for speed says it.
+        add("_estimated",
+            [](const Measurement& m) { return std::string(m.estimated ? "true" : "false"); });
+    // Numbers of different protocols must not be compared; one column each for accuracy and for
+    // speed says it.
     if (name == "perplexity" || name == "decode_tokens_per_s" || name == "task_accuracy")
         add("_protocol", [](const Measurement& m) { return csvCell(m.protocol); });
 }
@@ -147,8 +158,10 @@ std::string experimentsJson(const std::vector<ExperimentRecord>& records) {
     return list.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-void exportExperiments(const std::vector<ExperimentRecord>& records, const std::filesystem::path& file) {
-    storage::writeFileDurably(file, file.extension() == ".json" ? experimentsJson(records) : experimentsCsv(records));
+void exportExperiments(const std::vector<ExperimentRecord>& records,
+                       const std::filesystem::path& file) {
+    storage::writeFileDurably(
+        file, file.extension() == ".json" ? experimentsJson(records) : experimentsCsv(records));
 }
 
 }  // namespace fettle::app

@@ -20,18 +20,24 @@ std::shared_ptr<spdlog::logger> g_logger;  // guarded by g_mutex
 
 spdlog::level::level_enum levelOf(LogLevel level) {
     switch (level) {
-        case LogLevel::Debug: return spdlog::level::debug;
-        case LogLevel::Info: return spdlog::level::info;
-        case LogLevel::Warning: return spdlog::level::warn;
-        case LogLevel::Error: return spdlog::level::err;
-        case LogLevel::Off: break;
+        case LogLevel::Debug:
+            return spdlog::level::debug;
+        case LogLevel::Info:
+            return spdlog::level::info;
+        case LogLevel::Warning:
+            return spdlog::level::warn;
+        case LogLevel::Error:
+            return spdlog::level::err;
+        case LogLevel::Off:
+            break;
     }
     return spdlog::level::off;
 }
 
 spdlog::sink_ptr fileSink(const std::filesystem::path& file) {
     std::filesystem::create_directories(file.parent_path());
-    auto sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(file.string(), kFileBytes, kFiles);
+    auto sink =
+        std::make_shared<spdlog::sinks::rotating_file_sink_mt>(file.string(), kFileBytes, kFiles);
     sink->set_level(std::getenv("FETTLE_DEBUG") ? spdlog::level::debug : spdlog::level::info);
     sink->set_pattern("%Y-%m-%d %H:%M:%S.%e %P %l %v");
     return sink;
@@ -61,7 +67,8 @@ void startLogging(const std::filesystem::path& file, LogLevel console) noexcept 
         auto logger = std::make_shared<spdlog::logger>("fettle", sinks.begin(), sinks.end());
         logger->set_level(spdlog::level::debug);
         logger->flush_on(spdlog::level::warn);
-        logger->set_error_handler([](const std::string&) {});  // a full disk must not fill standard error as well
+        logger->set_error_handler(
+            [](const std::string&) {});  // a full disk must not fill standard error as well
         {
             const std::scoped_lock lock(g_mutex);
             g_logger = logger;

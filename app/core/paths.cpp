@@ -11,7 +11,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// An environment variable that holds an absolute path; the XDG specification says to ignore relative ones.
+/// An environment variable that holds an absolute path; the XDG specification says to ignore
+/// relative ones.
 fs::path absoluteFrom(const char* variable) {
     const char* text = std::getenv(variable);
     if (!text || *text == '\0')
@@ -41,19 +42,31 @@ fs::path folder(const char* variable, const char* insideHome, const char* inside
 
 }  // namespace
 
-fs::path dataFolder() { return folder("XDG_DATA_HOME", ".local/share", ""); }
-fs::path cacheFolder() { return folder("XDG_CACHE_HOME", ".cache", "cache"); }
-fs::path configFolder() { return folder("XDG_CONFIG_HOME", ".config", "config"); }
+fs::path dataFolder() {
+    return folder("XDG_DATA_HOME", ".local/share", "");
+}
+fs::path cacheFolder() {
+    return folder("XDG_CACHE_HOME", ".cache", "cache");
+}
+fs::path configFolder() {
+    return folder("XDG_CONFIG_HOME", ".config", "config");
+}
 
-fs::path defaultDatabasePath() { return dataFolder() / "fettle.db"; }
+fs::path defaultDatabasePath() {
+    return dataFolder() / "fettle.db";
+}
 
 fs::path artifactsRootFor(const fs::path& database) {
     const std::string stem = database.stem().string();
     return database.parent_path() / (stem == "fettle" ? "artifacts" : stem + "-artifacts");
 }
 
-fs::path logFile() { return cacheFolder() / "logs" / "fettle.log"; }
+fs::path logFile() {
+    return cacheFolder() / "logs" / "fettle.log";
+}
 
-void ensureFolder(const fs::path& path) { fs::create_directories(path); }
+void ensureFolder(const fs::path& path) {
+    fs::create_directories(path);
+}
 
 }  // namespace fettle::app

@@ -13,10 +13,12 @@ namespace fs = std::filesystem;
 using storage::StorageCause;
 using storage::StorageError;
 
-/// Points of a curve are stored together: at this many, or after this long, or with the next event of another kind.
+/// Points of a curve are stored together: at this many, or after this long, or with the next event
+/// of another kind.
 constexpr std::size_t kSeriesBatch = 256;
 constexpr auto kSeriesWait = std::chrono::milliseconds(500);
-/// How long to leave a database alone that could not be written, so that a full disk does not slow the run down.
+/// How long to leave a database alone that could not be written, so that a full disk does not slow
+/// the run down.
 constexpr auto kRetryWait = std::chrono::seconds(2);
 constexpr std::size_t kMostWaiting = 200'000;
 
@@ -30,10 +32,15 @@ bool isOneOf(const JobEventBody& body) {
     return (std::holds_alternative<Kinds>(body) || ...);
 }
 
-bool isStored(const JobEventBody& body) { return !isOneOf<JobProgress, JobText, JobPaused, JobResumed>(body); }
-bool isLast(const JobEventBody& body) { return isOneOf<JobFinished, JobFailed, JobCancelled>(body); }
+bool isStored(const JobEventBody& body) {
+    return !isOneOf<JobProgress, JobText, JobPaused, JobResumed>(body);
+}
+bool isLast(const JobEventBody& body) {
+    return isOneOf<JobFinished, JobFailed, JobCancelled>(body);
+}
 
-/// Size and hash of the artifact, unless the engine has said them. Read back from the disk: what is recorded is there.
+/// Size and hash of the artifact, unless the engine has said them. Read back from the disk: what is
+/// recorded is there.
 void completeArtifact(JobEvent& event) {
     auto* finished = std::get_if<JobFinished>(&event.body);
     auto* result = finished ? std::get_if<RunResult>(&finished->result) : nullptr;
@@ -50,8 +57,11 @@ void completeArtifact(JobEvent& event) {
 
 }  // namespace
 
-RunRecorder::RunRecorder(fs::path database, fs::path artifactsRoot, ProblemHandler onProblem, int busyMs)
-    : m_databasePath(std::move(database)), m_artifactsRoot(std::move(artifactsRoot)), m_onProblem(std::move(onProblem)),
+RunRecorder::RunRecorder(fs::path database, fs::path artifactsRoot, ProblemHandler onProblem,
+                         int busyMs)
+    : m_databasePath(std::move(database)),
+      m_artifactsRoot(std::move(artifactsRoot)),
+      m_onProblem(std::move(onProblem)),
       m_busyMs(busyMs) {}
 
 RunRecorder::~RunRecorder() {
@@ -142,7 +152,8 @@ bool RunRecorder::store() {
 }
 
 void RunRecorder::storeOneByOne() {
-    // An event of an experiment that has been deleted can never be stored; it must not hold up the others.
+    // An event of an experiment that has been deleted can never be stored; it must not hold up the
+    // others.
     while (!m_waiting.empty()) {
         try {
             storage::Transaction transaction(*m_database);
@@ -163,7 +174,8 @@ void RunRecorder::leaveInFile(std::int64_t experiment) {
     try {
         writeUnsaved(file, experiment, m_waiting);
         m_inFiles.insert(experiment);
-        report(m_problem + ". " + which + " are in " + file.string() + " and are stored at the next start.");
+        report(m_problem + ". " + which + " are in " + file.string() +
+               " and are stored at the next start.");
     } catch (const std::exception& error) {
         report(m_problem + ". " + which + " are in memory only: " + error.what());
     }

@@ -19,11 +19,15 @@ using storage::ExperimentRepository;
 using storage::MeasurementRepository;
 
 std::string levelName(JobLog::Level level) {
-    return level == JobLog::Level::Error ? "error" : level == JobLog::Level::Warning ? "warning" : "info";
+    return level == JobLog::Level::Error     ? "error"
+           : level == JobLog::Level::Warning ? "warning"
+                                             : "info";
 }
 
 JobLog::Level levelFrom(const std::string& name) {
-    return name == "error" ? JobLog::Level::Error : name == "warning" ? JobLog::Level::Warning : JobLog::Level::Info;
+    return name == "error"     ? JobLog::Level::Error
+           : name == "warning" ? JobLog::Level::Warning
+                               : JobLog::Level::Info;
 }
 
 struct Store {
@@ -36,9 +40,15 @@ struct Store {
     void operator()(const JobLog& log) const {
         MeasurementRepository(database).addLog(id, {{timeMs, levelName(log.level), log.text}});
     }
-    void operator()(const JobSeries& series) const { MeasurementRepository(database).addSeries(id, {series.point}); }
-    void operator()(const JobMetric& metric) const { MeasurementRepository(database).addMetrics(id, {metric.metric}); }
-    void operator()(const JobStepFinished& finished) const { MeasurementRepository(database).addSteps(id, {finished.step}); }
+    void operator()(const JobSeries& series) const {
+        MeasurementRepository(database).addSeries(id, {series.point});
+    }
+    void operator()(const JobMetric& metric) const {
+        MeasurementRepository(database).addMetrics(id, {metric.metric});
+    }
+    void operator()(const JobStepFinished& finished) const {
+        MeasurementRepository(database).addSteps(id, {finished.step});
+    }
     void operator()(const JobFinished& finished) const {
         if (const auto* result = std::get_if<RunResult>(&finished.result))
             ExperimentRepository(database).finish(id, *result);
@@ -47,7 +57,9 @@ struct Store {
         MeasurementRepository(database).addLog(id, {{timeMs, "error", failed.error.message}});
         ExperimentRepository(database).setEnded(id, ExperimentStatus::Failed, failed.error.message);
     }
-    void operator()(const JobCancelled&) const { ExperimentRepository(database).setEnded(id, ExperimentStatus::Cancelled); }
+    void operator()(const JobCancelled&) const {
+        ExperimentRepository(database).setEnded(id, ExperimentStatus::Cancelled);
+    }
     template <typename Other>
     void operator()(const Other&) const {}
 };
@@ -55,18 +67,31 @@ struct Store {
 struct ToJson {
     json operator()(const JobQueued&) const { return {{"type", "queued"}}; }
     json operator()(const JobStarted&) const { return {{"type", "started"}}; }
-    json operator()(const JobLog& log) const { return {{"type", "log"}, {"level", levelName(log.level)}, {"text", log.text}}; }
+    json operator()(const JobLog& log) const {
+        return {{"type", "log"}, {"level", levelName(log.level)}, {"text", log.text}};
+    }
     json operator()(const JobSeries& series) const {
         // As a measurement: that is where numbers that JSON has no word for are spelt.
-        return {{"type", "series"}, {"step", series.point.step}, {"point", toJson(Measurement{series.point.name, series.point.value, "", {}, {}, true, false, ""})}};
+        return {
+            {"type", "series"},
+            {"step", series.point.step},
+            {"point", toJson(Measurement{
+                          series.point.name, series.point.value, "", {}, {}, true, false, ""})}};
     }
-    json operator()(const JobMetric& metric) const { return {{"type", "metric"}, {"metric", toJson(metric.metric)}}; }
-    json operator()(const JobStepFinished& finished) const { return {{"type", "step"}, {"step", toJson(finished.step)}}; }
+    json operator()(const JobMetric& metric) const {
+        return {{"type", "metric"}, {"metric", toJson(metric.metric)}};
+    }
+    json operator()(const JobStepFinished& finished) const {
+        return {{"type", "step"}, {"step", toJson(finished.step)}};
+    }
     json operator()(const JobFinished& finished) const {
         const auto* result = std::get_if<RunResult>(&finished.result);
-        return result ? json{{"type", "finished"}, {"result", toJson(*result)}} : json{{"type", "other"}};
+        return result ? json{{"type", "finished"}, {"result", toJson(*result)}}
+                      : json{{"type", "other"}};
     }
-    json operator()(const JobFailed& failed) const { return {{"type", "failed"}, {"message", failed.error.message}}; }
+    json operator()(const JobFailed& failed) const {
+        return {{"type", "failed"}, {"message", failed.error.message}};
+    }
     json operator()(const JobCancelled&) const { return {{"type", "cancelled"}}; }
     template <typename Other>
     json operator()(const Other&) const {
@@ -84,12 +109,15 @@ JobEventBody bodyFrom(const json& value) {
         return JobLog{levelFrom(value.value("level", "")), value.value("text", "")};
     if (type == "series") {
         const Measurement point = measurementFromJson(value.at("point"));
-        return JobSeries{{point.name, value.at("step").is_number() ? value.at("step").get<double>() : 0, point.value}};
+        return JobSeries{{point.name,
+                          value.at("step").is_number() ? value.at("step").get<double>() : 0,
+                          point.value}};
     }
     if (type == "metric")
         return JobMetric{measurementFromJson(value.at("metric"))};
     if (type == "step")  // a step is read as part of a result
-        return JobStepFinished{runResultFromJson({{"steps", json::array({value.at("step")})}}).steps.front()};
+        return JobStepFinished{
+            runResultFromJson({{"steps", json::array({value.at("step")})}}).steps.front()};
     if (type == "finished")
         return JobFinished{runResultFromJson(value.at("result"))};
     if (type == "failed")
@@ -107,10 +135,12 @@ json documentIn(const fs::path& file) {
     return json::parse(text);
 }
 
-/// True while the process that wrote the file lives: it still has the events in memory and stores them itself.
+/// True while the process that wrote the file lives: it still has the events in memory and stores
+/// them itself.
 bool hasLivingOwner(const json& document) {
     const json owner = document.value("owner", json::object());
-    const storage::ProcessIdentity identity{owner.value("pid", std::int64_t{0}), owner.value("start", std::int64_t{0}),
+    const storage::ProcessIdentity identity{owner.value("pid", std::int64_t{0}),
+                                            owner.value("start", std::int64_t{0}),
                                             owner.value("boot", "")};
     return identity != storage::thisProcess() && identity.alive();
 }
@@ -154,7 +184,8 @@ fs::path unsavedFile(const fs::path& artifactsRoot, std::int64_t experiment) {
     return artifactsRoot / "unsaved" / ("experiment-" + std::to_string(experiment) + ".json");
 }
 
-void writeUnsaved(const fs::path& file, std::int64_t experiment, const std::vector<RecordedEvent>& events) {
+void writeUnsaved(const fs::path& file, std::int64_t experiment,
+                  const std::vector<RecordedEvent>& events) {
     json list = json::array();
     for (const RecordedEvent& recorded : events) {
         if (recorded.event.experiment != experiment)
@@ -175,8 +206,8 @@ void writeUnsaved(const fs::path& file, std::int64_t experiment, const std::vect
 ImportOutcome importUnsaved(storage::Database& database, const fs::path& artifactsRoot) {
     ImportOutcome outcome;
     std::error_code failed;
-    for (fs::directory_iterator entry(artifactsRoot / "unsaved", failed); !failed && entry != fs::directory_iterator();
-         entry.increment(failed)) {
+    for (fs::directory_iterator entry(artifactsRoot / "unsaved", failed);
+         !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
         const fs::path file = entry->path();
         if (file.extension() != ".json")
             continue;

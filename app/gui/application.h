@@ -1,4 +1,5 @@
-// Builds and connects everything: database, recorder, engine, window. One per process, on the GUI thread.
+// Builds and connects everything: database, recorder, engine, window. One per process, on the GUI
+// thread.
 #pragma once
 
 #include <QObject>

@@ -11,7 +11,9 @@ namespace fettle::app {
 
 using ui::LibraryItem;
 
-static QString text(const char* source) { return QCoreApplication::translate("BundledLibrary", source); }
+static QString text(const char* source) {
+    return QCoreApplication::translate("BundledLibrary", source);
+}
 
 std::vector<LibraryItem> bundledLibrary() {
     std::vector<LibraryItem> items;

@@ -1,4 +1,5 @@
-// What every library begins with: the demo model with its texts and tasks, found in the resources folder.
+// What every library begins with: the demo model with its texts and tasks, found in the resources
+// folder.
 #pragma once
 
 #include <vector>
@@ -7,7 +8,8 @@
 
 namespace fettle::app {
 
-/// Entries have negative ids and are not stored: their paths belong to the installation, not to the user.
+/// Entries have negative ids and are not stored: their paths belong to the installation, not to the
+/// user.
 std::vector<ui::LibraryItem> bundledLibrary();
 
 }  // namespace fettle::app

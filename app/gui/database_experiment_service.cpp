@@ -27,7 +27,8 @@ struct DatabaseExperimentService::Opening {
     std::vector<ExperimentRecord> records;
 };
 
-DatabaseExperimentService::DatabaseExperimentService(std::filesystem::path database, QObject* parent)
+DatabaseExperimentService::DatabaseExperimentService(std::filesystem::path database,
+                                                     QObject* parent)
     : ExperimentService(parent), m_path(std::move(database)), m_library(bundledLibrary()) {}
 
 DatabaseExperimentService::~DatabaseExperimentService() {
@@ -39,7 +40,8 @@ DatabaseExperimentService::~DatabaseExperimentService() {
     }
 }
 
-DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(const std::filesystem::path& path) {
+DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(
+    const std::filesystem::path& path) {
     Opening opening;
     try {
         storage::Database database = storage::Database::open(path);
@@ -47,8 +49,10 @@ DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(c
         opening.notice = QString::fromStdString(database.notice());
         if (!opening.readOnly) {
             opening.artifacts = std::make_unique<storage::ArtifactStore>(artifactsRootFor(path));
-            for (const std::string& problem : importUnsaved(database, artifactsRootFor(path)).problems) {
-                opening.notice += (opening.notice.isEmpty() ? QString() : QStringLiteral("\n")) + QString::fromStdString(problem);
+            for (const std::string& problem :
+                 importUnsaved(database, artifactsRootFor(path)).problems) {
+                opening.notice += (opening.notice.isEmpty() ? QString() : QStringLiteral("\n")) +
+                                  QString::fromStdString(problem);
             }
             storage::ExperimentRepository(database).markInterrupted();
         }
@@ -64,7 +68,8 @@ DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(c
 void DatabaseExperimentService::open() {
     m_opener = std::jthread([this] {
         auto opening = std::make_shared<Opening>(openInBackground(m_path));
-        QMetaObject::invokeMethod(this, [this, opening] { finishOpening(*opening); }, Qt::QueuedConnection);
+        QMetaObject::invokeMethod(
+            this, [this, opening] { finishOpening(*opening); }, Qt::QueuedConnection);
     });
 }
 
@@ -77,7 +82,8 @@ void DatabaseExperimentService::finishOpening(Opening& opening) {
     if (opening.ok) {
         guarded([this] {
             m_database = std::make_unique<storage::Database>(
-                m_readOnly ? storage::Database::open(m_path, {.create = false, .readOnly = true, .check = false})
+                m_readOnly ? storage::Database::open(
+                                 m_path, {.create = false, .readOnly = true, .check = false})
                            : storage::Database::openAgain(m_path));
         });
         loadLibrary();
@@ -93,7 +99,8 @@ bool DatabaseExperimentService::guarded(const std::function<void()>& work) const
         return true;
     } catch (const std::exception& error) {
         logError(error.what());
-        emit const_cast<DatabaseExperimentService*>(this)->problemOccurred(QString::fromUtf8(error.what()));
+        emit const_cast<DatabaseExperimentService*>(this)->problemOccurred(
+            QString::fromUtf8(error.what()));
         return false;
     }
 }
@@ -107,8 +114,10 @@ void DatabaseExperimentService::rebuildIndex() {
 }
 
 void DatabaseExperimentService::follow(const JobEvent& event) {
-    const bool changes = std::holds_alternative<JobStarted>(event.body) || std::holds_alternative<JobFinished>(event.body) ||
-                         std::holds_alternative<JobFailed>(event.body) || std::holds_alternative<JobCancelled>(event.body);
+    const bool changes = std::holds_alternative<JobStarted>(event.body) ||
+                         std::holds_alternative<JobFinished>(event.body) ||
+                         std::holds_alternative<JobFailed>(event.body) ||
+                         std::holds_alternative<JobCancelled>(event.body);
     if (event.experiment != 0 && changes) {
         refresh(event.experiment);
     }
@@ -126,8 +135,9 @@ void DatabaseExperimentService::refresh(qint64 id) {
     if (found != m_index.constEnd()) {
         m_records[*found] = std::move(*record);
     } else {
-        const auto place = std::lower_bound(m_records.begin(), m_records.end(), id,
-                                            [](const ExperimentRecord& r, qint64 wanted) { return r.id < wanted; });
+        const auto place = std::lower_bound(
+            m_records.begin(), m_records.end(), id,
+            [](const ExperimentRecord& r, qint64 wanted) { return r.id < wanted; });
         const bool last = place == m_records.end();
         m_records.insert(place, std::move(*record));
         last ? void(m_index.insert(id, m_records.size() - 1)) : rebuildIndex();
@@ -135,7 +145,9 @@ void DatabaseExperimentService::refresh(qint64 id) {
     emit experimentChanged(id);
 }
 
-std::vector<ExperimentRecord> DatabaseExperimentService::experiments() const { return m_records; }
+std::vector<ExperimentRecord> DatabaseExperimentService::experiments() const {
+    return m_records;
+}
 
 std::optional<ExperimentRecord> DatabaseExperimentService::experiment(qint64 id) const {
     const auto found = m_index.constFind(id);
@@ -152,12 +164,15 @@ std::optional<ExperimentDetail> DatabaseExperimentService::detail(qint64 id) con
 
 qint64 DatabaseExperimentService::create(const RunRequest& request, const QString& name) {
     if (!m_database || m_readOnly) {
-        emit problemOccurred(m_notice.isEmpty() ? tr("The database is still being opened; try again in a moment.") : m_notice);
+        emit problemOccurred(m_notice.isEmpty()
+                                 ? tr("The database is still being opened; try again in a moment.")
+                                 : m_notice);
         return 0;
     }
     qint64 id = 0;
     guarded([&] {
-        id = storage::ExperimentRepository(*m_database).create(request, name.toStdString(), applicationVersion());
+        id = storage::ExperimentRepository(*m_database)
+                 .create(request, name.toStdString(), applicationVersion());
     });
     if (id != 0) {
         refresh(id);
@@ -205,8 +220,9 @@ void DatabaseExperimentService::undoRemove() {
 }
 
 void DatabaseExperimentService::rename(qint64 id, const QString& name) {
-    if (m_database && !m_readOnly &&
-        guarded([&] { storage::ExperimentRepository(*m_database).rename(id, name.toStdString()); })) {
+    if (m_database && !m_readOnly && guarded([&] {
+            storage::ExperimentRepository(*m_database).rename(id, name.toStdString());
+        })) {
         refresh(id);
     }
 }
@@ -242,8 +258,8 @@ qint64 DatabaseExperimentService::addToLibrary(LibraryItem item) {
     if (m_database && !m_readOnly) {
         guarded([&] {
             id = storage::LibraryRepository(*m_database)
-                     .add({0, static_cast<storage::LibraryKind>(item.kind), item.name.toStdString(), item.path.toStdString(),
-                           item.detail.toStdString(), false});
+                     .add({0, static_cast<storage::LibraryKind>(item.kind), item.name.toStdString(),
+                           item.path.toStdString(), item.detail.toStdString(), false});
         });
         loadLibrary();
     } else {  // kept for this session only
@@ -260,7 +276,8 @@ void DatabaseExperimentService::removeFromLibrary(qint64 id) {
         guarded([&] { storage::LibraryRepository(*m_database).remove(id); });
         loadLibrary();
     } else {
-        std::erase_if(m_library, [id](const LibraryItem& item) { return item.id == id && !item.bundled; });
+        std::erase_if(m_library,
+                      [id](const LibraryItem& item) { return item.id == id && !item.bundled; });
     }
     emit libraryChanged();
 }

@@ -1,5 +1,6 @@
-// ExperimentService over the database. Opens the file on a thread of its own, so that the window never waits for it;
-// keeps the list of experiments in memory and reads one row anew when a run reports. GUI thread, but for open().
+// ExperimentService over the database. Opens the file on a thread of its own, so that the window
+// never waits for it; keeps the list of experiments in memory and reads one row anew when a run
+// reports. GUI thread, but for open().
 #pragma once
 
 #include <QHash>

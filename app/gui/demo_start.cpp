@@ -11,7 +11,8 @@ namespace fettle::app {
 
 void startDemoWhenEmpty(GuiApplication& application) {
     QObject::connect(&application, &GuiApplication::ready, &application, [&application] {
-        if (!application.experiments()->experiments().empty() || application.experiments()->readOnly()) {
+        if (!application.experiments()->experiments().empty() ||
+            application.experiments()->readOnly()) {
             return;
         }
         ui::RecipePage* page = application.window()->recipe();

@@ -1,5 +1,5 @@
-// Drives the demo without a user and saves a picture of every page: for the documentation, and to look at the window
-// where there is no display. GUI thread only.
+// Drives the demo without a user and saves a picture of every page: for the documentation, and to
+// look at the window where there is no display. GUI thread only.
 #pragma once
 
 #include <QObject>

@@ -73,7 +73,8 @@ ExperimentStatus experimentStatusFromString(const std::string& text) {
         if (text == name)
             return value;
     }
-    // A state that only a newer version knows: nothing here may take it for finished or for running.
+    // A state that only a newer version knows: nothing here may take it for finished or for
+    // running.
     return ExperimentStatus::Interrupted;
 }
 
@@ -86,6 +87,8 @@ std::string recipeSummary(const Recipe& recipe) {
     return text;
 }
 
-std::string ExperimentRecord::summary() const { return recipeSummary(recipe); }
+std::string ExperimentRecord::summary() const {
+    return recipeSummary(recipe);
+}
 
 }  // namespace fettle

@@ -7,13 +7,15 @@ const std::vector<ExportFormatInfo>& exportFormats() {
     static const std::vector<ExportFormatInfo> formats{
         {"safetensors",
          "Safetensors folder",
-         "The Hugging Face layout with plain weights. Quantized weights are written out in full, so the file is as large "
+         "The Hugging Face layout with plain weights. Quantized weights are written out in full, "
+         "so the file is as large "
          "as the original; every tool reads it.",
          {"transformers", "vLLM", "SGLang", "TensorRT-LLM", "llama.cpp (through its converter)"},
          false},
         {"compressed-tensors",
          "Safetensors folder, compressed-tensors",
-         "Keeps the quantized weights as they are: packed integers with their scales, in the layout that vLLM and SGLang "
+         "Keeps the quantized weights as they are: packed integers with their scales, in the "
+         "layout that vLLM and SGLang "
          "run directly.",
          {"vLLM", "SGLang", "transformers", "llama.cpp (through its converter)"},
          false},
@@ -29,7 +31,8 @@ const std::vector<ExportFormatInfo>& exportFormats() {
          true},
         {"gguf-q4_0",
          "GGUF, Q4_0",
-         "One file, 4.5 bits per weight in blocks of 32. Weights quantized as int4-g32 keep their codes.",
+         "One file, 4.5 bits per weight in blocks of 32. Weights quantized as int4-g32 keep their "
+         "codes.",
          {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)", "SGLang (in part)"},
          true},
     };

@@ -1,5 +1,5 @@
-// Numbers as people read them. std::to_chars, because printf follows the desktop's locale and these texts also go
-// into CSV, JUnit and HTML files.
+// Numbers as people read them. std::to_chars, because printf follows the desktop's locale and these
+// texts also go into CSV, JUnit and HTML files.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -14,8 +14,8 @@ constexpr const char* kUnknown = "–";
 
 std::string fixed(double value, int decimals) {
     std::array<char, 400> buffer{};
-    const auto result =
-        std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::fixed, decimals);
+    const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                                      std::chars_format::fixed, decimals);
     std::string text(buffer.data(), result.ptr);
     // "-0.00" says nothing that "0.00" does not.
     if (text.front() == '-' && text.find_first_not_of("-0.") == std::string::npos)

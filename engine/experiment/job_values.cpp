@@ -18,7 +18,9 @@ std::string recipeTitle(const Recipe& recipe) {
 }
 
 struct Title {
-    std::string operator()(const InspectRequest& request) const { return "Inspect " + fileName(request.path); }
+    std::string operator()(const InspectRequest& request) const {
+        return "Inspect " + fileName(request.path);
+    }
     std::string operator()(const HistogramRequest& request) const {
         return "Histogram of " + request.tensor + " in " + fileName(request.path);
     }
@@ -30,25 +32,35 @@ struct Title {
             return "Measure " + fileName(request.modelPath);
         return recipeTitle(request.recipe) + " on " + fileName(request.modelPath);
     }
-    std::string operator()(const EvaluateRequest& request) const { return "Evaluate " + fileName(request.modelPath); }
+    std::string operator()(const EvaluateRequest& request) const {
+        return "Evaluate " + fileName(request.modelPath);
+    }
     std::string operator()(const ExportRequest& request) const {
         return "Export " + fileName(request.modelPath) + " as " + request.format;
     }
-    std::string operator()(const GenerateRequest& request) const { return "Generate with " + fileName(request.modelPath); }
+    std::string operator()(const GenerateRequest& request) const {
+        return "Generate with " + fileName(request.modelPath);
+    }
 };
 
 }  // namespace
 
-std::string jobTitle(const JobRequest& request) { return std::visit(Title{}, request); }
+std::string jobTitle(const JobRequest& request) {
+    return std::visit(Title{}, request);
+}
 
 int exitCode(ErrorKind kind) {
     switch (kind) {
-        case ErrorKind::Usage: return 2;
+        case ErrorKind::Usage:
+            return 2;
         case ErrorKind::BadInput:
-        case ErrorKind::Io: return 3;
+        case ErrorKind::Io:
+            return 3;
         case ErrorKind::Device:
-        case ErrorKind::OutOfMemory: return 4;
-        case ErrorKind::Internal: break;
+        case ErrorKind::OutOfMemory:
+            return 4;
+        case ErrorKind::Internal:
+            break;
     }
     return 1;
 }

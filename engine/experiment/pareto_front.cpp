@@ -13,7 +13,8 @@ struct Point {
     std::size_t index = 0;
 };
 
-std::optional<double> costOf(const ExperimentRecord& record, const std::string& metric, BetterWhen better) {
+std::optional<double> costOf(const ExperimentRecord& record, const std::string& metric,
+                             BetterWhen better) {
     const auto found = record.metrics.find(metric);
     if (found == record.metrics.end() || !std::isfinite(found->second.value))
         return std::nullopt;
@@ -22,8 +23,9 @@ std::optional<double> costOf(const ExperimentRecord& record, const std::string& 
 
 }  // namespace
 
-std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records, const std::string& xMetric,
-                                     BetterWhen xBetter, const std::string& yMetric, BetterWhen yBetter) {
+std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records,
+                                     const std::string& xMetric, BetterWhen xBetter,
+                                     const std::string& yMetric, BetterWhen yBetter) {
     std::vector<Point> points;
     for (std::size_t i = 0; i < records.size(); ++i) {
         const std::optional<double> x = costOf(records[i], xMetric, xBetter);
@@ -35,8 +37,9 @@ std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& record
         return std::tie(a.x, a.y, a.index) < std::tie(b.x, b.y, b.index);
     });
 
-    // In this order a point can be beaten only by one before it: one sweep that remembers the best y so far. Within
-    // one x the first point has the best y, and only points equal to it stand beside it.
+    // In this order a point can be beaten only by one before it: one sweep that remembers the best
+    // y so far. Within one x the first point has the best y, and only points equal to it stand
+    // beside it.
     std::vector<std::size_t> front;
     double bestY = std::numeric_limits<double>::infinity();
     double bestX = 0;
@@ -47,7 +50,8 @@ std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& record
             bestX = point.x;
         }
     }
-    // Sorted by the value of x as drawn, which for "higher is better" is the reverse of what the sweep walked.
+    // Sorted by the value of x as drawn, which for "higher is better" is the reverse of what the
+    // sweep walked.
     if (xBetter == BetterWhen::Higher) {
         std::stable_sort(front.begin(), front.end(), [&](std::size_t a, std::size_t b) {
             return records[a].metrics.at(xMetric).value < records[b].metrics.at(xMetric).value;

@@ -27,9 +27,11 @@ std::string described(const json& value) {
 }
 
 /// Keys besides the known ones are typing errors; free text for people is the exception.
-void checkKeys(const json& object, const std::string& where, std::initializer_list<std::string_view> known) {
+void checkKeys(const json& object, const std::string& where,
+               std::initializer_list<std::string_view> known) {
     for (const auto& item : object.items()) {
-        static constexpr std::array<std::string_view, 5> notes{"description", "help", "title", "comment", "$schema"};
+        static constexpr std::array<std::string_view, 5> notes{"description", "help", "title",
+                                                               "comment", "$schema"};
         if (std::find(known.begin(), known.end(), item.key()) == known.end() &&
             std::find(notes.begin(), notes.end(), item.key()) == notes.end())
             throw RecipeError("recipe: unknown field '" + where + item.key() + "'");
@@ -93,8 +95,8 @@ Recipe recipeFromObject(const json& object) {
     if (!steps->is_array())
         refuse("steps", "a list", *steps);
     if (steps->size() > kMaxSteps)
-        throw RecipeError("recipe: 'steps' has " + std::to_string(steps->size()) + " entries, at most " +
-                          std::to_string(kMaxSteps) + " are possible");
+        throw RecipeError("recipe: 'steps' has " + std::to_string(steps->size()) +
+                          " entries, at most " + std::to_string(kMaxSteps) + " are possible");
     for (std::size_t i = 0; i < steps->size(); ++i)
         recipe.steps.push_back(stepFromJson((*steps)[i], i));
     if (const auto seed = object.find("seed"); seed != object.end())
@@ -139,7 +141,8 @@ json parse(std::string_view text) {
 }
 
 std::string valueText(const json& value) {
-    return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, json::error_handler_t::replace);
+    return value.is_string() ? value.get<std::string>()
+                             : value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -153,15 +156,19 @@ json toJson(const Recipe& recipe) {
 
 Recipe recipeFromJson(const json& value) {
     if (!value.is_object())
-        throw RecipeError("recipe: must be an object with 'name', 'steps' and 'seed', not " + described(value));
+        throw RecipeError("recipe: must be an object with 'name', 'steps' and 'seed', not " +
+                          described(value));
     checkKeys(value, "", {"name", "steps", "seed"});
     return recipeFromObject(value);
 }
 
-Recipe recipeFromText(std::string_view text) { return recipeFromJson(parse(text)); }
+Recipe recipeFromText(std::string_view text) {
+    return recipeFromJson(parse(text));
+}
 
 std::string recipeHash(const Recipe& recipe) {
-    // nlohmann::json keeps object keys sorted and writes the shortest text that reads back as the same number.
+    // nlohmann::json keeps object keys sorted and writes the shortest text that reads back as the
+    // same number.
     json form = toJson(recipe);
     form.erase("name");
     const std::string text = canonical(form).dump(-1, ' ', false, json::error_handler_t::replace);
@@ -182,7 +189,8 @@ std::vector<Recipe> expandSweep(const Recipe& base, const std::vector<SweepAxis>
     for (const SweepAxis& axis : axes) {
         if (axis.step >= base.steps.size())
             throw RecipeError("sweep: step " + std::to_string(axis.step) + " of '" + axis.param +
-                              "' is not in the recipe, which has " + std::to_string(base.steps.size()) + " steps");
+                              "' is not in the recipe, which has " +
+                              std::to_string(base.steps.size()) + " steps");
         if (axis.values.empty())
             throw RecipeError("sweep: '" + axis.param + "' has no values");
         if (axis.values.size() > kMaxSweep / count)
@@ -200,11 +208,13 @@ std::vector<Recipe> expandSweep(const Recipe& base, const std::vector<SweepAxis>
             stride /= axis.values.size();
             const json& value = axis.values[number / stride % axis.values.size()];
             recipe.steps[axis.step].params[axis.param] = value;
-            const bool ambiguous = std::count_if(axes.begin(), axes.end(), [&](const SweepAxis& other) {
-                                       return other.param == axis.param;
-                                   }) > 1;
+            const bool ambiguous =
+                std::count_if(axes.begin(), axes.end(), [&](const SweepAxis& other) {
+                    return other.param == axis.param;
+                }) > 1;
             settings += settings.empty() ? "" : ", ";
-            settings += ambiguous ? "step " + std::to_string(axis.step + 1) + " " + axis.param : axis.param;
+            settings +=
+                ambiguous ? "step " + std::to_string(axis.step + 1) + " " + axis.param : axis.param;
             settings.append(1, '=').append(valueText(value));
         }
         if (!settings.empty())
@@ -242,6 +252,8 @@ std::vector<Recipe> recipesFromJson(const json& value) {
     return expandSweep(recipeFromObject(value), axes);
 }
 
-std::vector<Recipe> recipesFromText(std::string_view text) { return recipesFromJson(parse(text)); }
+std::vector<Recipe> recipesFromText(std::string_view text) {
+    return recipesFromJson(parse(text));
+}
 
 }  // namespace fettle

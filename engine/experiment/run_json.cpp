@@ -9,7 +9,8 @@ namespace {
 
 using nlohmann::json;
 
-/// JSON has no infinities; they and "not a number" travel as text, so that a broken model's perplexity is not lost.
+/// JSON has no infinities; they and "not a number" travel as text, so that a broken model's
+/// perplexity is not lost.
 json number(double value) {
     if (std::isfinite(value))
         return value;
@@ -49,42 +50,53 @@ json listOf(const std::vector<T>& items) {
 }
 
 StepReport stepFrom(const json& value) {
-    return {value.value("index", std::size_t{0}), value.value("technique", ""), value.value("params", json::object()),
-            numberAt(value, "seconds")};
+    return {value.value("index", std::size_t{0}), value.value("technique", ""),
+            value.value("params", json::object()), numberAt(value, "seconds")};
 }
 LayerMetric layerMetricFrom(const json& value) {
-    return {value.value("layer", -1), value.value("tensor", ""), value.value("name", ""), numberAt(value, "value")};
+    return {value.value("layer", -1), value.value("tensor", ""), value.value("name", ""),
+            numberAt(value, "value")};
 }
-SampleText sampleFrom(const json& value) { return {value.value("prompt", ""), value.value("text", "")}; }
+SampleText sampleFrom(const json& value) {
+    return {value.value("prompt", ""), value.value("text", "")};
+}
 ArtifactReport artifactFrom(const json& value) {
-    return {value.value("path", ""), value.value("format", ""), value.value("bytes", std::uint64_t{0}),
-            value.value("hash", "")};
+    return {value.value("path", ""), value.value("format", ""),
+            value.value("bytes", std::uint64_t{0}), value.value("hash", "")};
 }
 
 }  // namespace
 
 json toJson(const StepReport& step) {
-    return {{"index", step.index}, {"technique", step.technique}, {"params", step.params}, {"seconds", number(step.seconds)}};
+    return {{"index", step.index},
+            {"technique", step.technique},
+            {"params", step.params},
+            {"seconds", number(step.seconds)}};
 }
 json toJson(const LayerMetric& metric) {
-    return {{"layer", metric.layer}, {"tensor", metric.tensor}, {"name", metric.name}, {"value", number(metric.value)}};
+    return {{"layer", metric.layer},
+            {"tensor", metric.tensor},
+            {"name", metric.name},
+            {"value", number(metric.value)}};
 }
 json toJson(const SeriesPoint& point) {
     return {{"name", point.name}, {"step", number(point.step)}, {"value", number(point.value)}};
 }
-json toJson(const SampleText& sample) { return {{"prompt", sample.prompt}, {"text", sample.text}}; }
+json toJson(const SampleText& sample) {
+    return {{"prompt", sample.prompt}, {"text", sample.text}};
+}
 json toJson(const ArtifactReport& artifact) {
-    return {{"path", artifact.path}, {"format", artifact.format}, {"bytes", artifact.bytes}, {"hash", artifact.hash}};
+    return {{"path", artifact.path},
+            {"format", artifact.format},
+            {"bytes", artifact.bytes},
+            {"hash", artifact.hash}};
 }
 
-
 json toJson(const RecipeEstimate& estimate) {
-    return {{"peak_bytes", estimate.peakBytes},
-            {"output_bytes", estimate.outputBytes},
-            {"seconds", number(estimate.seconds)},
-            {"bits_per_weight", number(estimate.bitsPerWeight)},
-            {"problems", estimate.problems},
-            {"notes", estimate.notes}};
+    return {
+        {"peak_bytes", estimate.peakBytes},    {"output_bytes", estimate.outputBytes},
+        {"seconds", number(estimate.seconds)}, {"bits_per_weight", number(estimate.bitsPerWeight)},
+        {"problems", estimate.problems},       {"notes", estimate.notes}};
 }
 
 RecipeEstimate recipeEstimateFromJson(const json& value) {
@@ -97,12 +109,9 @@ RecipeEstimate recipeEstimateFromJson(const json& value) {
 }
 
 json toJson(const Measurement& metric) {
-    json result{{"name", metric.name},
-                {"value", number(metric.value)},
-                {"unit", metric.unit},
-                {"native", metric.native},
-                {"estimated", metric.estimated},
-                {"protocol", metric.protocol}};
+    json result{{"name", metric.name},           {"value", number(metric.value)},
+                {"unit", metric.unit},           {"native", metric.native},
+                {"estimated", metric.estimated}, {"protocol", metric.protocol}};
     if (metric.low)
         result["low"] = number(*metric.low);
     if (metric.high)
@@ -174,21 +183,23 @@ json toJson(const ExperimentRecord& record) {
     json metrics = json::object();
     for (const auto& [name, metric] : record.metrics)
         metrics[name] = toJson(metric);
-    json value{{"id", record.id},
-               {"name", record.name},
-               {"status", toString(record.status)},
-               {"model", {{"name", record.modelName}, {"path", record.modelPath}, {"hash", record.modelHash}}},
-               {"summary", record.summary()},
-               {"recipe", toJson(record.recipe)},
-               {"recipe_hash", record.recipeHash},
-               {"seed", record.seed},
-               {"device", record.device},
-               {"app_version", record.appVersion},
-               {"started_ms", record.startedMs},
-               {"finished_ms", record.finishedMs},
-               {"artifact", record.artifactPath},
-               {"error", record.error},
-               {"metrics", metrics}};
+    json value{
+        {"id", record.id},
+        {"name", record.name},
+        {"status", toString(record.status)},
+        {"model",
+         {{"name", record.modelName}, {"path", record.modelPath}, {"hash", record.modelHash}}},
+        {"summary", record.summary()},
+        {"recipe", toJson(record.recipe)},
+        {"recipe_hash", record.recipeHash},
+        {"seed", record.seed},
+        {"device", record.device},
+        {"app_version", record.appVersion},
+        {"started_ms", record.startedMs},
+        {"finished_ms", record.finishedMs},
+        {"artifact", record.artifactPath},
+        {"error", record.error},
+        {"metrics", metrics}};
     if (record.parent)
         value["parent"] = *record.parent;
     return value;

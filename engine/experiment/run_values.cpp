@@ -34,7 +34,9 @@ MeasureOptions measureOptionsFromJson(const json& value) {
     MeasureOptions options;
     options.context = value.value("context", options.context);
     options.maxTokens = value.value("max_tokens", options.maxTokens);
-    options.protocol = value.value("protocol", "plain") == "llama.cpp" ? PerplexityProtocol::LlamaCpp : PerplexityProtocol::Plain;
+    options.protocol = value.value("protocol", "plain") == "llama.cpp"
+                           ? PerplexityProtocol::LlamaCpp
+                           : PerplexityProtocol::Plain;
     options.speed = value.value("speed", options.speed);
     options.promptTokens = value.value("prompt_tokens", options.promptTokens);
     options.newTokens = value.value("new_tokens", options.newTokens);
@@ -54,15 +56,17 @@ std::string accuracyProtocol(const MeasureOptions& options, const std::string& t
 }
 
 bool ExportReport::verified() const {
-    return !checks.empty() && std::all_of(checks.begin(), checks.end(), [](const ExportCheck& check) { return check.passed; });
+    return !checks.empty() && std::all_of(checks.begin(), checks.end(),
+                                          [](const ExportCheck& check) { return check.passed; });
 }
 
 json toJson(const ExportReport& report) {
     json checks = json::array();
     for (const ExportCheck& check : report.checks)
-        checks.push_back({{"name", check.name}, {"passed", check.passed}, {"detail", check.detail}});
-    return {{"path", report.path},     {"format", report.format},      {"bytes", report.bytes},
-            {"checks", checks},        {"verified", report.verified()}, {"loaded_by", report.loadedBy},
+        checks.push_back(
+            {{"name", check.name}, {"passed", check.passed}, {"detail", check.detail}});
+    return {{"path", report.path},  {"format", report.format},       {"bytes", report.bytes},
+            {"checks", checks},     {"verified", report.verified()}, {"loaded_by", report.loadedBy},
             {"lossy", report.lossy}};
 }
 

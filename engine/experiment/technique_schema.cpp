@@ -12,18 +12,27 @@ using nlohmann::json;
 
 std::string typeName(ParameterType type) {
     switch (type) {
-        case ParameterType::Bool: return "bool";
-        case ParameterType::Int: return "int";
-        case ParameterType::Double: return "double";
-        case ParameterType::Choice: return "choice";
-        case ParameterType::Text: return "text";
-        case ParameterType::PatternList: return "patterns";
-        case ParameterType::File: return "file";
+        case ParameterType::Bool:
+            return "bool";
+        case ParameterType::Int:
+            return "int";
+        case ParameterType::Double:
+            return "double";
+        case ParameterType::Choice:
+            return "choice";
+        case ParameterType::Text:
+            return "text";
+        case ParameterType::PatternList:
+            return "patterns";
+        case ParameterType::File:
+            return "file";
     }
     return "text";
 }
 
-std::string dumped(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string dumped(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 /// The shortest text of a limit: "0.5", "4096".
 std::string limitText(double value) {
@@ -38,20 +47,25 @@ struct Checked {
     std::string reason;
 };
 
-Checked mustBe(const std::string& wanted, const json& found) { return {{}, "must be " + wanted + ", not " + dumped(found)}; }
+Checked mustBe(const std::string& wanted, const json& found) {
+    return {{}, "must be " + wanted + ", not " + dumped(found)};
+}
 
 Checked checkRange(const ParameterSchema& schema, json value) {
     const double number = value.get<double>();
     const std::string unit = schema.unit.empty() ? "" : " " + schema.unit;
     if (schema.minimum && number < *schema.minimum)
-        return {{}, dumped(value) + " is below the minimum of " + limitText(*schema.minimum) + unit};
+        return {{},
+                dumped(value) + " is below the minimum of " + limitText(*schema.minimum) + unit};
     if (schema.maximum && number > *schema.maximum)
-        return {{}, dumped(value) + " is above the maximum of " + limitText(*schema.maximum) + unit};
+        return {{},
+                dumped(value) + " is above the maximum of " + limitText(*schema.maximum) + unit};
     return {std::move(value), {}};
 }
 
 Checked checkInt(const ParameterSchema& schema, const json& value) {
-    if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
+    if (value.is_number_unsigned() &&
+        value.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
         return mustBe("a whole number that fits 64 bits", value);
     if (value.is_number_integer())
         return checkRange(schema, value.get<std::int64_t>());
@@ -84,21 +98,30 @@ Checked checkChoice(const ParameterSchema& schema, const json& value) {
 
 Checked checkPatterns(const json& value) {
     if (value.is_string())
-        return {value.get_ref<const std::string&>().empty() ? json::array() : json::array({value}), {}};
-    if (!value.is_array() || !std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); }))
+        return {value.get_ref<const std::string&>().empty() ? json::array() : json::array({value}),
+                {}};
+    if (!value.is_array() ||
+        !std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); }))
         return mustBe("a list of tensor-name patterns", value);
     return {value, {}};
 }
 
 Checked check(const ParameterSchema& schema, const json& value) {
     switch (schema.type) {
-        case ParameterType::Bool: return value.is_boolean() ? Checked{value, {}} : mustBe("true or false", value);
-        case ParameterType::Int: return checkInt(schema, value);
-        case ParameterType::Double: return checkDouble(schema, value);
-        case ParameterType::Choice: return checkChoice(schema, value);
-        case ParameterType::PatternList: return checkPatterns(value);
-        case ParameterType::File: return value.is_string() ? Checked{value, {}} : mustBe("a path", value);
-        case ParameterType::Text: break;
+        case ParameterType::Bool:
+            return value.is_boolean() ? Checked{value, {}} : mustBe("true or false", value);
+        case ParameterType::Int:
+            return checkInt(schema, value);
+        case ParameterType::Double:
+            return checkDouble(schema, value);
+        case ParameterType::Choice:
+            return checkChoice(schema, value);
+        case ParameterType::PatternList:
+            return checkPatterns(value);
+        case ParameterType::File:
+            return value.is_string() ? Checked{value, {}} : mustBe("a path", value);
+        case ParameterType::Text:
+            break;
     }
     // "draft_tokens": 4 and "draft_tokens": "4" mean the same.
     if (value.is_number())
@@ -117,8 +140,9 @@ json defaultOf(const ParameterSchema& schema) {
 }
 
 json toJson(const ParameterSchema& schema) {
-    json result{{"name", schema.name},       {"title", schema.title},     {"type", typeName(schema.type)},
-                {"default", schema.defaultValue}, {"unit", schema.unit},  {"help", schema.help},
+    json result{{"name", schema.name},           {"title", schema.title},
+                {"type", typeName(schema.type)}, {"default", schema.defaultValue},
+                {"unit", schema.unit},           {"help", schema.help},
                 {"sweepable", schema.sweepable}};
     if (schema.minimum)
         result["minimum"] = *schema.minimum;
@@ -127,10 +151,12 @@ json toJson(const ParameterSchema& schema) {
     if (!schema.choices.empty()) {
         json& choices = result["choices"] = json::array();
         for (const ParameterChoice& choice : schema.choices)
-            choices.push_back({{"value", choice.value}, {"title", choice.title}, {"help", choice.help}});
+            choices.push_back(
+                {{"value", choice.value}, {"title", choice.title}, {"help", choice.help}});
     }
     if (schema.visibleWhen)
-        result["visible_when"] = {{"param", schema.visibleWhen->param}, {"values", schema.visibleWhen->values}};
+        result["visible_when"] = {{"param", schema.visibleWhen->param},
+                                  {"values", schema.visibleWhen->values}};
     return result;
 }
 
@@ -158,12 +184,14 @@ ValidatedParams validateParams(const TechniqueDescriptor& descriptor, const json
     if (params.is_null())
         return result;
     if (!params.is_object()) {
-        result.problems.push_back(descriptor.id + ": parameters must be an object, not " + dumped(params));
+        result.problems.push_back(descriptor.id + ": parameters must be an object, not " +
+                                  dumped(params));
         return result;
     }
     for (const auto& item : params.items()) {
-        const auto schema = std::find_if(descriptor.parameters.begin(), descriptor.parameters.end(),
-                                         [&](const ParameterSchema& entry) { return entry.name == item.key(); });
+        const auto schema =
+            std::find_if(descriptor.parameters.begin(), descriptor.parameters.end(),
+                         [&](const ParameterSchema& entry) { return entry.name == item.key(); });
         if (schema == descriptor.parameters.end()) {
             result.problems.push_back(descriptor.id + ": unknown parameter '" + item.key() + "'");
             continue;

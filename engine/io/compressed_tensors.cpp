@@ -22,16 +22,18 @@ bool matchesPattern(const std::string& pattern, const std::string& text) {
     int error = 0;
     PCRE2_SIZE at = 0;
     const std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code(
-        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &error, &at, nullptr),
+        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                      PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &error, &at, nullptr),
         pcre2_code_free);
     if (!code)
         return false;
-    const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(pcre2_match_context_create(nullptr),
-                                                                                            pcre2_match_context_free);
+    const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
+        pcre2_match_context_create(nullptr), pcre2_match_context_free);
     pcre2_set_match_limit(context.get(), kMatchLimit);
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(pcre2_match_data_create_from_pattern(code.get(), nullptr),
-                                                                                   pcre2_match_data_free);
-    return pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, data.get(), context.get()) >= 0;
+    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
+        pcre2_match_data_create_from_pattern(code.get(), nullptr), pcre2_match_data_free);
+    return pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0,
+                       data.get(), context.get()) >= 0;
 }
 
 std::vector<std::string> names(const json& value, const std::string& origin, const char* what) {
@@ -49,7 +51,8 @@ std::vector<std::string> names(const json& value, const std::string& origin, con
 }
 
 bool present(const json& object, const char* key) {
-    return object.contains(key) && !object[key].is_null() && !(object[key].is_object() && object[key].empty());
+    return object.contains(key) && !object[key].is_null() &&
+           !(object[key].is_object() && object[key].empty());
 }
 
 template <typename T>
@@ -59,12 +62,14 @@ T valueOr(const json& object, const char* key, T fallback, const std::string& or
     try {
         return object[key].get<T>();
     } catch (const json::exception&) {
-        throwBadInput(origin, std::string("quantization_config: ") + key + " has a value of the wrong kind");
+        throwBadInput(
+            origin, std::string("quantization_config: ") + key + " has a value of the wrong kind");
     }
 }
 
 /// W8A8's input: int8, one dynamic scale per token.
-bool readActivations(const json& group, const QuantScheme& scheme, const std::string& origin, std::vector<std::string>& warnings) {
+bool readActivations(const json& group, const QuantScheme& scheme, const std::string& origin,
+                     std::vector<std::string>& warnings) {
     if (!present(group, "input_activations"))
         return false;
     const json& input = group["input_activations"];
@@ -72,15 +77,20 @@ bool readActivations(const json& group, const QuantScheme& scheme, const std::st
         throwBadInput(origin, "quantization_config: input_activations is not an object");
     const bool dynamic = input.contains("dynamic") && input["dynamic"] == true;
     const auto bits = valueOr<int>(input, "num_bits", 8, origin);
-    if (!dynamic || bits != 8 || valueOr<std::string>(input, "type", "int", origin) != "int" || !valueOr(input, "symmetric", true, origin))
-        throwBadInput(origin, "quantization_config: activations other than dynamic symmetric int8 are not supported");
+    if (!dynamic || bits != 8 || valueOr<std::string>(input, "type", "int", origin) != "int" ||
+        !valueOr(input, "symmetric", true, origin))
+        throwBadInput(
+            origin,
+            "quantization_config: activations other than dynamic symmetric int8 are not supported");
     if (scheme.format == kernels::WeightFormat::Int8Channel)
         return true;
-    warnings.push_back("activations stay in floating point: int8 activations are computed with int8 weights only");
+    warnings.push_back(
+        "activations stay in floating point: int8 activations are computed with int8 weights only");
     return false;
 }
 
-const StoredTensor& need(const StoredTensors& tensors, const std::string& name, const std::string& origin) {
+const StoredTensor& need(const StoredTensors& tensors, const std::string& name,
+                         const std::string& origin) {
     const auto found = tensors.find(name);
     if (found == tensors.end())
         throwBadInput(origin, "missing tensor " + inQuotes(name));
@@ -89,23 +99,31 @@ const StoredTensor& need(const StoredTensors& tensors, const std::string& name, 
 
 void expect(const StoredTensor& tensor, const std::string& name, DType dtype, const Shape& shape) {
     if (tensor.tensor.dtype() != dtype)
-        throwBadInput(tensor.file, "tensor " + inQuotes(name) + " has dtype " + tensor.type + ", wanted " + toString(dtype));
+        throwBadInput(tensor.file, "tensor " + inQuotes(name) + " has dtype " + tensor.type +
+                                       ", wanted " + toString(dtype));
     if (tensor.tensor.shape() != shape)
-        throwBadInput(tensor.file, "tensor " + inQuotes(name) + " has shape " + toString(tensor.tensor.shape()) + ", wanted " + toString(shape));
+        throwBadInput(tensor.file, "tensor " + inQuotes(name) + " has shape " +
+                                       toString(tensor.tensor.shape()) + ", wanted " +
+                                       toString(shape));
 }
 
-Tensor readScales(const StoredTensors& tensors, const std::string& module, std::int64_t rows, std::int64_t groups, const std::string& origin) {
+Tensor readScales(const StoredTensors& tensors, const std::string& module, std::int64_t rows,
+                  std::int64_t groups, const std::string& origin) {
     const std::string name = module + ".weight_scale";
     const StoredTensor& scale = need(tensors, name, origin);
     if (!scale.format)
-        throwBadInput(scale.file, "tensor " + inQuotes(name) + " has dtype " + scale.type + ", wanted F32, F16 or BF16");
+        throwBadInput(scale.file, "tensor " + inQuotes(name) + " has dtype " + scale.type +
+                                      ", wanted F32, F16 or BF16");
     const Shape wanted{rows, groups};
     if (scale.tensor.shape() != wanted && !(groups == 1 && scale.tensor.shape() == Shape{rows}))
-        throwBadInput(scale.file, "tensor " + inQuotes(name) + " has shape " + toString(scale.tensor.shape()) + ", wanted " + toString(wanted));
+        throwBadInput(scale.file, "tensor " + inQuotes(name) + " has shape " +
+                                      toString(scale.tensor.shape()) + ", wanted " +
+                                      toString(wanted));
     return scale.tensor.reshaped(wanted);
 }
 
-void checkPackedShape(const StoredTensors& tensors, const std::string& module, std::int64_t rows, std::int64_t cols, const std::string& origin) {
+void checkPackedShape(const StoredTensors& tensors, const std::string& module, std::int64_t rows,
+                      std::int64_t cols, const std::string& origin) {
     const std::string name = module + ".weight_shape";
     const StoredTensor& shape = need(tensors, name, origin);
     std::int64_t stored[2] = {0, 0};
@@ -118,11 +136,13 @@ void checkPackedShape(const StoredTensors& tensors, const std::string& module, s
         stored[1] = narrow[1];
     }
     if (stored[0] != rows || stored[1] != cols)
-        throwBadInput(shape.file, "tensor " + inQuotes(name) + " is not the shape " + toString({rows, cols}) + " that the configuration gives");
+        throwBadInput(shape.file, "tensor " + inQuotes(name) + " is not the shape " +
+                                      toString({rows, cols}) + " that the configuration gives");
 }
 
 /// int8 that lies in words: byte k of a row is q + 128.
-Tensor unpackBytes(const StoredTensor& packed, const std::string& name, std::int64_t rows, std::int64_t cols) {
+Tensor unpackBytes(const StoredTensor& packed, const std::string& name, std::int64_t rows,
+                   std::int64_t cols) {
     const std::int64_t words = (cols + 3) / 4;
     expect(packed, name, DType::I32, {rows, words});
     Tensor codes = Tensor::allocate(DType::I8, {rows, cols});
@@ -137,7 +157,8 @@ Tensor unpackBytes(const StoredTensor& packed, const std::string& name, std::int
 }
 
 /// Activation order is fine where it changes nothing.
-void checkOrder(const StoredTensors& tensors, const std::string& module, std::int64_t cols, std::int64_t group) {
+void checkOrder(const StoredTensors& tensors, const std::string& module, std::int64_t cols,
+                std::int64_t group) {
     const auto found = tensors.find(module + ".weight_g_idx");
     if (found == tensors.end())
         return;
@@ -146,7 +167,9 @@ void checkOrder(const StoredTensors& tensors, const std::string& module, std::in
     for (std::int64_t k = 0; plain && k < cols; ++k)
         plain = index.as<std::int32_t>()[k] == k / group;
     if (!plain)
-        throwBadInput(found->second.file, "tensor " + inQuotes(found->first) + " reorders the inputs (activation order), which is not supported");
+        throwBadInput(found->second.file,
+                      "tensor " + inQuotes(found->first) +
+                          " reorders the inputs (activation order), which is not supported");
 }
 
 }  // namespace
@@ -157,8 +180,10 @@ bool matchesTarget(const std::string& target, const std::string& module) {
     return target == module || target == "Linear";
 }
 
-std::optional<CompressedTensorsConfig> CompressedTensorsConfig::fromConfig(const json& config, const std::string& origin) {
-    const char* key = config.contains("quantization_config") ? "quantization_config" : "compression_config";
+std::optional<CompressedTensorsConfig> CompressedTensorsConfig::fromConfig(
+    const json& config, const std::string& origin) {
+    const char* key =
+        config.contains("quantization_config") ? "quantization_config" : "compression_config";
     if (!present(config, key))
         return std::nullopt;
     const json& part = config[key];
@@ -166,15 +191,19 @@ std::optional<CompressedTensorsConfig> CompressedTensorsConfig::fromConfig(const
         throwBadInput(origin, std::string(key) + " is not an object");
     const auto method = valueOr<std::string>(part, "quant_method", "", origin);
     if (method != "compressed-tensors")
-        throwBadInput(origin, "quantization method " + inQuotes(method) + " is not supported; compressed-tensors is");
+        throwBadInput(origin, "quantization method " + inQuotes(method) +
+                                  " is not supported; compressed-tensors is");
     for (const char* unsupported : {"sparsity_config", "transform_config"})
-        if (present(part, unsupported) && !(part[unsupported].is_object() && part[unsupported].value("format", json()) == "dense"))
-            throwBadInput(origin, std::string("quantization_config: ") + unsupported + " is not supported");
+        if (present(part, unsupported) && !(part[unsupported].is_object() &&
+                                            part[unsupported].value("format", json()) == "dense"))
+            throwBadInput(origin,
+                          std::string("quantization_config: ") + unsupported + " is not supported");
     CompressedTensorsConfig out;
     out.m_origin = origin;
     out.m_ignore = names(part.value("ignore", json()), origin, "quantization_config: ignore");
     if (present(part, "kv_cache_scheme"))
-        out.m_warnings.push_back("the file's kv_cache_scheme is not applied: keys and values keep full precision");
+        out.m_warnings.push_back(
+            "the file's kv_cache_scheme is not applied: keys and values keep full precision");
     if (!present(part, "config_groups") || !part["config_groups"].is_object())
         throwBadInput(origin, "quantization_config: config_groups is missing");
     const auto format = valueOr<std::string>(part, "format", "", origin);
@@ -183,8 +212,11 @@ std::optional<CompressedTensorsConfig> CompressedTensorsConfig::fromConfig(const
     return out;
 }
 
-void CompressedTensorsConfig::readGroup(const std::string& name, const json& group, const std::string& outerFormat) {
-    const auto fail = [&](const std::string& cause) { throwBadInput(m_origin, "quantization_config: " + inQuotes(name) + " " + cause); };
+void CompressedTensorsConfig::readGroup(const std::string& name, const json& group,
+                                        const std::string& outerFormat) {
+    const auto fail = [&](const std::string& cause) {
+        throwBadInput(m_origin, "quantization_config: " + inQuotes(name) + " " + cause);
+    };
     if (!group.is_object() || !present(group, "weights") || !group["weights"].is_object())
         fail("has no weights");
     if (present(group, "output_activations"))
@@ -195,18 +227,22 @@ void CompressedTensorsConfig::readGroup(const std::string& name, const json& gro
     const auto type = valueOr<std::string>(weights, "type", "int", m_origin);
     const auto symmetric = valueOr(weights, "symmetric", true, m_origin);
     const auto groupSize = valueOr<std::int64_t>(weights, "group_size", 0, m_origin);
-    const auto strategy = valueOr<std::string>(weights, "strategy", groupSize > 0 ? "group" : "channel", m_origin);
+    const auto strategy =
+        valueOr<std::string>(weights, "strategy", groupSize > 0 ? "group" : "channel", m_origin);
     Group out;
     const bool bytes = format == "int-quantized" || format == "pack-quantized";
     if (bytes && bits == 8 && type == "int" && symmetric && strategy == "channel") {
         out.scheme = *findQuantScheme("w8a16");
-    } else if (format == "pack-quantized" && bits == 4 && type == "int" && (strategy == "group" || strategy == "channel")) {
+    } else if (format == "pack-quantized" && bits == 4 && type == "int" &&
+               (strategy == "group" || strategy == "channel")) {
         if (strategy == "group" && (groupSize < 8 || groupSize % 8 != 0 || groupSize > (1 << 24)))
             fail("has the group size " + std::to_string(groupSize) + "; a multiple of 8 is wanted");
         out.scheme = int4Scheme(strategy == "group" ? static_cast<int>(groupSize) : 0, symmetric);
     } else {
-        fail("is " + std::to_string(bits) + "-bit " + type + " per " + strategy + " as " + inQuotes(format) +
-             ", which is not supported; symmetric int8 per channel and int4 per group (pack-quantized) are");
+        fail("is " + std::to_string(bits) + "-bit " + type + " per " + strategy + " as " +
+             inQuotes(format) +
+             ", which is not supported; symmetric int8 per channel and int4 per group "
+             "(pack-quantized) are");
     }
     if (readActivations(group, out.scheme, m_origin, m_warnings))
         out.scheme = *findQuantScheme("int8");
@@ -227,8 +263,9 @@ std::optional<QuantScheme> CompressedTensorsConfig::schemeOf(const std::string& 
     return std::nullopt;
 }
 
-QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::string& module, const QuantScheme& scheme,
-                                     std::int64_t rows, std::int64_t cols, const std::string& origin) {
+QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::string& module,
+                                     const QuantScheme& scheme, std::int64_t rows,
+                                     std::int64_t cols, const std::string& origin) {
     QuantizedTensor out;
     out.scheme = scheme;
     out.rows = rows;
@@ -250,8 +287,10 @@ QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::st
     const std::int64_t group = scheme.groupSize > 0 ? scheme.groupSize : cols;
     const StoredTensor& codes = need(tensors, module + ".weight_packed", origin);
     if (cols % 8 != 0 || cols % group != 0)
-        throwBadInput(codes.file, "tensor " + inQuotes(module + ".weight_packed") + ": rows of " + std::to_string(cols) +
-                                      " values do not divide into groups of " + std::to_string(group));
+        throwBadInput(codes.file, "tensor " + inQuotes(module + ".weight_packed") + ": rows of " +
+                                      std::to_string(cols) +
+                                      " values do not divide into groups of " +
+                                      std::to_string(group));
     expect(codes, module + ".weight_packed", DType::I32, {rows, cols / 8});
     checkPackedShape(tensors, module, rows, cols, origin);
     checkOrder(tensors, module, cols, group);

@@ -1,5 +1,6 @@
-// Writes Hugging Face folders: config.json, model.safetensors, tokenizer and side files. Plain, or with compressed-tensors
-// for the weights that are quantized in a way it knows (layout: compressed_tensors.h).
+// Writes Hugging Face folders: config.json, model.safetensors, tokenizer and side files. Plain, or
+// with compressed-tensors for the weights that are quantized in a way it knows (layout:
+// compressed_tensors.h).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -33,10 +34,13 @@ WeightFormat formatOf(DType dtype) {
 }
 
 float largestValue(DType dtype) {
-    return dtype == DType::F16 ? kLargestHalf : dtype == DType::BF16 ? kLargestBfloat16 : std::numeric_limits<float>::max();
+    return dtype == DType::F16    ? kLargestHalf
+           : dtype == DType::BF16 ? kLargestBfloat16
+                                  : std::numeric_limits<float>::max();
 }
 
-/// QuantizationArgs of compressed-tensors. Readers refuse keys they do not know, so only the common ones are written.
+/// QuantizationArgs of compressed-tensors. Readers refuse keys they do not know, so only the common
+/// ones are written.
 json weightArguments(const QuantScheme& scheme) {
     const bool group = scheme.granularity == Granularity::Group;
     return {{"num_bits", scheme.bits},
@@ -52,38 +56,43 @@ json weightArguments(const QuantScheme& scheme) {
 }
 
 json activationArguments() {
-    return {{"num_bits", 8},          {"type", "int"},        {"symmetric", true},  {"strategy", "token"},
-            {"group_size", nullptr},  {"dynamic", true},      {"actorder", nullptr}, {"block_structure", nullptr},
-            {"observer", nullptr},    {"observer_kwargs", json::object()}};
+    return {{"num_bits", 8},         {"type", "int"},
+            {"symmetric", true},     {"strategy", "token"},
+            {"group_size", nullptr}, {"dynamic", true},
+            {"actorder", nullptr},   {"block_structure", nullptr},
+            {"observer", nullptr},   {"observer_kwargs", json::object()}};
 }
 
 const char* formatName(const QuantScheme& scheme) {
-    // Weight-only int8 is read as packed words by the runtimes; with int8 activations, as plain bytes.
+    // Weight-only int8 is read as packed words by the runtimes; with int8 activations, as plain
+    // bytes.
     const bool bytes = scheme.format == WeightFormat::Int8Channel && scheme.quantizesActivations;
     return bytes ? "int-quantized" : "pack-quantized";
 }
 
-
-
-
 class FolderExport {
 public:
-    FolderExport(const Model& model, bool compressed, RunControl& control) : m_model(model), m_compressed(compressed), m_control(control) {}
+    FolderExport(const Model& model, bool compressed, RunControl& control)
+        : m_model(model), m_compressed(compressed), m_control(control) {}
 
     ExportReport write(const fs::path& out) {
         for (FileTensorPlan& plan : planTensors(m_model, FileKind::HuggingFace))
             addPlan(std::move(plan));
         if (m_compressed && m_groups.empty())
-            throwBadInput(m_model.path, "holds no weights that compressed-tensors could keep; quantize it first (ptq with int8 or int4), "
-                                        "or export as \"safetensors\"");
+            throwBadInput(m_model.path,
+                          "holds no weights that compressed-tensors could keep; quantize it first "
+                          "(ptq with int8 or int4), "
+                          "or export as \"safetensors\"");
         std::uint64_t total = 0;
         for (const TensorToWrite& tensor : m_tensors)
             total += tensor.bytes();
         StagedOutput staged(out, StagedOutput::Kind::Folder, total);
         ExportProgress progress(m_control, total);
         m_progress = &progress;
-        writeSafetensors(staged.path() / "model.safetensors", std::move(m_tensors), [](const std::string&, std::uint64_t) {});
-        writeText(staged.path() / "config.json", config().dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+        writeSafetensors(staged.path() / "model.safetensors", std::move(m_tensors),
+                         [](const std::string&, std::uint64_t) {});
+        writeText(staged.path() / "config.json",
+                  config().dump(2, ' ', false, json::error_handler_t::replace) + "\n");
         writeSideFiles(staged.path());
         refuseChangedFiles(m_model);
         ExportReport report;
@@ -101,20 +110,27 @@ private:
         std::vector<std::string> modules;
     };
 
-    // -- planning ---------------------------------------------------------------------------------------------------
+    // -- planning
+    // ---------------------------------------------------------------------------------------------------
 
     /// The type of plain tensors that were quantized: the model's own; exact where that is float32.
     DType floatType() const {
         const json& source = m_model.config.source;
         for (const char* key : {"dtype", "torch_dtype"}) {
-            const std::string type = source.is_object() && source.contains(key) && source[key].is_string() ? source[key].get<std::string>() : "";
+            const std::string type =
+                source.is_object() && source.contains(key) && source[key].is_string()
+                    ? source[key].get<std::string>()
+                    : "";
             if (type == "float32" || type == "float16" || type == "bfloat16")
-                return type == "float32" ? DType::F32 : type == "float16" ? DType::F16 : DType::BF16;
+                return type == "float32"   ? DType::F32
+                       : type == "float16" ? DType::F16
+                                           : DType::BF16;
         }
         return DType::BF16;
     }
 
-    /// GGUF's blocks have float16 scales: float16 keeps them closer than bfloat16, where no product leaves its range.
+    /// GGUF's blocks have float16 scales: float16 keeps them closer than bfloat16, where no product
+    /// leaves its range.
     DType dequantizedType(const Weight& weight) const {
         if (weight.quantized().codes.dtype() != DType::Block || floatType() == DType::F32)
             return floatType();
@@ -137,8 +153,10 @@ private:
         if (!m_compressed || !plan.place().is(kLinear))
             return false;
         for (const Weight* weight : plan.weights)
-            if (!isPackable(*weight) || !(weight->quantized().scheme == plan.weights.front()->quantized().scheme) ||
-                weight->quantized().scales.dtype() != plan.weights.front()->quantized().scales.dtype())
+            if (!isPackable(*weight) ||
+                !(weight->quantized().scheme == plan.weights.front()->quantized().scheme) ||
+                weight->quantized().scales.dtype() !=
+                    plan.weights.front()->quantized().scales.dtype())
                 return false;
         return true;
     }
@@ -161,18 +179,22 @@ private:
         tensor.name = plan->place().huggingFace;
         tensor.dtype = first.isQuantized() ? dequantizedType(first) : first.dense().dtype();
         for (const Weight* weight : plan->weights)
-            if (weight->isQuantized() != first.isQuantized() || (!first.isQuantized() && weight->dense().dtype() != tensor.dtype))
-                tensor.dtype = DType::F32;  // parts of different kinds: the type that holds all of them
+            if (weight->isQuantized() != first.isQuantized() ||
+                (!first.isQuantized() && weight->dense().dtype() != tensor.dtype))
+                tensor.dtype =
+                    DType::F32;  // parts of different kinds: the type that holds all of them
         const ValueChange change = changeOf(plan->place());
         if (!change.none())
             tensor.dtype = normType(*plan, change, tensor.dtype);
         if (first.isQuantized() && tensor.dtype != DType::F32)
-            m_notes.add(first.typeName() + " is dequantized and written as " + toString(tensor.dtype));
+            m_notes.add(first.typeName() + " is dequantized and written as " +
+                        toString(tensor.dtype));
         const bool transposed = plan->place().is(kTransposed);
         if (plan->oneDimensional())
             tensor.shape = {plan->rows()};
         else
-            tensor.shape = transposed ? Shape{plan->cols(), plan->rows()} : Shape{plan->rows(), plan->cols()};
+            tensor.shape =
+                transposed ? Shape{plan->cols(), plan->rows()} : Shape{plan->rows(), plan->cols()};
         tensor.write = [this, plan, change, dtype = tensor.dtype, transposed](FileWriter& file) {
             if (transposed && !plan->oneDimensional())
                 writeTransposed(*plan, dtype, file);
@@ -190,15 +212,19 @@ private:
         return change;
     }
 
-    /// The narrow type where it holds every value exactly, as it does for norms that were bfloat16 once.
+    /// The narrow type where it holds every value exactly, as it does for norms that were bfloat16
+    /// once.
     static DType normType(const FileTensorPlan& plan, ValueChange change, DType dtype) {
         std::vector<float> row;
         readRow(*plan.weights.front(), 0, change, row);
-        const bool narrow = std::all_of(row.begin(), row.end(), [](float v) { return kernels::bfloat16ToFloat(kernels::floatToBfloat16(v)) == v; });
+        const bool narrow = std::all_of(row.begin(), row.end(), [](float v) {
+            return kernels::bfloat16ToFloat(kernels::floatToBfloat16(v)) == v;
+        });
         return narrow ? DType::BF16 : dtype == DType::F32 ? dtype : DType::F32;
     }
 
-    // -- plain tensors ----------------------------------------------------------------------------------------------
+    // -- plain tensors
+    // ----------------------------------------------------------------------------------------------
 
     void writePlain(const FileTensorPlan& plan, ValueChange change, DType dtype, FileWriter& file) {
         const std::string& name = plan.place().huggingFace;
@@ -219,7 +245,8 @@ private:
         }
     }
 
-    void writeConverted(const Weight& weight, ValueChange change, DType dtype, const std::string& name, FileWriter& file) {
+    void writeConverted(const Weight& weight, ValueChange change, DType dtype,
+                        const std::string& name, FileWriter& file) {
         const kernels::WeightView view = weight.view();
         std::vector<float> row;
         std::vector<std::byte> bytes(static_cast<std::size_t>(view.cols) * dtypeBytes(dtype));
@@ -246,7 +273,8 @@ private:
                 for (std::int64_t r = 0; r < weight->view().rows; ++r, ++out) {
                     readRow(*weight, r, {}, row);
                     for (std::int64_t c = 0; c < width; ++c)
-                        band[static_cast<std::size_t>(c * rows + out)] = row[static_cast<std::size_t>(c0 + c)];
+                        band[static_cast<std::size_t>(c * rows + out)] =
+                            row[static_cast<std::size_t>(c0 + c)];
                 }
             for (std::int64_t c = 0; c < width; ++c) {
                 encodeRow(formatOf(dtype), band.data() + c * rows, rows, bytes.data());
@@ -256,20 +284,27 @@ private:
         }
     }
 
-    // -- packed tensors ---------------------------------------------------------------------------------------------
+    // -- packed tensors
+    // ---------------------------------------------------------------------------------------------
 
     void addPacked(const std::shared_ptr<const FileTensorPlan>& plan, const std::string& module) {
         const QuantizedTensor& first = plan->weights.front()->quantized();
         if (plan->place().is(kTransposed))
-            m_notes.add("layers of GPT-2 are stored as [out, in] with codes, which other runtimes do not expect");
-        const std::int64_t rows = plan->rows(), cols = plan->cols(), groups = first.scales.elements() / first.rows;
+            m_notes.add(
+                "layers of GPT-2 are stored as [out, in] with codes, which other runtimes do not "
+                "expect");
+        const std::int64_t rows = plan->rows(), cols = plan->cols(),
+                           groups = first.scales.elements() / first.rows;
         groupOf(first.scheme).modules.push_back(module);
-        const bool eight = first.scheme.format == WeightFormat::Int8Channel, packed = std::string(formatName(first.scheme)) == "pack-quantized";
+        const bool eight = first.scheme.format == WeightFormat::Int8Channel,
+                   packed = std::string(formatName(first.scheme)) == "pack-quantized";
         TensorToWrite codes;
         codes.name = module + (packed ? ".weight_packed" : ".weight");
         codes.dtype = packed ? DType::I32 : DType::I8;
         codes.shape = {rows, packed ? (eight ? (cols + 3) / 4 : cols / 8) : cols};
-        codes.write = [this, plan, packed, eight](FileWriter& file) { writeCodes(*plan, packed && eight, file); };
+        codes.write = [this, plan, packed, eight](FileWriter& file) {
+            writeCodes(*plan, packed && eight, file);
+        };
         m_tensors.push_back(std::move(codes));
         TensorToWrite scales;
         scales.name = module + ".weight_scale";
@@ -298,7 +333,8 @@ private:
     }
 
     /// int8 in words: bytes q + 128, each row filled up to whole words.
-    void writeOffsetCodes(const QuantizedTensor& quantized, const std::string& name, FileWriter& file) {
+    void writeOffsetCodes(const QuantizedTensor& quantized, const std::string& name,
+                          FileWriter& file) {
         std::vector<std::uint8_t> row(static_cast<std::size_t>((quantized.cols + 3) / 4 * 4), 0);
         for (std::int64_t r = 0; r < quantized.rows; ++r) {
             const auto* codes = quantized.codes.as<std::uint8_t>() + r * quantized.cols;
@@ -321,7 +357,8 @@ private:
         m_tensors.push_back(std::move(shape));
     }
 
-    void addZeroPoints(const std::shared_ptr<const FileTensorPlan>& plan, const std::string& module, std::int64_t rows, std::int64_t groups) {
+    void addZeroPoints(const std::shared_ptr<const FileTensorPlan>& plan, const std::string& module,
+                       std::int64_t rows, std::int64_t groups) {
         TensorToWrite zeros;
         zeros.name = module + ".weight_zero_point";
         zeros.dtype = DType::I32;
@@ -333,7 +370,8 @@ private:
                 const auto* from = weight->quantized().zeroPoints.as<std::uint32_t>();
                 for (std::int64_t r = 0; r < weight->quantized().rows; ++r, ++out)
                     for (std::int64_t g = 0; g < groups; ++g)
-                        words[static_cast<std::size_t>(out / 8 * groups + g)] |= (from[r / 8 * groups + g] >> (4 * (r % 8)) & 15u) << (4 * (out % 8));
+                        words[static_cast<std::size_t>(out / 8 * groups + g)] |=
+                            (from[r / 8 * groups + g] >> (4 * (r % 8)) & 15u) << (4 * (out % 8));
             }
             file.write(words.data(), words.size() * sizeof words[0]);
         };
@@ -348,7 +386,8 @@ private:
         return m_groups.back();
     }
 
-    // -- description ------------------------------------------------------------------------------------------------
+    // -- description
+    // ------------------------------------------------------------------------------------------------
 
     json config() const {
         json out = modelConfigToHuggingFace(m_model.config);
@@ -372,7 +411,8 @@ private:
             const Group& group = m_groups[i];
             json entry = {{"targets", mixed ? json(group.modules) : json::array({"Linear"})},
                           {"weights", weightArguments(group.scheme)},
-                          {"input_activations", group.scheme.quantizesActivations ? activationArguments() : json()},
+                          {"input_activations",
+                           group.scheme.quantizesActivations ? activationArguments() : json()},
                           {"output_activations", nullptr}};
             if (mixed)
                 entry["format"] = formatName(group.scheme);
@@ -424,7 +464,8 @@ private:
 
 }  // namespace
 
-ExportReport exportFolder(const Model& model, bool compressed, const fs::path& out, RunControl& control) {
+ExportReport exportFolder(const Model& model, bool compressed, const fs::path& out,
+                          RunControl& control) {
     return FolderExport(model, compressed, control).write(out);
 }
 

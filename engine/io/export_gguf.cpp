@@ -17,7 +17,8 @@ namespace {
 using kernels::WeightFormat;
 
 constexpr float kLargestHalf = 65504;
-constexpr double kHalfRounding = 1.0 / 2048;  // a scale within the normal range of float16 is rounded by less
+constexpr double kHalfRounding =
+    1.0 / 2048;  // a scale within the normal range of float16 is rounded by less
 constexpr std::int64_t kBlock = 32;
 constexpr std::int64_t kRowsPerCheck = 64;
 
@@ -26,30 +27,40 @@ enum class Way { Encode, CopyBlocks, KeepCodes };
 
 std::uint32_t fileType(WeightFormat format) {
     switch (format) {
-        case WeightFormat::F16: return 1;
-        case WeightFormat::Q4_0: return 2;
-        case WeightFormat::Q8_0: return 7;
-        default: return 0;
+        case WeightFormat::F16:
+            return 1;
+        case WeightFormat::Q4_0:
+            return 2;
+        case WeightFormat::Q8_0:
+            return 7;
+        default:
+            return 0;
     }
 }
 
 /// The largest magnitude whose scale, or value, float16 holds.
 float largestValue(WeightFormat format) {
     switch (format) {
-        case WeightFormat::F16: return kLargestHalf;
-        case WeightFormat::Q8_0: return kLargestHalf * 127;
-        case WeightFormat::Q4_0: return kLargestHalf * 8;
-        default: return std::numeric_limits<float>::max();
+        case WeightFormat::F16:
+            return kLargestHalf;
+        case WeightFormat::Q8_0:
+            return kLargestHalf * 127;
+        case WeightFormat::Q4_0:
+            return kLargestHalf * 8;
+        default:
+            return std::numeric_limits<float>::max();
     }
 }
 
 class GgufExport {
 public:
-    GgufExport(const Model& model, WeightFormat format, RunControl& control) : m_model(model), m_format(format), m_control(control) {}
+    GgufExport(const Model& model, WeightFormat format, RunControl& control)
+        : m_model(model), m_format(format), m_control(control) {}
 
     ExportReport write(const std::filesystem::path& out) {
         GgufWriter writer;
-        writeGgufConfig(m_model.config, m_model.name, m_model.parameters(), fileType(m_format), writer);
+        writeGgufConfig(m_model.config, m_model.name, m_model.parameters(), fileType(m_format),
+                        writer);
         writeGgufTokenizer(m_model.tokenizer->toGguf(), m_model.config.vocabularySize, writer);
         for (FileTensorPlan& plan : planTensors(m_model, FileKind::Gguf))
             addTensor(std::move(plan), writer);
@@ -70,16 +81,18 @@ public:
     }
 
 private:
-    /// The type of a tensor: F32 for small ones; blocks where rows divide; and a head that was not quantized stays
-    /// above four bits, as llama.cpp's own mixtures keep it (Q6_K there).
+    /// The type of a tensor: F32 for small ones; blocks where rows divide; and a head that was not
+    /// quantized stays above four bits, as llama.cpp's own mixtures keep it (Q6_K there).
     WeightFormat typeOf(const FileTensorPlan& plan) const {
         const TensorPlace& place = plan.place();
         if (plan.oneDimensional() || place.is(kNorm) || place.is(kKeepFloat))
             return WeightFormat::F32;
         if (m_format == WeightFormat::F16 || plan.cols() % kBlock != 0)
             return WeightFormat::F16;
-        const bool head = place.is(kTiedHead) || (place.canonical == "embed.weight" && m_model.config.tiedEmbeddings);
-        const bool fourBits = plan.weights.front()->isQuantized() && plan.weights.front()->quantized().scheme.bits <= 4;
+        const bool head = place.is(kTiedHead) ||
+                          (place.canonical == "embed.weight" && m_model.config.tiedEmbeddings);
+        const bool fourBits = plan.weights.front()->isQuantized() &&
+                              plan.weights.front()->quantized().scheme.bits <= 4;
         return head && !fourBits ? WeightFormat::Q8_0 : m_format;
     }
 
@@ -87,10 +100,13 @@ private:
         if (!weight.isQuantized())
             return false;
         const QuantizedTensor& quantized = weight.quantized();
-        const std::int64_t group = quantized.scheme.groupSize > 0 ? quantized.scheme.groupSize : quantized.cols;
-        const bool eight = quantized.scheme.format == WeightFormat::Int8Channel && type == WeightFormat::Q8_0;
-        const bool four = quantized.scheme.format == WeightFormat::Int4Group && type == WeightFormat::Q4_0 &&
-                          quantized.zeroPoints.empty() && group % kBlock == 0;
+        const std::int64_t group =
+            quantized.scheme.groupSize > 0 ? quantized.scheme.groupSize : quantized.cols;
+        const bool eight =
+            quantized.scheme.format == WeightFormat::Int8Channel && type == WeightFormat::Q8_0;
+        const bool four = quantized.scheme.format == WeightFormat::Int4Group &&
+                          type == WeightFormat::Q4_0 && quantized.zeroPoints.empty() &&
+                          group % kBlock == 0;
         return (eight || four) && halfScaleError(weight.view()) < kHalfRounding;
     }
 
@@ -133,8 +149,10 @@ private:
         if (!place.is(kNorm) || m_model.config.norm != NormKind::Rms)
             return change;
         change.add = m_model.config.normOffset;
-        if (m_model.config.architecture == "gemma3" && place.canonical.ends_with("attn.q_norm.weight")) {
-            const float factor = m_model.config.attentionScale / gemma3GgufAttentionScale(m_model.config);
+        if (m_model.config.architecture == "gemma3" &&
+            place.canonical.ends_with("attn.q_norm.weight")) {
+            const float factor =
+                m_model.config.attentionScale / gemma3GgufAttentionScale(m_model.config);
             if (std::fabs(factor - 1) > 1e-5f) {
                 change.factor = factor;
                 change.add *= factor;
@@ -151,7 +169,9 @@ private:
         const WeightFormat type = tensor.format;
         const Way way = wayOf(plan, type);
         note(plan, type, way);
-        tensor.write = [this, plan = std::move(plan), type, way](FileWriter& file) { writeTensor(plan, type, way, file); };
+        tensor.write = [this, plan = std::move(plan), type, way](FileWriter& file) {
+            writeTensor(plan, type, way, file);
+        };
         writer.addTensor(std::move(tensor));
     }
 
@@ -175,7 +195,8 @@ private:
         if (permuted) {
             std::vector<float> turned(m_row.size());
             for (std::size_t i = 0; i < m_row.size(); ++i)
-                turned[static_cast<std::size_t>(permutedRow(static_cast<std::int64_t>(i), m_model.config.headDim))] = m_row[i];
+                turned[static_cast<std::size_t>(
+                    permutedRow(static_cast<std::int64_t>(i), m_model.config.headDim))] = m_row[i];
             m_row.swap(turned);
         }
         file.write(m_row.data(), m_row.size() * sizeof(float));
@@ -188,14 +209,17 @@ private:
         return row / dim * dim + within % 2 * (dim / 2) + within / 2;
     }
 
-    void writeRows(const Weight& weight, WeightFormat type, Way way, bool permuted, const std::string& name, FileWriter& file) {
+    void writeRows(const Weight& weight, WeightFormat type, Way way, bool permuted,
+                   const std::string& name, FileWriter& file) {
         const kernels::WeightView view = weight.view();
         const std::size_t rowBytes = kernels::rowBytes(type, view.cols);
         m_bytes.resize(rowBytes);
         for (std::int64_t r = 0; r < view.rows; ++r) {
             const std::int64_t row = permuted ? canonicalRow(r) : r;
             if (way == Way::CopyBlocks) {
-                file.write(static_cast<const std::byte*>(view.data) + static_cast<std::size_t>(row) * rowBytes, rowBytes);
+                file.write(static_cast<const std::byte*>(view.data) +
+                               static_cast<std::size_t>(row) * rowBytes,
+                           rowBytes);
             } else {
                 if (way == Way::KeepCodes) {
                     repackRow(view, row, m_bytes.data());
@@ -207,19 +231,23 @@ private:
                 file.write(m_bytes.data(), rowBytes);
             }
             if (r % kRowsPerCheck == 0)
-                m_progress->add(name, rowBytes * static_cast<std::size_t>(std::min(kRowsPerCheck, view.rows - r)));
+                m_progress->add(name, rowBytes * static_cast<std::size_t>(
+                                                     std::min(kRowsPerCheck, view.rows - r)));
         }
     }
 
     void addRopeFactors(GgufWriter& writer) {
         const ModelConfig& config = m_model.config;
-        if (config.architecture != "llama" || config.layers.empty() || config.layers.front().rope.llama3Factor == 1)
+        if (config.architecture != "llama" || config.layers.empty() ||
+            config.layers.front().rope.llama3Factor == 1)
             return;
         std::vector<float> factors = llama3RopeFactors(config.layers.front().rope, config.headDim);
         GgufTensorToWrite tensor;
         tensor.name = "rope_freqs.weight";
         tensor.shape = {static_cast<std::int64_t>(factors.size())};
-        tensor.write = [factors = std::move(factors)](FileWriter& file) { file.write(factors.data(), factors.size() * sizeof(float)); };
+        tensor.write = [factors = std::move(factors)](FileWriter& file) {
+            file.write(factors.data(), factors.size() * sizeof(float));
+        };
         writer.addTensor(std::move(tensor));
     }
 
@@ -234,7 +262,8 @@ private:
 
 }  // namespace
 
-ExportReport exportGguf(const Model& model, WeightFormat format, const std::filesystem::path& out, RunControl& control) {
+ExportReport exportGguf(const Model& model, WeightFormat format, const std::filesystem::path& out,
+                        RunControl& control) {
     return GgufExport(model, format, control).write(out);
 }
 

@@ -17,7 +17,8 @@ void refuseZeroScales(const Model& model, const std::string& name, const Weight&
     const std::int64_t scales = weight.quantized().scales.elements();
     for (std::int64_t i = 0; i < scales; ++i)
         if (kernels::weightScale(view, i) == 0)
-            throwBadInput(model.path, "tensor " + inQuotes(name) + " has a scale of zero (scale " + std::to_string(i) + ")");
+            throwBadInput(model.path, "tensor " + inQuotes(name) + " has a scale of zero (scale " +
+                                          std::to_string(i) + ")");
 }
 
 }  // namespace
@@ -38,11 +39,15 @@ std::vector<FileTensorPlan> planTensors(const Model& model, FileKind kind) {
         const Weight& weight = model.weight(place.canonical);
         const Shape shape = weight.shape();
         if (shape != place.shape())
-            throwBadInput(model.path, "tensor " + inQuotes(place.canonical) + " has shape " + toString(shape) + ", the configuration wants " + toString(place.shape()));
+            throwBadInput(model.path, "tensor " + inQuotes(place.canonical) + " has shape " +
+                                          toString(shape) + ", the configuration wants " +
+                                          toString(place.shape()));
         if (place.rule->part <= 0)
             plans.emplace_back();
         else if (nameIn(plans.back().place(), kind) != nameIn(place, kind))
-            throw EngineError(ErrorKind::Internal, place.canonical + ": the parts of a fused tensor are not together in the table");
+            throw EngineError(
+                ErrorKind::Internal,
+                place.canonical + ": the parts of a fused tensor are not together in the table");
         plans.back().weights.push_back(&weight);
         plans.back().parts.push_back(std::move(place));
     }
@@ -51,7 +56,8 @@ std::vector<FileTensorPlan> planTensors(const Model& model, FileKind kind) {
 
 void ExportProgress::add(const std::string& tensor, std::uint64_t bytes) {
     m_done += bytes;
-    m_control.progress(m_total > 0 ? static_cast<double>(m_done) / static_cast<double>(m_total) : 1, tensor);
+    m_control.progress(m_total > 0 ? static_cast<double>(m_done) / static_cast<double>(m_total) : 1,
+                       tensor);
 }
 
 void readRow(const Weight& weight, std::int64_t row, ValueChange change, std::vector<float>& out) {
@@ -67,7 +73,8 @@ void readRow(const Weight& weight, std::int64_t row, ValueChange change, std::ve
 std::vector<std::string> LossyNotes::list() const {
     std::vector<std::string> notes;
     for (const auto& [what, count] : m_counts)
-        notes.push_back(what + (count == 1 ? " (1 tensor)" : " (" + std::to_string(count) + " tensors)"));
+        notes.push_back(what +
+                        (count == 1 ? " (1 tensor)" : " (" + std::to_string(count) + " tensors)"));
     return notes;
 }
 
@@ -78,7 +85,8 @@ void refuseUnwritable(const Model& model, RunControl& control) {
             refuseZeroScales(model, name, weight);
 }
 
-void refuseBeyond(const std::vector<float>& row, float limit, const Model& model, const std::string& tensor, const char* type) {
+void refuseBeyond(const std::vector<float>& row, float limit, const Model& model,
+                  const std::string& tensor, const char* type) {
     bool beyond = false;  // no early exit, so that the usual case runs in vectors
     for (const float value : row)
         beyond |= !(std::fabs(value) <= limit);
@@ -86,14 +94,17 @@ void refuseBeyond(const std::vector<float>& row, float limit, const Model& model
         return;
     for (const float value : row)
         if (!(std::fabs(value) <= limit))
-            throwBadInput(model.path, "tensor " + inQuotes(tensor) + " holds " + std::to_string(value) + ", which " + type + " cannot hold");
+            throwBadInput(model.path, "tensor " + inQuotes(tensor) + " holds " +
+                                          std::to_string(value) + ", which " + type +
+                                          " cannot hold");
 }
 
 bool isPackable(const Weight& weight) {
     if (!weight.isQuantized())
         return false;
     const auto format = weight.quantized().scheme.format;
-    return format == kernels::WeightFormat::Int8Channel || format == kernels::WeightFormat::Int4Group;
+    return format == kernels::WeightFormat::Int8Channel ||
+           format == kernels::WeightFormat::Int4Group;
 }
 
 }  // namespace fettle

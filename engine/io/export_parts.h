@@ -1,4 +1,5 @@
-// What the exporters share: progress over bytes, rows as float32 with the file's norm convention, checks before writing.
+// What the exporters share: progress over bytes, rows as float32 with the file's norm convention,
+// checks before writing.
 #pragma once
 
 #include <functional>
@@ -26,7 +27,8 @@ struct FileTensorPlan {
 };
 
 enum class FileKind { HuggingFace, Gguf };
-/// Every tensor that `model` has, in file order, parts of fused ones together. Throws BadInput for a missing one.
+/// Every tensor that `model` has, in file order, parts of fused ones together. Throws BadInput for
+/// a missing one.
 std::vector<FileTensorPlan> planTensors(const Model& model, FileKind kind);
 
 /// Counts bytes over the whole export; each step is a cancellation point.
@@ -41,8 +43,8 @@ private:
     std::uint64_t m_done = 0;
 };
 
-/// Values of one weight as float32, row by row. A vector is one row. `add` and `factor` change norms between conventions:
-/// value * factor + add.
+/// Values of one weight as float32, row by row. A vector is one row. `add` and `factor` change
+/// norms between conventions: value * factor + add.
 struct ValueChange {
     float factor = 1;
     float add = 0;
@@ -63,13 +65,16 @@ private:
 /// Refuses NaN, infinities and zero scales by the tensor's name.
 void refuseUnwritable(const Model& model, RunControl& control);
 /// Refuses, naming the tensor, a value that `limit` cannot hold.
-void refuseBeyond(const std::vector<float>& row, float limit, const Model& model, const std::string& tensor, const char* type);
+void refuseBeyond(const std::vector<float>& row, float limit, const Model& model,
+                  const std::string& tensor, const char* type);
 
 /// True where compressed-tensors can hold the weight as it is.
 bool isPackable(const Weight& weight);
 
 /// The two writers; `out` is whole or absent afterwards.
-ExportReport exportFolder(const Model& model, bool compressed, const std::filesystem::path& out, RunControl& control);
-ExportReport exportGguf(const Model& model, kernels::WeightFormat format, const std::filesystem::path& out, RunControl& control);
+ExportReport exportFolder(const Model& model, bool compressed, const std::filesystem::path& out,
+                          RunControl& control);
+ExportReport exportGguf(const Model& model, kernels::WeightFormat format,
+                        const std::filesystem::path& out, RunControl& control);
 
 }  // namespace fettle

@@ -10,7 +10,8 @@ namespace {
 
 const ExportFormatInfo& findFormat(const std::string& id) {
     const auto& formats = exportFormats();
-    const auto found = std::find_if(formats.begin(), formats.end(), [&](const ExportFormatInfo& f) { return f.id == id; });
+    const auto found = std::find_if(formats.begin(), formats.end(),
+                                    [&](const ExportFormatInfo& f) { return f.id == id; });
     if (found != formats.end())
         return *found;
     std::string known;
@@ -19,7 +20,8 @@ const ExportFormatInfo& findFormat(const std::string& id) {
     throw EngineError(ErrorKind::Usage, "unknown export format \"" + id + "\"; known are " + known);
 }
 
-ExportReport write(const Model& model, const std::string& format, const std::filesystem::path& out, RunControl& control) {
+ExportReport write(const Model& model, const std::string& format, const std::filesystem::path& out,
+                   RunControl& control) {
     refuseUnwritable(model, control);
     if (format == "safetensors" || format == "compressed-tensors")
         return exportFolder(model, format == "compressed-tensors", out, control);
@@ -34,7 +36,8 @@ ExportReport write(const Model& model, const std::string& format, const std::fil
 
 }  // namespace
 
-ExportReport exportModel(const Model& model, const std::string& format, const std::filesystem::path& out, RunControl& control) {
+ExportReport exportModel(const Model& model, const std::string& format,
+                         const std::filesystem::path& out, RunControl& control) {
     const ExportFormatInfo& info = findFormat(format);
     ExportReport report = write(model, info.id, out, control);
     report.format = info.id;
@@ -42,9 +45,12 @@ ExportReport exportModel(const Model& model, const std::string& format, const st
     return report;
 }
 
-ExportReport writeModelFolder(const Model& model, const std::filesystem::path& out, RunControl& control) {
+ExportReport writeModelFolder(const Model& model, const std::filesystem::path& out,
+                              RunControl& control) {
     const std::vector<std::string> linear = linearWeightNames(model.config);
-    const bool packed = std::any_of(linear.begin(), linear.end(), [&](const std::string& name) { return model.has(name) && isPackable(model.weight(name)); });
+    const bool packed = std::any_of(linear.begin(), linear.end(), [&](const std::string& name) {
+        return model.has(name) && isPackable(model.weight(name));
+    });
     return exportModel(model, packed ? "compressed-tensors" : "safetensors", out, control);
 }
 

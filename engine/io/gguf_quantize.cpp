@@ -18,7 +18,8 @@ void storeHalf(float value, std::byte* out) {
     std::memcpy(out, &half, sizeof half);
 }
 
-/// 1/d of the unrounded scale; 0 where it would not be finite (the block then rounds to zeros, as its float16 scale does).
+/// 1/d of the unrounded scale; 0 where it would not be finite (the block then rounds to zeros, as
+/// its float16 scale does).
 float inverseOf(float d) {
     const float inverse = d != 0 ? 1 / d : 0;
     return std::isfinite(inverse) ? inverse : 0;
@@ -53,7 +54,9 @@ void encodeQ4_0(const float* x, std::byte* out) {
     const float inverse = inverseOf(d);
     storeHalf(d, out);
     // The product lies in [-8, 8], so the sum is positive and the cast cuts as trunc would.
-    const auto code = [&](float value) { return std::min(15, static_cast<int>(value * inverse + 8.5f)); };
+    const auto code = [&](float value) {
+        return std::min(15, static_cast<int>(value * inverse + 8.5f));
+    };
     std::uint8_t codes[kBlock / 2];
     for (int j = 0; j < kBlock / 2; ++j)
         codes[j] = static_cast<std::uint8_t>(code(x[j]) | code(x[j + kBlock / 2]) << 4);
@@ -64,11 +67,15 @@ void encodeQ4_0(const float* x, std::byte* out) {
 
 void encodeRow(WeightFormat format, const float* values, std::int64_t count, std::byte* out) {
     switch (format) {
-        case WeightFormat::F32: std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float)); return;
+        case WeightFormat::F32:
+            std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float));
+            return;
         case WeightFormat::F16:
         case WeightFormat::BF16:
             for (std::int64_t i = 0; i < count; ++i) {
-                const std::uint16_t bits = format == WeightFormat::F16 ? kernels::floatToHalf(values[i]) : kernels::floatToBfloat16(values[i]);
+                const std::uint16_t bits = format == WeightFormat::F16
+                                               ? kernels::floatToHalf(values[i])
+                                               : kernels::floatToBfloat16(values[i]);
                 std::memcpy(out + 2 * i, &bits, sizeof bits);
             }
             return;
@@ -80,7 +87,9 @@ void encodeRow(WeightFormat format, const float* values, std::int64_t count, std
             for (std::int64_t i = 0; i < count; i += kBlock, out += 18)
                 encodeQ4_0(values + i, out);
             return;
-        default: throw EngineError(ErrorKind::Internal, std::string("no encoder for ") + kernels::name(format));
+        default:
+            throw EngineError(ErrorKind::Internal,
+                              std::string("no encoder for ") + kernels::name(format));
     }
 }
 
@@ -105,12 +114,15 @@ void repackRow(const kernels::WeightView& source, std::int64_t row, std::byte* o
 }
 
 double halfScaleError(const kernels::WeightView& source) {
-    const std::int64_t perRow = source.format == WeightFormat::Int8Channel ? 1 : source.cols / source.groupSize;
+    const std::int64_t perRow =
+        source.format == WeightFormat::Int8Channel ? 1 : source.cols / source.groupSize;
     double worst = 0;
     for (std::int64_t i = 0; i < source.rows * perRow; ++i) {
         const float scale = kernels::weightScale(source, i);
         const float half = kernels::halfToFloat(kernels::floatToHalf(scale));
-        worst = std::max(worst, scale != 0 ? std::fabs(static_cast<double>(half) - scale) / std::fabs(static_cast<double>(scale)) : 0.0);
+        worst = std::max(worst, scale != 0 ? std::fabs(static_cast<double>(half) - scale) /
+                                                 std::fabs(static_cast<double>(scale))
+                                           : 0.0);
     }
     return worst;
 }

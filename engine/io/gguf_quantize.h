@@ -1,5 +1,5 @@
-// Quantizes rows into GGUF blocks exactly as ggml's reference does (quantize_row_q8_0_ref, quantize_row_q4_0_ref), so
-// that the bytes equal those of the gguf package.
+// Quantizes rows into GGUF blocks exactly as ggml's reference does (quantize_row_q8_0_ref,
+// quantize_row_q4_0_ref), so that the bytes equal those of the gguf package.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +10,14 @@
 namespace fettle {
 
 /// `count` values, a multiple of 32, to blocks at `out`. Format: F32, F16, BF16, Q8_0 or Q4_0.
-void encodeRow(kernels::WeightFormat format, const float* values, std::int64_t count, std::byte* out);
+void encodeRow(kernels::WeightFormat format, const float* values, std::int64_t count,
+               std::byte* out);
 
-/// Keeps the codes of a row of Int8Channel as Q8_0, or of a symmetric Int4Group as Q4_0; each block gets the row's or
-/// group's scale, rounded to float16. Rows and groups are multiples of 32.
+/// Keeps the codes of a row of Int8Channel as Q8_0, or of a symmetric Int4Group as Q4_0; each block
+/// gets the row's or group's scale, rounded to float16. Rows and groups are multiples of 32.
 void repackRow(const kernels::WeightView& source, std::int64_t row, std::byte* out);
-/// How closely float16 holds the scales of `source`: the largest relative difference (0: repackRow loses nothing).
+/// How closely float16 holds the scales of `source`: the largest relative difference (0: repackRow
+/// loses nothing).
 double halfScaleError(const kernels::WeightView& source);
 
 }  // namespace fettle

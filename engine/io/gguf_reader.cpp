@@ -8,14 +8,15 @@
 
 namespace fettle {
 
-static_assert(std::endian::native == std::endian::little, "files are little endian and are read in place");
+static_assert(std::endian::native == std::endian::little,
+              "files are little endian and are read in place");
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0x46554747;         // "GGUF"
-constexpr std::uint32_t kMagicTurned = 0x47475546;   // as a big-endian writer would store the number
+constexpr std::uint32_t kMagic = 0x46554747;        // "GGUF"
+constexpr std::uint32_t kMagicTurned = 0x47475546;  // as a big-endian writer would store the number
 constexpr std::uint64_t kMaxAlignment = 1 << 20;
-constexpr std::uint64_t kMaxKeyBytes = 65535;        // GGUF's own limit
+constexpr std::uint64_t kMaxKeyBytes = 65535;  // GGUF's own limit
 constexpr std::uint64_t kMaxNameBytes = 1024;
 constexpr std::uint32_t kMaxDims = 4;
 
@@ -28,17 +29,28 @@ T loadAs(const std::byte* p) {
 
 double numberAt(GgufType type, const std::byte* p) {
     switch (type) {
-        case GgufType::U8: return loadAs<std::uint8_t>(p);
-        case GgufType::I8: return loadAs<std::int8_t>(p);
-        case GgufType::U16: return loadAs<std::uint16_t>(p);
-        case GgufType::I16: return loadAs<std::int16_t>(p);
-        case GgufType::U32: return loadAs<std::uint32_t>(p);
-        case GgufType::I32: return loadAs<std::int32_t>(p);
-        case GgufType::F32: return loadAs<float>(p);
-        case GgufType::U64: return static_cast<double>(loadAs<std::uint64_t>(p));
-        case GgufType::I64: return static_cast<double>(loadAs<std::int64_t>(p));
-        case GgufType::F64: return loadAs<double>(p);
-        default: return 0;
+        case GgufType::U8:
+            return loadAs<std::uint8_t>(p);
+        case GgufType::I8:
+            return loadAs<std::int8_t>(p);
+        case GgufType::U16:
+            return loadAs<std::uint16_t>(p);
+        case GgufType::I16:
+            return loadAs<std::int16_t>(p);
+        case GgufType::U32:
+            return loadAs<std::uint32_t>(p);
+        case GgufType::I32:
+            return loadAs<std::int32_t>(p);
+        case GgufType::F32:
+            return loadAs<float>(p);
+        case GgufType::U64:
+            return static_cast<double>(loadAs<std::uint64_t>(p));
+        case GgufType::I64:
+            return static_cast<double>(loadAs<std::int64_t>(p));
+        case GgufType::F64:
+            return loadAs<double>(p);
+        default:
+            return 0;
     }
 }
 
@@ -75,8 +87,8 @@ private:
 
     const std::byte* take(std::uint64_t bytes, const std::string& what) {
         if (bytes > left())
-            fail("truncated: " + what + " at offset " + std::to_string(m_at) + " wants " + std::to_string(bytes) + " bytes, " +
-                 std::to_string(left()) + " are left");
+            fail("truncated: " + what + " at offset " + std::to_string(m_at) + " wants " +
+                 std::to_string(bytes) + " bytes, " + std::to_string(left()) + " are left");
         const std::byte* p = m_bytes.data() + m_at;
         m_at += bytes;
         return p;
@@ -105,7 +117,8 @@ private:
             fail("GGUF version " + std::to_string(version) + " is not supported; 2 and 3 are");
         const auto tensors = number<std::uint64_t>("the tensor count");
         const auto keys = number<std::uint64_t>("the key count");
-        // The smallest key (length, one letter, type, one byte) and tensor (length, letter, n_dims, type, offset).
+        // The smallest key (length, one letter, type, one byte) and tensor (length, letter, n_dims,
+        // type, offset).
         if (keys > left() / 14)
             fail("key count " + std::to_string(keys) + " is more than the file can hold");
         if (tensors > left() / 25)
@@ -116,7 +129,8 @@ private:
     void readKey(std::uint64_t index) {
         const std::string_view key = string("key " + std::to_string(index));
         if (key.empty() || key.size() > kMaxKeyBytes || !isPlainText(key))
-            fail("key " + std::to_string(index) + " has a name that is empty, too long or does not print");
+            fail("key " + std::to_string(index) +
+                 " has a name that is empty, too long or does not print");
         std::string name(key);
         const auto type = number<std::uint32_t>("the type of key " + inQuotes(name));
         if (type > static_cast<std::uint32_t>(GgufType::F64))
@@ -131,16 +145,36 @@ private:
         GgufValue value;
         value.type = type;
         switch (type) {
-            case GgufType::U8: value.value = std::uint64_t{number<std::uint8_t>(what)}; break;
-            case GgufType::U16: value.value = std::uint64_t{number<std::uint16_t>(what)}; break;
-            case GgufType::U32: value.value = std::uint64_t{number<std::uint32_t>(what)}; break;
-            case GgufType::U64: value.value = number<std::uint64_t>(what); break;
-            case GgufType::I8: value.value = std::int64_t{number<std::int8_t>(what)}; break;
-            case GgufType::I16: value.value = std::int64_t{number<std::int16_t>(what)}; break;
-            case GgufType::I32: value.value = std::int64_t{number<std::int32_t>(what)}; break;
-            case GgufType::I64: value.value = number<std::int64_t>(what); break;
-            case GgufType::F32: value.value = double{number<float>(what)}; break;
-            case GgufType::F64: value.value = number<double>(what); break;
+            case GgufType::U8:
+                value.value = std::uint64_t{number<std::uint8_t>(what)};
+                break;
+            case GgufType::U16:
+                value.value = std::uint64_t{number<std::uint16_t>(what)};
+                break;
+            case GgufType::U32:
+                value.value = std::uint64_t{number<std::uint32_t>(what)};
+                break;
+            case GgufType::U64:
+                value.value = number<std::uint64_t>(what);
+                break;
+            case GgufType::I8:
+                value.value = std::int64_t{number<std::int8_t>(what)};
+                break;
+            case GgufType::I16:
+                value.value = std::int64_t{number<std::int16_t>(what)};
+                break;
+            case GgufType::I32:
+                value.value = std::int64_t{number<std::int32_t>(what)};
+                break;
+            case GgufType::I64:
+                value.value = number<std::int64_t>(what);
+                break;
+            case GgufType::F32:
+                value.value = double{number<float>(what)};
+                break;
+            case GgufType::F64:
+                value.value = number<double>(what);
+                break;
             case GgufType::Bool: {
                 const auto byte = number<std::uint8_t>(what);
                 if (byte > 1)
@@ -148,8 +182,12 @@ private:
                 value.value = byte == 1;
                 break;
             }
-            case GgufType::String: value.value = string(what); break;
-            case GgufType::Array: value.value = readArray(what); break;
+            case GgufType::String:
+                value.value = string(what);
+                break;
+            case GgufType::Array:
+                value.value = readArray(what);
+                break;
         }
         return value;
     }
@@ -163,9 +201,11 @@ private:
         if (array.element == GgufType::Array)
             fail(what + " is an array of arrays, which is not supported");
         array.count = number<std::uint64_t>(what + " (count)");
-        const std::uint64_t smallest = array.element == GgufType::String ? 8 : ggufTypeBytes(array.element);
+        const std::uint64_t smallest =
+            array.element == GgufType::String ? 8 : ggufTypeBytes(array.element);
         if (array.count > left() / smallest)
-            fail("truncated: " + what + " has an array count of " + std::to_string(array.count) + ", more than the file can hold");
+            fail("truncated: " + what + " has an array count of " + std::to_string(array.count) +
+                 ", more than the file can hold");
         array.data = m_bytes.data() + m_at;
         if (array.element == GgufType::String)
             skipStrings(array.count, what);
@@ -178,15 +218,18 @@ private:
     void skipStrings(std::uint64_t count, const std::string& what) {
         for (std::uint64_t i = 0; i < count; ++i) {
             if (left() < 8 || loadAs<std::uint64_t>(m_bytes.data() + m_at) > left() - 8)
-                fail("truncated: element " + std::to_string(i) + " of " + what + " goes past the end of the file");
+                fail("truncated: element " + std::to_string(i) + " of " + what +
+                     " goes past the end of the file");
             m_at += 8 + loadAs<std::uint64_t>(m_bytes.data() + m_at);
         }
     }
 
     std::uint64_t readAlignment() const {
         const std::int64_t alignment = m_out.findInteger("general.alignment").value_or(32);
-        if (alignment < 8 || alignment > static_cast<std::int64_t>(kMaxAlignment) || (alignment & (alignment - 1)) != 0)
-            fail("general.alignment is " + std::to_string(alignment) + "; it must be a power of two from 8 to 1048576");
+        if (alignment < 8 || alignment > static_cast<std::int64_t>(kMaxAlignment) ||
+            (alignment & (alignment - 1)) != 0)
+            fail("general.alignment is " + std::to_string(alignment) +
+                 "; it must be a power of two from 8 to 1048576");
         return static_cast<std::uint64_t>(alignment);
     }
 
@@ -201,7 +244,8 @@ private:
         Pending tensor;
         const std::string_view name = string("the name of tensor " + std::to_string(index));
         if (name.empty() || name.size() > kMaxNameBytes || !isPlainText(name))
-            fail("tensor " + std::to_string(index) + " has a name that is empty, too long or does not print");
+            fail("tensor " + std::to_string(index) +
+                 " has a name that is empty, too long or does not print");
         tensor.name = name;
         const std::string what = "tensor " + inQuotes(name);
         const auto dims = number<std::uint32_t>(what);
@@ -227,10 +271,12 @@ private:
         if (count < 0)
             fail(what + " has a shape whose size overflows: " + toString(tensor.shape));
         if (tensor.shape.back() % tensor.type->blockValues != 0)
-            fail(what + " has rows of " + std::to_string(tensor.shape.back()) + " values, which is no multiple of " +
-                 tensor.type->name + "'s block of " + std::to_string(tensor.type->blockValues));
+            fail(what + " has rows of " + std::to_string(tensor.shape.back()) +
+                 " values, which is no multiple of " + tensor.type->name + "'s block of " +
+                 std::to_string(tensor.type->blockValues));
         std::uint64_t bytes = 0;
-        if (__builtin_mul_overflow(static_cast<std::uint64_t>(count / tensor.type->blockValues), tensor.type->blockBytes, &bytes))
+        if (__builtin_mul_overflow(static_cast<std::uint64_t>(count / tensor.type->blockValues),
+                                   tensor.type->blockBytes, &bytes))
             fail(what + " has a shape whose size overflows: " + toString(tensor.shape));
         return bytes;
     }
@@ -241,15 +287,20 @@ private:
         for (Pending& tensor : m_pending) {
             const std::string what = "tensor " + inQuotes(tensor.name);
             if (tensor.offset % alignment != 0)
-                fail(what + " is misaligned: offset " + std::to_string(tensor.offset) + " is no multiple of " + std::to_string(alignment));
+                fail(what + " is misaligned: offset " + std::to_string(tensor.offset) +
+                     " is no multiple of " + std::to_string(alignment));
             if (tensor.offset < expected)
-                fail(what + " overlaps the tensor before it: offset " + std::to_string(tensor.offset) + ", expected " + std::to_string(expected));
+                fail(what + " overlaps the tensor before it: offset " +
+                     std::to_string(tensor.offset) + ", expected " + std::to_string(expected));
             if (tensor.offset > expected)
-                fail(what + " leaves a hole before it: offset " + std::to_string(tensor.offset) + ", expected " + std::to_string(expected));
+                fail(what + " leaves a hole before it: offset " + std::to_string(tensor.offset) +
+                     ", expected " + std::to_string(expected));
             const std::uint64_t size = m_bytes.size();
-            if (start > size || tensor.offset > size - start || tensor.bytes > size - start - tensor.offset)
-                fail("truncated: " + what + " wants " + std::to_string(tensor.bytes) + " bytes at offset " +
-                     std::to_string(tensor.offset) + " of the data and goes past the end of the file");
+            if (start > size || tensor.offset > size - start ||
+                tensor.bytes > size - start - tensor.offset)
+                fail("truncated: " + what + " wants " + std::to_string(tensor.bytes) +
+                     " bytes at offset " + std::to_string(tensor.offset) +
+                     " of the data and goes past the end of the file");
             expected = (tensor.offset + tensor.bytes + alignment - 1) / alignment * alignment;
             add(tensor, m_bytes.data() + start + tensor.offset);
         }
@@ -267,7 +318,8 @@ private:
             dtype = DType::F16;
         else if (stored.type == "BF16")
             dtype = DType::BF16;
-        stored.tensor = Tensor(dtype, std::move(tensor.shape), data, tensor.bytes, m_out.m_file).markMapped();
+        stored.tensor =
+            Tensor(dtype, std::move(tensor.shape), data, tensor.bytes, m_out.m_file).markMapped();
         if (!m_out.m_tensors.emplace(tensor.name, std::move(stored)).second)
             fail("tensor " + inQuotes(tensor.name) + " stands twice (duplicate)");
     }
@@ -287,7 +339,8 @@ GgufFile GgufFile::read(const std::shared_ptr<const MappedFile>& file) {
 }
 
 void GgufFile::wrongType(const std::string& key, const char* wanted) const {
-    throwBadInput(m_origin, "key " + inQuotes(key) + " is of type " + toString(m_metadata.at(key).type) + ", wanted " + wanted);
+    throwBadInput(m_origin, "key " + inQuotes(key) + " is of type " +
+                                toString(m_metadata.at(key).type) + ", wanted " + wanted);
 }
 
 std::optional<std::string> GgufFile::findString(const std::string& key) const {
@@ -309,7 +362,8 @@ std::optional<std::int64_t> GgufFile::findInteger(const std::string& key) const 
     if (!number)
         wrongType(key, "a whole number");
     if (*number >> 63)
-        throwBadInput(m_origin, "key " + inQuotes(key) + " holds an impossible number: " + std::to_string(*number));
+        throwBadInput(m_origin, "key " + inQuotes(key) +
+                                    " holds an impossible number: " + std::to_string(*number));
     return static_cast<std::int64_t>(*number);
 }
 
@@ -378,7 +432,8 @@ std::vector<std::int32_t> GgufFile::integers(const std::string& key) const {
     if (!array)
         return values;
     const GgufType type = array->element;
-    if (type == GgufType::String || type == GgufType::Bool || type == GgufType::F32 || type == GgufType::F64)
+    if (type == GgufType::String || type == GgufType::Bool || type == GgufType::F32 ||
+        type == GgufType::F64)
         wrongType(key, "an array of whole numbers");
     values.reserve(array->count);
     const std::size_t step = ggufTypeBytes(type);

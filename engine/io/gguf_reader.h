@@ -2,10 +2,11 @@
 //
 //   u32 magic "GGUF", u32 version, u64 tensor count, u64 key count
 //   per key:    string key, u32 type, value              string = u64 length + bytes
-//                                                        array  = u32 element type, u64 count, elements
-//   per tensor: string name, u32 n_dims, u64 dims[n_dims] (fastest first), u32 ggml type, u64 offset
-//   zeros up to the alignment (general.alignment, 32 unless told), then the data; offsets count from there. The
-//   tensors follow one another in order, each padded to the alignment.
+//                                                        array  = u32 element type, u64 count,
+//                                                        elements
+//   per tensor: string name, u32 n_dims, u64 dims[n_dims] (fastest first), u32 ggml type, u64
+//   offset zeros up to the alignment (general.alignment, 32 unless told), then the data; offsets
+//   count from there. The tensors follow one another in order, each padded to the alignment.
 //
 // Nothing is allocated by a count that the file does not back with bytes.
 #pragma once

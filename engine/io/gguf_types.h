@@ -9,7 +9,21 @@
 
 namespace fettle {
 
-enum class GgufType : std::uint32_t { U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64 };
+enum class GgufType : std::uint32_t {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    F32,
+    Bool,
+    String,
+    Array,
+    U64,
+    I64,
+    F64
+};
 /// Bytes of one value; 0 for strings and arrays.
 std::size_t ggufTypeBytes(GgufType type);
 const char* toString(GgufType type);

@@ -43,7 +43,8 @@ void GgufWriter::addString(const std::string& key, const std::string& value) {
 
 void GgufWriter::addU32(const std::string& key, std::uint64_t value) {
     if (value >> 32)
-        throw EngineError(ErrorKind::BadInput, "GGUF key " + key + " cannot hold " + std::to_string(value));
+        throw EngineError(ErrorKind::BadInput,
+                          "GGUF key " + key + " cannot hold " + std::to_string(value));
     beginKey(key, GgufType::U32);
     append(static_cast<std::uint32_t>(value));
 }
@@ -83,7 +84,9 @@ std::uint64_t GgufWriter::dataBytes() const {
     return total;
 }
 
-void GgufWriter::write(const std::filesystem::path& path, const std::function<void(const std::string&, std::uint64_t)>& written) const {
+void GgufWriter::write(
+    const std::filesystem::path& path,
+    const std::function<void(const std::string&, std::uint64_t)>& written) const {
     FileWriter file(path);
     const auto put = [&](auto value) { file.write(&value, sizeof value); };
     file.write("GGUF");
@@ -109,7 +112,8 @@ void GgufWriter::write(const std::filesystem::path& path, const std::function<vo
         tensor.write(file);
         expected += tensor.bytes();
         if (file.position() - begin != expected)
-            throw EngineError(ErrorKind::Internal, tensor.name + ": wrote another number of bytes than announced");
+            throw EngineError(ErrorKind::Internal,
+                              tensor.name + ": wrote another number of bytes than announced");
         file.pad(kAlignment);
         expected = padded(expected);
         written(tensor.name, expected);

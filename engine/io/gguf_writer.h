@@ -1,4 +1,5 @@
-// Writes a GGUF v3 file (layout: gguf_reader.h): keys, tensor descriptions, then the data, tensor by tensor from callbacks.
+// Writes a GGUF v3 file (layout: gguf_reader.h): keys, tensor descriptions, then the data, tensor
+// by tensor from callbacks.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,9 @@ public:
     const std::vector<GgufTensorToWrite>& tensors() const { return m_tensors; }
     std::uint64_t dataBytes() const;
     /// `written` is called after each tensor with the bytes of data so far.
-    void write(const std::filesystem::path& path, const std::function<void(const std::string& name, std::uint64_t bytes)>& written) const;
+    void write(
+        const std::filesystem::path& path,
+        const std::function<void(const std::string& name, std::uint64_t bytes)>& written) const;
 
 private:
     void beginKey(const std::string& key, GgufType type);

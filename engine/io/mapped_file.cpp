@@ -21,19 +21,25 @@ std::int64_t modifiedNs(const struct stat& info) {
 
 std::string openFailure(int error) {
     switch (error) {
-        case ENOENT: return "no such file";
-        case ENOTDIR: return "no such file (a part of the path is not a folder)";
-        case ELOOP: return "symbolic links go round in a circle";
+        case ENOENT:
+            return "no such file";
+        case ENOTDIR:
+            return "no such file (a part of the path is not a folder)";
+        case ELOOP:
+            return "symbolic links go round in a circle";
         case EACCES:
-        case EPERM: return "permission denied";
-        default: return std::string("cannot be opened: ") + std::strerror(error);
+        case EPERM:
+            return "permission denied";
+        default:
+            return std::string("cannot be opened: ") + std::strerror(error);
     }
 }
 
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
-    // O_NONBLOCK so that a pipe or device named as a model does not hang the job; regular files ignore it.
+    // O_NONBLOCK so that a pipe or device named as a model does not hang the job; regular files
+    // ignore it.
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
         throwBadInput(path.string(), openFailure(errno));
@@ -53,8 +59,9 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
     const auto size = static_cast<std::size_t>(info.st_size);
     void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
     if (data == MAP_FAILED)
-        throw EngineError(errno == ENOMEM ? ErrorKind::OutOfMemory : ErrorKind::BadInput,
-                          path.string() + ": cannot be mapped into memory: " + std::strerror(errno));
+        throw EngineError(
+            errno == ENOMEM ? ErrorKind::OutOfMemory : ErrorKind::BadInput,
+            path.string() + ": cannot be mapped into memory: " + std::strerror(errno));
     file->m_data = static_cast<const std::byte*>(data);
     file->m_size = size;
     file->m_guard = detail::watchMapping(data, size);

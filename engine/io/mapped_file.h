@@ -1,7 +1,9 @@
-// A whole file mapped read-only. Shared by everything that points into it; immutable, so any thread may read it.
+// A whole file mapped read-only. Shared by everything that points into it; immutable, so any thread
+// may read it.
 //
-// A file that shrinks while it is mapped would end the process with SIGBUS on the next access. Here the vanished pages
-// read as zeros instead and damaged() says so; work that has read a model asks intact() before it trusts its result.
+// A file that shrinks while it is mapped would end the process with SIGBUS on the next access. Here
+// the vanished pages read as zeros instead and damaged() says so; work that has read a model asks
+// intact() before it trusts its result.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +30,8 @@ public:
 
     /// Gives back the resident pages that lie wholly inside the range.
     void dropPages(std::size_t offset, std::size_t bytes) const;
-    /// False once the file on disk has another size or modification time than when it was opened, or lost pages.
+    /// False once the file on disk has another size or modification time than when it was opened,
+    /// or lost pages.
     bool intact() const;
 
 private:

@@ -31,7 +31,8 @@ void onBusError(int signal, siginfo_t* info, void* context) {
         if (begin == 0 || address < begin || address >= slot.end.load(std::memory_order_acquire))
             continue;
         void* page = reinterpret_cast<void*>(address / g_page * g_page);
-        if (mmap(page, g_page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+        if (mmap(page, g_page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+            MAP_FAILED)
             break;
         slot.damaged.store(true, std::memory_order_release);
         return;
@@ -81,7 +82,8 @@ void unwatchMapping(int slot) {
 }
 
 bool mappingDamaged(int slot) {
-    return slot >= 0 && g_slots[static_cast<std::size_t>(slot)].damaged.load(std::memory_order_acquire);
+    return slot >= 0 &&
+           g_slots[static_cast<std::size_t>(slot)].damaged.load(std::memory_order_acquire);
 }
 
 }  // namespace fettle::detail

@@ -11,8 +11,8 @@
 namespace fettle {
 namespace {
 
-using nlohmann::json;
 using kernels::WeightFormat;
+using nlohmann::json;
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
 
@@ -49,7 +49,8 @@ struct Extent {
 /// Reads one file's header; knows its name for messages.
 class HeaderReader {
 public:
-    explicit HeaderReader(const std::shared_ptr<const MappedFile>& file) : m_file(file), m_origin(file->path().string()) {}
+    explicit HeaderReader(const std::shared_ptr<const MappedFile>& file)
+        : m_file(file), m_origin(file->path().string()) {}
 
     StoredTensors read() {
         const json header = readHeader();
@@ -78,13 +79,17 @@ private:
         const auto bytes = m_file->bytes();
         std::uint64_t length = 0;
         if (bytes.size() < sizeof length)
-            throwBadInput(m_origin, "truncated: " + std::to_string(bytes.size()) + " bytes are too few for a header");
+            throwBadInput(m_origin, "truncated: " + std::to_string(bytes.size()) +
+                                        " bytes are too few for a header");
         std::memcpy(&length, bytes.data(), sizeof length);
         if (length > bytes.size() - sizeof length)
-            throwBadInput(m_origin, "header length " + std::to_string(length) + " goes past the end of the file (" +
-                                        std::to_string(bytes.size()) + " bytes): truncated, or not a safetensors file");
+            throwBadInput(m_origin, "header length " + std::to_string(length) +
+                                        " goes past the end of the file (" +
+                                        std::to_string(bytes.size()) +
+                                        " bytes): truncated, or not a safetensors file");
         if (length > kMaxHeader)
-            throwBadInput(m_origin, "header length " + std::to_string(length) + " is over the limit of 100 MB");
+            throwBadInput(m_origin, "header length " + std::to_string(length) +
+                                        " is over the limit of 100 MB");
         m_data = bytes.subspan(sizeof length + length);
         const char* text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
         return parseJson({text, length}, m_origin + " (header)", 8);
@@ -92,8 +97,11 @@ private:
 
     /// A whole number that is not negative and fits 62 bits.
     std::uint64_t count(const std::string& name, const json& value, const char* what) const {
-        if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<std::int64_t>() < 0))
-            fail(name, std::string("has a ") + what + " that is not a whole number of at least 0: " + value.dump().substr(0, 40));
+        if (!value.is_number_integer() ||
+            (!value.is_number_unsigned() && value.get<std::int64_t>() < 0))
+            fail(name,
+                 std::string("has a ") + what +
+                     " that is not a whole number of at least 0: " + value.dump().substr(0, 40));
         const auto number = value.get<std::uint64_t>();
         if (number >> 62)
             fail(name, std::string("has an impossible ") + what + ": " + std::to_string(number));
@@ -101,13 +109,16 @@ private:
     }
 
     Extent readEntry(const std::string& name, const json& entry, StoredTensor& stored) {
-        if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets"))
+        if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
+            !entry.contains("data_offsets"))
             fail(name, "lacks dtype, shape or data_offsets");
-        const json &dtype = entry["dtype"], &dims = entry["shape"], &offsets = entry["data_offsets"];
+        const json &dtype = entry["dtype"], &dims = entry["shape"],
+                   &offsets = entry["data_offsets"];
         if (!dtype.is_string())
             fail(name, "has a dtype that is not a string");
         const auto typeName = dtype.get<std::string>();
-        const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeEntry& t) { return typeName == t.name; });
+        const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                        [&](const TypeEntry& t) { return typeName == t.name; });
         if (type == std::end(kTypes))
             fail(name, "has the unknown dtype " + inQuotes(typeName));
         if (!dims.is_array() || dims.size() > 8)
@@ -117,28 +128,34 @@ private:
             shape.push_back(static_cast<std::int64_t>(count(name, d, "dimension")));
         if (!offsets.is_array() || offsets.size() != 2)
             fail(name, "has data_offsets that are not [begin, end]");
-        const std::uint64_t begin = count(name, offsets[0], "data offset"), end = count(name, offsets[1], "data offset");
+        const std::uint64_t begin = count(name, offsets[0], "data offset"),
+                            end = count(name, offsets[1], "data offset");
         if (begin > end || end > m_data.size())
-            fail(name, "has data offsets [" + std::to_string(begin) + ", " + std::to_string(end) + "] outside the file's " +
-                           std::to_string(m_data.size()) + " bytes of data: truncated, or a wrong header");
+            fail(name, "has data offsets [" + std::to_string(begin) + ", " + std::to_string(end) +
+                           "] outside the file's " + std::to_string(m_data.size()) +
+                           " bytes of data: truncated, or a wrong header");
         const std::int64_t elements = elementCount(shape);
         std::uint64_t want = 0;
-        if (elements < 0 || __builtin_mul_overflow(static_cast<std::uint64_t>(elements), type->bytes, &want))
+        if (elements < 0 ||
+            __builtin_mul_overflow(static_cast<std::uint64_t>(elements), type->bytes, &want))
             fail(name, "has a shape whose size overflows: " + toString(shape));
         if (want != end - begin)
-            fail(name, "of shape " + toString(shape) + " and dtype " + typeName + " wants " + std::to_string(want) +
-                           " bytes, its offsets give " + std::to_string(end - begin));
+            fail(name, "of shape " + toString(shape) + " and dtype " + typeName + " wants " +
+                           std::to_string(want) + " bytes, its offsets give " +
+                           std::to_string(end - begin));
         fill(stored, *type, std::move(shape), begin, static_cast<std::size_t>(want));
         return {begin, end, name};
     }
 
-    void fill(StoredTensor& stored, const TypeEntry& type, Shape shape, std::uint64_t begin, std::size_t bytes) {
+    void fill(StoredTensor& stored, const TypeEntry& type, Shape shape, std::uint64_t begin,
+              std::size_t bytes) {
         const std::byte* data = m_data.data() + begin;
         const DType dtype = type.dtype.value_or(DType::Block);
         if (reinterpret_cast<std::uintptr_t>(data) % type.bytes == 0) {
             stored.tensor = Tensor(dtype, std::move(shape), data, bytes, m_file).markMapped();
         } else {
-            // A header that was not padded: reading through a misaligned pointer is undefined, so this one is copied.
+            // A header that was not padded: reading through a misaligned pointer is undefined, so
+            // this one is copied.
             stored.tensor = Tensor::allocateBytes(dtype, std::move(shape), bytes);
             std::memcpy(stored.tensor.mutableAs<std::byte>(), data, bytes);
         }
@@ -156,11 +173,13 @@ private:
             if (extent.begin < at)
                 fail(extent.name, "overlaps the tensor before it");
             if (extent.begin > at)
-                fail(extent.name, "leaves a hole of " + std::to_string(extent.begin - at) + " bytes before it");
+                fail(extent.name,
+                     "leaves a hole of " + std::to_string(extent.begin - at) + " bytes before it");
             at = extent.end;
         }
         if (at != m_data.size())
-            throwBadInput(m_origin, std::to_string(m_data.size() - at) + " bytes after the last tensor belong to none (hole)");
+            throwBadInput(m_origin, std::to_string(m_data.size() - at) +
+                                        " bytes after the last tensor belong to none (hole)");
     }
 
     std::shared_ptr<const MappedFile> m_file;
@@ -173,8 +192,10 @@ std::string shardName(const std::string& index, const std::string& tensor, const
     if (!value.is_string())
         throwBadInput(index, "weight_map of " + inQuotes(tensor) + " is not a file name");
     auto name = value.get<std::string>();
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || !isPlainText(name))
-        throwBadInput(index, "weight_map names the file " + inQuotes(name) + ", which is not a plain file name");
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
+        !isPlainText(name))
+        throwBadInput(index, "weight_map names the file " + inQuotes(name) +
+                                 ", which is not a plain file name");
     return name;
 }
 
@@ -195,7 +216,8 @@ Checkpoint readCheckpoint(const std::filesystem::path& folder) {
     const auto indexPath = folder / "model.safetensors.index.json";
     const json index = readJsonObject(indexPath);
     const std::string origin = indexPath.string();
-    if (!index.contains("weight_map") || !index["weight_map"].is_object() || index["weight_map"].empty())
+    if (!index.contains("weight_map") || !index["weight_map"].is_object() ||
+        index["weight_map"].empty())
         throwBadInput(origin, "has no weight_map");
     std::map<std::string, StoredTensors> shards;
     for (const auto& [tensor, value] : index["weight_map"].items()) {
@@ -203,13 +225,15 @@ Checkpoint readCheckpoint(const std::filesystem::path& folder) {
         auto shard = shards.find(name);
         if (shard == shards.end()) {
             if (!std::filesystem::exists(folder / name))
-                throwBadInput((folder / name).string(), "missing shard: the index says that it holds " + inQuotes(tensor));
+                throwBadInput((folder / name).string(),
+                              "missing shard: the index says that it holds " + inQuotes(tensor));
             checkpoint.files.push_back(MappedFile::open(folder / name));
             shard = shards.emplace(name, readSafetensors(checkpoint.files.back())).first;
         }
         const auto found = shard->second.find(tensor);
         if (found == shard->second.end())
-            throwBadInput((folder / name).string(), "missing tensor " + inQuotes(tensor) + ", which the index says it holds");
+            throwBadInput((folder / name).string(),
+                          "missing tensor " + inQuotes(tensor) + ", which the index says it holds");
         checkpoint.tensors.emplace(tensor, found->second);
     }
     return checkpoint;

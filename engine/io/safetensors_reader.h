@@ -3,10 +3,11 @@
 //   u64      n = length of the header
 //   n bytes  JSON {"name": {"dtype": "BF16", "shape": [..], "data_offsets": [begin, end]}, ...,
 //            "__metadata__": {string: string}}; may be padded with spaces
-//   rest     the data; offsets count from here. The tensors fill it from first to last byte: no gaps, no overlaps.
+//   rest     the data; offsets count from here. The tensors fill it from first to last byte: no
+//   gaps, no overlaps.
 //
-// A sharded checkpoint has model.safetensors.index.json: {"metadata": {...}, "weight_map": {tensor: file name}}.
-// Nothing is copied but tensors whose bytes are not aligned for their type.
+// A sharded checkpoint has model.safetensors.index.json: {"metadata": {...}, "weight_map": {tensor:
+// file name}}. Nothing is copied but tensors whose bytes are not aligned for their type.
 #pragma once
 
 #include <filesystem>

@@ -17,7 +17,9 @@ void writeSafetensors(const std::filesystem::path& path, std::vector<TensorToWri
     nlohmann::json header = {{"__metadata__", {{"format", "pt"}}}};
     std::uint64_t offset = 0;
     for (const TensorToWrite& tensor : tensors) {
-        header[tensor.name] = {{"dtype", toString(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes()}}};
+        header[tensor.name] = {{"dtype", toString(tensor.dtype)},
+                               {"shape", tensor.shape},
+                               {"data_offsets", {offset, offset + tensor.bytes()}}};
         offset += tensor.bytes();
     }
     std::string text = header.dump();
@@ -32,7 +34,8 @@ void writeSafetensors(const std::filesystem::path& path, std::vector<TensorToWri
         tensor.write(file);
         expected += tensor.bytes();
         if (file.position() != expected)
-            throw EngineError(ErrorKind::Internal, tensor.name + ": wrote another number of bytes than announced");
+            throw EngineError(ErrorKind::Internal,
+                              tensor.name + ": wrote another number of bytes than announced");
         written(tensor.name, expected - begin);
     }
     file.finish();

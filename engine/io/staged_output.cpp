@@ -19,19 +19,22 @@ namespace fs = std::filesystem;
 constexpr std::size_t kBuffer = std::size_t{1} << 20;
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what, int error) {
-    const std::string cause = error == ENOSPC || error == EDQUOT ? "the disk is full" : std::strerror(error);
+    const std::string cause =
+        error == ENOSPC || error == EDQUOT ? "the disk is full" : std::strerror(error);
     throw EngineError(ErrorKind::Io, path.string() + ": " + what + ": " + cause);
 }
 
 void syncFolder(const fs::path& folder) {
-    const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int descriptor =
+        ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
         return;  // the names may be lost in a crash then, the files' contents are not
     fsync(descriptor);
     ::close(descriptor);
 }
 
-/// True for an empty folder and for one that looks like a model: a config.json and nothing but files.
+/// True for an empty folder and for one that looks like a model: a config.json and nothing but
+/// files.
 bool mayReplace(const fs::path& folder) {
     bool any = false, config = false;
     for (const auto& entry : fs::directory_iterator(folder)) {
@@ -112,7 +115,8 @@ void FileWriter::finish() {
         fail(m_path, "cannot be written", errno);
 }
 
-StagedOutput::StagedOutput(fs::path target, Kind kind, std::uint64_t bytes) : m_target(std::move(target)), m_kind(kind) {
+StagedOutput::StagedOutput(fs::path target, Kind kind, std::uint64_t bytes)
+    : m_target(std::move(target)), m_kind(kind) {
     if (m_target.filename().empty())
         m_target = m_target.parent_path();
     if (m_target.empty())
@@ -125,7 +129,10 @@ StagedOutput::StagedOutput(fs::path target, Kind kind, std::uint64_t bytes) : m_
         if (!fs::is_directory(status))
             throw EngineError(ErrorKind::Usage, m_target.string() + ": is a file; name a folder");
         if (!mayReplace(m_target))
-            throw EngineError(ErrorKind::Usage, m_target.string() + ": the folder exists and is no model folder; it is left as it is");
+            throw EngineError(
+                ErrorKind::Usage,
+                m_target.string() +
+                    ": the folder exists and is no model folder; it is left as it is");
     }
     const fs::path parent = m_target.has_parent_path() ? m_target.parent_path() : fs::path(".");
     fs::create_directories(parent, error);
@@ -133,8 +140,10 @@ StagedOutput::StagedOutput(fs::path target, Kind kind, std::uint64_t bytes) : m_
         fail(parent, "cannot be created", error.value());
     const fs::space_info space = fs::space(parent, error);
     if (!error && space.available < bytes)
-        throw EngineError(ErrorKind::Io, m_target.string() + ": the disk is full: " + formatBytes(static_cast<double>(bytes)) + " are needed, " +
-                                             formatBytes(static_cast<double>(space.available)) + " are free");
+        throw EngineError(
+            ErrorKind::Io,
+            m_target.string() + ": the disk is full: " + formatBytes(static_cast<double>(bytes)) +
+                " are needed, " + formatBytes(static_cast<double>(space.available)) + " are free");
     m_staging = besideName(m_target, "partial");
     if (kind == Kind::Folder && !fs::create_directory(m_staging, error))
         fail(m_staging, "cannot be created", error.value());
@@ -150,8 +159,10 @@ void StagedOutput::commit() {
     if (m_kind == Kind::Folder)
         syncFolder(m_staging);
     const bool replaces = m_kind == Kind::Folder && fs::exists(m_target);
-    // Two folders change places in one step, so that the target is never absent; file systems that cannot do so get two.
-    if (replaces && renameat2(AT_FDCWD, m_staging.c_str(), AT_FDCWD, m_target.c_str(), RENAME_EXCHANGE) == 0) {
+    // Two folders change places in one step, so that the target is never absent; file systems that
+    // cannot do so get two.
+    if (replaces &&
+        renameat2(AT_FDCWD, m_staging.c_str(), AT_FDCWD, m_target.c_str(), RENAME_EXCHANGE) == 0) {
         std::error_code ignored;
         fs::remove_all(m_staging, ignored);
     } else {

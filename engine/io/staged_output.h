@@ -1,5 +1,5 @@
-// Files that appear whole or not at all: written beside the target, fsynced, renamed. Errors of the disk are
-// EngineError(Io) with the path.
+// Files that appear whole or not at all: written beside the target, fsynced, renamed. Errors of the
+// disk are EngineError(Io) with the path.
 #pragma once
 
 #include <cstddef>
@@ -36,12 +36,13 @@ private:
     int m_descriptor = -1;
 };
 
-/// The place beside `target` to write to. Destroyed without commit(), it takes what was written away again.
+/// The place beside `target` to write to. Destroyed without commit(), it takes what was written
+/// away again.
 class StagedOutput {
 public:
     enum class Kind { File, Folder };
-    /// `bytes`: what will be written; refused at once where the disk has less. A folder that holds something else than a
-    /// model is never replaced.
+    /// `bytes`: what will be written; refused at once where the disk has less. A folder that holds
+    /// something else than a model is never replaced.
     StagedOutput(std::filesystem::path target, Kind kind, std::uint64_t bytes);
     ~StagedOutput();
     StagedOutput(const StagedOutput&) = delete;

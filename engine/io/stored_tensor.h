@@ -13,8 +13,8 @@ namespace fettle {
 struct StoredTensor {
     std::string file;  ///< which file it came from, for messages
     std::string type;  ///< as the file says: "BF16", "Q4_K", "I32"
-    /// Row-major shape (GGUF's dimensions are turned round). Bytes without a DType of their own (blocks, F64, ...) have
-    /// DType::Block.
+    /// Row-major shape (GGUF's dimensions are turned round). Bytes without a DType of their own
+    /// (blocks, F64, ...) have DType::Block.
     Tensor tensor;
     std::optional<kernels::WeightFormat> format;  ///< set for the types a weight may have
 };

@@ -1,4 +1,5 @@
-// JSON from files that others wrote: depth is limited, a key may stand once in an object, no key holds a NUL.
+// JSON from files that others wrote: depth is limited, a key may stand once in an object, no key
+// holds a NUL.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -17,7 +17,8 @@ void ConfigFields::refuse(const std::string& key, const std::string& cause) cons
     throwBadInput(m_origin, key + " " + cause);
 }
 
-std::int64_t ConfigFields::size(const char* key, std::int64_t most, std::optional<std::int64_t> fallback) const {
+std::int64_t ConfigFields::size(const char* key, std::int64_t most,
+                                std::optional<std::int64_t> fallback) const {
     if (!has(key)) {
         if (fallback)
             return *fallback;
@@ -26,7 +27,8 @@ std::int64_t ConfigFields::size(const char* key, std::int64_t most, std::optiona
     const nlohmann::json& value = m_json[key];
     if (!value.is_number_integer())
         refuse(key, "is " + shortDump(value) + ", wanted a whole number");
-    const bool huge = value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(most);
+    const bool huge =
+        value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(most);
     if (huge || value.get<std::int64_t>() < 1 || value.get<std::int64_t>() > most)
         refuse(key, "is " + shortDump(value) + ", wanted 1 to " + std::to_string(most));
     return value.get<std::int64_t>();

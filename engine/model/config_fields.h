@@ -1,4 +1,5 @@
-// Typed, range-checked access to the fields of a config.json; every refusal names the file, the field and the value.
+// Typed, range-checked access to the fields of a config.json; every refusal names the file, the
+// field and the value.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@ namespace fettle {
 
 class ConfigFields {
 public:
-    ConfigFields(const nlohmann::json& json, std::string origin) : m_json(json), m_origin(std::move(origin)) {}
+    ConfigFields(const nlohmann::json& json, std::string origin)
+        : m_json(json), m_origin(std::move(origin)) {}
 
     const std::string& origin() const { return m_origin; }
     /// Present and not null.
@@ -19,7 +21,8 @@ public:
     [[noreturn]] void refuse(const std::string& key, const std::string& cause) const;
 
     /// A whole number in [1, most]; `fallback` where absent, a refusal where there is none.
-    std::int64_t size(const char* key, std::int64_t most, std::optional<std::int64_t> fallback = {}) const;
+    std::int64_t size(const char* key, std::int64_t most,
+                      std::optional<std::int64_t> fallback = {}) const;
     /// A finite number above 0.
     float positive(const char* key, std::optional<float> fallback = {}) const;
     bool flag(const char* key, bool fallback) const;

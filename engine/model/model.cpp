@@ -88,7 +88,8 @@ std::vector<std::string> linearWeightNames(const ModelConfig& config) {
     const bool gated = config.feedForward != FeedForwardKind::GeluTanh;
     for (std::int64_t layer = 0; layer < config.layerCount(); ++layer) {
         const std::string prefix = "layers." + std::to_string(layer) + ".";
-        for (const char* name : {"attn.q", "attn.k", "attn.v", "attn.o", "ffn.gate", "ffn.up", "ffn.down"})
+        for (const char* name :
+             {"attn.q", "attn.k", "attn.v", "attn.o", "ffn.gate", "ffn.up", "ffn.down"})
             if (gated || std::string(name) != "ffn.gate")
                 names.push_back(prefix + name + ".weight");
     }

@@ -35,7 +35,8 @@ void readScaling(const ConfigFields& fields, RopeConfig& rope) {
         if (rope.llama3HighFreq <= rope.llama3LowFreq)
             fields.refuse("high_freq_factor", "must be above low_freq_factor");
     } else if (type != "default") {
-        fields.refuse("rope_type", "is " + inQuotes(type) + ", which is not supported (default, linear and llama3 are)");
+        fields.refuse("rope_type", "is " + inQuotes(type) +
+                                       ", which is not supported (default, linear and llama3 are)");
     }
     if (fields.positive("partial_rotary_factor", 1.0f) != 1.0f)
         fields.refuse("partial_rotary_factor", "other than 1 is not supported");
@@ -81,23 +82,28 @@ Ropes readRopes(const ConfigFields& fields, float defaultTheta, bool twoKinds) {
 }
 
 /// Which layers see a window only: layer_types where given, else what the older fields say.
-std::vector<bool> slidingLayers(const ConfigFields& fields, const ModelConfig& config, std::int64_t layers) {
+std::vector<bool> slidingLayers(const ConfigFields& fields, const ModelConfig& config,
+                                std::int64_t layers) {
     std::vector<bool> sliding(static_cast<std::size_t>(layers), false);
     if (fields.has("layer_types")) {
         const json& types = fields.at("layer_types");
         if (!types.is_array() || types.size() != sliding.size())
-            fields.refuse("layer_types", "is not a list of " + std::to_string(layers) + " names, one per layer");
+            fields.refuse("layer_types",
+                          "is not a list of " + std::to_string(layers) + " names, one per layer");
         for (std::size_t i = 0; i < sliding.size(); ++i) {
             if (types[i] != "full_attention" && types[i] != "sliding_attention")
-                fields.refuse("layer_types", "holds something else than full_attention and sliding_attention");
+                fields.refuse("layer_types",
+                              "holds something else than full_attention and sliding_attention");
             sliding[i] = types[i] == "sliding_attention";
         }
     } else if (config.architecture == "gemma3") {
-        const char* key = fields.has("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
+        const char* key = fields.has("sliding_window_pattern") ? "sliding_window_pattern"
+                                                               : "_sliding_window_pattern";
         const std::int64_t pattern = fields.size(key, kMostLayers, 6);
         for (std::size_t i = 0; i < sliding.size(); ++i)
             sliding[i] = (static_cast<std::int64_t>(i) + 1) % pattern != 0;
-    } else if (config.architecture == "qwen3" && fields.flag("use_sliding_window", false) && fields.has("max_window_layers")) {
+    } else if (config.architecture == "qwen3" && fields.flag("use_sliding_window", false) &&
+               fields.has("max_window_layers")) {
         const std::int64_t first = fields.size("max_window_layers", kMostLayers);
         for (std::size_t i = 0; i < sliding.size(); ++i)
             sliding[i] = static_cast<std::int64_t>(i) >= first;
@@ -113,7 +119,10 @@ void readLayers(const ConfigFields& fields, ModelConfig& config, float defaultTh
     bool any = false;
     for (const bool s : sliding)
         any = any || s;
-    const std::int64_t window = any ? fields.size("sliding_window", kMostContext, gemma ? std::optional<std::int64_t>(4096) : std::nullopt) : 0;
+    const std::int64_t window =
+        any ? fields.size("sliding_window", kMostContext,
+                          gemma ? std::optional<std::int64_t>(4096) : std::nullopt)
+            : 0;
     for (const bool s : sliding) {
         LayerConfig layer;
         layer.slidingWindow = s ? window : 0;
@@ -122,24 +131,36 @@ void readLayers(const ConfigFields& fields, ModelConfig& config, float defaultTh
     }
 }
 
-void requireActivation(const ConfigFields& fields, const char* key, const std::string& fallback, std::set<std::string> supported) {
+void requireActivation(const ConfigFields& fields, const char* key, const std::string& fallback,
+                       std::set<std::string> supported) {
     const std::string name = fields.text(key, fallback);
     if (!supported.count(name))
-        fields.refuse(key, "is " + inQuotes(name) + ", which is not supported for this architecture");
+        fields.refuse(key,
+                      "is " + inQuotes(name) + ", which is not supported for this architecture");
 }
 
-void readHeads(const ConfigFields& fields, ModelConfig& config, std::optional<std::int64_t> kvDefault, std::optional<std::int64_t> dimDefault) {
-    config.heads = fields.size("num_attention_heads", kMostHeads, config.architecture == "gemma3" ? std::optional<std::int64_t>(8) : std::nullopt);
-    config.kvHeads = fields.size("num_key_value_heads", kMostHeads, kvDefault.value_or(config.heads));
+void readHeads(const ConfigFields& fields, ModelConfig& config,
+               std::optional<std::int64_t> kvDefault, std::optional<std::int64_t> dimDefault) {
+    config.heads = fields.size(
+        "num_attention_heads", kMostHeads,
+        config.architecture == "gemma3" ? std::optional<std::int64_t>(8) : std::nullopt);
+    config.kvHeads =
+        fields.size("num_key_value_heads", kMostHeads, kvDefault.value_or(config.heads));
     if (config.heads % config.kvHeads != 0)
-        fields.refuse("num_attention_heads", "(" + std::to_string(config.heads) + ") is no multiple of num_key_value_heads (" +
-                                                 std::to_string(config.kvHeads) + "): heads do not divide");
+        fields.refuse("num_attention_heads", "(" + std::to_string(config.heads) +
+                                                 ") is no multiple of num_key_value_heads (" +
+                                                 std::to_string(config.kvHeads) +
+                                                 "): heads do not divide");
     if (!fields.has("head_dim") && !dimDefault && config.hiddenSize % config.heads != 0)
-        fields.refuse("hidden_size", "(" + std::to_string(config.hiddenSize) + ") does not divide into num_attention_heads (" +
-                                         std::to_string(config.heads) + ") heads, and head_dim is missing");
-    config.headDim = fields.size("head_dim", kMostHeadDim, dimDefault.value_or(config.hiddenSize / config.heads));
+        fields.refuse("hidden_size", "(" + std::to_string(config.hiddenSize) +
+                                         ") does not divide into num_attention_heads (" +
+                                         std::to_string(config.heads) +
+                                         ") heads, and head_dim is missing");
+    config.headDim = fields.size("head_dim", kMostHeadDim,
+                                 dimDefault.value_or(config.hiddenSize / config.heads));
     if (config.headDim % 2 != 0)
-        fields.refuse("head_dim", "is " + std::to_string(config.headDim) + "; rotary positions need an even number");
+        fields.refuse("head_dim", "is " + std::to_string(config.headDim) +
+                                      "; rotary positions need an even number");
 }
 
 float roundToBfloat16(float value) {
@@ -157,25 +178,35 @@ void readGemma(const ConfigFields& fields, ModelConfig& config) {
         config.attentionSoftcap = fields.positive("attn_logit_softcapping");
     if (fields.has("final_logit_softcapping"))
         config.finalSoftcap = fields.positive("final_logit_softcapping");
-    // The factor is cast to the type of the embedding before it multiplies. llama.cpp does not round it; what came from
-    // GGUF says so in "embedding_scale", which survives in our own folders.
+    // The factor is cast to the type of the embedding before it multiplies. llama.cpp does not
+    // round it; what came from GGUF says so in "embedding_scale", which survives in our own
+    // folders.
     const float scale = std::sqrt(static_cast<float>(config.hiddenSize));
     const std::string dtype = fields.text("dtype", fields.text("torch_dtype", "bfloat16"));
-    config.embeddingScale = fields.positive("embedding_scale", dtype == "float32" ? scale : roundToBfloat16(scale));
+    config.embeddingScale =
+        fields.positive("embedding_scale", dtype == "float32" ? scale : roundToBfloat16(scale));
     if (fields.flag("use_bidirectional_attention", false))
         fields.refuse("use_bidirectional_attention", "is not supported");
 }
 
 void readDecoder(const ConfigFields& fields, ModelConfig& config) {
     const bool gemma = config.architecture == "gemma3", qwen = config.architecture == "qwen3";
-    const auto gemmaDefault = [&](std::int64_t value) { return gemma ? std::optional<std::int64_t>(value) : std::nullopt; };
+    const auto gemmaDefault = [&](std::int64_t value) {
+        return gemma ? std::optional<std::int64_t>(value) : std::nullopt;
+    };
     config.vocabularySize = fields.size("vocab_size", kMostVocabulary, gemmaDefault(262208));
     config.hiddenSize = fields.size("hidden_size", kMostHidden, gemmaDefault(2304));
     config.feedForwardSize = fields.size("intermediate_size", kMostHidden * 16, gemmaDefault(9216));
-    config.contextLength = fields.size("max_position_embeddings", kMostContext, gemma ? 131072 : qwen ? 32768 : 2048);
+    config.contextLength = fields.size("max_position_embeddings", kMostContext,
+                                       gemma  ? 131072
+                                       : qwen ? 32768
+                                              : 2048);
     config.normEpsilon = fields.positive("rms_norm_eps", 1e-6f);
     config.tiedEmbeddings = fields.flag("tie_word_embeddings", gemma);
-    readHeads(fields, config, gemmaDefault(4), gemma ? gemmaDefault(256) : qwen ? std::optional<std::int64_t>(128) : std::nullopt);
+    readHeads(fields, config, gemmaDefault(4),
+              gemma  ? gemmaDefault(256)
+              : qwen ? std::optional<std::int64_t>(128)
+                     : std::nullopt);
     config.attentionScale = 1.0f / std::sqrt(static_cast<float>(config.headDim));
     readLayers(fields, config, gemma ? 1e6f : 10000.0f);
     if (gemma) {
@@ -195,10 +226,13 @@ void readGpt2(const ConfigFields& fields, ModelConfig& config) {
     config.hiddenSize = fields.size("n_embd", kMostHidden, 768);
     config.heads = config.kvHeads = fields.size("n_head", kMostHeads, 12);
     if (config.hiddenSize % config.heads != 0)
-        fields.refuse("n_embd", "(" + std::to_string(config.hiddenSize) + ") does not divide into n_head (" + std::to_string(config.heads) + ") heads");
+        fields.refuse("n_embd", "(" + std::to_string(config.hiddenSize) +
+                                    ") does not divide into n_head (" +
+                                    std::to_string(config.heads) + ") heads");
     config.headDim = config.hiddenSize / config.heads;
     config.feedForwardSize = fields.size("n_inner", kMostHidden * 16, 4 * config.hiddenSize);
-    config.contextLength = fields.size("n_positions", kMostContext, fields.size("n_ctx", kMostContext, 1024));
+    config.contextLength =
+        fields.size("n_positions", kMostContext, fields.size("n_ctx", kMostContext, 1024));
     config.layers.resize(static_cast<std::size_t>(fields.size("n_layer", kMostLayers, 12)));
     config.norm = NormKind::Layer;
     config.normEpsilon = fields.positive("layer_norm_epsilon", 1e-5f);
@@ -207,7 +241,9 @@ void readGpt2(const ConfigFields& fields, ModelConfig& config) {
     config.rotary = false;
     config.learnedPositions = true;
     config.tiedEmbeddings = fields.flag("tie_word_embeddings", true);
-    config.attentionScale = fields.flag("scale_attn_weights", true) ? 1.0f / std::sqrt(static_cast<float>(config.headDim)) : 1.0f;
+    config.attentionScale = fields.flag("scale_attn_weights", true)
+                                ? 1.0f / std::sqrt(static_cast<float>(config.headDim))
+                                : 1.0f;
     for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"})
         if (fields.flag(key, false))
             fields.refuse(key, "is not supported");
@@ -222,7 +258,8 @@ json textPart(const json& config, const std::string& origin) {
     json text = config["text_config"];
     text["model_type"] = "gemma3_text";
     text["architectures"] = {"Gemma3ForCausalLM"};
-    for (const char* key : {"dtype", "torch_dtype", "bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"})
+    for (const char* key : {"dtype", "torch_dtype", "bos_token_id", "eos_token_id", "pad_token_id",
+                            "quantization_config"})
         if (config.contains(key) && !text.contains(key))
             text[key] = config[key];
     return text;
@@ -235,13 +272,19 @@ const Architecture& architectureOf(const json& config, const std::string& origin
         fields.refuse("model_type", "is missing");
     const Architecture* architecture = findArchitectureOfModelType(type);
     if (!architecture)
-        throwBadInput(origin, "architecture " + inQuotes(type) + " is not supported; supported are " + supportedArchitectures());
+        throwBadInput(origin, "architecture " + inQuotes(type) +
+                                  " is not supported; supported are " + supportedArchitectures());
     if (fields.has("architectures")) {
         const json& classes = fields.at("architectures");
-        const std::string name = classes.is_array() && !classes.empty() && classes[0].is_string() ? classes[0].get<std::string>() : "";
-        const bool language = name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel") || name == "Gemma3ForConditionalGeneration";
+        const std::string name = classes.is_array() && !classes.empty() && classes[0].is_string()
+                                     ? classes[0].get<std::string>()
+                                     : "";
+        const bool language = name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel") ||
+                              name == "Gemma3ForConditionalGeneration";
         if (!language)
-            fields.refuse("architectures", "names " + inQuotes(name) + ", which is not a language model; supported are " + supportedArchitectures());
+            fields.refuse("architectures", "names " + inQuotes(name) +
+                                               ", which is not a language model; supported are " +
+                                               supportedArchitectures());
     }
     return *architecture;
 }
@@ -256,7 +299,8 @@ json ropeToJson(const RopeConfig& rope) {
         out["factor"] = rope.llama3Factor;
         out["low_freq_factor"] = rope.llama3LowFreq;
         out["high_freq_factor"] = rope.llama3HighFreq;
-        out["original_max_position_embeddings"] = static_cast<std::int64_t>(rope.llama3OriginalContext);
+        out["original_max_position_embeddings"] =
+            static_cast<std::int64_t>(rope.llama3OriginalContext);
     }
     return out;
 }
@@ -276,10 +320,12 @@ void writeGpt2(const ModelConfig& config, json& out) {
     out["n_ctx"] = config.contextLength;
     if (config.feedForwardSize != 4 * config.hiddenSize || out.contains("n_inner"))
         out["n_inner"] = config.feedForwardSize;
-    out["layer_norm_epsilon"] = out.value("layer_norm_epsilon", static_cast<double>(config.normEpsilon));
+    out["layer_norm_epsilon"] =
+        out.value("layer_norm_epsilon", static_cast<double>(config.normEpsilon));
 }
 
-/// Only where the source has none: what a technique may change in number must fit the layers that are left.
+/// Only where the source has none: what a technique may change in number must fit the layers that
+/// are left.
 void writeLayerTypes(const ModelConfig& config, json& out) {
     if (!out.contains("layer_types") && !hasSlidingLayers(config))
         return;
@@ -293,11 +339,14 @@ void writeLayerTypes(const ModelConfig& config, json& out) {
 }
 
 void writeRope(const ModelConfig& config, json& out) {
-    if (out.contains("rope_parameters") || out.contains("rope_theta") || out.contains("rope_scaling") || config.layers.empty())
+    if (out.contains("rope_parameters") || out.contains("rope_theta") ||
+        out.contains("rope_scaling") || config.layers.empty())
         return;
     out["rope_theta"] = config.layers.back().rope.theta;
     for (const LayerConfig& layer : config.layers) {
-        const char* key = layer.slidingWindow > 0 && config.architecture == "gemma3" ? "sliding_attention" : "full_attention";
+        const char* key = layer.slidingWindow > 0 && config.architecture == "gemma3"
+                              ? "sliding_attention"
+                              : "full_attention";
         if (config.architecture == "gemma3")
             out["rope_parameters"][key] = ropeToJson(layer.rope);
         else

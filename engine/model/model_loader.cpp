@@ -1,4 +1,5 @@
-// loadModel: decides what a path is, reads the description, and fills the canonical weights by the family's table.
+// loadModel: decides what a path is, reads the description, and fills the canonical weights by the
+// family's table.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -36,16 +37,21 @@ bool isNamed(const fs::path& path) {
 }
 
 bool isPickle(const fs::path& path) {
-    static const std::array<std::string, 6> kExtensions = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"};
-    return std::find(kExtensions.begin(), kExtensions.end(), path.extension().string()) != kExtensions.end();
+    static const std::array<std::string, 6> kExtensions = {".bin",  ".pt",  ".pth",
+                                                           ".ckpt", ".pkl", ".pickle"};
+    return std::find(kExtensions.begin(), kExtensions.end(), path.extension().string()) !=
+           kExtensions.end();
 }
 
 [[noreturn]] void refusePickle(const fs::path& path) {
-    throwBadInput(path.string(), "is a pickle file, which can run code when it is opened; convert it to safetensors first");
+    throwBadInput(
+        path.string(),
+        "is a pickle file, which can run code when it is opened; convert it to safetensors first");
 }
 
 [[noreturn]] void refuseOnnx(const fs::path& path) {
-    throwBadInput(path.string(), "ONNX models are not supported; use the safetensors or GGUF files of the model");
+    throwBadInput(path.string(),
+                  "ONNX models are not supported; use the safetensors or GGUF files of the model");
 }
 
 std::vector<fs::path> filesOf(const fs::path& folder) {
@@ -73,14 +79,16 @@ std::vector<fs::path> filesOf(const fs::path& folder) {
 /// Names of a Hugging Face file that may stand for a name of the table, most likely first.
 class NameResolver {
 public:
-    NameResolver(const Architecture& architecture, const StoredTensors& tensors) : m_architecture(architecture), m_tensors(tensors) {}
+    NameResolver(const Architecture& architecture, const StoredTensors& tensors)
+        : m_architecture(architecture), m_tensors(tensors) {}
 
     /// `name` as this file spells it; `name` itself where the file has none of the spellings.
     std::string resolve(const std::string& name) const {
         if (m_tensors.count(name))
             return name;
         for (const std::string& prefix : m_architecture.prefixes) {
-            const std::string shorter = name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+            const std::string shorter =
+                name.starts_with(prefix) ? name.substr(prefix.size()) : name;
             const std::string inner = name.starts_with("model.") ? name.substr(6) : name;
             for (const std::string& candidate : {prefix + name, shorter, prefix + inner})
                 if (m_tensors.count(candidate))
@@ -111,7 +119,8 @@ TensorReport reportOf(const std::string& name, const StoredTensor& stored) {
     report.shape = stored.tensor.shape();
     report.bytes = stored.tensor.bytes();
     const std::int64_t count = stored.tensor.elements();
-    report.bitsPerWeight = count > 0 ? 8.0 * static_cast<double>(report.bytes) / static_cast<double>(count) : 0;
+    report.bitsPerWeight =
+        count > 0 ? 8.0 * static_cast<double>(report.bytes) / static_cast<double>(count) : 0;
     return report;
 }
 
@@ -123,11 +132,13 @@ TensorReport reportOf(const std::string& name, const QuantizedTensor& quantized)
 /// Fills a Model from a Hugging Face folder.
 class FolderLoader {
 public:
-    FolderLoader(const fs::path& folder, RunControl* control) : m_folder(folder), m_control(control) {}
+    FolderLoader(const fs::path& folder, RunControl* control)
+        : m_folder(folder), m_control(control) {}
 
     Model load() {
         const fs::path configPath = m_folder / "config.json";
-        if (!isNamed(m_folder / "model.safetensors") && !isNamed(m_folder / "model.safetensors.index.json"))
+        if (!isNamed(m_folder / "model.safetensors") &&
+            !isNamed(m_folder / "model.safetensors.index.json"))
             refuseFolder(m_folder, "model.safetensors");
         const json config = readJsonObject(configPath);
         m_model.config = modelConfigFromHuggingFace(config, configPath.string());
@@ -173,26 +184,31 @@ private:
                 return;
             throwBadInput(m_folder.string(), "missing tensor " + inQuotes(place.huggingFace));
         }
-        m_model.weights.emplace(place.canonical, readPlainWeight(place, m_model.config, found->second, name, {true, false}));
+        m_model.weights.emplace(
+            place.canonical,
+            readPlainWeight(place, m_model.config, found->second, name, {true, false}));
         m_model.fileNames.emplace(place.canonical, name);
         m_used.insert(name);
     }
 
     bool readQuantized(const TensorPlace& place, const NameResolver& resolver) {
         const std::string suffix = ".weight";
-        const std::string module = resolver.resolveModule(place.huggingFace.substr(0, place.huggingFace.size() - suffix.size()));
+        const std::string module = resolver.resolveModule(
+            place.huggingFace.substr(0, place.huggingFace.size() - suffix.size()));
         const auto scheme = m_scheme->schemeOf(module);
         if (!scheme)
             return false;
         const FusedRows rows = fusedRows(place, m_model.config);
-        const QuantizedTensor whole =
-            readCompressedWeight(m_checkpoint.tensors, module, *scheme, rows.total, place.cols, m_folder.string());
+        const QuantizedTensor whole = readCompressedWeight(
+            m_checkpoint.tensors, module, *scheme, rows.total, place.cols, m_folder.string());
         const bool part = rows.total != place.rows;
-        m_model.weights.emplace(place.canonical, Weight(part ? sliceRows(whole, rows.first, place.rows) : whole));
+        m_model.weights.emplace(place.canonical,
+                                Weight(part ? sliceRows(whole, rows.first, place.rows) : whole));
         m_model.fileNames.emplace(place.canonical, module + suffix);
         if (m_used.insert(module + suffix).second)
             m_model.fileTensors.push_back(reportOf(module + suffix, whole));
-        for (const char* other : {".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx"})
+        for (const char* other : {".weight_packed", ".weight_scale", ".weight_shape",
+                                  ".weight_zero_point", ".weight_g_idx"})
             m_quantizedParts.insert(module + other);
         return true;
     }
@@ -208,7 +224,9 @@ private:
                 continue;
             m_model.fileTensors.push_back(reportOf(name, stored));
             // Buffers that older versions of transformers wrote along.
-            const bool buffer = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq");
+            const bool buffer = name.ends_with(".attn.bias") ||
+                                name.ends_with(".attn.masked_bias") ||
+                                name.ends_with("rotary_emb.inv_freq");
             if (m_used.count(name) || buffer)
                 continue;
             if (count++ == 0)
@@ -217,13 +235,16 @@ private:
         std::sort(m_model.fileTensors.begin(), m_model.fileTensors.end(),
                   [](const TensorReport& a, const TensorReport& b) { return a.name < b.name; });
         if (count > 0)
-            m_model.warnings.push_back(std::to_string(count) + " tensors of the file are not used, the first is " + inQuotes(unused));
+            m_model.warnings.push_back(std::to_string(count) +
+                                       " tensors of the file are not used, the first is " +
+                                       inQuotes(unused));
     }
 
     void collectSideFiles() {
-        for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                 "generation_config.json", "chat_template.jinja", "chat_template.json", "tokenizer.model", "vocab.json",
-                                 "merges.txt"})
+        for (const char* name :
+             {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+              "added_tokens.json", "generation_config.json", "chat_template.jinja",
+              "chat_template.json", "tokenizer.model", "vocab.json", "merges.txt"})
             if (isThere(m_folder / name))
                 m_model.sideFiles.push_back(m_folder / name);
     }
@@ -257,7 +278,8 @@ Model loadGguf(const fs::path& path, RunControl* control) {
                 continue;
             throwBadInput(file.origin(), "missing tensor " + inQuotes(place.gguf));
         }
-        model.weights.emplace(place.canonical, readPlainWeight(place, model.config, found->second, place.gguf, {false, true}));
+        model.weights.emplace(place.canonical, readPlainWeight(place, model.config, found->second,
+                                                               place.gguf, {false, true}));
         model.fileNames.emplace(place.canonical, place.gguf);
     }
     for (const auto& [name, stored] : file.tensors())
@@ -266,13 +288,16 @@ Model loadGguf(const fs::path& path, RunControl* control) {
     return model;
 }
 
-/// A token without an embedding row would read outside the matrix. Gemma's Hugging Face files have such a token, for
-/// images: control tokens past the end are let through, and never come from plain text.
+/// A token without an embedding row would read outside the matrix. Gemma's Hugging Face files have
+/// such a token, for images: control tokens past the end are let through, and never come from plain
+/// text.
 void checkVocabulary(Model& model) {
-    const std::int64_t tokens = model.tokenizer->vocabularySize(), rows = model.config.vocabularySize;
+    const std::int64_t tokens = model.tokenizer->vocabularySize(),
+                       rows = model.config.vocabularySize;
     if (tokens == rows)
         return;
-    const std::string sizes = "the tokenizer has " + std::to_string(tokens) + " tokens, the embedding " + std::to_string(rows) + " rows";
+    const std::string sizes = "the tokenizer has " + std::to_string(tokens) +
+                              " tokens, the embedding " + std::to_string(rows) + " rows";
     if (tokens > rows) {
         const GgufTokenizerData data = model.tokenizer->toGguf();
         for (std::size_t id = static_cast<std::size_t>(rows); id < data.tokens.size(); ++id)
@@ -287,7 +312,9 @@ void checkVocabulary(Model& model) {
 fs::path bundled(const char* name) {
     const fs::path folder = resourcesFolder() / "demo" / name;
     if (!isThere(folder / "config.json"))
-        throwBadInput(folder.string(), "the bundled demo model was not found; set FETTLE_RESOURCES to the folder that holds demo/");
+        throwBadInput(folder.string(),
+                      "the bundled demo model was not found; set FETTLE_RESOURCES to the folder "
+                      "that holds demo/");
     return folder;
 }
 
@@ -301,13 +328,15 @@ Model loadFolder(const fs::path& folder, RunControl* control) {
     if (gguf.size() == 1)
         return loadGguf(gguf.front(), control);
     if (gguf.size() > 1)
-        throwBadInput(folder.string(), "holds several GGUF files; name one, such as " + inQuotes(gguf.front().filename().string()));
+        throwBadInput(folder.string(), "holds several GGUF files; name one, such as " +
+                                           inQuotes(gguf.front().filename().string()));
     refuseFolder(folder, "config.json");
 }
 
 Model loadFile(const fs::path& path, RunControl* control) {
     const std::string name = path.filename().string();
-    if (name == "config.json" || name == "model.safetensors" || name == "model.safetensors.index.json")
+    if (name == "config.json" || name == "model.safetensors" ||
+        name == "model.safetensors.index.json")
         return loadFolder(path.parent_path().empty() ? fs::path(".") : path.parent_path(), control);
     if (path.extension() == ".gguf")
         return loadGguf(path, control);
@@ -316,10 +345,13 @@ Model loadFile(const fs::path& path, RunControl* control) {
     if (path.extension() == ".onnx")
         refuseOnnx(path);
     if (path.extension() == ".safetensors")
-        throwBadInput(path.string(), "needs the config.json and tokenizer of its model; name the folder that holds them");
+        throwBadInput(
+            path.string(),
+            "needs the config.json and tokenizer of its model; name the folder that holds them");
     if (MappedFile::open(path)->text().starts_with("GGUF"))
         return loadGguf(path, control);
-    throwBadInput(path.string(), "is neither a GGUF file nor a Hugging Face model folder (unknown format)");
+    throwBadInput(path.string(),
+                  "is neither a GGUF file nor a Hugging Face model folder (unknown format)");
 }
 
 }  // namespace
@@ -337,8 +369,11 @@ Model loadModel(const std::string& pathOrName, RunControl* control) {
     if (status.type() == fs::file_type::not_found)
         throwBadInput(pathOrName.empty() ? "\"\"" : pathOrName, "no such file or folder");
     if (error)
-        throwBadInput(pathOrName, error == std::errc::too_many_symbolic_link_levels ? "symbolic links go round in a circle" : error.message());
-    Model model = status.type() == fs::file_type::directory ? loadFolder(path, control) : loadFile(path, control);
+        throwBadInput(pathOrName, error == std::errc::too_many_symbolic_link_levels
+                                      ? "symbolic links go round in a circle"
+                                      : error.message());
+    Model model = status.type() == fs::file_type::directory ? loadFolder(path, control)
+                                                            : loadFile(path, control);
     checkVocabulary(model);
     return model;
 }

@@ -1,5 +1,5 @@
-// Passes over all weights: finite values, content hash, histograms. Each reads a tensor once, in pieces, and gives its
-// pages back, so that a model larger than memory can be checked.
+// Passes over all weights: finite values, content hash, histograms. Each reads a tensor once, in
+// pieces, and gives its pages back, so that a model larger than memory can be checked.
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -41,13 +41,21 @@ std::int64_t firstNonFinite(const Tensor& tensor) {
     const std::size_t size = dtypeBytes(tensor.dtype());
     std::int64_t found = -1;
     for (std::size_t begin = 0; begin < tensor.bytes() && found < 0; begin += kPiece) {
-        const std::size_t count = std::min(kPiece, tensor.bytes() - begin) / std::max<std::size_t>(size, 1);
+        const std::size_t count =
+            std::min(kPiece, tensor.bytes() - begin) / std::max<std::size_t>(size, 1);
         const std::byte* data = tensor.data() + begin;
         switch (tensor.dtype()) {
-            case DType::F32: found = firstNonFinite<std::uint32_t>(data, count, 0x7F800000u); break;
-            case DType::F16: found = firstNonFinite<std::uint16_t>(data, count, 0x7C00u); break;
-            case DType::BF16: found = firstNonFinite<std::uint16_t>(data, count, 0x7F80u); break;
-            default: return -1;
+            case DType::F32:
+                found = firstNonFinite<std::uint32_t>(data, count, 0x7F800000u);
+                break;
+            case DType::F16:
+                found = firstNonFinite<std::uint16_t>(data, count, 0x7C00u);
+                break;
+            case DType::BF16:
+                found = firstNonFinite<std::uint16_t>(data, count, 0x7F80u);
+                break;
+            default:
+                return -1;
         }
         if (found >= 0)
             found += static_cast<std::int64_t>(begin / size);
@@ -60,19 +68,24 @@ std::vector<std::size_t> scaleOffsets(WeightFormat format) {
     switch (format) {
         case WeightFormat::Q8_0:
         case WeightFormat::Q4_0:
-        case WeightFormat::Q5_0: return {0};
+        case WeightFormat::Q5_0:
+            return {0};
         case WeightFormat::Q4_1:
         case WeightFormat::Q5_1:
         case WeightFormat::Q4_K:
-        case WeightFormat::Q5_K: return {0, 2};
-        case WeightFormat::Q6_K: return {208};
-        default: return {};
+        case WeightFormat::Q5_K:
+            return {0, 2};
+        case WeightFormat::Q6_K:
+            return {208};
+        default:
+            return {};
     }
 }
 
 std::int64_t firstNonFiniteBlock(const QuantizedTensor& tensor, RunControl& control) {
     const std::vector<std::size_t> offsets = scaleOffsets(tensor.scheme.format);
-    const std::size_t block = kernels::blockBytes(tensor.scheme.format), blocks = tensor.codes.bytes() / block;
+    const std::size_t block = kernels::blockBytes(tensor.scheme.format),
+                      blocks = tensor.codes.bytes() / block;
     for (std::size_t i = 0; i < blocks; ++i) {
         if (i % 262144 == 0)
             control.check();
@@ -100,7 +113,9 @@ class Hasher {
 public:
     Hasher() : m_state(XXH3_createState(), XXH3_freeState) { XXH3_128bits_reset(m_state.get()); }
 
-    void add(const void* data, std::size_t bytes) { XXH3_128bits_update(m_state.get(), data, bytes); }
+    void add(const void* data, std::size_t bytes) {
+        XXH3_128bits_update(m_state.get(), data, bytes);
+    }
     /// With its length, so that two texts in a row cannot pass for two others.
     void add(const std::string& text) {
         addNumber(text.size());
@@ -117,7 +132,8 @@ public:
     std::string hex() const {
         const XXH128_hash_t hash = XXH3_128bits_digest(m_state.get());
         char text[33];
-        std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+        std::snprintf(text, sizeof text, "%016llx%016llx",
+                      static_cast<unsigned long long>(hash.high64),
                       static_cast<unsigned long long>(hash.low64));
         return text;
     }
@@ -137,7 +153,8 @@ void addTokenizer(Hasher& hasher, const Tokenizer& tokenizer) {
     }
     hasher.addNumber(data.scores.size());
     hasher.add(data.scores.data(), data.scores.size() * sizeof(float));
-    hasher.addNumber(static_cast<std::uint64_t>(data.addBos) | static_cast<std::uint64_t>(data.addEos) << 1 |
+    hasher.addNumber(static_cast<std::uint64_t>(data.addBos) |
+                     static_cast<std::uint64_t>(data.addEos) << 1 |
                      static_cast<std::uint64_t>(data.addSpacePrefix) << 2);
 }
 
@@ -156,7 +173,8 @@ std::vector<std::string> weightsNamed(const Model& model, const std::string& nam
 
 /// Calls visit(values, count) for every row of the weights.
 template <typename Visit>
-void forEachRow(const Model& model, const std::vector<std::string>& names, RunControl& control, Visit visit) {
+void forEachRow(const Model& model, const std::vector<std::string>& names, RunControl& control,
+                Visit visit) {
     std::vector<float> row;
     for (const std::string& name : names) {
         const Weight& weight = model.weight(name);
@@ -182,8 +200,9 @@ void refuseNonFinite(const Model& model, RunControl& control) {
         if (at < 0)
             continue;
         const auto file = model.fileNames.find(name);
-        throwBadInput(model.path, "tensor " + inQuotes(file == model.fileNames.end() ? name : file->second) +
-                                      " holds NaN or infinite values (element " + std::to_string(at) + ")");
+        throwBadInput(model.path,
+                      "tensor " + inQuotes(file == model.fileNames.end() ? name : file->second) +
+                          " holds NaN or infinite values (element " + std::to_string(at) + ")");
     }
 }
 
@@ -212,7 +231,8 @@ std::string modelHash(const Model& model, RunControl& control) {
     return hasher.hex();
 }
 
-TensorHistogram tensorHistogram(const Model& model, const std::string& tensor, int bins, RunControl& control) {
+TensorHistogram tensorHistogram(const Model& model, const std::string& tensor, int bins,
+                                RunControl& control) {
     const std::vector<std::string> names = weightsNamed(model, tensor);
     TensorHistogram histogram;
     histogram.tensor = tensor;
@@ -224,7 +244,8 @@ TensorHistogram tensorHistogram(const Model& model, const std::string& tensor, i
         for (std::size_t i = 0; i < count; ++i) {
             const double value = values[i];
             if (!std::isfinite(value))
-                throwBadInput(model.path, "tensor " + inQuotes(tensor) + " holds NaN or infinite values");
+                throwBadInput(model.path,
+                              "tensor " + inQuotes(tensor) + " holds NaN or infinite values");
             histogram.minimum = std::min(histogram.minimum, value);
             histogram.maximum = std::max(histogram.maximum, value);
             sum += value;
@@ -239,13 +260,16 @@ TensorHistogram tensorHistogram(const Model& model, const std::string& tensor, i
         return histogram;
     }
     histogram.mean = sum / count;
-    histogram.standardDeviation = std::sqrt(std::max(0.0, squares / count - histogram.mean * histogram.mean));
+    histogram.standardDeviation =
+        std::sqrt(std::max(0.0, squares / count - histogram.mean * histogram.mean));
     histogram.zeros = zeros / count;
     const double width = histogram.maximum - histogram.minimum;
     const auto last = histogram.bins.size() - 1;
     forEachRow(model, names, control, [&](const float* values, std::size_t size) {
         for (std::size_t i = 0; i < size; ++i) {
-            const double at = width > 0 ? (values[i] - histogram.minimum) / width * static_cast<double>(histogram.bins.size()) : 0;
+            const double at = width > 0 ? (values[i] - histogram.minimum) / width *
+                                              static_cast<double>(histogram.bins.size())
+                                        : 0;
             ++histogram.bins[std::min(last, static_cast<std::size_t>(at))];
         }
     });

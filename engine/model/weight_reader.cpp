@@ -31,18 +31,21 @@ Weight make(const TensorPlace& place, WeightFormat format, Tensor data) {
     quantized.scheme = blockScheme(format);
     quantized.rows = place.rows;
     quantized.cols = place.cols;
-    quantized.codes = data.withShape({place.rows, static_cast<std::int64_t>(kernels::rowBytes(format, place.cols))});
+    quantized.codes = data.withShape(
+        {place.rows, static_cast<std::int64_t>(kernels::rowBytes(format, place.cols))});
     return Weight(std::move(quantized));
 }
 
 /// An empty tensor for the part, of the type the file has.
 Tensor allocatePart(const TensorPlace& place, const StoredTensor& stored, std::size_t rowBytes) {
-    return Tensor::allocateBytes(stored.tensor.dtype(), place.shape(), static_cast<std::size_t>(place.rows) * rowBytes);
+    return Tensor::allocateBytes(stored.tensor.dtype(), place.shape(),
+                                 static_cast<std::size_t>(place.rows) * rowBytes);
 }
 
 /// dst[r, c] = src[c, first + r], tile by tile so that both sides stay in cache.
 template <typename T>
-void transpose(const T* src, std::int64_t srcCols, std::int64_t first, T* dst, std::int64_t rows, std::int64_t cols) {
+void transpose(const T* src, std::int64_t srcCols, std::int64_t first, T* dst, std::int64_t rows,
+               std::int64_t cols) {
     constexpr std::int64_t kTile = 32;
     for (std::int64_t r0 = 0; r0 < rows; r0 += kTile)
         for (std::int64_t c0 = 0; c0 < cols; c0 += kTile)
@@ -51,26 +54,34 @@ void transpose(const T* src, std::int64_t srcCols, std::int64_t first, T* dst, s
                     dst[r * cols + c] = src[c * srcCols + first + r];
 }
 
-Tensor transposedPart(const TensorPlace& place, const StoredTensor& stored, const FusedRows& rows, std::size_t rowBytes) {
+Tensor transposedPart(const TensorPlace& place, const StoredTensor& stored, const FusedRows& rows,
+                      std::size_t rowBytes) {
     Tensor part = allocatePart(place, stored, rowBytes);
     if (dtypeBytes(stored.tensor.dtype()) == 4)
-        transpose(stored.tensor.as<std::uint32_t>(), rows.total, rows.first, part.mutableAs<std::uint32_t>(), place.rows, place.cols);
+        transpose(stored.tensor.as<std::uint32_t>(), rows.total, rows.first,
+                  part.mutableAs<std::uint32_t>(), place.rows, place.cols);
     else
-        transpose(stored.tensor.as<std::uint16_t>(), rows.total, rows.first, part.mutableAs<std::uint16_t>(), place.rows, place.cols);
+        transpose(stored.tensor.as<std::uint16_t>(), rows.total, rows.first,
+                  part.mutableAs<std::uint16_t>(), place.rows, place.cols);
     return part;
 }
 
-Tensor unpermuted(const TensorPlace& place, const ModelConfig& config, const StoredTensor& stored, std::size_t rowBytes) {
+Tensor unpermuted(const TensorPlace& place, const ModelConfig& config, const StoredTensor& stored,
+                  std::size_t rowBytes) {
     Tensor part = allocatePart(place, stored, rowBytes);
     for (std::int64_t row = 0; row < place.rows; ++row)
         std::memcpy(part.mutableAs<std::byte>() + static_cast<std::size_t>(row) * rowBytes,
-                    stored.tensor.data() + static_cast<std::size_t>(permutedRow(row, config.headDim)) * rowBytes, rowBytes);
+                    stored.tensor.data() +
+                        static_cast<std::size_t>(permutedRow(row, config.headDim)) * rowBytes,
+                    rowBytes);
     return part;
 }
 
 /// A window on the rows [first, first + rows), sharing the owner.
-Tensor window(const Tensor& whole, std::int64_t first, std::int64_t rows, std::size_t rowBytes, Shape shape) {
-    Tensor part = whole.slice(static_cast<std::size_t>(first) * rowBytes, static_cast<std::size_t>(rows) * rowBytes);
+Tensor window(const Tensor& whole, std::int64_t first, std::int64_t rows, std::size_t rowBytes,
+              Shape shape) {
+    Tensor part = whole.slice(static_cast<std::size_t>(first) * rowBytes,
+                              static_cast<std::size_t>(rows) * rowBytes);
     return part.withShape(std::move(shape));
 }
 
@@ -90,27 +101,31 @@ FusedRows fusedRows(const TensorPlace& place, const ModelConfig& config) {
     return {query + 2 * keyValue, first[place.rule->part]};
 }
 
-Weight readPlainWeight(const TensorPlace& place, const ModelConfig& config, const StoredTensor& stored, const std::string& name,
-                       FileLayout layout) {
+Weight readPlainWeight(const TensorPlace& place, const ModelConfig& config,
+                       const StoredTensor& stored, const std::string& name, FileLayout layout) {
     const std::string what = "tensor " + inQuotes(name);
     const bool block = stored.format && kernels::blockValues(*stored.format) > 1;
     if (!stored.format || (block && place.cols == 0))
-        throwBadInput(stored.file, what + " has type " + stored.type + ", which is not supported here" +
+        throwBadInput(stored.file, what + " has type " + stored.type +
+                                       ", which is not supported here" +
                                        (place.cols == 0 ? " (F32, F16 and BF16 are)" : ""));
     const FusedRows rows = fusedRows(place, config);
     const Shape wanted = fileShape(place, rows, layout);
     if (stored.tensor.shape() != wanted)
-        throwBadInput(stored.file, what + " has shape " + toString(stored.tensor.shape()) + ", the configuration wants " + toString(wanted));
+        throwBadInput(stored.file, what + " has shape " + toString(stored.tensor.shape()) +
+                                       ", the configuration wants " + toString(wanted));
     const std::size_t rowBytes = rowBytesOf(place, *stored.format);
     const bool transposes = layout.transposed && place.is(kTransposed);
     if (transposes || (layout.permuted && place.is(kPermuted))) {
-        Tensor copy = transposes ? transposedPart(place, stored, rows, rowBytes) : unpermuted(place, config, stored, rowBytes);
+        Tensor copy = transposes ? transposedPart(place, stored, rows, rowBytes)
+                                 : unpermuted(place, config, stored, rowBytes);
         stored.tensor.dropPages();  // the copy stands for it from here on
         return make(place, *stored.format, std::move(copy));
     }
     if (rows.total == place.rows)
         return make(place, *stored.format, stored.tensor);
-    return make(place, *stored.format, window(stored.tensor, rows.first, place.rows, rowBytes, place.shape()));
+    return make(place, *stored.format,
+                window(stored.tensor, rows.first, place.rows, rowBytes, place.shape()));
 }
 
 QuantizedTensor sliceRows(const QuantizedTensor& whole, std::int64_t first, std::int64_t rows) {
@@ -118,7 +133,8 @@ QuantizedTensor sliceRows(const QuantizedTensor& whole, std::int64_t first, std:
     part.rows = rows;
     const auto cut = [&](const Tensor& tensor) {
         const std::int64_t perRow = tensor.elements() / whole.rows;
-        return window(tensor, first, rows, tensor.bytes() / static_cast<std::size_t>(whole.rows), {rows, perRow});
+        return window(tensor, first, rows, tensor.bytes() / static_cast<std::size_t>(whole.rows),
+                      {rows, perRow});
     };
     part.codes = cut(whole.codes);
     part.scales = cut(whole.scales);

@@ -1,5 +1,5 @@
-// From tensors as they lie in files to canonical weights: transposed, fused and permuted ones are put right (copied);
-// everything else stays a view of the mapped file.
+// From tensors as they lie in files to canonical weights: transposed, fused and permuted ones are
+// put right (copied); everything else stays a view of the mapped file.
 #pragma once
 
 #include "engine/io/stored_tensor.h"
@@ -14,16 +14,18 @@ struct FileLayout {
     bool permuted = false;    ///< honours TensorFlag::kPermuted (GGUF)
 };
 
-/// Rows of the whole fused tensor, and where the part begins; for a tensor of its own, its rows and 0.
+/// Rows of the whole fused tensor, and where the part begins; for a tensor of its own, its rows and
+/// 0.
 struct FusedRows {
     std::int64_t total = 0;
     std::int64_t first = 0;
 };
 FusedRows fusedRows(const TensorPlace& place, const ModelConfig& config);
 
-/// The weight at `place` out of `stored`, called `name` in its file. Throws BadInput for a wrong type or shape.
-Weight readPlainWeight(const TensorPlace& place, const ModelConfig& config, const StoredTensor& stored, const std::string& name,
-                       FileLayout layout);
+/// The weight at `place` out of `stored`, called `name` in its file. Throws BadInput for a wrong
+/// type or shape.
+Weight readPlainWeight(const TensorPlace& place, const ModelConfig& config,
+                       const StoredTensor& stored, const std::string& name, FileLayout layout);
 /// The rows of one part of a fused quantized weight.
 QuantizedTensor sliceRows(const QuantizedTensor& whole, std::int64_t first, std::int64_t rows);
 

@@ -26,8 +26,9 @@ struct QuantScheme {
     bool operator==(const QuantScheme&) const = default;
 };
 
-/// The scheme of a name, or nothing for an unknown one: "int8" (W8A8), "w8a16", "int4-gN" and "int4-gN-asym" with N a
-/// multiple of 8, "int4-channel", and GGUF's blocks "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k".
+/// The scheme of a name, or nothing for an unknown one: "int8" (W8A8), "w8a16", "int4-gN" and
+/// "int4-gN-asym" with N a multiple of 8, "int4-channel", and GGUF's blocks "q8_0", "q4_0", "q4_1",
+/// "q5_0", "q5_1", "q4_k", "q5_k", "q6_k".
 std::optional<QuantScheme> findQuantScheme(std::string_view id);
 /// The scheme of a GGUF block format.
 QuantScheme blockScheme(kernels::WeightFormat format);

@@ -37,14 +37,21 @@ std::int64_t elementCount(const Shape& shape) {
     return count;
 }
 
-Tensor::Tensor(DType dtype, Shape shape, const std::byte* data, std::size_t bytes, std::shared_ptr<const void> owner)
-    : m_dtype(dtype), m_shape(std::move(shape)), m_data(data), m_bytes(bytes), m_owner(std::move(owner)) {}
+Tensor::Tensor(DType dtype, Shape shape, const std::byte* data, std::size_t bytes,
+               std::shared_ptr<const void> owner)
+    : m_dtype(dtype),
+      m_shape(std::move(shape)),
+      m_data(data),
+      m_bytes(bytes),
+      m_owner(std::move(owner)) {}
 
 Tensor Tensor::allocate(DType dtype, Shape shape) {
     const std::int64_t count = elementCount(shape);
     std::size_t bytes = 0;
-    if (count < 0 || __builtin_mul_overflow(static_cast<std::size_t>(count), dtypeBytes(dtype), &bytes))
-        throw EngineError(ErrorKind::OutOfMemory, "a tensor of shape " + toString(shape) + " is too large");
+    if (count < 0 ||
+        __builtin_mul_overflow(static_cast<std::size_t>(count), dtypeBytes(dtype), &bytes))
+        throw EngineError(ErrorKind::OutOfMemory,
+                          "a tensor of shape " + toString(shape) + " is too large");
     return allocateBytes(dtype, std::move(shape), bytes);
 }
 
@@ -53,9 +60,11 @@ Tensor Tensor::allocateBytes(DType dtype, Shape shape, std::size_t bytes) {
     if (bytes <= std::numeric_limits<std::size_t>::max() - kAlignment)
         memory = std::aligned_alloc(kAlignment, (bytes + kAlignment) / kAlignment * kAlignment);
     if (!memory)
-        throw EngineError(ErrorKind::OutOfMemory, "no memory for a tensor of shape " + toString(shape) + " (" +
+        throw EngineError(ErrorKind::OutOfMemory, "no memory for a tensor of shape " +
+                                                      toString(shape) + " (" +
                                                       std::to_string(bytes) + " bytes)");
-    std::shared_ptr<std::byte> owner(static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); });
+    std::shared_ptr<std::byte> owner(static_cast<std::byte*>(memory),
+                                     [](std::byte* p) { std::free(p); });
     std::memset(owner.get(), 0, bytes);
     Tensor tensor(dtype, std::move(shape), owner.get(), bytes, owner);
     tensor.m_mutable = owner.get();
@@ -64,7 +73,8 @@ Tensor Tensor::allocateBytes(DType dtype, Shape shape, std::size_t bytes) {
 
 Tensor Tensor::reshaped(Shape shape) const {
     if (elementCount(shape) != elements())
-        throw EngineError(ErrorKind::Internal, "a tensor of shape " + toString(m_shape) + " cannot become " + toString(shape));
+        throw EngineError(ErrorKind::Internal, "a tensor of shape " + toString(m_shape) +
+                                                   " cannot become " + toString(shape));
     Tensor tensor = *this;
     tensor.m_shape = std::move(shape);
     return tensor;
@@ -72,8 +82,10 @@ Tensor Tensor::reshaped(Shape shape) const {
 
 Tensor Tensor::slice(std::size_t offset, std::size_t bytes) const {
     if (offset > m_bytes || bytes > m_bytes - offset)
-        throw EngineError(ErrorKind::Internal, "a slice of " + std::to_string(bytes) + " bytes at " + std::to_string(offset) +
-                                                   " leaves a tensor of " + std::to_string(m_bytes) + " bytes");
+        throw EngineError(ErrorKind::Internal, "a slice of " + std::to_string(bytes) +
+                                                   " bytes at " + std::to_string(offset) +
+                                                   " leaves a tensor of " +
+                                                   std::to_string(m_bytes) + " bytes");
     Tensor tensor = *this;
     tensor.m_data = m_data + offset;
     tensor.m_mutable = m_mutable ? m_mutable + offset : nullptr;

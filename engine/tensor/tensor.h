@@ -1,5 +1,6 @@
-// A typed n-d array over memory that someone owns: a mapped file, or a buffer. Copying a Tensor copies the view and
-// shares the owner; nothing here copies or converts elements behind the caller's back.
+// A typed n-d array over memory that someone owns: a mapped file, or a buffer. Copying a Tensor
+// copies the view and shares the owner; nothing here copies or converts elements behind the
+// caller's back.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +23,8 @@ class Tensor {
 public:
     Tensor() = default;
     /// A view of `bytes` at `data`, kept alive by `owner`.
-    Tensor(DType dtype, Shape shape, const std::byte* data, std::size_t bytes, std::shared_ptr<const void> owner);
+    Tensor(DType dtype, Shape shape, const std::byte* data, std::size_t bytes,
+           std::shared_ptr<const void> owner);
     /// A new zeroed, 64-byte aligned buffer. Throws EngineError(OutOfMemory).
     static Tensor allocate(DType dtype, Shape shape);
     static Tensor allocateBytes(DType dtype, Shape shape, std::size_t bytes);
@@ -45,16 +47,22 @@ public:
     }
     /// Same memory, other shape of equal element count.
     Tensor reshaped(Shape shape) const;
-    /// A view of `bytes` bytes from `offset`, as one-dimensional; give it its shape with withShape().
+    /// A view of `bytes` bytes from `offset`, as one-dimensional; give it its shape with
+    /// withShape().
     Tensor slice(std::size_t offset, std::size_t bytes) const;
-    /// Same memory under another shape, for types whose element count says nothing (blocks). The caller knows that it fits.
+    /// Same memory under another shape, for types whose element count says nothing (blocks). The
+    /// caller knows that it fits.
     Tensor withShape(Shape shape) const;
 
     /// Says that the elements lie in a mapped file, so that dropPages() may give their memory back.
-    Tensor& markMapped() { m_mapped = true; return *this; }
+    Tensor& markMapped() {
+        m_mapped = true;
+        return *this;
+    }
     bool mapped() const { return m_mapped; }
-    /// Gives the resident pages of a mapped tensor back to the system; they are read again on the next access. Work that
-    /// goes through a model tensor by tensor calls it so that memory stays flat. Nothing happens for buffers.
+    /// Gives the resident pages of a mapped tensor back to the system; they are read again on the
+    /// next access. Work that goes through a model tensor by tensor calls it so that memory stays
+    /// flat. Nothing happens for buffers.
     void dropPages() const;
 
 private:

@@ -10,9 +10,12 @@ using kernels::WeightFormat;
 
 ScaleType scaleType(DType dtype) {
     switch (dtype) {
-        case DType::F16: return ScaleType::F16;
-        case DType::BF16: return ScaleType::BF16;
-        default: return ScaleType::F32;
+        case DType::F16:
+            return ScaleType::F16;
+        case DType::BF16:
+            return ScaleType::BF16;
+        default:
+            return ScaleType::F32;
     }
 }
 
@@ -20,10 +23,14 @@ ScaleType scaleType(DType dtype) {
 
 std::optional<WeightFormat> plainFormat(DType dtype) {
     switch (dtype) {
-        case DType::F32: return WeightFormat::F32;
-        case DType::F16: return WeightFormat::F16;
-        case DType::BF16: return WeightFormat::BF16;
-        default: return std::nullopt;
+        case DType::F32:
+            return WeightFormat::F32;
+        case DType::F16:
+            return WeightFormat::F16;
+        case DType::BF16:
+            return WeightFormat::BF16;
+        default:
+            return std::nullopt;
     }
 }
 
@@ -35,7 +42,8 @@ Shape Weight::shape() const {
 
 std::uint64_t Weight::bytes() const {
     if (m_isQuantized)
-        return m_quantized.codes.bytes() + m_quantized.scales.bytes() + m_quantized.zeroPoints.bytes();
+        return m_quantized.codes.bytes() + m_quantized.scales.bytes() +
+               m_quantized.zeroPoints.bytes();
     return m_dense.bytes();
 }
 
@@ -69,7 +77,9 @@ kernels::WeightView Weight::view() const {
     }
     const auto format = plainFormat(m_dense.dtype());
     if (!format)
-        throw EngineError(ErrorKind::Internal, "a plain weight of type " + toString(m_dense.dtype()) + " has no matrix form");
+        throw EngineError(
+            ErrorKind::Internal,
+            "a plain weight of type " + toString(m_dense.dtype()) + " has no matrix form");
     view.format = *format;
     view.cols = m_dense.shape().empty() ? 1 : m_dense.shape().back();
     view.rows = view.cols > 0 ? m_dense.elements() / view.cols : 0;

@@ -11,7 +11,8 @@
 
 namespace fettle {
 
-/// Packed codes + scales (+ zero points) under one scheme. Layouts: kernels/formats/weight_format.h.
+/// Packed codes + scales (+ zero points) under one scheme. Layouts:
+/// kernels/formats/weight_format.h.
 struct QuantizedTensor {
     QuantScheme scheme;
     std::int64_t rows = 0;
@@ -28,7 +29,8 @@ class Weight {
 public:
     Weight() = default;
     explicit Weight(Tensor dense) : m_dense(std::move(dense)) {}
-    explicit Weight(QuantizedTensor quantized) : m_quantized(std::move(quantized)), m_isQuantized(true) {}
+    explicit Weight(QuantizedTensor quantized)
+        : m_quantized(std::move(quantized)), m_isQuantized(true) {}
 
     bool empty() const { return !m_isQuantized && m_dense.empty(); }
     bool isQuantized() const { return m_isQuantized; }
@@ -37,10 +39,11 @@ public:
 
     Shape shape() const;
     std::int64_t elements() const { return elementCount(shape()); }
-    std::uint64_t bytes() const;      ///< codes, scales and zero points
-    std::string typeName() const;     ///< "BF16", "Q4_K", "int4-g32"
+    std::uint64_t bytes() const;   ///< codes, scales and zero points
+    std::string typeName() const;  ///< "BF16", "Q4_K", "int4-g32"
     double bitsPerWeight() const;
-    /// As a matrix for the kernels (1-d tensors are one row). Borrowed: valid while this Weight lives.
+    /// As a matrix for the kernels (1-d tensors are one row). Borrowed: valid while this Weight
+    /// lives.
     kernels::WeightView view() const;
     /// All values as float32, dequantized: [elements()].
     std::vector<float> toFloat() const;

@@ -40,16 +40,20 @@ Isa detect() {
     const Leaf one = leaf(1), seven = leaf(7);
     const auto bit = [](unsigned word, int index) { return (word >> index & 1u) != 0; };
     const bool avx2 = (states & ymm) == ymm && bit(one.ecx, 28) && bit(one.ecx, 12) /* fma */ &&
-                      bit(one.ecx, 29) /* f16c */ && bit(seven.ebx, 5) && bit(seven.ebx, 8) /* bmi2 */;
-    const bool avx512 = (states & zmm) == zmm && bit(seven.ebx, 16) /* f */ && bit(seven.ebx, 17) /* dq */ &&
-                        bit(seven.ebx, 30) /* bw */ && bit(seven.ebx, 31) /* vl */ &&
-                        bit(seven.ecx, 1) /* vbmi */ && bit(seven.ecx, 11) /* vnni */;
+                      bit(one.ecx, 29) /* f16c */ && bit(seven.ebx, 5) &&
+                      bit(seven.ebx, 8) /* bmi2 */;
+    const bool avx512 = (states & zmm) == zmm && bit(seven.ebx, 16) /* f */ &&
+                        bit(seven.ebx, 17) /* dq */ && bit(seven.ebx, 30) /* bw */ &&
+                        bit(seven.ebx, 31) /* vl */ && bit(seven.ecx, 1) /* vbmi */ &&
+                        bit(seven.ecx, 11) /* vnni */;
     if (avx2 && avx512)
         return Isa::Avx512Vnni;
     return avx2 ? Isa::Avx2 : Isa::Baseline;
 }
 #else
-Isa detect() { return Isa::Baseline; }
+Isa detect() {
+    return Isa::Baseline;
+}
 #endif
 
 /// The best level, or the lower one that FETTLE_ISA names.
@@ -78,7 +82,9 @@ Isa bestIsa() {
     return best;
 }
 
-Isa currentIsa() { return current().load(std::memory_order_relaxed); }
+Isa currentIsa() {
+    return current().load(std::memory_order_relaxed);
+}
 
 void setIsa(Isa isa) {
     if (isa > bestIsa())
@@ -88,10 +94,14 @@ void setIsa(Isa isa) {
 
 const char* name(Isa isa) {
     switch (isa) {
-        case Isa::Baseline: return "baseline";
-        case Isa::Avx2: return "AVX2";
-        case Isa::Avx512Vnni: return "AVX-512 VNNI";
-        case Isa::Amx: return "AMX";
+        case Isa::Baseline:
+            return "baseline";
+        case Isa::Avx2:
+            return "AVX2";
+        case Isa::Avx512Vnni:
+            return "AVX-512 VNNI";
+        case Isa::Amx:
+            return "AMX";
     }
     return "unknown";
 }
@@ -100,7 +110,8 @@ std::string processorName() {
     std::ifstream info("/proc/cpuinfo");
     for (std::string line; std::getline(info, line);) {
         const auto colon = line.find(':');
-        if (line.rfind("model name", 0) == 0 && colon != std::string::npos && colon + 2 <= line.size())
+        if (line.rfind("model name", 0) == 0 && colon != std::string::npos &&
+            colon + 2 <= line.size())
             return line.substr(colon + 2);
     }
     return "unknown processor";

@@ -1,5 +1,6 @@
-// Which instruction set this process uses. Chosen once: the best the processor and the operating system offer, or
-// a lower one named by the environment variable FETTLE_ISA (baseline, avx2, avx512, amx) for tests.
+// Which instruction set this process uses. Chosen once: the best the processor and the operating
+// system offer, or a lower one named by the environment variable FETTLE_ISA (baseline, avx2,
+// avx512, amx) for tests.
 #pragma once
 
 #include <string>

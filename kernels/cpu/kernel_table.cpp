@@ -20,9 +20,12 @@ const KernelTable& kernels() {
 #if defined(__x86_64__)
     switch (currentIsa()) {
         case Isa::Amx:
-        case Isa::Avx512Vnni: return avx512::kTable;
-        case Isa::Avx2: return avx2::kTable;
-        case Isa::Baseline: break;
+        case Isa::Avx512Vnni:
+            return avx512::kTable;
+        case Isa::Avx2:
+            return avx2::kTable;
+        case Isa::Baseline:
+            break;
     }
 #endif
     return baseline::kTable;

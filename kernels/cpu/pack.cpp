@@ -1,4 +1,5 @@
-// Canonical weights to the packed layout. Runs once per weight at load; a plain loop per format, a panel at a time.
+// Canonical weights to the packed layout. Runs once per weight at load; a plain loop per format, a
+// panel at a time.
 #include <algorithm>
 #include <cstring>
 
@@ -47,15 +48,18 @@ void groupCodes(const WeightView& w, const std::uint8_t* row, std::int64_t g, st
             std::fill(out + count, out + 32, std::uint8_t{0x80});
             return;
         }
-        case WeightFormat::Q4_0: return splitNibbles(row + 18 * g + 2, out);
-        case WeightFormat::Q4_1: return splitNibbles(row + 20 * g + 4, out);
+        case WeightFormat::Q4_0:
+            return splitNibbles(row + 18 * g + 2, out);
+        case WeightFormat::Q4_1:
+            return splitNibbles(row + 20 * g + 4, out);
         case WeightFormat::Q5_0:
             splitNibbles(row + 22 * g + 6, out);
             return addFifthBits(row + 22 * g + 2, out);
         case WeightFormat::Q5_1:
             splitNibbles(row + 24 * g + 8, out);
             return addFifthBits(row + 24 * g + 4, out);
-        case WeightFormat::Q4_K: return subBlockNibbles(row + 144 * (g / 8) + 16, s, out);
+        case WeightFormat::Q4_K:
+            return subBlockNibbles(row + 144 * (g / 8) + 16, s, out);
         case WeightFormat::Q5_K: {
             const std::uint8_t* block = row + 176 * (g / 8);
             subBlockNibbles(block + 48, s, out);
@@ -68,12 +72,14 @@ void groupCodes(const WeightView& w, const std::uint8_t* row, std::int64_t g, st
                 out[l] = static_cast<std::uint8_t>(sixBitCode(row + 210 * (g / 8), 32 * s + l));
             return;
         case WeightFormat::Int4Group:
-            for (int i = 0; i < 16; ++i) {  // nibble k%8 of little-endian word k/8 is nibble k%2 of byte k/2
+            for (int i = 0; i < 16;
+                 ++i) {  // nibble k%8 of little-endian word k/8 is nibble k%2 of byte k/2
                 out[2 * i] = row[16 * g + i] & 15;
                 out[2 * i + 1] = row[16 * g + i] >> 4;
             }
             return;
-        default: return;
+        default:
+            return;
     }
 }
 
@@ -121,7 +127,9 @@ void packBlockScales(const WeightView& w, const PackedLayout& p, std::int64_t ro
     const std::int64_t blocks = p.groups / p.groupsPerScale;
     for (std::int64_t b = 0; b < blocks; ++b, in += block) {
         switch (p.scales) {
-            case ScaleLayout::F16: std::memcpy(sc + 32 * b + 2 * r, in, 2); break;
+            case ScaleLayout::F16:
+                std::memcpy(sc + 32 * b + 2 * r, in, 2);
+                break;
             case ScaleLayout::F16Min:
                 std::memcpy(sc + 64 * b + 2 * r, in, 2);
                 std::memcpy(sc + 64 * b + 32 + 2 * r, in + 2, 2);
@@ -144,7 +152,8 @@ void packBlockScales(const WeightView& w, const PackedLayout& p, std::int64_t ro
                     to[32 + 16 * s + r] = in[192 + s];
                 break;
             }
-            default: break;
+            default:
+                break;
         }
     }
 }
@@ -181,7 +190,8 @@ void packPlain(const WeightView& w, std::int64_t first, int count, std::uint8_t*
 void packPanels(const WeightView& w, const PackedLayout& p, std::int64_t begin, std::int64_t end,
                 std::byte* out) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
-        auto* to = reinterpret_cast<std::uint8_t*>(out) + static_cast<std::size_t>(panel) * p.panelBytes;
+        auto* to =
+            reinterpret_cast<std::uint8_t*>(out) + static_cast<std::size_t>(panel) * p.panelBytes;
         const std::int64_t first = panel * kPanelRows;
         const int count = static_cast<int>(std::min(kPanelRows, p.rows - first));
         std::memset(to, 0, p.panelBytes);  // rows that are not there weigh nothing

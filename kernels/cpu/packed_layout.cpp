@@ -6,11 +6,14 @@
 namespace fettle::kernels {
 namespace {
 
-std::size_t roundUp64(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+std::size_t roundUp64(std::size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
 
 [[noreturn]] void refuse(const WeightView& w, const std::string& why) {
-    throw std::invalid_argument(std::string("pack ") + name(w.format) + " [" + std::to_string(w.rows) +
-                                ", " + std::to_string(w.cols) + "]: " + why);
+    throw std::invalid_argument(std::string("pack ") + name(w.format) + " [" +
+                                std::to_string(w.rows) + ", " + std::to_string(w.cols) +
+                                "]: " + why);
 }
 
 void check(const WeightView& w) {
@@ -24,22 +27,30 @@ void check(const WeightView& w) {
     if (w.format == WeightFormat::Int8Channel && !w.scales)
         refuse(w, "no scales");
     if (w.format == WeightFormat::Int4Group &&
-        (!w.scales || w.groupSize <= 0 || w.groupSize % kGroupValues != 0 || w.cols % w.groupSize != 0))
-        refuse(w, "needs scales and a group size that divides cols and is a multiple of 32; it is " +
-                      std::to_string(w.groupSize));
+        (!w.scales || w.groupSize <= 0 || w.groupSize % kGroupValues != 0 ||
+         w.cols % w.groupSize != 0))
+        refuse(w,
+               "needs scales and a group size that divides cols and is a multiple of 32; it is " +
+                   std::to_string(w.groupSize));
 }
 
 /// Bytes of the scale section for `blocks` scale blocks.
 std::size_t scaleBytes(ScaleLayout scales, std::size_t blocks) {
     switch (scales) {
-        case ScaleLayout::None: return 0;
-        case ScaleLayout::Channel: return 64;
+        case ScaleLayout::None:
+            return 0;
+        case ScaleLayout::Channel:
+            return 64;
         case ScaleLayout::F16:
-        case ScaleLayout::BF16: return blocks * 32;
+        case ScaleLayout::BF16:
+            return blocks * 32;
         case ScaleLayout::F32:
-        case ScaleLayout::F16Min: return blocks * 64;
-        case ScaleLayout::SubMin: return blocks * 320;
-        case ScaleLayout::Sub16: return blocks * 288;
+        case ScaleLayout::F16Min:
+            return blocks * 64;
+        case ScaleLayout::SubMin:
+            return blocks * 320;
+        case ScaleLayout::Sub16:
+            return blocks * 288;
     }
     return 0;
 }
@@ -53,18 +64,29 @@ struct Shape {
 
 Shape shapeOf(const WeightView& w) {
     switch (w.format) {
-        case WeightFormat::F32: return {32, ScaleLayout::None, 0, 1};
+        case WeightFormat::F32:
+            return {32, ScaleLayout::None, 0, 1};
         case WeightFormat::F16:
-        case WeightFormat::BF16: return {16, ScaleLayout::None, 0, 1};
-        case WeightFormat::Q8_0: return {8, ScaleLayout::F16, 128, 1};
-        case WeightFormat::Q4_0: return {4, ScaleLayout::F16, 8, 1};
-        case WeightFormat::Q4_1: return {4, ScaleLayout::F16Min, 0, 1};
-        case WeightFormat::Q5_0: return {5, ScaleLayout::F16, 16, 1};
-        case WeightFormat::Q5_1: return {5, ScaleLayout::F16Min, 0, 1};
-        case WeightFormat::Q4_K: return {4, ScaleLayout::SubMin, 0, 8};
-        case WeightFormat::Q5_K: return {5, ScaleLayout::SubMin, 0, 8};
-        case WeightFormat::Q6_K: return {6, ScaleLayout::Sub16, 32, 8};
-        case WeightFormat::Int8Channel: return {8, ScaleLayout::Channel, 128, 1};
+        case WeightFormat::BF16:
+            return {16, ScaleLayout::None, 0, 1};
+        case WeightFormat::Q8_0:
+            return {8, ScaleLayout::F16, 128, 1};
+        case WeightFormat::Q4_0:
+            return {4, ScaleLayout::F16, 8, 1};
+        case WeightFormat::Q4_1:
+            return {4, ScaleLayout::F16Min, 0, 1};
+        case WeightFormat::Q5_0:
+            return {5, ScaleLayout::F16, 16, 1};
+        case WeightFormat::Q5_1:
+            return {5, ScaleLayout::F16Min, 0, 1};
+        case WeightFormat::Q4_K:
+            return {4, ScaleLayout::SubMin, 0, 8};
+        case WeightFormat::Q5_K:
+            return {5, ScaleLayout::SubMin, 0, 8};
+        case WeightFormat::Q6_K:
+            return {6, ScaleLayout::Sub16, 32, 8};
+        case WeightFormat::Int8Channel:
+            return {8, ScaleLayout::Channel, 128, 1};
         case WeightFormat::Int4Group: {
             const ScaleLayout scales = w.scaleType == ScaleType::F32   ? ScaleLayout::F32
                                        : w.scaleType == ScaleType::F16 ? ScaleLayout::F16
@@ -95,7 +117,8 @@ PackedLayout packedLayout(const WeightView& w) {
         return p;
     }
     p.zeroPoints = w.format == WeightFormat::Int4Group && w.zeroPoints;
-    // Int8Channel takes any number of columns; codes of the last group beyond it are never multiplied by anything but 0.
+    // Int8Channel takes any number of columns; codes of the last group beyond it are never
+    // multiplied by anything but 0.
     p.groups = (w.cols + kGroupValues - 1) / kGroupValues;
     p.groupBytes = static_cast<std::size_t>(64 * shape.bits);
     p.scaleOffset = static_cast<std::size_t>(p.groups) * p.groupBytes;

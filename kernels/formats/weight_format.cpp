@@ -6,8 +6,8 @@
 namespace fettle::kernels {
 namespace {
 
-constexpr std::int64_t kBlock = 32;         // values of the small blocks
-constexpr std::int64_t kSuperBlock = 256;   // values of the K-quants' super-blocks
+constexpr std::int64_t kBlock = 32;        // values of the small blocks
+constexpr std::int64_t kSuperBlock = 256;  // values of the K-quants' super-blocks
 
 std::uint16_t loadU16(const std::uint8_t* p) {
     std::uint16_t v;
@@ -15,7 +15,9 @@ std::uint16_t loadU16(const std::uint8_t* p) {
     return v;
 }
 
-float loadHalf(const std::uint8_t* p) { return halfToFloat(loadU16(p)); }
+float loadHalf(const std::uint8_t* p) {
+    return halfToFloat(loadU16(p));
+}
 
 void dequantizeQ8_0(const std::uint8_t* b, float* out) {
     const float d = loadHalf(b);
@@ -135,8 +137,10 @@ int sixBitCode(const std::uint8_t* block, int e) {
 
 float weightScale(const WeightView& w, std::int64_t index) {
     switch (w.scaleType) {
-        case ScaleType::F32: return static_cast<const float*>(w.scales)[index];
-        case ScaleType::F16: return halfToFloat(static_cast<const std::uint16_t*>(w.scales)[index]);
+        case ScaleType::F32:
+            return static_cast<const float*>(w.scales)[index];
+        case ScaleType::F16:
+            return halfToFloat(static_cast<const std::uint16_t*>(w.scales)[index]);
         case ScaleType::BF16:
             return bfloat16ToFloat(static_cast<const std::uint16_t*>(w.scales)[index]);
     }
@@ -146,8 +150,8 @@ float weightScale(const WeightView& w, std::int64_t index) {
 int zeroPoint(const WeightView& w, std::int64_t row, std::int64_t group) {
     if (!w.zeroPoints)
         return 8;
-    const auto word = static_cast<std::uint32_t>(
-        w.zeroPoints[row / 8 * (w.cols / w.groupSize) + group]);
+    const auto word =
+        static_cast<std::uint32_t>(w.zeroPoints[row / 8 * (w.cols / w.groupSize) + group]);
     return static_cast<int>(word >> (4 * (row % 8)) & 15u);
 }
 
@@ -157,29 +161,44 @@ std::int64_t blockValues(WeightFormat format) {
         case WeightFormat::Q4_0:
         case WeightFormat::Q4_1:
         case WeightFormat::Q5_0:
-        case WeightFormat::Q5_1: return kBlock;
+        case WeightFormat::Q5_1:
+            return kBlock;
         case WeightFormat::Q4_K:
         case WeightFormat::Q5_K:
-        case WeightFormat::Q6_K: return kSuperBlock;
-        default: return 1;
+        case WeightFormat::Q6_K:
+            return kSuperBlock;
+        default:
+            return 1;
     }
 }
 
 std::size_t blockBytes(WeightFormat format) {
     switch (format) {
-        case WeightFormat::F32: return 4;
+        case WeightFormat::F32:
+            return 4;
         case WeightFormat::F16:
-        case WeightFormat::BF16: return 2;
-        case WeightFormat::Q8_0: return 34;
-        case WeightFormat::Q4_0: return 18;
-        case WeightFormat::Q4_1: return 20;
-        case WeightFormat::Q5_0: return 22;
-        case WeightFormat::Q5_1: return 24;
-        case WeightFormat::Q4_K: return 144;
-        case WeightFormat::Q5_K: return 176;
-        case WeightFormat::Q6_K: return 210;
-        case WeightFormat::Int8Channel: return 1;
-        case WeightFormat::Int4Group: return 0;
+        case WeightFormat::BF16:
+            return 2;
+        case WeightFormat::Q8_0:
+            return 34;
+        case WeightFormat::Q4_0:
+            return 18;
+        case WeightFormat::Q4_1:
+            return 20;
+        case WeightFormat::Q5_0:
+            return 22;
+        case WeightFormat::Q5_1:
+            return 24;
+        case WeightFormat::Q4_K:
+            return 144;
+        case WeightFormat::Q5_K:
+            return 176;
+        case WeightFormat::Q6_K:
+            return 210;
+        case WeightFormat::Int8Channel:
+            return 1;
+        case WeightFormat::Int4Group:
+            return 0;
     }
     return 0;
 }
@@ -192,19 +211,32 @@ std::size_t rowBytes(WeightFormat format, std::int64_t cols) {
 
 const char* name(WeightFormat format) {
     switch (format) {
-        case WeightFormat::F32: return "F32";
-        case WeightFormat::F16: return "F16";
-        case WeightFormat::BF16: return "BF16";
-        case WeightFormat::Q8_0: return "Q8_0";
-        case WeightFormat::Q4_0: return "Q4_0";
-        case WeightFormat::Q4_1: return "Q4_1";
-        case WeightFormat::Q5_0: return "Q5_0";
-        case WeightFormat::Q5_1: return "Q5_1";
-        case WeightFormat::Q4_K: return "Q4_K";
-        case WeightFormat::Q5_K: return "Q5_K";
-        case WeightFormat::Q6_K: return "Q6_K";
-        case WeightFormat::Int8Channel: return "Int8Channel";
-        case WeightFormat::Int4Group: return "Int4Group";
+        case WeightFormat::F32:
+            return "F32";
+        case WeightFormat::F16:
+            return "F16";
+        case WeightFormat::BF16:
+            return "BF16";
+        case WeightFormat::Q8_0:
+            return "Q8_0";
+        case WeightFormat::Q4_0:
+            return "Q4_0";
+        case WeightFormat::Q4_1:
+            return "Q4_1";
+        case WeightFormat::Q5_0:
+            return "Q5_0";
+        case WeightFormat::Q5_1:
+            return "Q5_1";
+        case WeightFormat::Q4_K:
+            return "Q4_K";
+        case WeightFormat::Q5_K:
+            return "Q5_K";
+        case WeightFormat::Q6_K:
+            return "Q6_K";
+        case WeightFormat::Int8Channel:
+            return "Int8Channel";
+        case WeightFormat::Int4Group:
+            return "Int4Group";
     }
     return "unknown";
 }
@@ -234,15 +266,24 @@ void dequantizeRow(const WeightView& w, std::int64_t row, float* out) {
                 out[k] = s * static_cast<float>(p[k]);
             return;
         }
-        case WeightFormat::Q8_0: return readBlocks(w, row, dequantizeQ8_0, out);
-        case WeightFormat::Q4_0: return readBlocks(w, row, dequantizeQ4_0, out);
-        case WeightFormat::Q4_1: return readBlocks(w, row, dequantizeQ4_1, out);
-        case WeightFormat::Q5_0: return readBlocks(w, row, dequantizeQ5_0, out);
-        case WeightFormat::Q5_1: return readBlocks(w, row, dequantizeQ5_1, out);
-        case WeightFormat::Q4_K: return readBlocks(w, row, dequantizeQ4_K, out);
-        case WeightFormat::Q5_K: return readBlocks(w, row, dequantizeQ5_K, out);
-        case WeightFormat::Q6_K: return readBlocks(w, row, dequantizeQ6_K, out);
-        case WeightFormat::Int4Group: return dequantizeInt4Group(w, row, out);
+        case WeightFormat::Q8_0:
+            return readBlocks(w, row, dequantizeQ8_0, out);
+        case WeightFormat::Q4_0:
+            return readBlocks(w, row, dequantizeQ4_0, out);
+        case WeightFormat::Q4_1:
+            return readBlocks(w, row, dequantizeQ4_1, out);
+        case WeightFormat::Q5_0:
+            return readBlocks(w, row, dequantizeQ5_0, out);
+        case WeightFormat::Q5_1:
+            return readBlocks(w, row, dequantizeQ5_1, out);
+        case WeightFormat::Q4_K:
+            return readBlocks(w, row, dequantizeQ4_K, out);
+        case WeightFormat::Q5_K:
+            return readBlocks(w, row, dequantizeQ5_K, out);
+        case WeightFormat::Q6_K:
+            return readBlocks(w, row, dequantizeQ6_K, out);
+        case WeightFormat::Int4Group:
+            return dequantizeInt4Group(w, row, out);
     }
 }
 
@@ -267,9 +308,11 @@ std::uint16_t floatToHalf(float value) {
     if (magnitude >= 0x47800000u)  // 65536 and above
         return static_cast<std::uint16_t>(sign | 0x7C00u);
     if (magnitude < 0x38800000u) {
-        // Below 2^-14: adding 0.5 leaves the result's 10 bits, rounded to even, at the end of the mantissa.
+        // Below 2^-14: adding 0.5 leaves the result's 10 bits, rounded to even, at the end of the
+        // mantissa.
         const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-        return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
+        return static_cast<std::uint16_t>(sign |
+                                          (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
     }
     const std::uint32_t odd = magnitude >> 13 & 1u;
     return static_cast<std::uint16_t>(sign | (magnitude - 0x38000000u + 0xFFFu + odd) >> 13);

@@ -1,5 +1,5 @@
-// The weight formats that kernels read, as they lie in files ("canonical" form). A linear weight W is [rows = out
-// features N, cols = in features K], row-major; y = x W^T.
+// The weight formats that kernels read, as they lie in files ("canonical" form). A linear weight W
+// is [rows = out features N, cols = in features K], row-major; y = x W^T.
 //
 // Block formats are GGUF's, byte for byte; blocks run along a row.
 //   Q8_0  32 values /  34 bytes: f16 d; i8 q[32]                                   w = d*q
@@ -7,12 +7,13 @@
 //   Q4_1  32 /  20: f16 d, m; qs[16]                                               w = d*q + m
 //   Q5_0  32 /  22: f16 d; u8 qh[4]; qs[16]                                        w = d*(q-16)
 //   Q5_1  32 /  24: f16 d, m; qh[4]; qs[16]                                        w = d*q + m
-//   Q4_K 256 / 144: f16 d, dmin; u8 sc[12]; qs[128]                                w = d*s*q - dmin*m
-//   Q5_K 256 / 176: f16 d, dmin; u8 sc[12]; qh[32]; qs[128]
-//   Q6_K 256 / 210: u8 ql[128]; qh[64]; i8 sc[16]; f16 d                           w = d*s*(q-32)
-// Int8Channel: i8 codes [N,K], one scale per row. Int4Group: compressed-tensors' pack-quantized form, 32-bit words
-// [N, K/8], element k of a row in nibble k%8 of word k/8, stored u = q+8; scales [N, K/groupSize]; with zero points
-// (asymmetric) u - z, packed the same way along N: word [ceil(N/8), K/groupSize].
+//   Q4_K 256 / 144: f16 d, dmin; u8 sc[12]; qs[128]                                w = d*s*q -
+//   dmin*m Q5_K 256 / 176: f16 d, dmin; u8 sc[12]; qh[32]; qs[128] Q6_K 256 / 210: u8 ql[128];
+//   qh[64]; i8 sc[16]; f16 d                           w = d*s*(q-32)
+// Int8Channel: i8 codes [N,K], one scale per row. Int4Group: compressed-tensors' pack-quantized
+// form, 32-bit words [N, K/8], element k of a row in nibble k%8 of word k/8, stored u = q+8; scales
+// [N, K/groupSize]; with zero points (asymmetric) u - z, packed the same way along N: word
+// [ceil(N/8), K/groupSize].
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,19 @@
 namespace fettle::kernels {
 
 enum class WeightFormat : std::uint8_t {
-    F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, Int8Channel, Int4Group
+    F32,
+    F16,
+    BF16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+    Int8Channel,
+    Int4Group
 };
 enum class ScaleType : std::uint8_t { F32, F16, BF16 };
 
@@ -31,21 +44,23 @@ struct WeightView {
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     const void* data = nullptr;
-    const void* scales = nullptr;           ///< Int8Channel [rows], Int4Group [rows, cols/groupSize]
+    const void* scales = nullptr;  ///< Int8Channel [rows], Int4Group [rows, cols/groupSize]
     ScaleType scaleType = ScaleType::F32;
-    std::int64_t groupSize = 0;             ///< Int4Group only; divides cols
+    std::int64_t groupSize = 0;                ///< Int4Group only; divides cols
     const std::int32_t* zeroPoints = nullptr;  ///< Int4Group asymmetric only, else null
 };
 
 /// Values in one block: 32 or 256 for block formats, 1 otherwise.
 std::int64_t blockValues(WeightFormat format);
-/// Bytes of one block, or of one element for plain formats; Int4Group has half a byte and returns 0.
+/// Bytes of one block, or of one element for plain formats; Int4Group has half a byte and returns
+/// 0.
 std::size_t blockBytes(WeightFormat format);
 /// Bytes of one row of codes; cols must be a multiple of blockValues (of 8 for Int4Group).
 std::size_t rowBytes(WeightFormat format, std::int64_t cols);
 const char* name(WeightFormat format);
 
-/// Row `row` as float32, exactly as the format defines it (bit-exact with the gguf package for its types).
+/// Row `row` as float32, exactly as the format defines it (bit-exact with the gguf package for its
+/// types).
 void dequantizeRow(const WeightView& weight, std::int64_t row, float* out);
 
 /// Scale number `index` of Int8Channel [rows] or Int4Group [rows, cols/groupSize].
@@ -62,7 +77,7 @@ SubScale subScale(const std::uint8_t* sc, int subBlock);
 int sixBitCode(const std::uint8_t* block, int element);
 
 float halfToFloat(std::uint16_t half);
-std::uint16_t floatToHalf(float value);      ///< round to nearest even
+std::uint16_t floatToHalf(float value);  ///< round to nearest even
 float bfloat16ToFloat(std::uint16_t bits);
 std::uint16_t floatToBfloat16(float value);  ///< round to nearest even, NaN kept
 

@@ -11,15 +11,18 @@
 namespace fettle::kernels {
 namespace {
 
-constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which waking threads costs more than it saves
+constexpr std::int64_t kSerialWork =
+    1 << 17;  // multiplications below which waking threads costs more than it saves
 
 void check(const AttentionArgs& a) {
     if (a.kvHeads <= 0 || a.heads <= 0 || a.heads % a.kvHeads != 0 || a.headDim <= 0)
         throw std::invalid_argument("attention: " + std::to_string(a.heads) + " heads over " +
-                                    std::to_string(a.kvHeads) + " key/value heads of " + std::to_string(a.headDim));
+                                    std::to_string(a.kvHeads) + " key/value heads of " +
+                                    std::to_string(a.headDim));
     if (a.past < 0 || a.past + a.tokens > a.capacity)
-        throw std::invalid_argument("attention: " + std::to_string(a.past) + " + " + std::to_string(a.tokens) +
-                                    " tokens in a cache of " + std::to_string(a.capacity));
+        throw std::invalid_argument("attention: " + std::to_string(a.past) + " + " +
+                                    std::to_string(a.tokens) + " tokens in a cache of " +
+                                    std::to_string(a.capacity));
 }
 
 /// How the rows of one key/value head are cut into parts.
@@ -35,8 +38,11 @@ Cut cut(const AttentionArgs& a, std::int64_t threads) {
     Cut c = {};
     c.heads = std::min(group, kAttentionRows);
     c.tokens = std::clamp<std::int64_t>(kAttentionRows / c.heads, 1, a.tokens);
-    const auto parts = [](std::int64_t whole, std::int64_t piece) { return (whole + piece - 1) / piece; };
-    // Few tokens: heads that share keys are parted among the threads, each of which then reads the keys itself.
+    const auto parts = [](std::int64_t whole, std::int64_t piece) {
+        return (whole + piece - 1) / piece;
+    };
+    // Few tokens: heads that share keys are parted among the threads, each of which then reads the
+    // keys itself.
     while (c.heads > 1 && a.kvHeads * parts(group, c.heads) * parts(a.tokens, c.tokens) < threads)
         c.heads = (c.heads + 1) / 2;
     c.headParts = parts(group, c.heads);
@@ -56,9 +62,11 @@ float* threadScratch(std::int64_t headDim) {
 }  // namespace
 
 std::size_t attentionScratch(std::int64_t headDim) {
-    const auto dim = static_cast<std::size_t>((headDim + 31) / 32 * 32), rows = static_cast<std::size_t>(kAttentionRows);
+    const auto dim = static_cast<std::size_t>((headDim + 31) / 32 * 32),
+               rows = static_cast<std::size_t>(kAttentionRows);
     constexpr std::size_t keys = 64;
-    // Queries, sums of values, scores, weights, one unpacked panel pair, running sums, and room for rounding up.
+    // Queries, sums of values, scores, weights, one unpacked panel pair, running sums, and room for
+    // rounding up.
     return 2 * rows * dim + 2 * rows * keys + 32 * std::max(dim, keys) + 18 * rows + 16 * 16;
 }
 
@@ -67,16 +75,19 @@ void attention(const AttentionArgs& args, WorkerPool& pool) {
     if (args.tokens <= 0)
         return;
     const KernelTable& table = kernels();
-    const std::int64_t context = args.window > 0 ? std::min(args.window, args.past + args.tokens) : args.past + args.tokens;
+    const std::int64_t context =
+        args.window > 0 ? std::min(args.window, args.past + args.tokens) : args.past + args.tokens;
     const bool serial = args.tokens * args.heads * args.headDim * context < kSerialWork;
     const Cut c = cut(args, serial ? 1 : pool.threads());
     const std::int64_t group = args.heads / args.kvHeads, perToken = args.kvHeads * c.headParts;
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         float* scratch = threadScratch(args.headDim);
         for (std::int64_t i = begin; i < end; ++i) {
-            // The last tokens see most keys: they go first, so that no thread is left with them at the end.
+            // The last tokens see most keys: they go first, so that no thread is left with them at
+            // the end.
             const std::int64_t tokenPart = c.tokenParts - 1 - i / perToken, within = i % perToken;
-            const std::int64_t kvHead = within / c.headParts, offset = within % c.headParts * c.heads;
+            const std::int64_t kvHead = within / c.headParts,
+                               offset = within % c.headParts * c.heads;
             AttentionPart part = {};
             part.kvHead = kvHead;
             part.firstHead = kvHead * group + offset;
@@ -92,13 +103,15 @@ void attention(const AttentionArgs& args, WorkerPool& pool) {
         pool.parallelFor(perToken * c.tokenParts, 1, std::ref(body));
 }
 
-void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values, KvType kvType,
-              std::int64_t capacity, std::int64_t past, std::int64_t tokens, std::int64_t kvHeads,
-              std::int64_t headDim) {
+void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+              KvType kvType, std::int64_t capacity, std::int64_t past, std::int64_t tokens,
+              std::int64_t kvHeads, std::int64_t headDim) {
     if (past < 0 || past + tokens > capacity)
-        throw std::invalid_argument("appendKv: " + std::to_string(past) + " + " + std::to_string(tokens) +
-                                    " tokens in a cache of " + std::to_string(capacity));
-    const KvAppend args = {k, v, stride, keys, values, kvType, capacity, past, tokens, kvHeads, headDim};
+        throw std::invalid_argument("appendKv: " + std::to_string(past) + " + " +
+                                    std::to_string(tokens) + " tokens in a cache of " +
+                                    std::to_string(capacity));
+    const KvAppend args = {k,        v,    stride, keys,    values, kvType,
+                           capacity, past, tokens, kvHeads, headDim};
     kernels().appendKv(&args);
 }
 

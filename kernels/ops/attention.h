@@ -1,5 +1,6 @@
-// Causal attention of new tokens over a key/value cache, with grouped heads and an optional sliding window.
-// Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; online softmax: Milakov & Gimelshein 2018.
+// Causal attention of new tokens over a key/value cache, with grouped heads and an optional sliding
+// window. Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; online softmax: Milakov &
+// Gimelshein 2018.
 #pragma once
 
 #include <cstdint>
@@ -11,26 +12,30 @@ namespace fettle::kernels {
 enum class KvType : std::uint8_t { F32, F16 };
 
 struct AttentionArgs {
-    const float* q = nullptr;   ///< [tokens, heads, headDim], rope already applied; row stride qStride
+    const float* q =
+        nullptr;  ///< [tokens, heads, headDim], rope already applied; row stride qStride
     std::int64_t qStride = 0;
-    const void* keys = nullptr;    ///< cache, kvHeads * capacity * headDim elements of kvType
-    const void* values = nullptr;  ///< likewise; only appendKv and attention know the order inside a head's part
+    const void* keys = nullptr;  ///< cache, kvHeads * capacity * headDim elements of kvType
+    const void* values =
+        nullptr;  ///< likewise; only appendKv and attention know the order inside a head's part
     KvType kvType = KvType::F16;
-    std::int64_t capacity = 0;     ///< tokens the cache has room for
-    std::int64_t past = 0;         ///< tokens in the cache before these; token i sees positions 0..past+i
+    std::int64_t capacity = 0;  ///< tokens the cache has room for
+    std::int64_t past = 0;  ///< tokens in the cache before these; token i sees positions 0..past+i
     std::int64_t tokens = 0;
     std::int64_t heads = 0, kvHeads = 0, headDim = 0;
     float scale = 1;
-    std::int64_t window = 0;       ///< >0: token at p sees positions > p - window only
-    float softcap = 0;             ///< >0: scores become c*tanh(s/c)
-    float* out = nullptr;          ///< [tokens, heads, headDim], row stride outStride
+    std::int64_t window = 0;  ///< >0: token at p sees positions > p - window only
+    float softcap = 0;        ///< >0: scores become c*tanh(s/c)
+    float* out = nullptr;     ///< [tokens, heads, headDim], row stride outStride
     std::int64_t outStride = 0;
 };
 /// The result for a token does not depend on how many tokens are computed together.
 void attention(const AttentionArgs& args, WorkerPool& pool);
 
-/// Appends keys and values [tokens, kvHeads, headDim] (row stride `stride`) to the cache at position `past`.
-void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values, KvType kvType, std::int64_t capacity,
-              std::int64_t past, std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim);
+/// Appends keys and values [tokens, kvHeads, headDim] (row stride `stride`) to the cache at
+/// position `past`.
+void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+              KvType kvType, std::int64_t capacity, std::int64_t past, std::int64_t tokens,
+              std::int64_t kvHeads, std::int64_t headDim);
 
 }  // namespace fettle::kernels

@@ -6,27 +6,39 @@
 
 namespace fettle::kernels {
 
-void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows,
-             std::int64_t cols, float* y, std::int64_t yStride) {
+void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
+             std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
     kernels().rmsNorm(x, xStride, w, offset, eps, rows, cols, y, yStride);
 }
 
-void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps, std::int64_t rows,
-               std::int64_t cols, float* y, std::int64_t yStride) {
+void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
+               std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
     kernels().layerNorm(x, xStride, w, b, eps, rows, cols, y, yStride);
 }
 
-void siluMul(float* gate, const float* up, std::int64_t count) { kernels().siluMul(gate, up, count); }
+void siluMul(float* gate, const float* up, std::int64_t count) {
+    kernels().siluMul(gate, up, count);
+}
 
-void geluTanhMul(float* gate, const float* up, std::int64_t count) { kernels().geluTanhMul(gate, up, count); }
+void geluTanhMul(float* gate, const float* up, std::int64_t count) {
+    kernels().geluTanhMul(gate, up, count);
+}
 
-void geluTanh(float* x, std::int64_t count) { kernels().geluTanh(x, count); }
+void geluTanh(float* x, std::int64_t count) {
+    kernels().geluTanh(x, count);
+}
 
-void add(float* y, const float* x, std::int64_t count) { kernels().add(y, x, count); }
+void add(float* y, const float* x, std::int64_t count) {
+    kernels().add(y, x, count);
+}
 
-void scale(float* x, float factor, std::int64_t count) { kernels().scale(x, factor, count); }
+void scale(float* x, float factor, std::int64_t count) {
+    kernels().scale(x, factor, count);
+}
 
-void softcap(float* x, float cap, std::int64_t count) { kernels().softcap(x, cap, count); }
+void softcap(float* x, float cap, std::int64_t count) {
+    kernels().softcap(x, cap, count);
+}
 
 void rope(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSin) {
     if (headDim % 2 != 0)
@@ -42,7 +54,8 @@ RowSummary summarizeLogits(const float* x, std::int64_t count) {
     return summary;
 }
 
-double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp, std::int64_t count) {
+double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp,
+                    std::int64_t count) {
     return kernels().klDivergence(p, pLogSumExp, q, qLogSumExp, count);
 }
 

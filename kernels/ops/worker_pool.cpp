@@ -15,9 +15,10 @@
 namespace fettle::kernels {
 namespace {
 
-// Some tens of microseconds of polling, then sleep: long enough to bridge the serial pieces between two parallel
-// sections of a decoder layer, short enough to cost nothing that matters when more threads than processors run. There is
-// no yielding in between: on a busy machine a thread that yields waits for a time slice of everybody else.
+// Some tens of microseconds of polling, then sleep: long enough to bridge the serial pieces between
+// two parallel sections of a decoder layer, short enough to cost nothing that matters when more
+// threads than processors run. There is no yielding in between: on a busy machine a thread that
+// yields waits for a time slice of everybody else.
 constexpr int kPauses = 6000;
 
 inline void pause() {
@@ -51,9 +52,11 @@ int availableProcessors() {
 struct WorkerPool::State {
     int threads = 1;
     const std::function<void(int, int)>* task = nullptr;
-    alignas(64) std::atomic<std::uint32_t> generation{0};  // bumped once per run(); workers wait on it
-    alignas(64) std::atomic<std::uint32_t> pending{0};     // workers that have not finished the current run()
-    alignas(64) std::atomic<std::int64_t> next{0};         // parallelFor's next chunk
+    alignas(64) std::atomic<std::uint32_t> generation{
+        0};  // bumped once per run(); workers wait on it
+    alignas(64) std::atomic<std::uint32_t> pending{
+        0};  // workers that have not finished the current run()
+    alignas(64) std::atomic<std::int64_t> next{0};  // parallelFor's next chunk
     std::atomic<bool> stop{false};
     std::atomic<bool> failed{false};
     std::mutex failureMutex;
@@ -108,7 +111,9 @@ WorkerPool::~WorkerPool() {
         worker.join();
 }
 
-int WorkerPool::threads() const { return m_state->threads; }
+int WorkerPool::threads() const {
+    return m_state->threads;
+}
 
 void WorkerPool::run(const std::function<void(int, int)>& task) {
     State& s = *m_state;
@@ -148,7 +153,8 @@ void WorkerPool::parallelFor(std::int64_t count, std::int64_t grain,
             body(begin, std::min(begin + grain, count), thread);
         }
     };
-    run(std::ref(task));  // by reference: a decoder step makes thousands of these, none may allocate
+    run(std::ref(
+        task));  // by reference: a decoder step makes thousands of these, none may allocate
 }
 
 }  // namespace fettle::kernels

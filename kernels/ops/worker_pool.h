@@ -1,5 +1,6 @@
-// A fixed team of threads for kernels. The caller takes part in the work, so a pool of n runs n-1 threads. Workers
-// spin briefly between calls (decoding makes thousands of short parallel sections a second) and then sleep.
+// A fixed team of threads for kernels. The caller takes part in the work, so a pool of n runs n-1
+// threads. Workers spin briefly between calls (decoding makes thousands of short parallel sections
+// a second) and then sleep.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,14 @@ public:
     WorkerPool& operator=(const WorkerPool&) = delete;
 
     int threads() const;
-    /// Runs task(thread, threads) on every thread, returns when all are done. One caller at a time; not reentrant.
+    /// Runs task(thread, threads) on every thread, returns when all are done. One caller at a time;
+    /// not reentrant.
     void run(const std::function<void(int thread, int threads)>& task);
-    /// Splits [0, count) into chunks of whole `grain`s and runs body(begin, end, thread) over them; chunks go to whoever is free,
-    /// so results must not depend on which thread computes what.
-    void parallelFor(std::int64_t count, std::int64_t grain,
-                     const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& body);
+    /// Splits [0, count) into chunks of whole `grain`s and runs body(begin, end, thread) over them;
+    /// chunks go to whoever is free, so results must not depend on which thread computes what.
+    void parallelFor(
+        std::int64_t count, std::int64_t grain,
+        const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& body);
 
 private:
     struct State;

@@ -41,7 +41,8 @@ void layerNorm(const float* x, std::int64_t xStride, const float* w, const float
 
 void siluMul(float* gate, const float* up, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i)
-        gate[i] = static_cast<float>(gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i]);
+        gate[i] =
+            static_cast<float>(gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i]);
 }
 
 void geluTanhMul(float* gate, const float* up, std::int64_t count) {

@@ -1,4 +1,5 @@
-// Plain twins of kernels/ops/elementwise.h: same arguments, wide accumulators, never tuned. The tests compare with them.
+// Plain twins of kernels/ops/elementwise.h: same arguments, wide accumulators, never tuned. The
+// tests compare with them.
 #pragma once
 
 #include <cstdint>

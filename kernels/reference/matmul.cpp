@@ -67,7 +67,8 @@ void matmul(const WeightView& w, const float* x, std::int64_t m, std::int64_t xS
     multiply(w, rows, y);
 }
 
-void matmulExact(const WeightView& w, const float* x, std::int64_t m, std::int64_t xStride, double* y) {
+void matmulExact(const WeightView& w, const float* x, std::int64_t m, std::int64_t xStride,
+                 double* y) {
     std::vector<std::vector<double>> rows;
     for (std::int64_t i = 0; i < m; ++i)
         rows.emplace_back(x + i * xStride, x + i * xStride + w.cols);

@@ -1,5 +1,5 @@
-// Frame times of the trade-off chart and the time to open the explore page, without a display. A frame is one full
-// paint into an image, the way a panning user causes it.
+// Frame times of the trade-off chart and the time to open the explore page, without a display. A
+// frame is one full paint into an image, the way a panning user causes it.
 #include <QApplication>
 #include <QElapsedTimer>
 #include <QImage>
@@ -52,8 +52,10 @@ void benchChart(int count) {
         frame();
     });
     const double still = medianMs(41, frame);
-    std::printf("%7d points, %6d drawn: build %7.1f ms, pan frame %6.2f ms, zoom frame %6.2f ms, still frame %6.2f ms\n",
-                count, chart.drawnPoints(), build, pan, zoom, still);
+    std::printf(
+        "%7d points, %6d drawn: build %7.1f ms, pan frame %6.2f ms, zoom frame %6.2f ms, still "
+        "frame %6.2f ms\n",
+        count, chart.drawnPoints(), build, pan, zoom, still);
 }
 
 }  // namespace

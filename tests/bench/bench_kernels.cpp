@@ -1,5 +1,6 @@
-// How close the matrix products come to the machine: decoding (m = 1) against the measured read bandwidth, prefill
-// (m = 512) in operations per second. Weights of decoding are rotated through far more memory than the caches hold.
+// How close the matrix products come to the machine: decoding (m = 1) against the measured read
+// bandwidth, prefill (m = 512) in operations per second. Weights of decoding are rotated through
+// far more memory than the caches hold.
 //   bench_kernels [threads] [name filter] [isa: baseline|avx2|avx512]
 #include <algorithm>
 #include <chrono>
@@ -69,21 +70,23 @@ struct Format {
     std::int64_t groupSize;
 };
 constexpr Format kFormats[] = {
-    {"Q4_0", WeightFormat::Q4_0, 0},          {"Q5_0", WeightFormat::Q5_0, 0},
-    {"Q8_0", WeightFormat::Q8_0, 0},          {"Q4_K", WeightFormat::Q4_K, 0},
-    {"Q6_K", WeightFormat::Q6_K, 0},          {"Int8Channel", WeightFormat::Int8Channel, 0},
+    {"Q4_0", WeightFormat::Q4_0, 0},           {"Q5_0", WeightFormat::Q5_0, 0},
+    {"Q8_0", WeightFormat::Q8_0, 0},           {"Q4_K", WeightFormat::Q4_K, 0},
+    {"Q6_K", WeightFormat::Q6_K, 0},           {"Int8Channel", WeightFormat::Int8Channel, 0},
     {"Int4 g32", WeightFormat::Int4Group, 32}, {"Int4 g128", WeightFormat::Int4Group, 128},
-    {"BF16", WeightFormat::BF16, 0},          {"F32", WeightFormat::F32, 0}};
+    {"BF16", WeightFormat::BF16, 0},           {"F32", WeightFormat::F32, 0}};
 struct Shape {
     std::int64_t k, n;
 };
-constexpr Shape kShapes[] = {{640, 2048}, {2048, 640}, {640, 1024}, {2048, 2048}, {2048, 8192}, {8192, 2048}};
+constexpr Shape kShapes[] = {{640, 2048},  {2048, 640},  {640, 1024},
+                             {2048, 2048}, {2048, 8192}, {8192, 2048}};
 
 PackedWeight makeWeight(const Format& f, const Shape& s, WorkerPool& pool) {
     std::mt19937 rng(1);
     std::vector<std::uint8_t> data(static_cast<std::size_t>(s.n) * rowBytes(f.format, s.k));
     for (std::size_t i = 0; i + 4 <= data.size(); i += 4) {
-        const std::uint32_t bits = rng() & 0x3BFF3BFFu;  // never a NaN or infinity, read as any type
+        const std::uint32_t bits =
+            rng() & 0x3BFF3BFFu;  // never a NaN or infinity, read as any type
         std::memcpy(data.data() + i, &bits, 4);
     }
     const std::vector<std::uint16_t> scales(static_cast<std::size_t>(s.n * s.k / 32), 0x2C00);
@@ -137,14 +140,16 @@ void benchShape(const Format& f, const Shape& s, WorkerPool& pool, double roof) 
         a.assign(x.data(), m, s.k, s.k);
         matmul(copies[0], a, y.data(), s.n, nullptr, false, pool);
     });
-    std::printf(" | m=%ld %7.1f GOP/s\n", static_cast<long>(m), 2e-9 * static_cast<double>(m * s.k * s.n) / time);
+    std::printf(" | m=%ld %7.1f GOP/s\n", static_cast<long>(m),
+                2e-9 * static_cast<double>(m * s.k * s.n) / time);
     std::fflush(stdout);
 }
 
-void benchAttention(WorkerPool& pool, std::int64_t heads, std::int64_t kvHeads, std::int64_t dim, std::int64_t past,
-                    std::int64_t tokens) {
+void benchAttention(WorkerPool& pool, std::int64_t heads, std::int64_t kvHeads, std::int64_t dim,
+                    std::int64_t past, std::int64_t tokens) {
     const std::int64_t capacity = past + tokens;
-    std::vector<std::uint16_t> keys(static_cast<std::size_t>(kvHeads * capacity * dim), 0x2E66), values = keys;
+    std::vector<std::uint16_t> keys(static_cast<std::size_t>(kvHeads * capacity * dim), 0x2E66),
+        values = keys;
     const std::vector<float> q = randomFloats(tokens * heads * dim);
     std::vector<float> out(q.size());
     AttentionArgs a;
@@ -161,11 +166,15 @@ void benchAttention(WorkerPool& pool, std::int64_t heads, std::int64_t kvHeads, 
     a.scale = 0.1F;
     a.out = out.data();
     const double time = best(5, [&] { attention(a, pool); });
-    const double pairs = static_cast<double>(tokens) * (static_cast<double>(past) + (static_cast<double>(tokens) + 1) / 2);
-    std::printf("attention heads %ld/%ld dim %ld past %ld tokens %ld: %.3f ms, %.1f GFLOP/s, cache %.1f GB/s\n",
-                static_cast<long>(heads), static_cast<long>(kvHeads), static_cast<long>(dim), static_cast<long>(past),
-                static_cast<long>(tokens), time * 1e3, 4e-9 * pairs * static_cast<double>(heads * dim) / time,
-                static_cast<double>(4 * kvHeads * capacity * dim) / time / 1e9);
+    const double pairs = static_cast<double>(tokens) *
+                         (static_cast<double>(past) + (static_cast<double>(tokens) + 1) / 2);
+    std::printf(
+        "attention heads %ld/%ld dim %ld past %ld tokens %ld: %.3f ms, %.1f GFLOP/s, cache %.1f "
+        "GB/s\n",
+        static_cast<long>(heads), static_cast<long>(kvHeads), static_cast<long>(dim),
+        static_cast<long>(past), static_cast<long>(tokens), time * 1e3,
+        4e-9 * pairs * static_cast<double>(heads * dim) / time,
+        static_cast<double>(4 * kvHeads * capacity * dim) / time / 1e9);
 }
 
 }  // namespace
@@ -178,8 +187,8 @@ int main(int argc, char** argv) {
                : std::string(argv[3]) == "avx2" ? Isa::Avx2
                                                 : Isa::Baseline);
     const double roof = readBandwidth(pool);
-    std::printf("%s, %s, %d threads, reads %.1f GB/s\n", processorName().c_str(), name(currentIsa()), pool.threads(),
-                roof);
+    std::printf("%s, %s, %d threads, reads %.1f GB/s\n", processorName().c_str(),
+                name(currentIsa()), pool.threads(), roof);
     for (const Format& f : kFormats) {
         if (std::string(f.label).find(filter) == std::string::npos)
             continue;

@@ -12,7 +12,9 @@
 namespace fettle {
 namespace {
 
-std::string hashOf(const std::string& text) { return recipeHash(recipeFromText(text)); }
+std::string hashOf(const std::string& text) {
+    return recipeHash(recipeFromText(text));
+}
 
 TEST(Recipe, ReadsAndWrites) {
     const Recipe recipe = recipeFromText(
@@ -49,21 +51,33 @@ TEST(Recipe, RefusesByName) {
             recipeFromText(text);
             ADD_FAILURE() << text;
         } catch (const RecipeError& error) {
-            EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << text << ": " << error.what();
+            EXPECT_NE(std::string(error.what()).find(message), std::string::npos)
+                << text << ": " << error.what();
         }
     }
     EXPECT_THROW(recipeFromText(std::string(100000, '[')), RecipeError);
-    EXPECT_THROW(recipeFromText(R"({"steps": )" + std::string(100000, '[') + std::string(100000, ']') + "}"), RecipeError);
+    EXPECT_THROW(
+        recipeFromText(R"({"steps": )" + std::string(100000, '[') + std::string(100000, ']') + "}"),
+        RecipeError);
 }
 
 TEST(RecipeHash, IgnoresWhatDoesNotMatter) {
-    const std::string base = hashOf(R"({"name": "a", "steps": [{"technique": "ptq", "params": {"scheme": "int8", "ratio": 2, "x": {"b": 1, "a": [1, 0.5]}}}], "seed": 1})");
+    const std::string base = hashOf(
+        R"({"name": "a", "steps": [{"technique": "ptq", "params": {"scheme": "int8", "ratio": 2, "x": {"b": 1, "a": [1, 0.5]}}}], "seed": 1})");
     EXPECT_EQ(base.size(), 32u);
     EXPECT_EQ(base.find_first_not_of("0123456789abcdef"), std::string::npos);
-    EXPECT_EQ(base, hashOf(R"({"seed": 1, "steps": [{"params": {"x": {"a": [1.0, 5e-1], "b": 1}, "ratio": 2.0, "scheme": "int8"}, "technique": "ptq"}], "name": "other"})"));
-    EXPECT_EQ(base, hashOf(R"({"steps": [{"technique": "ptq", "params": {"scheme": "int8", "ratio": 2, "x": {"b": 1, "a": [1, 0.5]}}}]})"));
-    EXPECT_EQ(hashOf(R"({"steps": [{"technique": "t", "params": {"x": 0}}]})"), hashOf(R"({"steps": [{"technique": "t", "params": {"x": -0.0}}]})"));
-    EXPECT_EQ(hashOf(R"({"steps": [{"technique": "t"}]})"), hashOf(R"({"steps": [{"technique": "t", "params": {}}]})"));
+    EXPECT_EQ(
+        base,
+        hashOf(
+            R"({"seed": 1, "steps": [{"params": {"x": {"a": [1.0, 5e-1], "b": 1}, "ratio": 2.0, "scheme": "int8"}, "technique": "ptq"}], "name": "other"})"));
+    EXPECT_EQ(
+        base,
+        hashOf(
+            R"({"steps": [{"technique": "ptq", "params": {"scheme": "int8", "ratio": 2, "x": {"b": 1, "a": [1, 0.5]}}}]})"));
+    EXPECT_EQ(hashOf(R"({"steps": [{"technique": "t", "params": {"x": 0}}]})"),
+              hashOf(R"({"steps": [{"technique": "t", "params": {"x": -0.0}}]})"));
+    EXPECT_EQ(hashOf(R"({"steps": [{"technique": "t"}]})"),
+              hashOf(R"({"steps": [{"technique": "t", "params": {}}]})"));
 }
 
 TEST(RecipeHash, SeesWhatMatters) {
@@ -86,14 +100,19 @@ TEST(RecipeHash, SeesWhatMatters) {
 }
 
 TEST(RecipeHash, StaysWhatItIs) {
-    // Stored in every database: a change of the canonical form would part old experiments from new ones.
-    EXPECT_EQ(hashOf(R"({"steps": [{"technique": "ptq", "params": {"scheme": "int4-g32", "method": "gptq", "damp": 0.01}}], "seed": 1})"),
-              "61ce0cfb5b515e1c85633d9023a4f16c");
+    // Stored in every database: a change of the canonical form would part old experiments from new
+    // ones.
+    EXPECT_EQ(
+        hashOf(
+            R"({"steps": [{"technique": "ptq", "params": {"scheme": "int4-g32", "method": "gptq", "damp": 0.01}}], "seed": 1})"),
+        "61ce0cfb5b515e1c85633d9023a4f16c");
 }
 
 TEST(Sweep, GridIsRowMajorAndNamed) {
-    const Recipe base = recipeFromText(R"({"name": "b", "steps": [{"technique": "ptq", "params": {"method": "rtn"}}, {"technique": "qat"}]})");
-    const std::vector<Recipe> recipes = expandSweep(base, {{0, "scheme", {"int8", "int4-g32"}}, {1, "tokens", {1000, 2000, 3000}}});
+    const Recipe base = recipeFromText(
+        R"({"name": "b", "steps": [{"technique": "ptq", "params": {"method": "rtn"}}, {"technique": "qat"}]})");
+    const std::vector<Recipe> recipes =
+        expandSweep(base, {{0, "scheme", {"int8", "int4-g32"}}, {1, "tokens", {1000, 2000, 3000}}});
     ASSERT_EQ(recipes.size(), 6u);
     EXPECT_EQ(recipes[0].name, "b: scheme=int8, tokens=1000");
     EXPECT_EQ(recipes[1].name, "b: scheme=int8, tokens=2000");
@@ -107,8 +126,10 @@ TEST(Sweep, GridIsRowMajorAndNamed) {
 }
 
 TEST(Sweep, SameParameterOfTwoStepsIsToldApart) {
-    const Recipe base = recipeFromText(R"({"steps": [{"technique": "prune"}, {"technique": "prune"}]})");
-    EXPECT_EQ(expandSweep(base, {{0, "ratio", {0.5}}, {1, "ratio", {0.25}}})[0].name, "step 1 ratio=0.5, step 2 ratio=0.25");
+    const Recipe base =
+        recipeFromText(R"({"steps": [{"technique": "prune"}, {"technique": "prune"}]})");
+    EXPECT_EQ(expandSweep(base, {{0, "ratio", {0.5}}, {1, "ratio", {0.25}}})[0].name,
+              "step 1 ratio=0.5, step 2 ratio=0.25");
 }
 
 TEST(Sweep, RefusesWhatCannotBe) {
@@ -122,14 +143,19 @@ TEST(Sweep, RefusesWhatCannotBe) {
 
 TEST(Sweep, FilesMayHoldARecipeAGridOrAList) {
     EXPECT_EQ(recipesFromText(R"({"steps": []})").size(), 1u);
-    const std::string grid = R"({"steps": [{"technique": "ptq"}], "sweep": [{"step": 0, "param": "scheme", "values": ["int8", "int4-g32"]}]})";
+    const std::string grid =
+        R"({"steps": [{"technique": "ptq"}], "sweep": [{"step": 0, "param": "scheme", "values": ["int8", "int4-g32"]}]})";
     EXPECT_EQ(recipesFromText(grid).size(), 2u);
     EXPECT_EQ(recipesFromText("[" + grid + R"(, {"steps": []}])").size(), 3u);
     EXPECT_EQ(recipesFromText(R"({"recipes": [)" + grid + "]}").size(), 2u);
     EXPECT_THROW(recipesFromText("[[]]"), RecipeError);
     EXPECT_THROW(recipesFromText(R"({"steps": [], "sweep": 3})"), RecipeError);
-    EXPECT_THROW(recipesFromText(R"({"steps": [{"technique": "t"}], "sweep": [{"step": -1, "param": "x", "values": [1]}]})"), RecipeError);
-    EXPECT_THROW(recipesFromText(R"({"steps": [{"technique": "t"}], "sweep": [{"values": [1]}]})"), RecipeError);
+    EXPECT_THROW(
+        recipesFromText(
+            R"({"steps": [{"technique": "t"}], "sweep": [{"step": -1, "param": "x", "values": [1]}]})"),
+        RecipeError);
+    EXPECT_THROW(recipesFromText(R"({"steps": [{"technique": "t"}], "sweep": [{"values": [1]}]})"),
+                 RecipeError);
     EXPECT_THROW(recipesFromText("3"), RecipeError);
 }
 

@@ -31,15 +31,21 @@ TechniqueDescriptor descriptor() {
     scheme.choices = {{"int8", "8 bits", ""}, {"4", "4 bits", ""}};
     ParameterSchema clip = parameter("clip", ParameterType::Bool, true);
     clip.visibleWhen = VisibleWhen{"scheme", {"int8"}};
-    result.parameters = {count, ratio, scheme, clip, parameter("draft", ParameterType::Text, "auto"),
+    result.parameters = {count,
+                         ratio,
+                         scheme,
+                         clip,
+                         parameter("draft", ParameterType::Text, "auto"),
                          parameter("exclude", ParameterType::PatternList, json::array({"lm_head"})),
-                         parameter("teacher", ParameterType::File, nullptr), parameter("limit", ParameterType::Int, nullptr)};
+                         parameter("teacher", ParameterType::File, nullptr),
+                         parameter("limit", ParameterType::Int, nullptr)};
     return result;
 }
 
 TEST(ValidateParams, FillsDefaults) {
-    const json expected{{"count", 8}, {"ratio", 0.5}, {"scheme", "int8"}, {"clip", true},
-                        {"draft", "auto"}, {"exclude", {"lm_head"}}, {"teacher", ""}};  // no "limit": unset has no value
+    const json expected{{"count", 8},   {"ratio", 0.5},    {"scheme", "int8"},
+                        {"clip", true}, {"draft", "auto"}, {"exclude", {"lm_head"}},
+                        {"teacher", ""}};  // no "limit": unset has no value
     for (const json& given : {json::object(), json(nullptr), json{{"count", nullptr}}}) {
         const ValidatedParams result = validateParams(descriptor(), given);
         EXPECT_TRUE(result.problems.empty());
@@ -72,9 +78,11 @@ TEST(ValidateParams, TakesWhatMeansTheSame) {
         const ValidatedParams result = validateParams(descriptor(), c.given);
         EXPECT_TRUE(result.problems.empty()) << c.given;
         EXPECT_EQ(result.params[c.name], c.taken) << c.given;
-        EXPECT_EQ(result.params[c.name].type() == json::value_t::string, c.taken.type() == json::value_t::string);
+        EXPECT_EQ(result.params[c.name].type() == json::value_t::string,
+                  c.taken.type() == json::value_t::string);
     }
-    EXPECT_TRUE(validateParams(descriptor(), {{"count", 16.0}}).params["count"].is_number_integer());
+    EXPECT_TRUE(
+        validateParams(descriptor(), {{"count", 16.0}}).params["count"].is_number_integer());
     EXPECT_TRUE(validateParams(descriptor(), {{"ratio", 1}}).params["ratio"].is_number_float());
 }
 
@@ -85,19 +93,22 @@ TEST(ValidateParams, RefusesByName) {
         {{{"count", 65}}, "demo: 'count' 65 is above the maximum of 64 tokens"},
         {{{"count", 1.5}}, "demo: 'count' must be a whole number, not 1.5"},
         {{{"count", "8"}}, "demo: 'count' must be a whole number, not \"8\""},
-        {{{"count", 18446744073709551615ull}}, "demo: 'count' must be a whole number that fits 64 bits, not 18446744073709551615"},
+        {{{"count", 18446744073709551615ull}},
+         "demo: 'count' must be a whole number that fits 64 bits, not 18446744073709551615"},
         {{{"count", 1e300}}, "demo: 'count' must be a whole number, not 1e+300"},
         {{{"count", true}}, "demo: 'count' must be a whole number, not true"},
         {{{"ratio", -0.1}}, "demo: 'ratio' -0.1 is below the minimum of 0"},
         {{{"ratio", 1.01}}, "demo: 'ratio' 1.01 is above the maximum of 1"},
         {{{"ratio", "half"}}, "demo: 'ratio' must be a number, not \"half\""},
-        {{{"ratio", std::numeric_limits<double>::quiet_NaN()}}, "demo: 'ratio' must be a number, not null"},
+        {{{"ratio", std::numeric_limits<double>::quiet_NaN()}},
+         "demo: 'ratio' must be a number, not null"},
         {{{"scheme", "int7"}}, "demo: 'scheme' unknown choice 'int7'; choices are int8, 4"},
         {{{"scheme", json::array()}}, "demo: 'scheme' must be one of the choices' names, not []"},
         {{{"clip", 1}}, "demo: 'clip' must be true or false, not 1"},
         {{{"clip", "true"}}, "demo: 'clip' must be true or false, not \"true\""},
         {{{"draft", json::object()}}, "demo: 'draft' must be text, not {}"},
-        {{{"exclude", {1, 2}}}, "demo: 'exclude' must be a list of tensor-name patterns, not [1,2]"},
+        {{{"exclude", {1, 2}}},
+         "demo: 'exclude' must be a list of tensor-name patterns, not [1,2]"},
         {{{"teacher", 3}}, "demo: 'teacher' must be a path, not 3"},
         {json::array(), "demo: parameters must be an object, not []"},
     };
@@ -107,7 +118,8 @@ TEST(ValidateParams, RefusesByName) {
         EXPECT_EQ(result.problems[0], message);
         EXPECT_EQ(result.params["count"], 8) << "a refused value leaves the default";
     }
-    EXPECT_EQ(validateParams(descriptor(), {{"count", 0}, {"ratio", 2}, {"x", 1}}).problems.size(), 3u);
+    EXPECT_EQ(validateParams(descriptor(), {{"count", 0}, {"ratio", 2}, {"x", 1}}).problems.size(),
+              3u);
 }
 
 TEST(TechniqueSchema, JsonSaysEverything) {

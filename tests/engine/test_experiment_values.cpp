@@ -23,8 +23,9 @@ TEST(MetricCatalogue, IdsAreUniqueAndEveryEntryIsComplete) {
         EXPECT_EQ(info.help.back(), '.') << info.id;
         EXPECT_EQ(findMetric(info.id), &info);
     }
-    for (const char* id : {"perplexity", "kl_mean", "kl_p99", "top1_agreement", "task_accuracy", "ttft_ms", "prefill_tokens_per_s",
-                           "decode_tokens_per_s", "inter_token_ms_p95", "weight_bytes", "peak_bytes", "bits_per_weight",
+    for (const char* id : {"perplexity", "kl_mean", "kl_p99", "top1_agreement", "task_accuracy",
+                           "ttft_ms", "prefill_tokens_per_s", "decode_tokens_per_s",
+                           "inter_token_ms_p95", "weight_bytes", "peak_bytes", "bits_per_weight",
                            "acceptance_rate", "speedup", "wall_seconds", "calibration_tokens"})
         EXPECT_NE(findMetric(id), nullptr) << id;
     EXPECT_EQ(findMetric("perplexit"), nullptr);
@@ -34,9 +35,21 @@ TEST(MetricCatalogue, IdsAreUniqueAndEveryEntryIsComplete) {
 
 TEST(Format, Bytes) {
     const std::pair<double, const char*> cases[] = {
-        {0, "0 B"},           {1, "1 B"},          {1023, "1023 B"},          {1024, "1.00 KiB"},        {1536, "1.50 KiB"},
-        {10240, "10.0 KiB"},  {1047552, "1023 KiB"}, {1048000, "1023 KiB"},   {1048500, "1.00 MiB"},     {1320702443, "1.23 GiB"},
-        {5e12, "4.55 TiB"},   {-2048, "-2.00 KiB"}, {kNan, "–"},              {kInfinity, "–"},          {10239, "10.0 KiB"},
+        {0, "0 B"},
+        {1, "1 B"},
+        {1023, "1023 B"},
+        {1024, "1.00 KiB"},
+        {1536, "1.50 KiB"},
+        {10240, "10.0 KiB"},
+        {1047552, "1023 KiB"},
+        {1048000, "1023 KiB"},
+        {1048500, "1.00 MiB"},
+        {1320702443, "1.23 GiB"},
+        {5e12, "4.55 TiB"},
+        {-2048, "-2.00 KiB"},
+        {kNan, "–"},
+        {kInfinity, "–"},
+        {10239, "10.0 KiB"},
     };
     for (const auto& [bytes, text] : cases)
         EXPECT_EQ(formatBytes(bytes), text) << bytes;
@@ -44,9 +57,10 @@ TEST(Format, Bytes) {
 
 TEST(Format, Durations) {
     const std::pair<double, const char*> cases[] = {
-        {0, "0.0 ms"},      {0.0042, "4.2 ms"}, {0.25, "250 ms"},   {0.9996, "1.0 s"},     {1.25, "1.2 s"},     {9.94, "9.9 s"},
-        {12.4, "12 s"},     {59.6, "1 min"},    {65, "1 min 5 s"},  {3599.6, "1 h"},       {8040, "2 h 14 min"}, {86400, "1 d"},
-        {273600, "3 d 4 h"}, {-1, "–"},          {kNan, "–"},        {kInfinity, "–"},
+        {0, "0.0 ms"},       {0.0042, "4.2 ms"}, {0.25, "250 ms"},     {0.9996, "1.0 s"},
+        {1.25, "1.2 s"},     {9.94, "9.9 s"},    {12.4, "12 s"},       {59.6, "1 min"},
+        {65, "1 min 5 s"},   {3599.6, "1 h"},    {8040, "2 h 14 min"}, {86400, "1 d"},
+        {273600, "3 d 4 h"}, {-1, "–"},          {kNan, "–"},          {kInfinity, "–"},
     };
     for (const auto& [seconds, text] : cases)
         EXPECT_EQ(formatDuration(seconds), text) << seconds;
@@ -95,16 +109,23 @@ TEST(Format, DoesNotFollowTheLocale) {
     std::setlocale(LC_NUMERIC, before.c_str());
 }
 
-Recipe recipeOf(std::vector<RecipeStep> steps) { return {"", std::move(steps), 1}; }
+Recipe recipeOf(std::vector<RecipeStep> steps) {
+    return {"", std::move(steps), 1};
+}
 
 TEST(RecipeSummary, SaysWhatWasDone) {
     EXPECT_EQ(recipeSummary(recipeOf({})), "baseline");
     EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int8"}}}})), "ptq int8");
-    EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int4-g32"}, {"method", "auto"}}}, {"qat", {{"tokens", 1000}}}})),
+    EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int4-g32"}, {"method", "auto"}}},
+                                      {"qat", {{"tokens", 1000}}}})),
               "ptq int4-g32 + qat");
-    EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int4-g32"}, {"method", "gptq"}}}})), "ptq int4-g32 gptq");
-    EXPECT_EQ(recipeSummary(recipeOf({{"prune", {{"method", "wanda"}, {"ratio", 0.5}, {"pattern", "2:4"}}}})), "prune wanda 50% 2:4");
-    EXPECT_EQ(recipeSummary(recipeOf({{"speculative", {{"draft", "/models/tiny"}}}})), "speculative tiny");
+    EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int4-g32"}, {"method", "gptq"}}}})),
+              "ptq int4-g32 gptq");
+    EXPECT_EQ(recipeSummary(
+                  recipeOf({{"prune", {{"method", "wanda"}, {"ratio", 0.5}, {"pattern", "2:4"}}}})),
+              "prune wanda 50% 2:4");
+    EXPECT_EQ(recipeSummary(recipeOf({{"speculative", {{"draft", "/models/tiny"}}}})),
+              "speculative tiny");
     EXPECT_EQ(recipeSummary(recipeOf({{"odd", nlohmann::json::array()}})), "odd");
 }
 
@@ -127,8 +148,9 @@ TEST(JobValues, TitlesAndExitCodes) {
 }
 
 TEST(ExperimentStatus, SurvivesBeingText) {
-    for (const auto status : {ExperimentStatus::Queued, ExperimentStatus::Running, ExperimentStatus::Finished, ExperimentStatus::Failed,
-                              ExperimentStatus::Cancelled, ExperimentStatus::Interrupted})
+    for (const auto status :
+         {ExperimentStatus::Queued, ExperimentStatus::Running, ExperimentStatus::Finished,
+          ExperimentStatus::Failed, ExperimentStatus::Cancelled, ExperimentStatus::Interrupted})
         EXPECT_EQ(experimentStatusFromString(toString(status)), status);
     EXPECT_EQ(experimentStatusFromString("of a newer version"), ExperimentStatus::Interrupted);
 }
@@ -178,13 +200,15 @@ TEST(RunJson, ReportKeysAreTheDocumentedOnes) {
     report.architecture = "llama";
     report.tensors = {{"w", "BF16", {2, 3}, 12, 16}};
     const nlohmann::json json = toJson(report);
-    for (const char* key : {"architecture", "parameters", "layers", "dtype", "file_bytes", "weight_bytes", "bits_per_weight", "tensors"})
+    for (const char* key : {"architecture", "parameters", "layers", "dtype", "file_bytes",
+                            "weight_bytes", "bits_per_weight", "tensors"})
         EXPECT_TRUE(json.contains(key)) << key;
     EXPECT_EQ(json["tensors"][0]["shape"], (nlohmann::json{2, 3}));
 }
 
 TEST(ExportFormats, AreTheOnesOfTheCommandLine) {
-    for (const char* id : {"safetensors", "compressed-tensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"}) {
+    for (const char* id :
+         {"safetensors", "compressed-tensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"}) {
         const ExportFormatInfo* format = findExportFormat(id);
         ASSERT_NE(format, nullptr) << id;
         EXPECT_FALSE(format->loadedBy.empty()) << id;

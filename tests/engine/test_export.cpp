@@ -1,4 +1,5 @@
-// Exports: round trips of every family in every format, codes kept bit by bit, what is refused, what is atomic.
+// Exports: round trips of every family in every format, codes kept bit by bit, what is refused,
+// what is atomic.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,8 +25,10 @@ Weight quantize(const Weight& weight, const QuantScheme& scheme, DType scaleType
     out.rows = weight.shape()[0];
     out.cols = weight.shape()[1];
     const bool eight = scheme.bits == 8;
-    const std::int64_t group = scheme.groupSize > 0 ? scheme.groupSize : out.cols, groups = out.cols / group;
-    out.codes = eight ? Tensor::allocate(DType::I8, {out.rows, out.cols}) : Tensor::allocate(DType::I32, {out.rows, out.cols / 8});
+    const std::int64_t group = scheme.groupSize > 0 ? scheme.groupSize : out.cols,
+                       groups = out.cols / group;
+    out.codes = eight ? Tensor::allocate(DType::I8, {out.rows, out.cols})
+                      : Tensor::allocate(DType::I32, {out.rows, out.cols / 8});
     out.scales = Tensor::allocate(scaleType, {out.rows, groups});
     if (!scheme.symmetric)
         out.zeroPoints = Tensor::allocate(DType::I32, {(out.rows + 7) / 8, groups});
@@ -43,14 +46,17 @@ Weight quantize(const Weight& weight, const QuantScheme& scheme, DType scaleType
                 out.scales.mutableAs<std::uint16_t>()[r * groups + g] = half;
             const int zero = scheme.symmetric ? 8 : 7;
             if (!scheme.symmetric)
-                out.zeroPoints.mutableAs<std::uint32_t>()[r / 8 * groups + g] |= 7u << (4 * (r % 8));
+                out.zeroPoints.mutableAs<std::uint32_t>()[r / 8 * groups + g] |= 7u
+                                                                                 << (4 * (r % 8));
             for (std::int64_t k = 0; k < group; ++k) {
                 const int code = static_cast<int>(std::lround(x[k] / scale));
                 const std::int64_t at = r * out.cols + g * group + k;
                 if (eight)
                     out.codes.mutableAs<std::int8_t>()[at] = static_cast<std::int8_t>(code);
                 else
-                    out.codes.mutableAs<std::uint32_t>()[at / 8] |= static_cast<std::uint32_t>(std::min(15, std::max(0, code + zero))) << (4 * (at % 8));
+                    out.codes.mutableAs<std::uint32_t>()[at / 8] |=
+                        static_cast<std::uint32_t>(std::min(15, std::max(0, code + zero)))
+                        << (4 * (at % 8));
             }
         }
     return Weight(std::move(out));
@@ -76,7 +82,8 @@ void expectAllPass(const ExportReport& report, const std::string& what) {
 }
 
 bool hasCheck(const ExportReport& report, const std::string& name) {
-    return std::any_of(report.checks.begin(), report.checks.end(), [&](const ExportCheck& check) { return check.name == name; });
+    return std::any_of(report.checks.begin(), report.checks.end(),
+                       [&](const ExportCheck& check) { return check.name == name; });
 }
 
 std::string refusal(const std::function<void()>& work, ErrorKind kind = ErrorKind::BadInput) {
@@ -129,7 +136,10 @@ TEST_F(ExportTest, PlainFolderHoldsTheSameBytes) {
     for (const auto& [name, stored] : before) {
         ASSERT_TRUE(after.count(name)) << name;
         EXPECT_EQ(after.at(name).tensor.shape(), stored.tensor.shape()) << name;
-        EXPECT_EQ(std::memcmp(after.at(name).tensor.data(), stored.tensor.data(), stored.tensor.bytes()), 0) << name;
+        EXPECT_EQ(
+            std::memcmp(after.at(name).tensor.data(), stored.tensor.data(), stored.tensor.bytes()),
+            0)
+            << name;
     }
 }
 
@@ -138,11 +148,13 @@ TEST_F(ExportTest, CompressedTensorsKeepCodes) {
         for (const char* scheme : {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel"}) {
             const std::string what = std::string(family) + "-" + scheme;
             const Model model = quantized(tiny(m_folder, family), scheme);
-            const ExportReport report = exportAndVerify(model, "compressed-tensors", m_folder / what);
+            const ExportReport report =
+                exportAndVerify(model, "compressed-tensors", m_folder / what);
             EXPECT_TRUE(hasCheck(report, "codes identical")) << what;
             const Model again = loadModel(m_folder / what);
             for (const std::string& name : linearWeightNames(model.config)) {
-                EXPECT_EQ(again.weight(name).typeName(), layerOf(name) >= 0 ? scheme : "BF16") << what << " " << name;
+                EXPECT_EQ(again.weight(name).typeName(), layerOf(name) >= 0 ? scheme : "BF16")
+                    << what << " " << name;
             }
         }
 }
@@ -160,7 +172,8 @@ TEST_F(ExportTest, CompressedTensorsDescribeThemselves) {
     EXPECT_EQ(group["input_activations"]["dynamic"], true);
     const auto tensors = readSafetensors(MappedFile::open(m_folder / "out" / "model.safetensors"));
     EXPECT_EQ(tensors.at("model.layers.0.self_attn.q_proj.weight").type, "I8");
-    EXPECT_EQ(tensors.at("model.layers.0.self_attn.q_proj.weight_scale").tensor.shape(), (Shape{128, 1}));
+    EXPECT_EQ(tensors.at("model.layers.0.self_attn.q_proj.weight_scale").tensor.shape(),
+              (Shape{128, 1}));
     EXPECT_TRUE(fs::exists(m_folder / "out" / "tokenizer.json"));
 }
 
@@ -196,22 +209,29 @@ TEST_F(ExportTest, Int4BecomesQ4_0WithTheSameCodes) {
     const Model again = loadModel(m_folder / "out.gguf");
     for (const char* name : {"layers.0.attn.q.weight", "layers.1.ffn.down.weight"}) {
         EXPECT_EQ(again.weight(name).typeName(), "Q4_0");
-        EXPECT_EQ(again.weight(name).toFloat(), model.weight(name).toFloat()) << name;  // float16 scales: nothing is lost
+        EXPECT_EQ(again.weight(name).toFloat(), model.weight(name).toFloat())
+            << name;  // float16 scales: nothing is lost
     }
     for (const std::string& note : report.lossy)
         EXPECT_EQ(note.find("int4"), std::string::npos) << note;
-    const ExportReport rounded = exportAndVerify(quantized(tiny(m_folder, "llama"), "int4-g32", DType::F32), "gguf-q4_0", m_folder / "out2.gguf");
-    EXPECT_TRUE(std::any_of(rounded.lossy.begin(), rounded.lossy.end(), [](const std::string& n) { return n.find("scales are rounded") != std::string::npos; }));
+    const ExportReport rounded =
+        exportAndVerify(quantized(tiny(m_folder, "llama"), "int4-g32", DType::F32), "gguf-q4_0",
+                        m_folder / "out2.gguf");
+    EXPECT_TRUE(std::any_of(rounded.lossy.begin(), rounded.lossy.end(), [](const std::string& n) {
+        return n.find("scales are rounded") != std::string::npos;
+    }));
 }
 
 TEST_F(ExportTest, Int8BecomesQ8_0WithTheSameCodes) {
     const Model model = quantized(tiny(m_folder, "qwen3"), "int8");
     exportAndVerify(model, "gguf-q8_0", m_folder / "out.gguf");
     const Model again = loadModel(m_folder / "out.gguf");
-    EXPECT_EQ(again.weight("layers.0.attn.k.weight").toFloat(), model.weight("layers.0.attn.k.weight").toFloat());
+    EXPECT_EQ(again.weight("layers.0.attn.k.weight").toFloat(),
+              model.weight("layers.0.attn.k.weight").toFloat());
     exportAndVerify(model, "gguf-f16", m_folder / "f16.gguf");
     exportAndVerify(model, "safetensors", m_folder / "plain");
-    EXPECT_FALSE(exportModel(model, "safetensors", m_folder / "plain", m_quiet.control).lossy.empty());
+    EXPECT_FALSE(
+        exportModel(model, "safetensors", m_folder / "plain", m_quiet.control).lossy.empty());
 }
 
 TEST_F(ExportTest, BlocksSurviveGgufAndBecomeFloatInFolders) {
@@ -225,23 +245,30 @@ TEST_F(ExportTest, BlocksSurviveGgufAndBecomeFloatInFolders) {
     const Model back = loadModel(m_folder / "folder");
     EXPECT_EQ(back.config.normOffset, 1);
     EXPECT_EQ(back.config.embeddingScale, blocks.config.embeddingScale);
-    EXPECT_EQ(back.weight("layers.0.attn_norm.weight").toFloat(), model.weight("layers.0.attn_norm.weight").toFloat());
+    EXPECT_EQ(back.weight("layers.0.attn_norm.weight").toFloat(),
+              model.weight("layers.0.attn_norm.weight").toFloat());
     EXPECT_EQ(back.tokenizer->encode("ABC!", true), model.tokenizer->encode("ABC!", true));
 }
 
 TEST_F(ExportTest, WorkingFormatFollowsTheWeights) {
     const Model plain = tiny(m_folder, "gemma3");
     EXPECT_EQ(writeModelFolder(plain, m_folder / "plain", m_quiet.control).format, "safetensors");
-    ExportReport report = writeModelFolder(quantized(plain, "int4-g32"), m_folder / "packed", m_quiet.control);
+    ExportReport report =
+        writeModelFolder(quantized(plain, "int4-g32"), m_folder / "packed", m_quiet.control);
     EXPECT_EQ(report.format, "compressed-tensors");
-    EXPECT_EQ(report.bytes, fs::file_size(m_folder / "packed" / "model.safetensors") + fs::file_size(m_folder / "packed" / "config.json") +
+    EXPECT_EQ(report.bytes, fs::file_size(m_folder / "packed" / "model.safetensors") +
+                                fs::file_size(m_folder / "packed" / "config.json") +
                                 fs::file_size(m_folder / "packed" / "tokenizer.json"));
 }
 
 TEST_F(ExportTest, Llama3ScalingTravelsAsATensor) {
     FolderParts parts = tinyParts("llama");
     parts.config["rope_theta"] = 500000.0;
-    parts.config["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+    parts.config["rope_scaling"] = {{"rope_type", "llama3"},
+                                    {"factor", 8.0},
+                                    {"low_freq_factor", 1.0},
+                                    {"high_freq_factor", 4.0},
+                                    {"original_max_position_embeddings", 8192}};
     writeFolder(m_folder / "l3", parts);
     const Model model = loadModel(m_folder / "l3");
     exportAndVerify(model, "gguf-f16", m_folder / "l3.gguf");
@@ -255,8 +282,10 @@ TEST_F(ExportTest, GemmaFoldsItsAttentionScale) {
     const Model model = loadModel(m_folder / "g");
     exportAndVerify(model, "gguf-f16", m_folder / "g.gguf");
     const Model again = loadModel(m_folder / "g.gguf");
-    const float before = model.weight("layers.0.attn.q_norm.weight").toFloat()[3], after = again.weight("layers.0.attn.q_norm.weight").toFloat()[3];
-    EXPECT_FLOAT_EQ(after * again.config.attentionScale, (1 + before) * model.config.attentionScale);
+    const float before = model.weight("layers.0.attn.q_norm.weight").toFloat()[3],
+                after = again.weight("layers.0.attn.q_norm.weight").toFloat()[3];
+    EXPECT_FLOAT_EQ(after * again.config.attentionScale,
+                    (1 + before) * model.config.attentionScale);
 }
 
 TEST_F(ExportTest, ReferenceQuantizerIsTheGgufPackages) {
@@ -287,35 +316,56 @@ TEST_F(ExportTest, ValuesBeyondFloat16AreRefusedByName) {
     parts.tensors[name].bytes.replace(0, 2, raw(kernels::floatToBfloat16(1e6f)));
     writeFolder(m_folder / "big", parts);
     const Model model = loadModel(m_folder / "big");
-    const std::string message = refusal([&] { exportModel(model, "gguf-f16", m_folder / "big.gguf", m_quiet.control); });
+    const std::string message =
+        refusal([&] { exportModel(model, "gguf-f16", m_folder / "big.gguf", m_quiet.control); });
     EXPECT_NE(message.find("blk.1.ffn_up.weight"), std::string::npos) << message;
     EXPECT_FALSE(fs::exists(m_folder / "big.gguf"));
 }
 
 TEST_F(ExportTest, RefusesWhatCannotBeWritten) {
     const Model plain = tiny(m_folder, "llama");
-    EXPECT_NE(refusal([&] { exportModel(plain, "compressed-tensors", m_folder / "x", m_quiet.control); }).find("quantize it first"), std::string::npos);
-    EXPECT_NE(refusal([&] { exportModel(plain, "pickle", m_folder / "x", m_quiet.control); }, ErrorKind::Usage).find("known are safetensors"), std::string::npos);
+    EXPECT_NE(refusal([&] {
+                  exportModel(plain, "compressed-tensors", m_folder / "x", m_quiet.control);
+              }).find("quantize it first"),
+              std::string::npos);
+    EXPECT_NE(refusal([&] { exportModel(plain, "pickle", m_folder / "x", m_quiet.control); },
+                      ErrorKind::Usage)
+                  .find("known are safetensors"),
+              std::string::npos);
     Model zero = quantized(plain, "int8");
     QuantizedTensor broken = zero.weight("layers.0.attn.v.weight").quantized();
     broken.scales = Tensor::allocate(DType::F16, {broken.rows, 1});
     zero.weights["layers.0.attn.v.weight"] = Weight(broken);
-    EXPECT_NE(refusal([&] { exportModel(zero, "compressed-tensors", m_folder / "x", m_quiet.control); }).find("scale of zero"), std::string::npos);
+    EXPECT_NE(refusal([&] {
+                  exportModel(zero, "compressed-tensors", m_folder / "x", m_quiet.control);
+              }).find("scale of zero"),
+              std::string::npos);
     FolderParts sliding = tinyParts("qwen3");
     sliding.config["layer_types"] = {"sliding_attention", "full_attention"};
     sliding.config["sliding_window"] = 8;
     writeFolder(m_folder / "sliding", sliding);
-    EXPECT_NE(refusal([&] { exportModel(loadModel(m_folder / "sliding"), "gguf-f16", m_folder / "x", m_quiet.control); }).find("sliding windows"), std::string::npos);
+    EXPECT_NE(refusal([&] {
+                  exportModel(loadModel(m_folder / "sliding"), "gguf-f16", m_folder / "x",
+                              m_quiet.control);
+              }).find("sliding windows"),
+              std::string::npos);
     EXPECT_FALSE(fs::exists(m_folder / "x"));
 }
 
 TEST_F(ExportTest, NeverReplacesAFolderThatIsNoModel) {
     const Model model = tiny(m_folder, "llama");
     writeFile(m_folder / "letters" / "to-mother.txt", "dear");
-    refusal([&] { exportModel(model, "safetensors", m_folder / "letters", m_quiet.control); }, ErrorKind::Usage);
+    refusal([&] { exportModel(model, "safetensors", m_folder / "letters", m_quiet.control); },
+            ErrorKind::Usage);
     EXPECT_EQ(readFile(m_folder / "letters" / "to-mother.txt"), "dear");
-    refusal([&] { exportModel(model, "gguf-f16", m_folder / "letters", m_quiet.control); }, ErrorKind::Usage);
-    refusal([&] { exportModel(model, "safetensors", m_folder / "letters" / "to-mother.txt", m_quiet.control); }, ErrorKind::Usage);
+    refusal([&] { exportModel(model, "gguf-f16", m_folder / "letters", m_quiet.control); },
+            ErrorKind::Usage);
+    refusal(
+        [&] {
+            exportModel(model, "safetensors", m_folder / "letters" / "to-mother.txt",
+                        m_quiet.control);
+        },
+        ErrorKind::Usage);
     // A model's own folder may be replaced, even by itself, while it is mapped.
     exportModel(model, "safetensors", m_folder / "llama", m_quiet.control);
     EXPECT_NO_THROW(loadModel(m_folder / "llama"));
@@ -329,7 +379,11 @@ TEST_F(ExportTest, CancellingLeavesNothingAndKeepsTheOld) {
     NullProgress sink;
     RunControl control(stop.get_token(), nullptr, sink);
     for (const char* format : {"gguf-f16", "safetensors"})
-        EXPECT_THROW(exportModel(model, format, m_folder / (std::string(format) == "safetensors" ? "new" : "out.gguf"), control), Cancelled);
+        EXPECT_THROW(
+            exportModel(model, format,
+                        m_folder / (std::string(format) == "safetensors" ? "new" : "out.gguf"),
+                        control),
+            Cancelled);
     EXPECT_EQ(readFile(m_folder / "out.gguf"), "the old one");
     std::size_t entries = 0;
     for ([[maybe_unused]] const auto& entry : fs::directory_iterator(m_folder.path()))
@@ -346,7 +400,8 @@ TEST_F(ExportTest, ADamagedExportFailsItsChecks) {
     bytes[bytes.size() - 2999] = static_cast<char>(bytes[bytes.size() - 2999] ^ 0x22);
     writeFile(m_folder / "out.gguf", bytes);
     verifyExport(model, report, quiet.control);
-    EXPECT_TRUE(std::any_of(report.checks.begin(), report.checks.end(), [](const ExportCheck& check) { return !check.passed; }));
+    EXPECT_TRUE(std::any_of(report.checks.begin(), report.checks.end(),
+                            [](const ExportCheck& check) { return !check.passed; }));
     fs::resize_file(m_folder / "out.gguf", 100);
     report.checks.clear();
     verifyExport(model, report, quiet.control);
@@ -356,7 +411,9 @@ TEST_F(ExportTest, ADamagedExportFailsItsChecks) {
 
 TEST_F(ExportTest, UnwritablePlacesAreErrorsOfTheDisk) {
     const Model model = tiny(m_folder, "llama");
-    const std::string message = refusal([&] { exportModel(model, "gguf-f16", "/proc/nowhere/model.gguf", m_quiet.control); }, ErrorKind::Io);
+    const std::string message = refusal(
+        [&] { exportModel(model, "gguf-f16", "/proc/nowhere/model.gguf", m_quiet.control); },
+        ErrorKind::Io);
     EXPECT_NE(message.find("/proc/nowhere"), std::string::npos) << message;
 }
 

@@ -1,11 +1,12 @@
-// Loading: every family, sharded and quantized folders, GGUF types, old and new spellings of config.json, the demo names.
+// Loading: every family, sharded and quantized folders, GGUF types, old and new spellings of
+// config.json, the demo names.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "engine/core/error.h"
-#include "engine/io/mapped_file.h"
 #include "engine/io/gguf_reader.h"
+#include "engine/io/mapped_file.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/model_files.h"
 
@@ -50,7 +51,11 @@ TEST(ModelConfig, FixturesAreReadAsTheyAre) {
 TEST(ModelConfig, OldAndNewRopeSpellingsAgree) {
     json old = tinyConfig("llama"), fresh = old;
     old["rope_theta"] = 500000.0;
-    old["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 32.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+    old["rope_scaling"] = {{"rope_type", "llama3"},
+                           {"factor", 32.0},
+                           {"low_freq_factor", 1.0},
+                           {"high_freq_factor", 4.0},
+                           {"original_max_position_embeddings", 8192}};
     fresh.erase("rope_theta");
     fresh["rope_parameters"] = old["rope_scaling"];
     fresh["rope_parameters"]["rope_theta"] = 500000.0;
@@ -82,7 +87,10 @@ TEST(ModelConfig, GemmaScaleIsRoundedToTheTypeOfTheWeights) {
 TEST(ModelConfig, MultimodalGemmaIsItsTextPart) {
     json text = tinyConfig("gemma3");
     text.erase("architectures");
-    const json whole = {{"model_type", "gemma3"}, {"architectures", {"Gemma3ForConditionalGeneration"}}, {"text_config", text}, {"dtype", "bfloat16"}};
+    const json whole = {{"model_type", "gemma3"},
+                        {"architectures", {"Gemma3ForConditionalGeneration"}},
+                        {"text_config", text},
+                        {"dtype", "bfloat16"}};
     const ModelConfig config = parse(whole);
     EXPECT_EQ(config.architecture, "gemma3");
     EXPECT_EQ(modelConfigToHuggingFace(config)["model_type"], "gemma3_text");
@@ -112,7 +120,10 @@ TEST(ModelLoader, ReadsEveryFamilyFixture) {
         const char* name;
         std::uint64_t parameters;
         std::size_t tensors;
-    } kCases[] = {{"llama-4m", 4196608, 39}, {"qwen3-draft-500k", 631552, 24}, {"gpt2-random", 247552, 28}, {"gemma3-random", 271552, 54}};
+    } kCases[] = {{"llama-4m", 4196608, 39},
+                  {"qwen3-draft-500k", 631552, 24},
+                  {"gpt2-random", 247552, 28},
+                  {"gemma3-random", 271552, 54}};
     for (const auto& expected : kCases) {
         const Model model = loadModel(fixture(expected.name));
         const ModelReport report = describeModel(model);
@@ -137,7 +148,8 @@ TEST(ModelLoader, TurnsAndSplitsGpt2) {
         std::memcpy(&bits, fused.bytes.data() + 2 * (in * 192 + out), sizeof bits);
         return kernels::bfloat16ToFloat(bits);
     };
-    const std::vector<float> q = model.weight("layers.1.attn.q.weight").toFloat(), v = model.weight("layers.1.attn.v.weight").toFloat();
+    const std::vector<float> q = model.weight("layers.1.attn.q.weight").toFloat(),
+                             v = model.weight("layers.1.attn.v.weight").toFloat();
     EXPECT_EQ(q[5 * 64 + 7], at(7, 5));
     EXPECT_EQ(v[63 * 64 + 1], at(1, 128 + 63));
     EXPECT_EQ(model.weight("layers.1.attn.k.bias").elements(), 64);
@@ -185,14 +197,16 @@ TEST(ModelLoader, JoinsShards) {
     writeFile(folder / "cut" / "part1.safetensors", safetensorsBytes(shards[1]));
     writeFile(folder / "cut" / "model.safetensors.index.json", json{{"weight_map", map}}.dump());
     QuietControl quiet;
-    EXPECT_EQ(modelHash(loadModel(folder / "cut"), quiet.control), modelHash(loadModel(folder / "whole"), quiet.control));
+    EXPECT_EQ(modelHash(loadModel(folder / "cut"), quiet.control),
+              modelHash(loadModel(folder / "whole"), quiet.control));
 }
 
 TEST(ModelLoader, CopiesWhatIsMisaligned) {
     TempFolder folder;
     const FolderParts parts = tinyParts("llama");
     writeFolder(folder.path(), parts);
-    const std::string header = safetensorsHeader(parts.tensors).dump() + (safetensorsHeader(parts.tensors).dump().size() % 2 ? "" : " ");
+    const std::string header = safetensorsHeader(parts.tensors).dump() +
+                               (safetensorsHeader(parts.tensors).dump().size() % 2 ? "" : " ");
     std::string bytes = raw(static_cast<std::uint64_t>(header.size())) + header;  // an odd length
     for (const auto& [name, tensor] : parts.tensors)
         bytes += tensor.bytes;
@@ -229,7 +243,8 @@ TEST(ModelLoader, RefusesNonFiniteWeightsByName) {
     const std::string message = refusal([&] { refuseNonFinite(model, quiet.control); });
     EXPECT_NE(message.find(name), std::string::npos) << message;
     EXPECT_NE(message.find("element 100"), std::string::npos) << message;
-    EXPECT_NE(refusal([&] { tensorHistogram(model, name, 8, quiet.control); }).find("NaN"), std::string::npos);
+    EXPECT_NE(refusal([&] { tensorHistogram(model, name, 8, quiet.control); }).find("NaN"),
+              std::string::npos);
 }
 
 TEST(ModelLoader, NoticesAFileThatShrinksWhileInUse) {
@@ -240,7 +255,8 @@ TEST(ModelLoader, NoticesAFileThatShrinksWhileInUse) {
     fs::resize_file(folder / "model.gguf", 4096);
     // Reading the lost pages would raise SIGBUS; they read as zeros instead.
     EXPECT_EQ(model.weight("final_norm.weight").toFloat()[63], 0);
-    EXPECT_NE(refusal([&] { refuseChangedFiles(model); }).find("changed on disk"), std::string::npos);
+    EXPECT_NE(refusal([&] { refuseChangedFiles(model); }).find("changed on disk"),
+              std::string::npos);
 }
 
 TEST(ModelLoader, HistogramCountsEveryValueOnce) {
@@ -248,7 +264,8 @@ TEST(ModelLoader, HistogramCountsEveryValueOnce) {
     writeFolder(folder.path(), tinyParts("gpt2"));
     const Model model = loadModel(folder.path());
     QuietControl quiet;
-    const TensorHistogram fused = tensorHistogram(model, "transformer.h.0.attn.c_attn.weight", 16, quiet.control);
+    const TensorHistogram fused =
+        tensorHistogram(model, "transformer.h.0.attn.c_attn.weight", 16, quiet.control);
     std::uint64_t sum = 0;
     for (const std::uint64_t bin : fused.bins)
         sum += bin;
@@ -257,7 +274,9 @@ TEST(ModelLoader, HistogramCountsEveryValueOnce) {
     EXPECT_NEAR(fused.mean, 0, 0.01);
     EXPECT_NEAR(fused.standardDeviation, 0.1, 0.01);
     EXPECT_EQ(tensorHistogram(model, "layers.0.attn.q.weight", 16, quiet.control).count, 64u * 64);
-    EXPECT_NE(refusal([&] { tensorHistogram(model, "nothing", 16, quiet.control); }).find("no tensor"), std::string::npos);
+    EXPECT_NE(
+        refusal([&] { tensorHistogram(model, "nothing", 16, quiet.control); }).find("no tensor"),
+        std::string::npos);
 }
 
 TEST(ModelLoader, HashFollowsContentNotPlace) {
@@ -298,7 +317,8 @@ TEST(GgufReader, DequantizesAsTheGgufPackageDoes) {
     const GgufFile file = GgufFile::read(MappedFile::open(goldens / "dequant.gguf"));
     const std::string values = readFile(goldens / "dequant.f32.bin");
     constexpr std::int64_t kRows = 6, kCols = 256;
-    const char* kOrder[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
+    const char* kOrder[] = {"f32",  "f16",  "bf16", "q8_0", "q4_0", "q4_1",
+                            "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
     std::size_t at = 0;
     for (const char* name : kOrder) {
         const StoredTensor& stored = file.tensors().at(name);
@@ -312,7 +332,8 @@ TEST(GgufReader, DequantizesAsTheGgufPackageDoes) {
         std::vector<float> row(kCols);
         for (std::int64_t r = 0; r < kRows; ++r) {
             kernels::dequantizeRow(view, r, row.data());
-            EXPECT_EQ(std::memcmp(row.data(), values.data() + at, sizeof(float) * kCols), 0) << name << " row " << r;
+            EXPECT_EQ(std::memcmp(row.data(), values.data() + at, sizeof(float) * kCols), 0)
+                << name << " row " << r;
             at += sizeof(float) * kCols;
         }
     }
@@ -334,7 +355,8 @@ TEST(GgufReader, PutsPermutedRowsBack) {
     for (int head = 0; head < 4; ++head)
         for (int i = 0; i < 8; ++i)
             for (int j = 0; j < 2; ++j)
-                EXPECT_EQ(q[static_cast<std::size_t>(64 * (16 * head + 8 * j + i))], fileRow(16 * head + 2 * i + j));
+                EXPECT_EQ(q[static_cast<std::size_t>(64 * (16 * head + 8 * j + i))],
+                          fileRow(16 * head + 2 * i + j));
     EXPECT_TRUE(model.config.tiedEmbeddings);
     EXPECT_EQ(model.config.headDim, 16);
 }

@@ -47,7 +47,8 @@ TEST(QuantScheme, KnowsItsNames) {
     EXPECT_EQ(findQuantScheme("int4-g128")->groupSize, 128);
     EXPECT_FALSE(findQuantScheme("int4-g32-asym")->symmetric);
     EXPECT_EQ(findQuantScheme("q4_k")->format, kernels::WeightFormat::Q4_K);
-    for (const char* unknown : {"", "int4", "int4-g", "int4-g12", "int4-g032", "int4-g32x", "int3-g32", "fp8"})
+    for (const char* unknown :
+         {"", "int4", "int4-g", "int4-g12", "int4-g032", "int4-g32x", "int3-g32", "fp8"})
         EXPECT_FALSE(findQuantScheme(unknown)) << unknown;
 }
 
@@ -88,7 +89,8 @@ TEST(Weight, DequantizesChannelsAndGroups) {
     nibbles.zeroPoints = Tensor::allocate(DType::I32, {1, 2});
     nibbles.zeroPoints.mutableAs<std::uint32_t>()[0] = 3;
     nibbles.zeroPoints.mutableAs<std::uint32_t>()[1] = 8;
-    EXPECT_EQ(Weight(nibbles).toFloat(), (std::vector<float>{-3, -2, -1, 0, 1, 2, 3, 4, 0, 0.5f, 1, 1.5f, 2, 2.5f, 3, 3.5f}));
+    EXPECT_EQ(Weight(nibbles).toFloat(),
+              (std::vector<float>{-3, -2, -1, 0, 1, 2, 3, 4, 0, 0.5f, 1, 1.5f, 2, 2.5f, 3, 3.5f}));
 }
 
 TEST(Weight, HasNoMatrixFormForIntegers) {

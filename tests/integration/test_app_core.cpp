@@ -79,7 +79,8 @@ TEST(Paths, FollowTheEnvironment) {
     EXPECT_EQ(dataFolder(), "/home/somebody/.local/share/fettle");
     EXPECT_EQ(cacheFolder(), "/home/somebody/.cache/fettle");
     EXPECT_EQ(configFolder(), "/home/somebody/.config/fettle");
-    EXPECT_EQ(artifactsRootFor(defaultDatabasePath()), "/home/somebody/.local/share/fettle/artifacts");
+    EXPECT_EQ(artifactsRootFor(defaultDatabasePath()),
+              "/home/somebody/.local/share/fettle/artifacts");
     EXPECT_EQ(artifactsRootFor("/work/sweep.db"), "/work/sweep-artifacts");
 }
 
@@ -125,15 +126,19 @@ std::vector<ExperimentRecord> records() {
     base.status = ExperimentStatus::Finished;
     base.startedMs = 1'700'000'000'123;
     base.metrics["perplexity"] = {"perplexity", 7.1, "", 7.0, 7.2, true, false, "ppl windows=256"};
-    base.metrics["zzz_of_a_newer_version"] = {"zzz_of_a_newer_version", 1.0 / 3, "", {}, {}, true, false, ""};
+    base.metrics["zzz_of_a_newer_version"] = {
+        "zzz_of_a_newer_version", 1.0 / 3, "", {}, {}, true, false, ""};
     ExperimentRecord small = base;
     small.id = 2;
     small.name = "small";
     small.recipe.steps = {{"ptq", {{"scheme", "int8"}}}};
     small.metrics.clear();
-    small.metrics["perplexity"] = {"perplexity", std::numeric_limits<double>::infinity(), "", {}, {}, true, false, "ppl windows=256"};
+    small.metrics["perplexity"] = {
+        "perplexity",     std::numeric_limits<double>::infinity(), "", {}, {}, true, false,
+        "ppl windows=256"};
     small.metrics["kl_mean"] = {"kl_mean", std::nan(""), "nats", {}, {}, true, false, ""};
-    small.metrics["decode_tokens_per_s"] = {"decode_tokens_per_s", 48.5, "tokens/s", {}, {}, false, false, ""};
+    small.metrics["decode_tokens_per_s"] = {
+        "decode_tokens_per_s", 48.5, "tokens/s", {}, {}, false, false, ""};
     return {base, small};
 }
 
@@ -149,12 +154,15 @@ TEST(Csv, EveryMetricIsAColumnInTheCataloguesOrder) {
     const std::vector<std::string> csv = lines(experimentsCsv(records()));
     ASSERT_EQ(csv.size(), 3u);
     EXPECT_EQ(csv[0],
-              "id,name,status,model,model_path,model_hash,recipe,recipe_hash,recipe_json,seed,device,app_version,started,finished,parent,"
-              "artifact,error,perplexity,perplexity_low,perplexity_high,perplexity_protocol,kl_mean,decode_tokens_per_s,"
+              "id,name,status,model,model_path,model_hash,recipe,recipe_hash,recipe_json,seed,"
+              "device,app_version,started,finished,parent,"
+              "artifact,error,perplexity,perplexity_low,perplexity_high,perplexity_protocol,kl_"
+              "mean,decode_tokens_per_s,"
               "decode_tokens_per_s_native,decode_tokens_per_s_protocol,zzz_of_a_newer_version");
     EXPECT_EQ(csv[1].rfind("1,\"base, \"\"plain\"\"\",finished,tiny,", 0), 0u) << csv[1];
     EXPECT_NE(csv[1].find(",2023-11-14T22:13:20Z,"), std::string::npos) << csv[1];
-    EXPECT_NE(csv[1].find(",7.1,7,7.2,ppl windows=256,,,,,0.3333333333333333"), std::string::npos) << csv[1];
+    EXPECT_NE(csv[1].find(",7.1,7,7.2,ppl windows=256,,,,,0.3333333333333333"), std::string::npos)
+        << csv[1];
     EXPECT_NE(csv[2].find(",ptq int8,"), std::string::npos) << csv[2];
     EXPECT_NE(csv[2].find(",inf,,,ppl windows=256,,48.5,false,,"), std::string::npos) << csv[2];
     EXPECT_EQ(lines(experimentsCsv({})).size(), 1u);
@@ -174,7 +182,8 @@ TEST(Csv, FilesAreWrittenByTheirEnding) {
     exportExperiments(records(), folder.path() / "e.json");
     EXPECT_EQ(textIn(folder.path() / "e.csv"), experimentsCsv(records()));
     EXPECT_EQ(textIn(folder.path() / "e.json"), experimentsJson(records()));
-    EXPECT_THROW(exportExperiments(records(), folder.path() / "no folder" / "e.csv"), storage::StorageError);
+    EXPECT_THROW(exportExperiments(records(), folder.path() / "no folder" / "e.csv"),
+                 storage::StorageError);
 }
 
 }  // namespace

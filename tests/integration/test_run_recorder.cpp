@@ -1,4 +1,5 @@
-// Events of runs on their way into the database: in order, at once, and not lost when the database cannot be written.
+// Events of runs on their way into the database: in order, at once, and not lost when the database
+// cannot be written.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -46,8 +47,14 @@ protected:
         request.recipe.steps = {{"ptq", {{"scheme", "int8"}}}};
         return ExperimentRepository(database).create(request, "", "0.1.0");
     }
-    ExperimentDetail detail(std::int64_t id) { return *ExperimentReader(Database::openAgain(databasePath())).detail(id); }
-    RunRecorder recorder() { return RunRecorder(databasePath(), artifacts(), [this](const std::string& text) { m_problems.push_back(text); }, 50); }
+    ExperimentDetail detail(std::int64_t id) {
+        return *ExperimentReader(Database::openAgain(databasePath())).detail(id);
+    }
+    RunRecorder recorder() {
+        return RunRecorder(
+            databasePath(), artifacts(),
+            [this](const std::string& text) { m_problems.push_back(text); }, 50);
+    }
 
     static RunResult result() {
         RunResult result;
@@ -68,7 +75,8 @@ protected:
 /// A write lock that another connection holds: the recorder finds the database busy.
 class Locked {
 public:
-    explicit Locked(const fs::path& path) : m_database(Database::openAgain(path)), m_transaction(m_database) {}
+    explicit Locked(const fs::path& path)
+        : m_database(Database::openAgain(path)), m_transaction(m_database) {}
 
 private:
     Database m_database;
@@ -156,7 +164,8 @@ TEST_F(RunRecorderTest, ResultsOfAnUnwritableDatabaseAreKeptAndImported) {
             recorder.handle({1, id, JobFinished{result()}});
             EXPECT_GT(recorder.waiting(), 0u);
             ASSERT_EQ(m_problems.size(), 2u);
-            EXPECT_NE(m_problems[1].find(unsavedFile(artifacts(), id).string()), std::string::npos) << m_problems[1];
+            EXPECT_NE(m_problems[1].find(unsavedFile(artifacts(), id).string()), std::string::npos)
+                << m_problems[1];
             EXPECT_TRUE(fs::exists(unsavedFile(artifacts(), id)));
             fs::copy_file(unsavedFile(artifacts(), id), folder() / "copy.json");
         }

@@ -52,13 +52,13 @@ struct FormatCase {
     std::string label() const {
         std::string s = name(format);
         if (groupSize > 0)
-            s += "_g" + std::to_string(groupSize) + "_s" + std::to_string(static_cast<int>(scaleType)) +
-                 (zeroPoints ? "_asymmetric" : "");
+            s += "_g" + std::to_string(groupSize) + "_s" +
+                 std::to_string(static_cast<int>(scaleType)) + (zeroPoints ? "_asymmetric" : "");
         return s;
     }
     bool hasMin() const {
-        return format == WeightFormat::Q4_1 || format == WeightFormat::Q5_1 || format == WeightFormat::Q4_K ||
-               format == WeightFormat::Q5_K;
+        return format == WeightFormat::Q4_1 || format == WeightFormat::Q5_1 ||
+               format == WeightFormat::Q4_K || format == WeightFormat::Q5_K;
     }
     bool plain() const { return format <= WeightFormat::BF16; }
 };
@@ -66,8 +66,8 @@ struct FormatCase {
 inline std::vector<FormatCase> allFormats() {
     using F = WeightFormat;
     std::vector<FormatCase> all;
-    for (const F f : {F::F32, F::F16, F::BF16, F::Q8_0, F::Q4_0, F::Q4_1, F::Q5_0, F::Q5_1, F::Q4_K, F::Q5_K, F::Q6_K,
-                      F::Int8Channel})
+    for (const F f : {F::F32, F::F16, F::BF16, F::Q8_0, F::Q4_0, F::Q4_1, F::Q5_0, F::Q5_1, F::Q4_K,
+                      F::Q5_K, F::Q6_K, F::Int8Channel})
         all.push_back({f});
     all.push_back({F::Int4Group, 32, ScaleType::F16, false});
     all.push_back({F::Int4Group, 32, ScaleType::BF16, true});
@@ -97,7 +97,8 @@ inline void putScale(std::vector<std::uint8_t>& out, ScaleType type, float value
     if (type == ScaleType::F32) {
         std::memcpy(out.data() + at, &value, 4);
     } else {
-        const std::uint16_t bits = type == ScaleType::F16 ? floatToHalf(value) : floatToBfloat16(value);
+        const std::uint16_t bits =
+            type == ScaleType::F16 ? floatToHalf(value) : floatToBfloat16(value);
         std::memcpy(out.data() + at, &bits, 2);
     }
 }
@@ -107,17 +108,22 @@ inline std::vector<int> halfOffsets(WeightFormat f) {
     switch (f) {
         case WeightFormat::Q8_0:
         case WeightFormat::Q4_0:
-        case WeightFormat::Q5_0: return {0};
+        case WeightFormat::Q5_0:
+            return {0};
         case WeightFormat::Q4_1:
         case WeightFormat::Q5_1:
         case WeightFormat::Q4_K:
-        case WeightFormat::Q5_K: return {0, 2};
-        case WeightFormat::Q6_K: return {208};
-        default: return {};
+        case WeightFormat::Q5_K:
+            return {0, 2};
+        case WeightFormat::Q6_K:
+            return {208};
+        default:
+            return {};
     }
 }
 
-inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int64_t cols, std::uint32_t seed) {
+inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int64_t cols,
+                                std::uint32_t seed) {
     std::mt19937 rng(seed);
     std::normal_distribution<float> normal(0, 1);
     OwnedWeight w;
@@ -130,11 +136,13 @@ inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int
     } else if (c.plain()) {
         for (std::size_t i = 0; i < w.data.size(); i += 2) {
             const float v = normal(rng);
-            const std::uint16_t bits = c.format == WeightFormat::F16 ? floatToHalf(v) : floatToBfloat16(v);
+            const std::uint16_t bits =
+                c.format == WeightFormat::F16 ? floatToHalf(v) : floatToBfloat16(v);
             std::memcpy(w.data.data() + i, &bits, 2);
         }
     } else {
-        for (std::size_t at = 0; at < w.data.size() && blockValues(c.format) > 1; at += blockBytes(c.format))
+        for (std::size_t at = 0; at < w.data.size() && blockValues(c.format) > 1;
+             at += blockBytes(c.format))
             for (const int offset : halfOffsets(c.format))
                 putHalf(w.data.data() + at + offset, 0.01F * normal(rng));
     }

@@ -19,12 +19,21 @@ struct Case {
     KvType type = KvType::F16;
 };
 
-const std::vector<Case> kCases = {
-    {1, 1, 16, 16, 0, 1},          {4, 1, 256, 300, 0, 70},       {4, 1, 256, 300, 130, 1},
-    {8, 2, 64, 200, 63, 5},        {6, 6, 80, 130, 17, 113},      {3, 1, 40, 77, 60, 17},
-    {32, 8, 64, 256, 200, 3},      {4, 4, 128, 193, 0, 193},      {8, 4, 32, 150, 100, 50, 33},
-    {4, 1, 64, 600, 500, 9, 128},  {4, 2, 64, 100, 40, 60, 0, 50},{2, 1, 96, 90, 80, 10, 16, 30},
-    {64, 1, 32, 64, 10, 4},        {4, 2, 64, 99, 0, 99, 0, 0, KvType::F32}, {2, 2, 7, 35, 20, 15, 5, 0, KvType::F32}};
+const std::vector<Case> kCases = {{1, 1, 16, 16, 0, 1},
+                                  {4, 1, 256, 300, 0, 70},
+                                  {4, 1, 256, 300, 130, 1},
+                                  {8, 2, 64, 200, 63, 5},
+                                  {6, 6, 80, 130, 17, 113},
+                                  {3, 1, 40, 77, 60, 17},
+                                  {32, 8, 64, 256, 200, 3},
+                                  {4, 4, 128, 193, 0, 193},
+                                  {8, 4, 32, 150, 100, 50, 33},
+                                  {4, 1, 64, 600, 500, 9, 128},
+                                  {4, 2, 64, 100, 40, 60, 0, 50},
+                                  {2, 1, 96, 90, 80, 10, 16, 30},
+                                  {64, 1, 32, 64, 10, 4},
+                                  {4, 2, 64, 99, 0, 99, 0, 0, KvType::F32},
+                                  {2, 2, 7, 35, 20, 15, 5, 0, KvType::F32}};
 
 struct Scene {
     Case c;
@@ -39,7 +48,8 @@ struct Scene {
         v = test::randomFloats((c.past + c.tokens) * kvStride, 3);
     }
     std::size_t cacheBytes() const {
-        return static_cast<std::size_t>(c.kvHeads * c.capacity * c.headDim) * (c.type == KvType::F16 ? 2 : 4);
+        return static_cast<std::size_t>(c.kvHeads * c.capacity * c.headDim) *
+               (c.type == KvType::F16 ? 2 : 4);
     }
     AttentionArgs args() const {
         AttentionArgs a;
@@ -58,12 +68,14 @@ struct Scene {
         a.outStride = c.heads * c.headDim + 1;
         return a;
     }
-    /// The cache is filled in two calls, as a prompt and a continuation would; unused room holds NaN.
+    /// The cache is filled in two calls, as a prompt and a continuation would; unused room holds
+    /// NaN.
     std::vector<float> fast(WorkerPool& pool) const {
         std::vector<std::uint8_t> keys(cacheBytes(), 0xFF), values(cacheBytes(), 0xFF);
         const auto append = [&](std::int64_t first, std::int64_t count) {
-            appendKv(k.data() + first * kvStride, v.data() + first * kvStride, kvStride, keys.data(), values.data(),
-                     c.type, c.capacity, first, count, c.kvHeads, c.headDim);
+            appendKv(k.data() + first * kvStride, v.data() + first * kvStride, kvStride,
+                     keys.data(), values.data(), c.type, c.capacity, first, count, c.kvHeads,
+                     c.headDim);
         };
         append(0, c.past);
         append(c.past, c.tokens);
@@ -90,8 +102,8 @@ struct Scene {
     }
     std::vector<float> plain() const {
         std::vector<std::uint8_t> keys(cacheBytes()), values(cacheBytes());
-        reference::appendKv(k.data(), v.data(), kvStride, keys.data(), values.data(), c.type, c.capacity, 0,
-                            c.past + c.tokens, c.kvHeads, c.headDim);
+        reference::appendKv(k.data(), v.data(), kvStride, keys.data(), values.data(), c.type,
+                            c.capacity, 0, c.past + c.tokens, c.kvHeads, c.headDim);
         AttentionArgs a = args();
         a.keys = keys.data();
         a.values = values.data();
@@ -129,7 +141,8 @@ TEST(Attention, ResultDependsNeitherOnBatchNorOnThreads) {
             const std::vector<float> whole = s.fast(one);
             EXPECT_EQ(s.fast(five), whole) << "case " << i << " " << name(isa);
             for (const std::int64_t step : {1, 3, 29})
-                EXPECT_EQ(s.stepwise(five, step), whole) << "case " << i << " " << name(isa) << " step " << step;
+                EXPECT_EQ(s.stepwise(five, step), whole)
+                    << "case " << i << " " << name(isa) << " step " << step;
         }
     }
 }
@@ -155,7 +168,8 @@ TEST(Attention, LargeScoresDoNotOverflow) {
         const IsaScope scope(isa);
         const std::vector<float> got = s.fast(pool);
         for (std::size_t j = 0; j < got.size(); ++j)
-            ASSERT_NEAR(got[j], want[j], 2e-3) << name(isa);  // float32 scores of some 1000 have steps of 6e-5
+            ASSERT_NEAR(got[j], want[j], 2e-3)
+                << name(isa);  // float32 scores of some 1000 have steps of 6e-5
     }
 }
 
@@ -171,7 +185,8 @@ TEST(Attention, RefusesWhatDoesNotFit) {
     a.heads = 4;
     a.past = 4;
     EXPECT_THROW(attention(a, pool), std::invalid_argument);
-    EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::F16, 4, 4, 1, 1, 8), std::invalid_argument);
+    EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::F16, 4, 4, 1, 1, 8),
+                 std::invalid_argument);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Matrix products of every format at every instruction-set level against the plain twin, and the promises of
-// matmul.h: exact integers, batch invariance, thread invariance.
+// Matrix products of every format at every instruction-set level against the plain twin, and the
+// promises of matmul.h: exact integers, batch invariance, thread invariance.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,7 +24,8 @@ bool fits(const FormatCase& c, std::int64_t cols) {
     return cols % blockValues(c.format) == 0 && (c.groupSize == 0 || cols % c.groupSize == 0);
 }
 
-std::vector<float> product(const PackedWeight& w, const std::vector<float>& x, std::int64_t m, WorkerPool& pool) {
+std::vector<float> product(const PackedWeight& w, const std::vector<float>& x, std::int64_t m,
+                           WorkerPool& pool) {
     Activations a;
     a.assign(x.data(), m, w.cols(), w.cols());
     std::vector<float> y(static_cast<std::size_t>(m * w.rows()), -77.0F);
@@ -33,8 +34,8 @@ std::vector<float> product(const PackedWeight& w, const std::vector<float>& x, s
 }
 
 /// Largest error relative to |x| |w| of each output.
-double worstError(const OwnedWeight& w, const std::vector<float>& x, std::int64_t m, const std::vector<float>& got,
-                  const std::vector<double>& want) {
+double worstError(const OwnedWeight& w, const std::vector<float>& x, std::int64_t m,
+                  const std::vector<float>& got, const std::vector<double>& want) {
     std::vector<float> row(static_cast<std::size_t>(w.view.cols));
     double worst = 0;
     for (std::int64_t n = 0; n < w.view.rows; ++n) {
@@ -42,7 +43,8 @@ double worstError(const OwnedWeight& w, const std::vector<float>& x, std::int64_
         const double weight = test::norm(row.data(), w.view.cols);
         for (std::int64_t i = 0; i < m; ++i) {
             const auto at = static_cast<std::size_t>(i * w.view.rows + n);
-            const double bound = weight * test::norm(x.data() + i * w.view.cols, w.view.cols) + 1e-30;
+            const double bound =
+                weight * test::norm(x.data() + i * w.view.cols, w.view.cols) + 1e-30;
             const double error = std::fabs(got[at] - want[at]) / bound;
             worst = std::isnan(error) ? HUGE_VAL : std::max(worst, error);
         }
@@ -56,13 +58,21 @@ TEST_P(MatmulFormats, AgreesWithReferenceAtEveryLevel) {
     const FormatCase& c = GetParam();
     WorkerPool pool(2);
     const double budget = c.hasMin() ? budget::kSumWithMin : budget::kSum;
-    for (const Shape s : {Shape{1, 32}, {3, 64}, {17, 96}, {255, 256}, {33, 640}, {49, 2048}, {16, 1280}, {37, 4096}}) {
+    for (const Shape s : {Shape{1, 32},
+                          {3, 64},
+                          {17, 96},
+                          {255, 256},
+                          {33, 640},
+                          {49, 2048},
+                          {16, 1280},
+                          {37, 4096}}) {
         if (!fits(c, s.cols))
             continue;
         const OwnedWeight w = test::randomWeight(c, s.rows, s.cols, 11);
         const PackedWeight packed = PackedWeight::pack(w.view, pool);
         for (const std::int64_t m : {1, 2, 3, 4, 5, 8, 17, 64}) {
-            const std::vector<float> x = test::randomFloats(m * s.cols, 5 + static_cast<std::uint32_t>(m), 2.0F);
+            const std::vector<float> x =
+                test::randomFloats(m * s.cols, 5 + static_cast<std::uint32_t>(m), 2.0F);
             std::vector<double> want(static_cast<std::size_t>(m * s.rows));
             reference::matmul(w.view, x.data(), m, s.cols, want.data());
             for (const Isa isa : test::availableIsas()) {
@@ -81,10 +91,11 @@ TEST_P(MatmulFormats, RoundingActivationsStaysWithinBudget) {
     const std::vector<float> x = test::randomFloats(4 * 1024, 9);
     std::vector<double> want(4 * 64);
     reference::matmulExact(w.view, x.data(), 4, 1024, want.data());
-    const double budget = c.plain() ? budget::kSum
+    const double budget = c.plain()                               ? budget::kSum
                           : c.format == WeightFormat::Int8Channel ? budget::kActivationToken
                                                                   : budget::kActivationGroup;
-    EXPECT_LT(worstError(w, x, 4, product(PackedWeight::pack(w.view, pool), x, 4, pool), want), budget);
+    EXPECT_LT(worstError(w, x, 4, product(PackedWeight::pack(w.view, pool), x, 4, pool), want),
+              budget);
 }
 
 TEST_P(MatmulFormats, ResultDependsNeitherOnBatchNorOnThreads) {
@@ -128,7 +139,8 @@ TEST_P(MatmulFormats, BiasAccumulationAndStrides) {
             for (std::int64_t i = 0; i < m; ++i)
                 for (std::int64_t n = 0; n < yStride; ++n) {
                     const auto at = static_cast<std::size_t>(i * yStride + n);
-                    const float want = n < rows ? 5.0F + (plain[at] + bias[static_cast<std::size_t>(n)]) : 5.0F;
+                    const float want =
+                        n < rows ? 5.0F + (plain[at] + bias[static_cast<std::size_t>(n)]) : 5.0F;
                     ASSERT_EQ(all[at], want) << name(isa) << " " << i << "," << n;
                 }
         }
@@ -144,7 +156,9 @@ TEST_P(MatmulFormats, ZeroActivationsGiveZero) {
         const IsaScope scope(isa);
         for (const std::int64_t m : {1, 6})
             for (const float value : {0.0F, 1e-44F})
-                for (const float y : product(packed, std::vector<float>(static_cast<std::size_t>(m * 256), value), m, pool))
+                for (const float y :
+                     product(packed, std::vector<float>(static_cast<std::size_t>(m * 256), value),
+                             m, pool))
                     ASSERT_NEAR(y, 0.0F, 1e-30F) << name(isa);
     }
 }
@@ -184,7 +198,8 @@ TEST(Matmul, ExtremeCodesAreExact) {
                 for (const Isa isa : test::availableIsas()) {
                     const IsaScope scope(isa);
                     for (const float y : product(packed, x, m, pool))
-                        ASSERT_EQ(y, sign * 127.0F * static_cast<float>(code) * cols) << name(isa) << " m=" << m;
+                        ASSERT_EQ(y, sign * 127.0F * static_cast<float>(code) * cols)
+                            << name(isa) << " m=" << m;
                 }
             }
         }
@@ -197,10 +212,12 @@ TEST(Matmul, ExtremeBlockCodesAreExact) {
     for (const FormatCase& c : test::allFormats()) {
         if (c.plain() || c.format == WeightFormat::Int8Channel)
             continue;
-        for (const std::uint8_t byte : {std::uint8_t{0x00}, std::uint8_t{0xFF}, std::uint8_t{0x80}}) {
+        for (const std::uint8_t byte :
+             {std::uint8_t{0x00}, std::uint8_t{0xFF}, std::uint8_t{0x80}}) {
             OwnedWeight w = test::randomWeight(c, 16, cols, 51);
             std::fill(w.data.begin(), w.data.end(), byte);
-            for (std::size_t at = 0; at < w.data.size() && blockValues(c.format) > 1; at += blockBytes(c.format))
+            for (std::size_t at = 0; at < w.data.size() && blockValues(c.format) > 1;
+                 at += blockBytes(c.format))
                 for (const int offset : test::halfOffsets(c.format))
                     test::putHalf(w.data.data() + at + offset, 0.5F);
             const PackedWeight packed = PackedWeight::pack(w.view, pool);
@@ -210,7 +227,8 @@ TEST(Matmul, ExtremeBlockCodesAreExact) {
                 reference::matmul(w.view, x.data(), 5, cols, want.data());
                 for (const Isa isa : test::availableIsas()) {
                     const IsaScope scope(isa);
-                    EXPECT_LT(worstError(w, x, 5, product(packed, x, 5, pool), want), budget::kSumWithMin)
+                    EXPECT_LT(worstError(w, x, 5, product(packed, x, 5, pool), want),
+                              budget::kSumWithMin)
                         << c.label() << " " << name(isa) << " byte " << int{byte};
                 }
             }
@@ -240,7 +258,8 @@ TEST(Matmul, LongRowsOfInt8StayExact) {
 
 TEST(Matmul, OddColumns) {
     WorkerPool pool(2);
-    for (const WeightFormat f : {WeightFormat::F32, WeightFormat::F16, WeightFormat::BF16, WeightFormat::Int8Channel}) {
+    for (const WeightFormat f :
+         {WeightFormat::F32, WeightFormat::F16, WeightFormat::BF16, WeightFormat::Int8Channel}) {
         for (const std::int64_t cols : {1, 7, 33, 131, 515}) {
             const OwnedWeight w = test::randomWeight({f}, 35, cols, 61);
             const PackedWeight packed = PackedWeight::pack(w.view, pool);
@@ -280,7 +299,8 @@ TEST(Matmul, RefusesWhatDoesNotFit) {
     OwnedWeight w = test::randomWeight({WeightFormat::Q4_0}, 16, 64, 81);
     w.view.cols = 48;
     EXPECT_THROW(PackedWeight::pack(w.view, pool), std::invalid_argument);
-    OwnedWeight g = test::randomWeight({WeightFormat::Int4Group, 32, ScaleType::F16, false}, 16, 64, 81);
+    OwnedWeight g =
+        test::randomWeight({WeightFormat::Int4Group, 32, ScaleType::F16, false}, 16, 64, 81);
     g.view.groupSize = 24;
     EXPECT_THROW(PackedWeight::pack(g.view, pool), std::invalid_argument);
     w.view.cols = 64;

@@ -15,7 +15,9 @@
 namespace fettle::kernels {
 namespace {
 
-std::uint32_t bitsOf(float x) { return std::bit_cast<std::uint32_t>(x); }
+std::uint32_t bitsOf(float x) {
+    return std::bit_cast<std::uint32_t>(x);
+}
 
 TEST(HalfFloat, EveryCodeSurvivesTheRoundTrip) {
     for (std::uint32_t h = 0; h < 65536; ++h) {
@@ -29,7 +31,8 @@ TEST(HalfFloat, ValuesFollowTheDefinition) {
     for (std::uint32_t h = 0; h < 0x7C00u; ++h) {
         const int exponent = static_cast<int>(h >> 10);
         const double mantissa = h & 0x3FFu;
-        const double want = exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
+        const double want =
+            exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
         EXPECT_EQ(halfToFloat(static_cast<std::uint16_t>(h)), want) << h;
         EXPECT_EQ(halfToFloat(static_cast<std::uint16_t>(h | 0x8000u)), -want) << h;
     }
@@ -94,13 +97,15 @@ TEST(WeightFormat, Int4GroupReadsNibblesScalesAndZeroPoints) {
     w.zeroPoints = zeros;
     dequantizeRow(w, 0, row);
     for (int k = 0; k < 16; ++k)
-        EXPECT_EQ(row[k], k < 8 ? 2.0F * static_cast<float>(k - 1) : 0.5F * static_cast<float>(k - 2));
+        EXPECT_EQ(row[k],
+                  k < 8 ? 2.0F * static_cast<float>(k - 1) : 0.5F * static_cast<float>(k - 2));
     dequantizeRow(w, 1, row);
     EXPECT_EQ(row[0], -9.0F);
     EXPECT_EQ(row[8], -16.0F);
 }
 
-/// The few parts of a GGUF file the goldens use: names, shapes, types, offsets; see docs of GGUF v3.
+/// The few parts of a GGUF file the goldens use: names, shapes, types, offsets; see docs of GGUF
+/// v3.
 struct GoldenFile {
     struct Entry {
         std::string name;

@@ -31,7 +31,8 @@ TEST(WorkerPool, ParallelForCoversEveryIndexOnceInWholeGrains) {
     WorkerPool pool(3);
     for (const std::int64_t count : {0, 1, 7, 64, 1000}) {
         for (const std::int64_t grain : {0, 1, 16, 5000}) {
-            std::vector<int> seen(static_cast<std::size_t>(count), 0);  // each index is written by one thread only
+            std::vector<int> seen(static_cast<std::size_t>(count),
+                                  0);  // each index is written by one thread only
             pool.parallelFor(count, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
                 EXPECT_LT(begin, end);
                 EXPECT_EQ(begin % std::max<std::int64_t>(1, grain), 0);
@@ -56,8 +57,10 @@ TEST(WorkerPool, ExceptionReachesTheCallerAndThePoolGoesOn) {
         pool.run([&](int, int) { ++calls; });
         EXPECT_EQ(calls, 4);
     }
-    EXPECT_THROW(pool.parallelFor(100, 1, [](std::int64_t, std::int64_t, int) { throw std::logic_error("all"); }),
-                 std::logic_error);
+    EXPECT_THROW(
+        pool.parallelFor(100, 1,
+                         [](std::int64_t, std::int64_t, int) { throw std::logic_error("all"); }),
+        std::logic_error);
 }
 
 TEST(WorkerPool, WorksAfterItsThreadsFellAsleep) {
@@ -77,7 +80,8 @@ TEST(WorkerPool, MoreThreadsThanProcessorsAreHarmless) {
     std::int64_t total = 0;
     for (int i = 0; i < 2000; ++i) {
         std::atomic<std::int64_t> sum{0};
-        pool.parallelFor(64, 1, [&](std::int64_t begin, std::int64_t end, int) { sum += end - begin; });
+        pool.parallelFor(64, 1,
+                         [&](std::int64_t begin, std::int64_t end, int) { sum += end - begin; });
         total += sum;
     }
     EXPECT_EQ(total, 2000 * 64);

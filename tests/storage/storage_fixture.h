@@ -21,7 +21,8 @@ namespace fettle::storage {
 class TemporaryFolder {
 public:
     TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "fettle-storage-XXXXXX").string();
+        std::string name =
+            (std::filesystem::temp_directory_path() / "fettle-storage-XXXXXX").string();
         if (!mkdtemp(name.data()))
             throw std::runtime_error("no temporary folder");
         m_path = name;
@@ -56,7 +57,9 @@ inline RunRequest requestOf(const std::string& scheme, const std::string& model 
     return request;
 }
 
-inline Measurement metricOf(const std::string& name, double value) { return {name, value, "", {}, {}, true, false, ""}; }
+inline Measurement metricOf(const std::string& name, double value) {
+    return {name, value, "", {}, {}, true, false, ""};
+}
 
 inline RunResult resultOf(double perplexity) {
     RunResult result;
@@ -66,7 +69,8 @@ inline RunResult resultOf(double perplexity) {
     result.deviceIsa = "AVX2";
     result.deviceMemory = 1 << 30;
     result.steps = {{0, "ptq", {{"scheme", "int8"}}, 1.5}};
-    result.metrics = {{"perplexity", perplexity, "", perplexity - 0.5, perplexity + 0.5, true, false, "ppl windows=256"},
+    result.metrics = {{"perplexity", perplexity, "", perplexity - 0.5, perplexity + 0.5, true,
+                       false, "ppl windows=256"},
                       {"decode_tokens_per_s", 50, "tokens/s", {}, {}, false, false, "speed"},
                       {"weight_bytes", 1e6, "bytes", {}, {}, true, true, ""}};
     result.layerMetrics = {{0, "layers.0.q", "sqnr_db", 40}, {-1, "head", "sqnr_db", 30}};

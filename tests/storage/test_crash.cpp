@@ -1,4 +1,5 @@
-// Killed processes, full disks, writers beside readers: what is stored stays, what is half-done is seen as such.
+// Killed processes, full disks, writers beside readers: what is stored stays, what is half-done is
+// seen as such.
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -61,7 +62,8 @@ TEST_F(CrashTest, KilledInTheMiddleOfARun) {
             repository.setRunning(id);
             ready();
             for (int step = 0;; ++step)
-                measurements.addSeries(id, {{"train_loss", static_cast<double>(step), 1.0 / (step + 1)}});
+                measurements.addSeries(
+                    id, {{"train_loss", static_cast<double>(step), 1.0 / (step + 1)}});
         });
     }
     Database database = Database::open(file());
@@ -115,9 +117,11 @@ TEST_F(CrashTest, ZombieIsNotAlive) {
         _exit(0);
     }
     ProcessIdentity identity{child, 0, thisProcess().boot};
-    ASSERT_EQ(read(ready[0], &identity.start, sizeof identity.start), static_cast<ssize_t>(sizeof identity.start));
+    ASSERT_EQ(read(ready[0], &identity.start, sizeof identity.start),
+              static_cast<ssize_t>(sizeof identity.start));
     siginfo_t info{};
-    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);  // dead, not reaped
+    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT),
+              0);  // dead, not reaped
     EXPECT_FALSE(identity.alive());
     waitpid(child, nullptr, 0);
     EXPECT_FALSE(identity.alive());
@@ -221,7 +225,9 @@ TEST_F(ArtifactTest, KilledBetweenWriteAndRename) {
     });
     const fs::path mine = before.begin(3);  // of a living process
     writeText(root / ".partial-of-somebody-else", "");
-    const auto entries = [&] { return std::distance(fs::directory_iterator(root), fs::directory_iterator()); };
+    const auto entries = [&] {
+        return std::distance(fs::directory_iterator(root), fs::directory_iterator());
+    };
     EXPECT_EQ(entries(), 5);
     ArtifactStore after(root);
     EXPECT_EQ(entries(), 3);
@@ -230,7 +236,8 @@ TEST_F(ArtifactTest, KilledBetweenWriteAndRename) {
     EXPECT_TRUE(fs::exists(mine));
 }
 
-/// No file may grow beyond `bytes` in this scope: what a full disk looks like to a program that ignores SIGXFSZ.
+/// No file may grow beyond `bytes` in this scope: what a full disk looks like to a program that
+/// ignores SIGXFSZ.
 class FileSizeLimit {
 public:
     explicit FileSizeLimit(rlim_t bytes) {
@@ -260,11 +267,13 @@ TEST_F(ArtifactTest, FullDiskLeavesTheOldFile) {
             FAIL();
         } catch (const StorageError& error) {
             EXPECT_EQ(error.cause(), StorageCause::Full) << error.what();
-            EXPECT_NE(std::string(error.what()).find("report.json"), std::string::npos) << error.what();
+            EXPECT_NE(std::string(error.what()).find("report.json"), std::string::npos)
+                << error.what();
         }
     }
     EXPECT_EQ(textIn(target), "old");
-    EXPECT_EQ(std::distance(fs::directory_iterator(folder()), fs::directory_iterator()), 1) << "nothing beside it";
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder()), fs::directory_iterator()), 1)
+        << "nothing beside it";
 }
 
 TEST_F(ArtifactTest, UnusableFolderIsAnErrorWithPathAndCause) {
@@ -273,7 +282,8 @@ TEST_F(ArtifactTest, UnusableFolderIsAnErrorWithPathAndCause) {
         ArtifactStore store(folder() / "file" / "artifacts");
         FAIL();
     } catch (const StorageError& error) {
-        EXPECT_NE(std::string(error.what()).find("file/artifacts"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("file/artifacts"), std::string::npos)
+            << error.what();
     }
 }
 
@@ -286,12 +296,14 @@ TEST_F(CrashTest, FullDiskIsAnErrorAndTheDatabaseStaysSound) {
         const FileSizeLimit limit(600'000);
         RunResult result = resultOf(7);
         for (int i = 0; i < 20'000; ++i)
-            result.layerMetrics.push_back({i, "a tensor with a rather long name", "sqnr_db", 1.0 * i});
+            result.layerMetrics.push_back(
+                {i, "a tensor with a rather long name", "sqnr_db", 1.0 * i});
         try {
             repository.finish(id, result);
         } catch (const StorageError& error) {
             failed = true;
-            EXPECT_NE(std::string(error.what()).find("fettle.db"), std::string::npos) << error.what();
+            EXPECT_NE(std::string(error.what()).find("fettle.db"), std::string::npos)
+                << error.what();
         }
     }
     EXPECT_TRUE(failed);

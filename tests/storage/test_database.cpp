@@ -37,7 +37,9 @@ TEST_F(DatabaseTest, IsCreatedThenOpened) {
 
 TEST_F(DatabaseTest, EveryTableIsStrict) {
     const Database database = Database::open(file());
-    SQLite::Statement tables(database.sqlite(), "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'");
+    SQLite::Statement tables(database.sqlite(),
+                             "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND "
+                             "name NOT LIKE 'sqlite_%'");
     int count = 0;
     while (tables.executeStep()) {
         EXPECT_EQ(tables.getColumn(1).getInt(), 1) << tables.getColumn(0).getString();
@@ -64,7 +66,8 @@ TEST_F(DatabaseTest, StoredVersionsOpen) {
     const fs::path stored = fs::path(FETTLE_TEST_DATA) / "db" / "v1.sqlite";
     fs::copy_file(stored, file());
     const Database database = Database::open(file());
-    EXPECT_EQ(database.outcome(), Database::newestVersion() == 1 ? OpenOutcome::Opened : OpenOutcome::Migrated);
+    EXPECT_EQ(database.outcome(),
+              Database::newestVersion() == 1 ? OpenOutcome::Opened : OpenOutcome::Migrated);
     EXPECT_EQ(database.schemaVersion(), Database::newestVersion());
     const ExperimentReader reader(database);
     const std::vector<ExperimentRecord> records = reader.list();
@@ -83,9 +86,11 @@ TEST_F(DatabaseTest, StoredVersionsOpen) {
     EXPECT_EQ(detail.log.at(0).text, "a line");
 }
 
-// Writes the file for the test above when a new schema is released; run by name, with --gtest_also_run_disabled_tests.
+// Writes the file for the test above when a new schema is released; run by name, with
+// --gtest_also_run_disabled_tests.
 TEST_F(DatabaseTest, DISABLED_StoreThisVersion) {
-    const fs::path target = fs::path(FETTLE_TEST_DATA) / "db" / ("v" + std::to_string(Database::newestVersion()) + ".sqlite");
+    const fs::path target = fs::path(FETTLE_TEST_DATA) / "db" /
+                            ("v" + std::to_string(Database::newestVersion()) + ".sqlite");
     fs::create_directories(target.parent_path());
     fs::remove(target);
     {
@@ -108,7 +113,8 @@ TEST_F(DatabaseTest, DISABLED_StoreThisVersion) {
 
 TEST_F(DatabaseTest, FailedMigrationLeavesNoTrace) {
     SQLite::Database database(file().string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-    const std::vector<SchemaFile> good{{1, "one", "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);"}};
+    const std::vector<SchemaFile> good{
+        {1, "one", "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);"}};
     EXPECT_EQ(migrateSchema(database, good), 0);
     std::vector<SchemaFile> bad = good;
     bad.push_back({2, "two", "ALTER TABLE a ADD COLUMN y INTEGER; DROP TABLE missing;"});
@@ -150,12 +156,15 @@ void expectSetAside(const fs::path& file, const std::string& content) {
     EXPECT_TRUE(ExperimentReader(database).list().empty());
     ASSERT_TRUE(fs::exists(database.setAsideAs()));
     EXPECT_EQ(database.setAsideAs().filename().string().rfind("fettle.db.corrupt-", 0), 0u);
-    EXPECT_NE(database.notice().find(database.setAsideAs().filename().string()), std::string::npos) << database.notice();
+    EXPECT_NE(database.notice().find(database.setAsideAs().filename().string()), std::string::npos)
+        << database.notice();
     EXPECT_EQ(textIn(database.setAsideAs()), content) << "nothing of it is lost";
 }
 
 TEST_F(DatabaseTest, WhatIsNoDatabaseIsSetAside) {
-    for (const std::string& content : {std::string("x"), std::string("These are notes, not a database."), std::string(100'000, '\0'), std::string("SQLite format 3")}) {
+    for (const std::string& content :
+         {std::string("x"), std::string("These are notes, not a database."),
+          std::string(100'000, '\0'), std::string("SQLite format 3")}) {
         writeText(file(), content);
         expectSetAside(file(), content);
         fs::remove(file());

@@ -52,7 +52,8 @@ TEST_F(ExperimentsTest, EverythingIsKept) {
     EXPECT_TRUE(record.modelHash.empty());
 
     m_repository.setRunning(id);
-    m_measurements.addSeries(id, {{"train_loss", 1, 3.5}, {"train_loss", 2, std::nan("")}, {"train_loss", 3, 2.5}});
+    m_measurements.addSeries(
+        id, {{"train_loss", 1, 3.5}, {"train_loss", 2, std::nan("")}, {"train_loss", 3, 2.5}});
     m_measurements.addLog(id, {{5, "warning", "careful"}, {6, "info", std::string("a\0b", 3)}});
     m_measurements.addMetrics(id, {metricOf("perplexity", 99)});  // early, replaced by the result
     RunResult result = resultOf(7.25);
@@ -131,7 +132,8 @@ TEST_F(ExperimentsTest, UnknownExperimentIsAnError) {
 
 TEST_F(ExperimentsTest, ListMergesMetricsOfTheRightExperiments) {
     for (int i = 0; i < 20; ++i) {
-        const std::int64_t id = m_repository.create(requestOf(i % 3 ? "int8" : ""), "e" + std::to_string(i), "");
+        const std::int64_t id =
+            m_repository.create(requestOf(i % 3 ? "int8" : ""), "e" + std::to_string(i), "");
         if (i % 2)
             m_measurements.addMetrics(id, {metricOf("perplexity", i), metricOf("a", -i)});
     }
@@ -272,7 +274,10 @@ TEST_F(ExperimentsTest, TransactionsNest) {
     ASSERT_EQ(m_reader.list().size(), 1u);
     EXPECT_EQ(m_reader.list()[0].name, "kept");
     EXPECT_TRUE(m_reader.list()[0].metrics.empty());
-    { Transaction abandoned(m_database); m_repository.remove({1}); }
+    {
+        Transaction abandoned(m_database);
+        m_repository.remove({1});
+    }
     EXPECT_EQ(m_reader.list().size(), 1u);
 }
 
@@ -296,10 +301,12 @@ TEST_F(ExperimentsTest, ModelsAreDescribedOnce) {
 TEST_F(ExperimentsTest, Library) {
     LibraryRepository library(m_database);
     EXPECT_TRUE(library.list().empty());
-    const std::int64_t model = library.add({0, LibraryKind::Model, "Tiny", "/models/tiny", "llama", false});
+    const std::int64_t model =
+        library.add({0, LibraryKind::Model, "Tiny", "/models/tiny", "llama", false});
     library.add({0, LibraryKind::Text, "Wiki", "/texts/wiki.txt", "", false});
     library.add({0, LibraryKind::Tasks, "Demo tasks", "/demo/tasks.jsonl", "", true});
-    EXPECT_EQ(library.add({0, LibraryKind::Model, "Tiny 2", "/models/tiny", "llama, 8 MB", false}), model);
+    EXPECT_EQ(library.add({0, LibraryKind::Model, "Tiny 2", "/models/tiny", "llama, 8 MB", false}),
+              model);
     const std::vector<LibraryEntry> entries = library.list();
     ASSERT_EQ(entries.size(), 3u);
     EXPECT_EQ(entries[0].kind, LibraryKind::Tasks);

@@ -1,4 +1,5 @@
-// Ten thousand experiments, listed. Prints what it took; the bounds are generous, for busy machines.
+// Ten thousand experiments, listed. Prints what it took; the bounds are generous, for busy
+// machines.
 #include <time.h>
 
 #include <chrono>
@@ -32,7 +33,9 @@ TEST_F(StorageTest, TenThousandExperimentsAreListedAtOnce) {
         RunResult result = resultOf(7);
         const std::vector<MetricInfo>& catalogue = metricCatalogue();
         for (std::size_t m = 0; result.metrics.size() < 15; ++m)
-            result.metrics.push_back({catalogue[m].id, 1.0 * static_cast<double>(m), catalogue[m].unit, 0.5, 1.5, true, false, "ppl windows=256 first-unscored max-tokens=16384"});
+            result.metrics.push_back({catalogue[m].id, 1.0 * static_cast<double>(m),
+                                      catalogue[m].unit, 0.5, 1.5, true, false,
+                                      "ppl windows=256 first-unscored max-tokens=16384"});
         result.samples.clear();
         for (int i = 0; i < count; ++i) {
             RunRequest request = requestOf("int8", "/models/m" + std::to_string(i % 7));
@@ -55,9 +58,10 @@ TEST_F(StorageTest, TenThousandExperimentsAreListedAtOnce) {
 
     ASSERT_EQ(records.size(), static_cast<std::size_t>(count));
     EXPECT_GE(records.back().metrics.size(), 13u);
-    std::cout << count << " experiments, " << std::filesystem::file_size(file()) / 1'000'000 << " MB: opened and checked in " << opening * 1e3
-              << " ms, listed in " << listing * 1e3 << " ms ("
-              << listingProcessor * 1e3 << " ms of processor time), one read in " << one * 1e3 << " ms\n";
+    std::cout << count << " experiments, " << std::filesystem::file_size(file()) / 1'000'000
+              << " MB: opened and checked in " << opening * 1e3 << " ms, listed in "
+              << listing * 1e3 << " ms (" << listingProcessor * 1e3
+              << " ms of processor time), one read in " << one * 1e3 << " ms\n";
     EXPECT_LT(listingProcessor, 1e-4 * count);
 }
 

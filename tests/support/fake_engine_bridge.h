@@ -26,7 +26,8 @@ inline TechniqueDescriptor everyParameterType() {
     technique.help = "Stores weights as small integers.";
     technique.usesCalibration = true;
     ParameterSchema scheme = parameter("scheme", ParameterType::Choice, "int8");
-    scheme.choices = {{"int8", "8 bits", "Nearly lossless."}, {"int4-g32", "4 bits", "Half the size again."}};
+    scheme.choices = {{"int8", "8 bits", "Nearly lossless."},
+                      {"int4-g32", "4 bits", "Half the size again."}};
     scheme.sweepable = true;
     ParameterSchema tokens = parameter("tokens", ParameterType::Int, 512);
     tokens.minimum = 1;
@@ -39,14 +40,15 @@ inline TechniqueDescriptor everyParameterType() {
     ratio.sweepable = true;
     ratio.visibleWhen = VisibleWhen{"scheme", {"int4-g32"}};
     ParameterSchema bits = parameter("target_bits", ParameterType::Double, nullptr);
-    technique.parameters = {scheme,
-                            tokens,
-                            ratio,
-                            bits,
-                            parameter("fast", ParameterType::Bool, false),
-                            parameter("note", ParameterType::Text, ""),
-                            parameter("exclude", ParameterType::PatternList, nlohmann::json::array()),
-                            parameter("codebook", ParameterType::File, "")};
+    technique.parameters = {
+        scheme,
+        tokens,
+        ratio,
+        bits,
+        parameter("fast", ParameterType::Bool, false),
+        parameter("note", ParameterType::Text, ""),
+        parameter("exclude", ParameterType::PatternList, nlohmann::json::array()),
+        parameter("codebook", ParameterType::File, "")};
     return technique;
 }
 
@@ -73,12 +75,19 @@ public:
     void resume(JobId job) override { resumed.push_back(job); }
     const std::vector<TechniqueDescriptor>& techniques() const override { return m_techniques; }
     std::vector<ui::DeviceInfo> devices() const override {
-        return {{QStringLiteral("cpu"), QStringLiteral("Test processor"), QStringLiteral("AVX2"), 8ull << 30, true, {}},
+        return {{QStringLiteral("cpu"),
+                 QStringLiteral("Test processor"),
+                 QStringLiteral("AVX2"),
+                 8ull << 30,
+                 true,
+                 {}},
                 {QStringLiteral("cuda:0"), {}, {}, 0, false, QStringLiteral("no driver")}};
     }
 
     /// Sends an event as if the engine had.
-    void send(JobId job, JobEventBody body) { emit jobEvent({job, experimentOf(job), std::move(body)}); }
+    void send(JobId job, JobEventBody body) {
+        emit jobEvent({job, experimentOf(job), std::move(body)});
+    }
     /// Requests of one type, in the order in which they were posted.
     template <typename Request>
     std::vector<std::pair<JobId, Request>> of() const {

@@ -14,8 +14,10 @@ class FakeExperimentService : public ui::ExperimentService {
 public:
     explicit FakeExperimentService(QObject* parent = nullptr) : ExperimentService(parent) {
         using Kind = ui::LibraryItem::Kind;
-        items = {{Kind::Model, -1, QStringLiteral("Demo model"), QStringLiteral("demo"), QStringLiteral("tiny"), true, false},
-                 {Kind::Text, -2, QStringLiteral("Demo text"), QStringLiteral("/demo/text.txt"), QStringLiteral("1 kB"), true, false}};
+        items = {{Kind::Model, -1, QStringLiteral("Demo model"), QStringLiteral("demo"),
+                  QStringLiteral("tiny"), true, false},
+                 {Kind::Text, -2, QStringLiteral("Demo text"), QStringLiteral("/demo/text.txt"),
+                  QStringLiteral("1 kB"), true, false}};
     }
 
     std::vector<ExperimentRecord> experiments() const override { return records; }
@@ -55,7 +57,9 @@ public:
         emit experimentChanged(record.id);
         return record.id;
     }
-    QString artifactFolder(qint64 id) const override { return QStringLiteral("/artifacts/%1").arg(id); }
+    QString artifactFolder(qint64 id) const override {
+        return QStringLiteral("/artifacts/%1").arg(id);
+    }
     std::optional<RunRequest> requestFor(qint64 id) const override {
         const auto found = requests.find(id);
         if (found == requests.end()) {
@@ -67,7 +71,9 @@ public:
     }
     void remove(const std::vector<qint64>& ids) override {
         removed = ids;
-        std::erase_if(records, [&](const ExperimentRecord& r) { return std::find(ids.begin(), ids.end(), r.id) != ids.end(); });
+        std::erase_if(records, [&](const ExperimentRecord& r) {
+            return std::find(ids.begin(), ids.end(), r.id) != ids.end();
+        });
         emit experimentsRemoved(ids);
     }
     void undoRemove() override {}

@@ -1,5 +1,5 @@
-// Small model files made on the spot, whole or broken on purpose: Hugging Face folders and GGUF files of every family,
-// with random weights and a tokenizer of single bytes.
+// Small model files made on the spot, whole or broken on purpose: Hugging Face folders and GGUF
+// files of every family, with random weights and a tokenizer of single bytes.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,8 @@ private:
 
 inline void writeFile(const fs::path& path, const std::string& bytes) {
     fs::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path, std::ios::binary)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 inline std::string readFile(const fs::path& path) {
@@ -60,7 +61,8 @@ std::string raw(T value) {
 
 constexpr int kVocabulary = 64;
 
-/// Tokens of one printable character each, from '!' on; id 0 is the end of text, the last one a pair.
+/// Tokens of one printable character each, from '!' on; id 0 is the end of text, the last one a
+/// pair.
 inline std::string tokenName(int id) {
     if (id == kVocabulary - 1)
         return "AB";
@@ -72,22 +74,59 @@ inline std::string tokenizerJson(int tokens = kVocabulary) {
     for (int id = 0; id < tokens; ++id)
         vocabulary[id < kVocabulary ? tokenName(id) : "x" + std::to_string(id)] = id;
     const json merges = tokens >= kVocabulary ? json::array({"A B"}) : json::array();
-    const json special = {{"id", 0}, {"content", "<|end|>"}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}};
-    const json byteLevel = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-    return json{{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", json::array({special})}, {"normalizer", nullptr},
-                {"pre_tokenizer", byteLevel}, {"post_processor", nullptr}, {"decoder", byteLevel},
-                {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                           {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"vocab", vocabulary}, {"merges", merges}}}}
+    const json special = {{"id", 0},         {"content", "<|end|>"}, {"single_word", false},
+                          {"lstrip", false}, {"rstrip", false},      {"normalized", false},
+                          {"special", true}};
+    const json byteLevel = {{"type", "ByteLevel"},
+                            {"add_prefix_space", false},
+                            {"trim_offsets", true},
+                            {"use_regex", true}};
+    return json{{"version", "1.0"},
+                {"truncation", nullptr},
+                {"padding", nullptr},
+                {"added_tokens", json::array({special})},
+                {"normalizer", nullptr},
+                {"pre_tokenizer", byteLevel},
+                {"post_processor", nullptr},
+                {"decoder", byteLevel},
+                {"model",
+                 {{"type", "BPE"},
+                  {"dropout", nullptr},
+                  {"unk_token", nullptr},
+                  {"continuing_subword_prefix", nullptr},
+                  {"end_of_word_suffix", nullptr},
+                  {"fuse_unk", false},
+                  {"byte_fallback", false},
+                  {"vocab", vocabulary},
+                  {"merges", merges}}}}
         .dump();
 }
 
-/// config.json of a two- or three-layer model of the family. head_dim * heads differs from hidden_size where it may.
+/// config.json of a two- or three-layer model of the family. head_dim * heads differs from
+/// hidden_size where it may.
 inline json tinyConfig(const std::string& family) {
     if (family == "gpt2")
-        return {{"model_type", "gpt2"}, {"architectures", {"GPT2LMHeadModel"}}, {"vocab_size", kVocabulary}, {"n_embd", 64}, {"n_head", 4},
-                {"n_layer", 2}, {"n_positions", 32}, {"n_inner", 96}, {"activation_function", "gelu_new"}, {"layer_norm_epsilon", 1e-5}, {"dtype", "float32"}};
-    json config = {{"vocab_size", kVocabulary}, {"hidden_size", 64}, {"intermediate_size", 96}, {"num_hidden_layers", 2}, {"num_attention_heads", 4},
-                   {"num_key_value_heads", 2}, {"head_dim", 32}, {"max_position_embeddings", 128}, {"rms_norm_eps", 1e-6}, {"dtype", "bfloat16"},
+        return {{"model_type", "gpt2"},
+                {"architectures", {"GPT2LMHeadModel"}},
+                {"vocab_size", kVocabulary},
+                {"n_embd", 64},
+                {"n_head", 4},
+                {"n_layer", 2},
+                {"n_positions", 32},
+                {"n_inner", 96},
+                {"activation_function", "gelu_new"},
+                {"layer_norm_epsilon", 1e-5},
+                {"dtype", "float32"}};
+    json config = {{"vocab_size", kVocabulary},
+                   {"hidden_size", 64},
+                   {"intermediate_size", 96},
+                   {"num_hidden_layers", 2},
+                   {"num_attention_heads", 4},
+                   {"num_key_value_heads", 2},
+                   {"head_dim", 32},
+                   {"max_position_embeddings", 128},
+                   {"rms_norm_eps", 1e-6},
+                   {"dtype", "bfloat16"},
                    {"tie_word_embeddings", family != "llama"}};
     if (family == "gemma3") {
         config["model_type"] = "gemma3_text";
@@ -129,12 +168,14 @@ inline FileTensors tinyTensors(const json& config, unsigned seed = 1) {
     FileTensors tensors;
     const ModelConfig parsed = modelConfigFromHuggingFace(config, "tiny config.json");
     for (const TensorPlace& place : tensorPlaces(parsed)) {
-        if (place.is(kOptional) || (place.is(kTiedHead) && parsed.tiedEmbeddings) || place.rule->part > 0)
+        if (place.is(kOptional) || (place.is(kTiedHead) && parsed.tiedEmbeddings) ||
+            place.rule->part > 0)
             continue;
         const std::int64_t rows = place.rule->part == 0 ? 3 * place.rows : place.rows;
         FileTensor tensor{"BF16", {rows}, {}};
         if (place.cols > 0)
-            tensor.shape = place.is(kTransposed) ? std::vector<std::int64_t>{place.cols, rows} : std::vector<std::int64_t>{rows, place.cols};
+            tensor.shape = place.is(kTransposed) ? std::vector<std::int64_t>{place.cols, rows}
+                                                 : std::vector<std::int64_t>{rows, place.cols};
         tensor.bytes = randomBf16(elementCount(tensor.shape), rng);
         tensors[place.huggingFace] = std::move(tensor);
     }
@@ -145,13 +186,16 @@ inline json safetensorsHeader(const FileTensors& tensors) {
     json header = {{"__metadata__", {{"format", "pt"}}}};
     std::uint64_t offset = 0;
     for (const auto& [name, tensor] : tensors) {
-        header[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes.size()}}};
+        header[name] = {{"dtype", tensor.dtype},
+                        {"shape", tensor.shape},
+                        {"data_offsets", {offset, offset + tensor.bytes.size()}}};
         offset += tensor.bytes.size();
     }
     return header;
 }
 
-inline std::string safetensorsBytes(const FileTensors& tensors, const std::function<void(json&)>& change = {}) {
+inline std::string safetensorsBytes(const FileTensors& tensors,
+                                    const std::function<void(json&)>& change = {}) {
     json header = safetensorsHeader(tensors);
     if (change)
         change(header);
@@ -200,8 +244,12 @@ public:
     std::int64_t tensorCount = -1;
     std::uint64_t alignment = 32;
 
-    static std::string text(const std::string& value) { return raw(static_cast<std::uint64_t>(value.size())) + value; }
-    void key(const std::string& name, std::uint32_t type, const std::string& value) { keys.push_back(text(name) + raw(type) + value); }
+    static std::string text(const std::string& value) {
+        return raw(static_cast<std::uint64_t>(value.size())) + value;
+    }
+    void key(const std::string& name, std::uint32_t type, const std::string& value) {
+        keys.push_back(text(name) + raw(type) + value);
+    }
     void u32(const std::string& name, std::uint32_t value) { key(name, 4, raw(value)); }
     void f32(const std::string& name, float value) { key(name, 6, raw(value)); }
     void string(const std::string& name, const std::string& value) { key(name, 8, text(value)); }
@@ -218,7 +266,8 @@ public:
                 entry = whole;
     }
     void remove(const std::string& name) {
-        std::erase_if(keys, [&](const std::string& entry) { return entry.starts_with(text(name)); });
+        std::erase_if(keys,
+                      [&](const std::string& entry) { return entry.starts_with(text(name)); });
     }
     Info& tensor(const std::string& name) {
         for (Info& info : tensors)
@@ -226,16 +275,21 @@ public:
                 return info;
         throw std::runtime_error("no tensor " + name);
     }
-    void add(const std::string& name, std::vector<std::uint64_t> dims, std::uint32_t type, std::string bytes) {
+    void add(const std::string& name, std::vector<std::uint64_t> dims, std::uint32_t type,
+             std::string bytes) {
         std::uint64_t offset = 0;
         if (!tensors.empty())
-            offset = (tensors.back().offset + tensors.back().bytes.size() + alignment - 1) / alignment * alignment;
+            offset = (tensors.back().offset + tensors.back().bytes.size() + alignment - 1) /
+                     alignment * alignment;
         tensors.push_back({name, std::move(dims), type, offset, std::move(bytes)});
     }
 
     std::string build() const {
-        std::string out = magic + raw(version) + raw(tensorCount < 0 ? static_cast<std::uint64_t>(tensors.size()) : static_cast<std::uint64_t>(tensorCount)) +
-                          raw(keyCount < 0 ? static_cast<std::uint64_t>(keys.size()) : static_cast<std::uint64_t>(keyCount));
+        std::string out = magic + raw(version) +
+                          raw(tensorCount < 0 ? static_cast<std::uint64_t>(tensors.size())
+                                              : static_cast<std::uint64_t>(tensorCount)) +
+                          raw(keyCount < 0 ? static_cast<std::uint64_t>(keys.size())
+                                           : static_cast<std::uint64_t>(keyCount));
         for (const std::string& entry : keys)
             out += entry;
         for (const Info& info : tensors) {

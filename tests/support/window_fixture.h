@@ -31,7 +31,8 @@ inline void prepareGuiTest() {
 struct WindowFixture {
     FakeEngineBridge engine;
     FakeExperimentService service;
-    std::unique_ptr<ui::JobController> jobs = std::make_unique<ui::JobController>(&engine, &service);
+    std::unique_ptr<ui::JobController> jobs =
+        std::make_unique<ui::JobController>(&engine, &service);
     std::unique_ptr<ui::MainWindow> window = std::make_unique<ui::MainWindow>(jobs.get());
 
     void show() {

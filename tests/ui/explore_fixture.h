@@ -1,4 +1,5 @@
-// A service without a database and experiments with made-up numbers, for the tests of the explore page.
+// A service without a database and experiments with made-up numbers, for the tests of the explore
+// page.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +10,8 @@
 
 namespace fettle::ui::test {
 
-inline Measurement measured(const std::string& name, double value, double halfInterval = 0, const std::string& protocol = {}) {
+inline Measurement measured(const std::string& name, double value, double halfInterval = 0,
+                            const std::string& protocol = {}) {
     Measurement m;
     m.name = name;
     m.value = value;
@@ -51,7 +53,8 @@ inline ExperimentRecord syntheticBaseline(std::int64_t id) {
     return record;
 }
 
-/// A plausible experiment: fewer bits are smaller and faster and cost accuracy; training brings some of it back.
+/// A plausible experiment: fewer bits are smaller and faster and cost accuracy; training brings
+/// some of it back.
 inline ExperimentRecord syntheticExperiment(std::int64_t id, std::mt19937& random) {
     struct Kind {
         std::vector<const char*> steps;
@@ -60,13 +63,18 @@ inline ExperimentRecord syntheticExperiment(std::int64_t id, std::mt19937& rando
         double cost;  // share of perplexity
         double speed;
     };
-    static const std::vector<Kind> kinds{
-        {{"ptq"}, "int8", 8.2, 0.004, 1.6},          {{"ptq"}, "w8a16", 8.2, 0.003, 1.5},
-        {{"ptq"}, "int4-g32", 4.6, 0.045, 2.2},      {{"ptq"}, "int4-g128", 4.2, 0.075, 2.35},
-        {{"ptq"}, "int3-g128", 3.2, 0.24, 2.5},      {{"ptq"}, "nvfp4", 4.5, 0.06, 1.1},
-        {{"ptq", "qat"}, "int4-g32", 4.6, 0.022, 2.2}, {{"ptq", "qad"}, "int4-g32", 4.6, 0.013, 2.2},
-        {{"ptq", "qad"}, "int3-g128", 3.2, 0.10, 2.5}, {{"prune"}, "", 12.0, 0.16, 1.35},
-        {{"prune", "distill"}, "", 11.0, 0.08, 1.45},  {{"ptq", "speculative"}, "int8", 8.3, 0.004, 2.7}};
+    static const std::vector<Kind> kinds{{{"ptq"}, "int8", 8.2, 0.004, 1.6},
+                                         {{"ptq"}, "w8a16", 8.2, 0.003, 1.5},
+                                         {{"ptq"}, "int4-g32", 4.6, 0.045, 2.2},
+                                         {{"ptq"}, "int4-g128", 4.2, 0.075, 2.35},
+                                         {{"ptq"}, "int3-g128", 3.2, 0.24, 2.5},
+                                         {{"ptq"}, "nvfp4", 4.5, 0.06, 1.1},
+                                         {{"ptq", "qat"}, "int4-g32", 4.6, 0.022, 2.2},
+                                         {{"ptq", "qad"}, "int4-g32", 4.6, 0.013, 2.2},
+                                         {{"ptq", "qad"}, "int3-g128", 3.2, 0.10, 2.5},
+                                         {{"prune"}, "", 12.0, 0.16, 1.35},
+                                         {{"prune", "distill"}, "", 11.0, 0.08, 1.45},
+                                         {{"ptq", "speculative"}, "int8", 8.3, 0.004, 2.7}};
     std::normal_distribution<double> noise(0, 1);
     const Kind& kind = kinds[static_cast<std::size_t>(random() % kinds.size())];
     ExperimentRecord record = syntheticBaseline(id);
@@ -93,9 +101,11 @@ inline ExperimentRecord syntheticExperiment(std::int64_t id, std::mt19937& rando
     put(record, measured("top1_agreement", 100 * std::max(0.4, 1 - cost), 0.4, kPlain));
     const double speed = 41.0 * kind.speed * std::exp(0.07 * noise(random));
     put(record, measured("decode_tokens_per_s", speed, 0.02 * speed));
-    put(record, measured("prefill_tokens_per_s", 900 * (1 + 0.3 * kind.speed) * std::exp(0.06 * noise(random))));
+    put(record, measured("prefill_tokens_per_s",
+                         900 * (1 + 0.3 * kind.speed) * std::exp(0.06 * noise(random))));
     put(record, measured("ttft_ms", 560 / kind.speed * std::exp(0.05 * noise(random)), 6));
-    put(record, measured("weight_bytes", 8.4 * 1024 * 1024 * kind.bits / 16 * std::exp(0.03 * noise(random))));
+    put(record, measured("weight_bytes",
+                         8.4 * 1024 * 1024 * kind.bits / 16 * std::exp(0.03 * noise(random))));
     put(record, measured("bits_per_weight", kind.bits));
     if (std::string_view(kind.scheme) == "nvfp4") {
         for (const char* name : {"decode_tokens_per_s", "prefill_tokens_per_s", "ttft_ms"}) {
@@ -109,7 +119,8 @@ inline std::vector<ExperimentRecord> syntheticExperiments(int count, unsigned se
     std::mt19937 random(seed);
     std::vector<ExperimentRecord> records{syntheticBaseline(1)};
     while (static_cast<int>(records.size()) < count) {
-        records.push_back(syntheticExperiment(static_cast<std::int64_t>(records.size()) + 1, random));
+        records.push_back(
+            syntheticExperiment(static_cast<std::int64_t>(records.size()) + 1, random));
     }
     return records;
 }
@@ -143,7 +154,8 @@ public:
 
     std::vector<ExperimentRecord> experiments() const override { return records; }
     std::optional<ExperimentRecord> experiment(qint64 id) const override {
-        const auto found = std::find_if(records.begin(), records.end(), [&](const auto& r) { return r.id == id; });
+        const auto found =
+            std::find_if(records.begin(), records.end(), [&](const auto& r) { return r.id == id; });
         return found == records.end() ? std::nullopt : std::optional(*found);
     }
     std::optional<ExperimentDetail> detail(qint64 id) const override {
@@ -171,7 +183,8 @@ public:
     }
     void undoRemove() override {
         records.insert(records.end(), removed.begin(), removed.end());
-        std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+        std::sort(records.begin(), records.end(),
+                  [](const auto& a, const auto& b) { return a.id < b.id; });
         removed.clear();
         emit experimentsReset();
     }
@@ -191,7 +204,8 @@ public:
 
     /// Adds or changes one, as a running job would.
     void store(const ExperimentRecord& record) {
-        const auto found = std::find_if(records.begin(), records.end(), [&](const auto& r) { return r.id == record.id; });
+        const auto found = std::find_if(records.begin(), records.end(),
+                                        [&](const auto& r) { return r.id == record.id; });
         if (found == records.end()) {
             records.push_back(record);
         } else {

@@ -1,4 +1,5 @@
-// Table of experiments: rows, deltas against the baseline, sorting by number, filters, speed with many rows.
+// Table of experiments: rows, deltas against the baseline, sorting by number, filters, speed with
+// many rows.
 #include <QAbstractItemModelTester>
 #include <QSignalSpy>
 #include <QTest>
@@ -41,7 +42,8 @@ void TestExperimentTable::keepsTheModelContract() {
     ExperimentTableModel model;
     QAbstractItemModelTester tester(&model, QAbstractItemModelTester::FailureReportingMode::QtTest);
     ExperimentTableFilter filter(&model);
-    QAbstractItemModelTester filterTester(&filter, QAbstractItemModelTester::FailureReportingMode::QtTest);
+    QAbstractItemModelTester filterTester(&filter,
+                                          QAbstractItemModelTester::FailureReportingMode::QtTest);
     model.setMetricColumns({"perplexity", "decode_tokens_per_s"});
     model.setRecords(test::syntheticGallery());
     filter.sort(ExperimentTableModel::FirstMetric);
@@ -85,7 +87,8 @@ void TestExperimentTable::changesRowWise() {
 void TestExperimentTable::showsDeltas() {
     ExperimentTableModel model;
     model.setMetricColumns({"perplexity", "decode_tokens_per_s", "weight_bytes"});
-    auto records = std::vector{test::syntheticBaseline(1), test::syntheticBaseline(2), test::syntheticBaseline(3)};
+    auto records = std::vector{test::syntheticBaseline(1), test::syntheticBaseline(2),
+                               test::syntheticBaseline(3)};
     for (std::size_t i : {1U, 2U}) {
         RecipeStep step;
         step.technique = "ptq";
@@ -164,7 +167,9 @@ void TestExperimentTable::filters() {
             break;
         case 1:
             wanted.technique = "ptq";
-            expected = [](const auto& r) { return !r.recipe.steps.empty() && r.recipe.steps[0].technique == "ptq"; };
+            expected = [](const auto& r) {
+                return !r.recipe.steps.empty() && r.recipe.steps[0].technique == "ptq";
+            };
             break;
         case 2:
             wanted.model = "other";
@@ -182,7 +187,8 @@ void TestExperimentTable::filters() {
             wanted.ranges["perplexity"] = {12.5, 13.0};
             expected = [](const auto& r) {
                 const auto found = r.metrics.find("perplexity");
-                return found != r.metrics.end() && found->second.value >= 12.5 && found->second.value <= 13.0;
+                return found != r.metrics.end() && found->second.value >= 12.5 &&
+                       found->second.value <= 13.0;
             };
     }
     filter.setFilter(wanted);
@@ -206,7 +212,8 @@ void TestExperimentTable::writesVerdicts() {
     test::put(record, test::measured("weight_bytes", 8.4 * 1024 * 1024 / 3.8));
     test::put(record, test::measured("perplexity", 12.40 * 1.019, 12.40 * 0.007, test::kPlain));
     const QString sure = verdict(record, &baseline);
-    QVERIFY2(sure.contains(QStringLiteral("2.1× faster decode, 3.8× smaller than the baseline")), qPrintable(sure));
+    QVERIFY2(sure.contains(QStringLiteral("2.1× faster decode, 3.8× smaller than the baseline")),
+             qPrintable(sure));
     QVERIFY2(sure.contains("perplexity +1.9% (interval +1.2% to +2.6%)"), qPrintable(sure));
 
     test::put(record, test::measured("perplexity", 12.41, 0.05, test::kPlain));
@@ -260,7 +267,8 @@ void TestExperimentTable::tenThousandRows() {
         model.upsert(test::syntheticExperiment(2 + i, random));
     }
     const qint64 change = lap();
-    qInfo("10,000 rows: load %lld ms, sort %lld ms, filter %lld ms, 100 changes %lld ms", load, sort, narrow, change);
+    qInfo("10,000 rows: load %lld ms, sort %lld ms, filter %lld ms, 100 changes %lld ms", load,
+          sort, narrow, change);
     QVERIFY(load + sort + narrow + change < 2000);
 }
 

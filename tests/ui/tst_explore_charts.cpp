@@ -1,4 +1,5 @@
-// Charts below the explore page: scales and ticks, export without a display, frame time, histogram and curves.
+// Charts below the explore page: scales and ticks, export without a display, frame time, histogram
+// and curves.
 #include <QFile>
 #include <QImage>
 #include <QSvgRenderer>
@@ -99,10 +100,12 @@ void TestExploreCharts::exportsPngAndSvg() {
     const auto records = test::syntheticGallery();
     for (const bool dark : {false, true}) {
         const QString png = folder.filePath("chart.png");
-        QVERIFY(writeTradeoffChart(records, "decode_tokens_per_s", "perplexity", png, {900, 560}, dark));
+        QVERIFY(writeTradeoffChart(records, "decode_tokens_per_s", "perplexity", png, {900, 560},
+                                   dark));
         const QImage image(png);
         QCOMPARE(image.size(), QSize(1800, 1120));
-        for (const QPoint& corner : {QPoint(3, 3), QPoint(1796, 3), QPoint(3, 1116), QPoint(1796, 1116)}) {
+        for (const QPoint& corner :
+             {QPoint(3, 3), QPoint(1796, 3), QPoint(3, 1116), QPoint(1796, 1116)}) {
             QCOMPARE(image.pixelColor(corner).lightness() < 128, dark);
         }
         QSet<QRgb> colors;
@@ -124,21 +127,27 @@ void TestExploreCharts::exportsPngAndSvg() {
     QVERIFY(text.contains("better"));
     QVERIFY2(!text.contains("<image"), "points of an SVG are shapes");
     // Large counts, too: what the screen thins out is drawn as shapes.
-    QVERIFY(writeTradeoffChart(test::syntheticExperiments(1200), "decode_tokens_per_s", "perplexity", svg, {900, 560}, false));
+    QVERIFY(writeTradeoffChart(test::syntheticExperiments(1200), "decode_tokens_per_s",
+                               "perplexity", svg, {900, 560}, false));
 }
 
 void TestExploreCharts::refusesWhatItCannotDraw() {
     QTemporaryDir folder;
     const auto records = test::syntheticExperiments(5);
-    QVERIFY(!writeTradeoffChart({}, "decode_tokens_per_s", "perplexity", folder.filePath("a.png"), {600, 400}, false));
-    QVERIFY(!writeTradeoffChart(records, "nonsense", "perplexity", folder.filePath("a.png"), {600, 400}, false));
-    QVERIFY(!writeTradeoffChart(records, "decode_tokens_per_s", "perplexity", folder.filePath("no/such/a.png"), {600, 400}, false));
-    QVERIFY(!writeTradeoffChart(records, "decode_tokens_per_s", "perplexity", folder.filePath("a.png"), {0, 0}, false));
+    QVERIFY(!writeTradeoffChart({}, "decode_tokens_per_s", "perplexity", folder.filePath("a.png"),
+                                {600, 400}, false));
+    QVERIFY(!writeTradeoffChart(records, "nonsense", "perplexity", folder.filePath("a.png"),
+                                {600, 400}, false));
+    QVERIFY(!writeTradeoffChart(records, "decode_tokens_per_s", "perplexity",
+                                folder.filePath("no/such/a.png"), {600, 400}, false));
+    QVERIFY(!writeTradeoffChart(records, "decode_tokens_per_s", "perplexity",
+                                folder.filePath("a.png"), {0, 0}, false));
     QVERIFY(!QFile::exists(folder.filePath("a.png")));
 }
 
 void TestExploreCharts::rasterAndVectorAgree() {
-    // 600 points are copied from sprites on screen; the same picture drawn as shapes must look alike.
+    // 600 points are copied from sprites on screen; the same picture drawn as shapes must look
+    // alike.
     TradeoffChart chart;
     chart.setTheme(ChartTheme::light());
     chart.resize(800, 500);
@@ -176,7 +185,8 @@ void TestExploreCharts::tenThousandPointsInAFrame() {
     }
     std::sort(frames.begin(), frames.end());
     qInfo("10,000 points: pan frame median %.1f ms, fastest %.1f ms", frames[15], frames[0]);
-    // The goal is 16 ms; cold caches of a busy machine get some room, a plain scatter series (55 ms) would still fail.
+    // The goal is 16 ms; cold caches of a busy machine get some room, a plain scatter series (55
+    // ms) would still fail.
     QVERIFY2(frames[3] < 30, qPrintable(QString::number(frames[3])));
 }
 
@@ -221,7 +231,8 @@ void TestExploreCharts::drawsHistograms() {
     histogram.minimum = -1;
     histogram.maximum = 1;
     for (int i = 0; i < 64; ++i) {
-        histogram.bins.push_back(static_cast<std::uint64_t>(1e5 * std::exp(-0.01 * (i - 32) * (i - 32))));
+        histogram.bins.push_back(
+            static_cast<std::uint64_t>(1e5 * std::exp(-0.01 * (i - 32) * (i - 32))));
         histogram.count += histogram.bins.back();
     }
     chart.setHistogram(histogram);
@@ -248,7 +259,8 @@ void TestExploreCharts::drawsCurves() {
     for (int step = 0; step < 5000; ++step) {
         chart.append({"train_loss", static_cast<double>(step), 2 + 3 * std::exp(-step / 800.0)});
         if (step % 250 == 0) {
-            chart.append({"validation_loss", static_cast<double>(step), 2.1 + 3 * std::exp(-step / 800.0)});
+            chart.append(
+                {"validation_loss", static_cast<double>(step), 2.1 + 3 * std::exp(-step / 800.0)});
         }
     }
     chart.append({"train_loss", 10, 7});  // repeated after a resume: replaces

@@ -1,4 +1,5 @@
-// The explore page as a whole: linked selection, filters, protocols, Pareto front, removal with undo, keyboard.
+// The explore page as a whole: linked selection, filters, protocols, Pareto front, removal with
+// undo, keyboard.
 #include <QClipboard>
 #include <QComboBox>
 #include <QLabel>
@@ -42,7 +43,8 @@ struct Opened {
     }
     int tableRow(qint64 id) const {
         for (int row = 0; row < table->model()->rowCount(); ++row) {
-            if (table->model()->index(row, 0).data(ExperimentTableModel::IdRole).toLongLong() == id) {
+            if (table->model()->index(row, 0).data(ExperimentTableModel::IdRole).toLongLong() ==
+                id) {
                 return row;
             }
         }
@@ -56,7 +58,9 @@ struct Opened {
         std::sort(ids.begin(), ids.end());
         return ids;
     }
-    QPoint at(qint64 id) const { return chart->pointPosition(id).value_or(QPointF(-1, -1)).toPoint(); }
+    QPoint at(qint64 id) const {
+        return chart->pointPosition(id).value_or(QPointF(-1, -1)).toPoint();
+    }
 
     test::FakeService service;
     std::unique_ptr<ExplorePage> page;
@@ -71,7 +75,8 @@ qint64 lonelyPoint(const Opened& opened) {
         bool alone = here.has_value() && !point.baseline;
         for (const TradeoffPoint& other : opened.chart->data().points) {
             const auto there = opened.chart->pointPosition(other.id);
-            alone = alone && (other.id == point.id || !there || QLineF(*here, *there).length() > 25);
+            alone =
+                alone && (other.id == point.id || !there || QLineF(*here, *there).length() > 25);
         }
         if (alone) {
             return point.id;
@@ -153,7 +158,8 @@ void TestExplorePage::brushesManyPoints() {
         const QPoint to = plot.bottomRight() - QPoint(2, 2);
         QTest::mousePress(canvas, Qt::LeftButton, modifiers, from);
         for (const QPoint& point : {from + QPoint(30, 30), to}) {
-            QMouseEvent move(QEvent::MouseMove, point, canvas->mapToGlobal(point), Qt::NoButton, Qt::LeftButton, modifiers);
+            QMouseEvent move(QEvent::MouseMove, point, canvas->mapToGlobal(point), Qt::NoButton,
+                             Qt::LeftButton, modifiers);
             QCoreApplication::sendEvent(canvas, &move);
         }
         QTest::mouseRelease(canvas, Qt::LeftButton, modifiers, to);
@@ -177,9 +183,11 @@ void TestExplorePage::drawsTheTrueFront() {
     int onFront = 0;
     for (const TradeoffPoint& point : data.points) {
         const bool eligible = point.kind == PointKind::Native;
-        const bool beaten = std::any_of(data.points.begin(), data.points.end(), [&](const TradeoffPoint& other) {
-            return other.kind == PointKind::Native && other.x >= point.x && other.y <= point.y && (other.x > point.x || other.y < point.y);
-        });
+        const bool beaten =
+            std::any_of(data.points.begin(), data.points.end(), [&](const TradeoffPoint& other) {
+                return other.kind == PointKind::Native && other.x >= point.x &&
+                       other.y <= point.y && (other.x > point.x || other.y < point.y);
+            });
         QCOMPARE(point.onFront, eligible && !beaten);
         onFront += point.onFront;
     }
@@ -248,14 +256,16 @@ void TestExplorePage::hoverTellsEverything() {
     QTest::mouseMove(opened.chart->viewport(), opened.at(id) + QPoint(1, 1));
     QTRY_VERIFY(!opened.chart->hoverText().isEmpty());
     const QString text = opened.chart->hoverText();
-    for (const std::string& part : {record.name, record.modelName, record.recipe.steps[0].technique, record.device,
-                                    formatMetric("perplexity", record.metrics.at("perplexity").value),
-                                    formatMetric("decode_tokens_per_s", record.metrics.at("decode_tokens_per_s").value),
-                                    formatMetric("weight_bytes", record.metrics.at("weight_bytes").value)}) {
+    for (const std::string& part :
+         {record.name, record.modelName, record.recipe.steps[0].technique, record.device,
+          formatMetric("perplexity", record.metrics.at("perplexity").value),
+          formatMetric("decode_tokens_per_s", record.metrics.at("decode_tokens_per_s").value),
+          formatMetric("weight_bytes", record.metrics.at("weight_bytes").value)}) {
         QVERIFY2(text.contains(QString::fromStdString(part).toHtmlEscaped()), part.c_str());
     }
     QVERIFY(text.contains(" to "));  // an interval
-    QVERIFY(text.contains(record.metrics.at("decode_tokens_per_s").native ? "native" : "dequantization"));
+    QVERIFY(text.contains(record.metrics.at("decode_tokens_per_s").native ? "native"
+                                                                          : "dequantization"));
     // A name with markup is shown, not obeyed.
     ExperimentRecord odd = record;
     odd.name = "<img src=x>";
@@ -282,9 +292,11 @@ void TestExplorePage::movesByKeyboard() {
     QTest::keyClick(opened.chart, Qt::Key_Return);
     QCOMPARE(activated.count(), 1);
     QCOMPARE(activated[0][0].toLongLong(), opened.chart->currentId());
-    const double before = opened.service.experiment(opened.chart->currentId())->metrics.at("perplexity").value;
+    const double before =
+        opened.service.experiment(opened.chart->currentId())->metrics.at("perplexity").value;
     QTest::keyClick(opened.chart, Qt::Key_Up);
-    QVERIFY(opened.service.experiment(opened.chart->currentId())->metrics.at("perplexity").value >= before);
+    QVERIFY(opened.service.experiment(opened.chart->currentId())->metrics.at("perplexity").value >=
+            before);
     QTest::keyClick(opened.chart, Qt::Key_Escape);
     QVERIFY(opened.page->selection().empty());
 }
@@ -293,7 +305,8 @@ void TestExplorePage::zoomsAroundTheCursorAndResets() {
     Opened opened;
     const qint64 id = lonelyPoint(opened);
     const QPointF at = *opened.chart->pointPosition(id);
-    QWheelEvent turn(at, opened.chart->mapToGlobal(at), {}, QPoint(0, 240), Qt::NoButton, {}, Qt::NoScrollPhase, false);
+    QWheelEvent turn(at, opened.chart->mapToGlobal(at), {}, QPoint(0, 240), Qt::NoButton, {},
+                     Qt::NoScrollPhase, false);
     QCoreApplication::sendEvent(opened.chart->viewport(), &turn);
     QVERIFY(opened.chart->isZoomed());
     QVERIFY(QLineF(*opened.chart->pointPosition(id), at).length() < 0.01);
@@ -302,7 +315,8 @@ void TestExplorePage::zoomsAroundTheCursorAndResets() {
     opened.service.store(test::syntheticExperiment(77, random));
     QTRY_VERIFY(opened.chart->data().points.size() > 34);
     QVERIFY(QLineF(*opened.chart->pointPosition(id), at).length() < 0.5);
-    QTest::mouseDClick(opened.chart->viewport(), Qt::LeftButton, {}, opened.chart->view().plot.topLeft().toPoint() + QPoint(4, 4));
+    QTest::mouseDClick(opened.chart->viewport(), Qt::LeftButton, {},
+                       opened.chart->view().plot.topLeft().toPoint() + QPoint(4, 4));
     QVERIFY(!opened.chart->isZoomed());
 }
 
@@ -406,7 +420,8 @@ void TestExplorePage::followsTheService() {
 void TestExplorePage::comparesSeveral() {
     Opened opened;
     std::vector<qint64> asked;
-    connect(opened.page.get(), &ExplorePage::compareRequested, this, [&](const std::vector<qint64>& ids) { asked = ids; });
+    connect(opened.page.get(), &ExplorePage::compareRequested, this,
+            [&](const std::vector<qint64>& ids) { asked = ids; });
     opened.page->select({2, 12, 28});
     auto* button = opened.part<QPushButton>("compareButton");
     QVERIFY(button->isVisible() && button->isEnabled());
@@ -450,7 +465,8 @@ void TestExplorePage::showsEmptyStates() {
     QVERIFY(!opened.chart->isVisible());
     const auto shows = [&](const QString& words) {
         const auto labels = opened.page->findChildren<QLabel*>();
-        return std::any_of(labels.begin(), labels.end(), [&](QLabel* l) { return l->isVisible() && l->text().contains(words); });
+        return std::any_of(labels.begin(), labels.end(),
+                           [&](QLabel* l) { return l->isVisible() && l->text().contains(words); });
     };
     QVERIFY(shows("No experiments yet"));
     std::mt19937 random(2);
@@ -486,7 +502,9 @@ void TestExplorePage::tenThousandOpenInASecond() {
     test::FakeService service;
     service.records = test::syntheticExperiments(10000);
     // Processor time: what opening costs, whatever else the machine is doing.
-    const auto milliseconds = [start = std::clock()]() { return 1000 * (std::clock() - start) / CLOCKS_PER_SEC; };
+    const auto milliseconds = [start = std::clock()]() {
+        return 1000 * (std::clock() - start) / CLOCKS_PER_SEC;
+    };
     ExplorePage page(&service);
     page.resize(1280, 800);
     page.show();
@@ -508,8 +526,10 @@ void TestExplorePage::tenThousandOpenInASecond() {
         frames.push_back(1000000 * (std::clock() - start) / CLOCKS_PER_SEC);
     }
     std::nth_element(frames.begin(), frames.begin() + 12, frames.end());
-    qInfo("10,000 experiments: opened and drawn in %lld ms, 5,000 selected in %lld ms, pan frame %.1f ms", opened, selected,
-          static_cast<double>(frames[12]) / 1000);
+    qInfo(
+        "10,000 experiments: opened and drawn in %lld ms, 5,000 selected in %lld ms, pan frame "
+        "%.1f ms",
+        opened, selected, static_cast<double>(frames[12]) / 1000);
     QVERIFY(!drawn.isNull());
     QVERIFY2(opened < 1000, "opening and drawing 10,000 experiments must take under a second");
 }

@@ -27,7 +27,8 @@ private slots:
     void initTestCase() {
         test::prepareGuiTest();
         write(QStringLiteral("text.txt"), "Once upon a time");
-        write(QStringLiteral("tasks.jsonl"), "{\"prompt\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":0}\n");
+        write(QStringLiteral("tasks.jsonl"),
+              "{\"prompt\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":0}\n");
         write(QStringLiteral("odd.jsonl"), "{\"prompt\":\"a\"}\n");
         write(QStringLiteral("good.gguf"), "GGUF....");
         write(QStringLiteral("bad.gguf"), "nope");
@@ -42,12 +43,14 @@ private slots:
 
     void theTreeKeepsItsPromises() {
         LibraryModel model;
-        QAbstractItemModelTester tester(&model, QAbstractItemModelTester::FailureReportingMode::QtTest);
+        QAbstractItemModelTester tester(&model,
+                                        QAbstractItemModelTester::FailureReportingMode::QtTest);
         test::FakeExperimentService service;
         model.setItems(service.items);
         QCOMPARE(model.rowCount(), 3);
         QCOMPARE(model.rowCount(model.section(LibraryItem::Kind::Model)), 1);
-        QCOMPARE(model.indexOfPath(QStringLiteral("demo")).data().toString(), QStringLiteral("Demo model"));
+        QCOMPARE(model.indexOfPath(QStringLiteral("demo")).data().toString(),
+                 QStringLiteral("Demo model"));
         model.setItems({});
         QCOMPARE(model.rowCount(model.section(LibraryItem::Kind::Model)), 0);
     }
@@ -77,7 +80,8 @@ private slots:
         const PathClass found = classifyPath(path);
         QCOMPARE(found.kind ? static_cast<int>(*found.kind) : -1, kind);
         if (kind < 0) {
-            QVERIFY2(found.error.contains(path) && found.error.contains(cause), qPrintable(found.error));
+            QVERIFY2(found.error.contains(path) && found.error.contains(cause),
+                     qPrintable(found.error));
         }
     }
 
@@ -90,11 +94,16 @@ private slots:
         QFETCH(bool, ontoWindow);
         test::WindowFixture fixture;
         fixture.show();
-        QWidget* target = ontoWindow ? static_cast<QWidget*>(fixture.window.get()) : fixture.window->library();
+        QWidget* target =
+            ontoWindow ? static_cast<QWidget*>(fixture.window.get()) : fixture.window->library();
         drop(target, QStringLiteral("text.txt"));
         QCOMPARE(fixture.service.items.back().path, m_folder.filePath(QStringLiteral("text.txt")));
         QVERIFY(fixture.service.items.back().kind == LibraryItem::Kind::Text);
-        QCOMPARE(fixture.window->library()->view()->currentIndex().data(LibraryModel::PathRole).toString(),
+        QCOMPARE(fixture.window->library()
+                     ->view()
+                     ->currentIndex()
+                     .data(LibraryModel::PathRole)
+                     .toString(),
                  m_folder.filePath(QStringLiteral("text.txt")));
     }
 
@@ -105,8 +114,10 @@ private slots:
         drop(fixture.window->library(), QStringLiteral("model"));
         QCOMPARE(fixture.service.items.size(), before);
         const auto asked = fixture.engine.of<InspectRequest>();
-        QCOMPARE(QString::fromStdString(asked.back().second.path), m_folder.filePath(QStringLiteral("model")));
-        fixture.engine.send(asked.back().first, JobFinished{test::smallReport(asked.back().second.path)});
+        QCOMPARE(QString::fromStdString(asked.back().second.path),
+                 m_folder.filePath(QStringLiteral("model")));
+        fixture.engine.send(asked.back().first,
+                            JobFinished{test::smallReport(asked.back().second.path)});
         QCOMPARE(fixture.service.items.size(), before + 1);
         QVERIFY(fixture.service.items.back().detail.contains(QStringLiteral("llama")));
     }
@@ -117,7 +128,8 @@ private slots:
         const std::size_t before = fixture.service.items.size();
         drop(fixture.window->library(), QStringLiteral("model"));
         const JobId job = fixture.engine.of<InspectRequest>().back().first;
-        fixture.engine.send(job, JobFailed{{ErrorKind::BadInput, "/m/config.json: no \"hidden_size\""}});
+        fixture.engine.send(job,
+                            JobFailed{{ErrorKind::BadInput, "/m/config.json: no \"hidden_size\""}});
         QCOMPARE(fixture.service.items.size(), before);
         QVERIFY(fixture.window->messages()->newest().contains(QStringLiteral("/m/config.json")));
         QVERIFY(fixture.window->isVisible());
@@ -137,13 +149,15 @@ private slots:
         histogram.minimum = -1;
         histogram.maximum = 1;
         histogram.bins = {1, 5, 9, 5, 1};
-        fixture.engine.send(fixture.engine.of<HistogramRequest>().back().first, JobFinished{histogram});
+        fixture.engine.send(fixture.engine.of<HistogramRequest>().back().first,
+                            JobFinished{histogram});
         QVERIFY(view->histogram()->hasHistogram());
     }
 
     void tensorsSortAsPeopleCountAndFilter() {
         TensorTableModel model;
-        QAbstractItemModelTester tester(&model, QAbstractItemModelTester::FailureReportingMode::QtTest);
+        QAbstractItemModelTester tester(&model,
+                                        QAbstractItemModelTester::FailureReportingMode::QtTest);
         model.setTensors(test::smallReport("x").tensors);
         TensorFilterModel filtered;
         filtered.setSourceModel(&model);
@@ -165,7 +179,8 @@ private:
     void drop(QWidget* target, const QString& name) {
         QMimeData mime;
         mime.setUrls({QUrl::fromLocalFile(m_folder.filePath(name))});
-        QDragEnterEvent enter(QPoint(10, 10), Qt::CopyAction, &mime, Qt::LeftButton, Qt::NoModifier);
+        QDragEnterEvent enter(QPoint(10, 10), Qt::CopyAction, &mime, Qt::LeftButton,
+                              Qt::NoModifier);
         QCoreApplication::sendEvent(target, &enter);
         QVERIFY(enter.isAccepted());
         QDropEvent event(QPointF(10, 10), Qt::CopyAction, &mime, Qt::LeftButton, Qt::NoModifier);

@@ -1,4 +1,5 @@
-// The window as a whole: layout, keyboard, messages, themes; and with the real engine at work, whether it ever stalls.
+// The window as a whole: layout, keyboard, messages, themes; and with the real engine at work,
+// whether it ever stalls.
 #include <QComboBox>
 #include <QDockWidget>
 #include <QElapsedTimer>
@@ -8,9 +9,9 @@
 #include <QScrollBar>
 #include <QSpinBox>
 #include <QStatusBar>
-#include <QTableView>
 #include <QTabBar>
 #include <QTabWidget>
+#include <QTableView>
 #include <QToolButton>
 #include <QTreeView>
 #include <QtTest>
@@ -36,8 +37,11 @@ using namespace fettle::ui;
 namespace {
 
 double luminance(const QColor& color) {
-    const auto linear = [](double c) { return c <= 0.04045 ? c / 12.92 : std::pow((c + 0.055) / 1.055, 2.4); };
-    return 0.2126 * linear(color.redF()) + 0.7152 * linear(color.greenF()) + 0.0722 * linear(color.blueF());
+    const auto linear = [](double c) {
+        return c <= 0.04045 ? c / 12.92 : std::pow((c + 0.055) / 1.055, 2.4);
+    };
+    return 0.2126 * linear(color.redF()) + 0.7152 * linear(color.greenF()) +
+           0.0722 * linear(color.blueF());
 }
 
 /// Contrast as WCAG 2 defines it.
@@ -59,7 +63,8 @@ private slots:
     void beginsWithTheDemoModel() {
         test::WindowFixture fixture;
         fixture.show();
-        QCOMPARE(fixture.window->library()->view()->currentIndex().data().toString(), QStringLiteral("Demo model"));
+        QCOMPARE(fixture.window->library()->view()->currentIndex().data().toString(),
+                 QStringLiteral("Demo model"));
         QCOMPARE(fixture.window->recipe()->setup()->modelPath(), QStringLiteral("demo"));
         bool device = false;
         for (const QLabel* label : fixture.window->statusBar()->findChildren<QLabel*>()) {
@@ -83,9 +88,12 @@ private slots:
         fixture.jobs->queueRun(request, QStringLiteral("my run"));
         const JobId job = fixture.engine.of<RunRequest>()[0].first;
         fixture.engine.send(job, JobStarted{});
-        fixture.engine.send(job, JobFailed{{ErrorKind::BadInput, "/texts/a.txt: not UTF-8 at byte 7"}});
+        fixture.engine.send(job,
+                            JobFailed{{ErrorKind::BadInput, "/texts/a.txt: not UTF-8 at byte 7"}});
         const QString message = fixture.window->messages()->newest();
-        QVERIFY2(message.contains(QStringLiteral("my run")) && message.contains(QStringLiteral("/texts/a.txt")), qPrintable(message));
+        QVERIFY2(message.contains(QStringLiteral("my run")) &&
+                     message.contains(QStringLiteral("/texts/a.txt")),
+                 qPrintable(message));
         QVERIFY(fixture.window->isVisible());
         QVERIFY(!QApplication::activeModalWidget());
         QVERIFY(fixture.window->queue()->entry(0).state == RunEntry::State::Failed);
@@ -114,10 +122,12 @@ private slots:
         test::WindowFixture fixture;
         fixture.show();
         QVERIFY(!fixture.window->runsDock()->isVisible());
-        QCOMPARE(fixture.window->dockWidgetArea(fixture.window->libraryDock()), Qt::RightDockWidgetArea);
+        QCOMPARE(fixture.window->dockWidgetArea(fixture.window->libraryDock()),
+                 Qt::RightDockWidgetArea);
         fixture.window->resetLayout();
         QVERIFY(fixture.window->runsDock()->isVisible());
-        QCOMPARE(fixture.window->dockWidgetArea(fixture.window->libraryDock()), Qt::LeftDockWidgetArea);
+        QCOMPARE(fixture.window->dockWidgetArea(fixture.window->libraryDock()),
+                 Qt::LeftDockWidgetArea);
     }
 
     void everyPageOpens() {
@@ -148,23 +158,30 @@ private slots:
         QStringList missed;
         QStringList nameless;
         for (QWidget* child : fixture.window->findChildren<QWidget*>()) {
-            const bool control = qobject_cast<QAbstractButton*>(child) || qobject_cast<QComboBox*>(child) ||
-                                 qobject_cast<QSpinBox*>(child) || qobject_cast<QAbstractItemView*>(child);
-            const bool inner = child->objectName().startsWith(QStringLiteral("qt_")) || qobject_cast<QTabBar*>(child->parentWidget()) ||
-                               qobject_cast<QDockWidget*>(child->parentWidget()) || qobject_cast<QMenuBar*>(child->parentWidget()) ||
-                               qobject_cast<QComboBox*>(child->parentWidget()) || child->inherits("QTableCornerButton") ||
-                               child->inherits("QHeaderView") || child->inherits("QComboBoxPrivateContainer") ||
+            const bool control =
+                qobject_cast<QAbstractButton*>(child) || qobject_cast<QComboBox*>(child) ||
+                qobject_cast<QSpinBox*>(child) || qobject_cast<QAbstractItemView*>(child);
+            const bool inner = child->objectName().startsWith(QStringLiteral("qt_")) ||
+                               qobject_cast<QTabBar*>(child->parentWidget()) ||
+                               qobject_cast<QDockWidget*>(child->parentWidget()) ||
+                               qobject_cast<QMenuBar*>(child->parentWidget()) ||
+                               qobject_cast<QComboBox*>(child->parentWidget()) ||
+                               child->inherits("QTableCornerButton") ||
+                               child->inherits("QHeaderView") ||
+                               child->inherits("QComboBoxPrivateContainer") ||
                                child->inherits("QComboBoxListView");
             if (!control || inner || !child->isVisible() || !child->isEnabled()) {
                 continue;
             }
             const auto* button = qobject_cast<QAbstractButton*>(child);
             if (!reached.contains(child) || (child->focusPolicy() & Qt::TabFocus) == 0) {
-                missed << QStringLiteral("%1 \"%2\"").arg(QString::fromLatin1(child->metaObject()->className()),
-                                                         child->accessibleName() + (button ? button->text() : QString()));
+                missed << QStringLiteral("%1 \"%2\"")
+                              .arg(QString::fromLatin1(child->metaObject()->className()),
+                                   child->accessibleName() + (button ? button->text() : QString()));
             }
             if (child->accessibleName().isEmpty() && !(button && !button->text().isEmpty())) {
-                nameless << QString::fromLatin1(child->metaObject()->className()) + QLatin1Char(' ') + child->toolTip();
+                nameless << QString::fromLatin1(child->metaObject()->className()) +
+                                QLatin1Char(' ') + child->toolTip();
             }
         }
         QVERIFY2(missed.isEmpty(), qPrintable(missed.join(QStringLiteral("; "))));
@@ -194,7 +211,8 @@ private slots:
         const ThemeColors& c = dark ? darkColors() : lightColors();
         for (const QColor& background : {c.window, c.surface}) {
             for (const QColor& ink : {c.text, c.muted, c.accent, c.danger, c.warning, c.success}) {
-                QVERIFY2(contrast(ink, background) >= 4.5, qPrintable(ink.name() + QStringLiteral(" on ") + background.name()));
+                QVERIFY2(contrast(ink, background) >= 4.5,
+                         qPrintable(ink.name() + QStringLiteral(" on ") + background.name()));
             }
             QVERIFY(contrast(c.outline, background) >= 3);
         }
@@ -212,9 +230,11 @@ private slots:
         QCOMPARE(fixture.window->palette().color(QPalette::Window), lightColors().window);
     }
 
-    /// Twenty seconds of use while the real engine works on the demo model: the event loop never stands still.
+    /// Twenty seconds of use while the real engine works on the demo model: the event loop never
+    /// stands still.
     void neverStalls() {
-        if (!QFileInfo::exists(QString::fromStdString((resourcesFolder() / "demo/teacher/config.json").string()))) {
+        if (!QFileInfo::exists(QString::fromStdString(
+                (resourcesFolder() / "demo/teacher/config.json").string()))) {
             QSKIP("the demo model is not here");
         }
         QTemporaryDir folder;
@@ -244,21 +264,46 @@ private slots:
         const auto use = [&] {
             ++step;
             switch (step % 12) {
-                case 1: window->showPage(MainWindow::Page::Recipe); break;
-                case 2: recipe->model()->addStep("ptq"); break;
-                case 3: recipe->model()->setParam(0, "scheme", step % 24 == 3 ? "int4-g32" : "int8"); break;
-                case 4: window->showPage(MainWindow::Page::Inspect); break;
-                case 5: recipe->model()->duplicateStep(0); break;
-                case 6: recipe->model()->undoStack()->undo(); break;
-                case 7: window->showPage(MainWindow::Page::Explore); break;
-                case 8: window->runs()->select(0); break;
-                case 9: window->showPage(MainWindow::Page::Export); break;
-                case 10: window->resize(1200 + step % 5 * 20, 780); break;
-                case 11: window->library()->reload(); break;
-                default: recipe->model()->undoStack()->undo(); break;
+                case 1:
+                    window->showPage(MainWindow::Page::Recipe);
+                    break;
+                case 2:
+                    recipe->model()->addStep("ptq");
+                    break;
+                case 3:
+                    recipe->model()->setParam(0, "scheme", step % 24 == 3 ? "int4-g32" : "int8");
+                    break;
+                case 4:
+                    window->showPage(MainWindow::Page::Inspect);
+                    break;
+                case 5:
+                    recipe->model()->duplicateStep(0);
+                    break;
+                case 6:
+                    recipe->model()->undoStack()->undo();
+                    break;
+                case 7:
+                    window->showPage(MainWindow::Page::Explore);
+                    break;
+                case 8:
+                    window->runs()->select(0);
+                    break;
+                case 9:
+                    window->showPage(MainWindow::Page::Export);
+                    break;
+                case 10:
+                    window->resize(1200 + step % 5 * 20, 780);
+                    break;
+                case 11:
+                    window->library()->reload();
+                    break;
+                default:
+                    recipe->model()->undoStack()->undo();
+                    break;
             }
         };
-        for (int warm = 0; warm < 12; ++warm) {  // pages are made on first show; that once is start-up, not use
+        for (int warm = 0; warm < 12;
+             ++warm) {  // pages are made on first show; that once is start-up, not use
             use();
             QTest::qWait(60);
         }
@@ -276,7 +321,8 @@ private slots:
         QCOMPARE(recipe->queueRecipes(recipes).size(), recipes.size());
         QTimer user;
         connect(&user, &QTimer::timeout, this, use);
-        // A thread that does nothing but tick shows what the machine itself takes away (other programs on few cores).
+        // A thread that does nothing but tick shows what the machine itself takes away (other
+        // programs on few cores).
         std::atomic<qint64> machine = 0;
         std::jthread reference([&machine](const std::stop_token& stop) {
             QElapsedTimer clock;
@@ -293,8 +339,10 @@ private slots:
         user.stop();
         tick.stop();
         reference.request_stop();
-        qInfo("longest stall %lld ms (step %d) in %lld ticks, %d runs still active; an idle thread waited up to %lld ms",
-              longest, longestAt % 12, ticks, window->queue()->activeCount(), machine.load());
+        qInfo(
+            "longest stall %lld ms (step %d) in %lld ticks, %d runs still active; an idle thread "
+            "waited up to %lld ms",
+            longest, longestAt % 12, ticks, window->queue()->activeCount(), machine.load());
         window->runs()->cancelAll();
         QTRY_COMPARE_WITH_TIMEOUT(window->queue()->activeCount(), 0, 20000);
         bool worked = false;

@@ -65,7 +65,8 @@ private slots:
         auto* codebook = controlOf<QLineEdit>(form, "codebook");
         QVERIFY(scheme && tokens && ratio && bits && fast && note && exclude && codebook);
         QCOMPARE(scheme->currentData().toString(), QStringLiteral("int8"));
-        QCOMPARE(scheme->itemData(1, Qt::ToolTipRole).toString(), QStringLiteral("Half the size again."));
+        QCOMPARE(scheme->itemData(1, Qt::ToolTipRole).toString(),
+                 QStringLiteral("Half the size again."));
         QCOMPARE(tokens->value(), 512);
         QCOMPARE(tokens->suffix(), QStringLiteral(" tokens"));
         QVERIFY(bits->text().isEmpty());
@@ -88,7 +89,8 @@ private slots:
                                          {"note", "why"},
                                          {"exclude", {"lm_head", "*.down"}},
                                          {"codebook", "/a/b"}};
-        QCOMPARE(QString::fromStdString(m_model->recipe().steps[0].params.dump()), QString::fromStdString(expected.dump()));
+        QCOMPARE(QString::fromStdString(m_model->recipe().steps[0].params.dump()),
+                 QString::fromStdString(expected.dump()));
     }
 
     void formsNameTheirControls() {
@@ -98,7 +100,9 @@ private slots:
             const QWidget* control = form->editor(parameter.name)->control();
             QCOMPARE(control->accessibleName(), QString::fromStdString(parameter.title));
             QVERIFY(!control->accessibleDescription().isEmpty());
-            QVERIFY(form->editor(parameter.name)->toolTip().contains(QString::fromStdString(parameter.help)));
+            QVERIFY(form->editor(parameter.name)
+                        ->toolTip()
+                        .contains(QString::fromStdString(parameter.help)));
         }
     }
 
@@ -196,7 +200,8 @@ private slots:
     }
 
     void estimatesAreAskedOnceThingsAreQuiet() {
-        QTRY_COMPARE(m_fixture->engine.of<EstimateRequest>().size(), std::size_t(1));  // of the empty recipe
+        QTRY_COMPARE(m_fixture->engine.of<EstimateRequest>().size(),
+                     std::size_t(1));  // of the empty recipe
         m_model->addStep("ptq");
         for (int i = 1; i < 20; ++i) {
             m_model->setParam(0, "tokens", i);
@@ -206,7 +211,8 @@ private slots:
         const auto asked = m_fixture->engine.of<EstimateRequest>();
         QCOMPARE(asked.size(), std::size_t(2));
         QCOMPARE(asked[1].second.recipe.steps[0].params["tokens"].get<int>(), 19);
-        QCOMPARE(m_fixture->engine.cancelled.size(), std::size_t(1));  // the one that nobody waits for any more
+        QCOMPARE(m_fixture->engine.cancelled.size(),
+                 std::size_t(1));  // the one that nobody waits for any more
 
         RecipeEstimate estimate;
         estimate.peakBytes = 10 << 20;
@@ -269,13 +275,20 @@ private slots:
         QTest::addColumn<QString>("values");
         const int whole = static_cast<int>(ParameterType::Int);
         const int real = static_cast<int>(ParameterType::Double);
-        QTest::newRow("list") << real << "0.1, 0.5" << "[0.1,0.5]";
-        QTest::newRow("range") << real << "0.1:0.5:0.2" << "[0.1,0.3,0.5]";
-        QTest::newRow("integers") << whole << "1:3:1" << "[1,2,3]";
-        QTest::newRow("too large") << real << "0.5, 2" << "[]";
-        QTest::newRow("no number") << real << "0.5, x" << "[]";
-        QTest::newRow("endless") << real << "0:1:0" << "[]";
-        QTest::newRow("nothing") << real << " " << "[]";
+        QTest::newRow("list") << real << "0.1, 0.5"
+                              << "[0.1,0.5]";
+        QTest::newRow("range") << real << "0.1:0.5:0.2"
+                               << "[0.1,0.3,0.5]";
+        QTest::newRow("integers") << whole << "1:3:1"
+                                  << "[1,2,3]";
+        QTest::newRow("too large") << real << "0.5, 2"
+                                   << "[]";
+        QTest::newRow("no number") << real << "0.5, x"
+                                   << "[]";
+        QTest::newRow("endless") << real << "0:1:0"
+                                 << "[]";
+        QTest::newRow("nothing") << real << " "
+                                 << "[]";
     }
     void sweepValues() {
         QFETCH(int, type);
@@ -310,7 +323,8 @@ private slots:
             QVERIFY(!recipe.name.empty());
             QVERIFY(!help.isEmpty());
             for (const RecipeStep& step : recipe.steps) {
-                QVERIFY(validateParams(*m_model->descriptor(step.technique), step.params).problems.empty());
+                QVERIFY(validateParams(*m_model->descriptor(step.technique), step.params)
+                            .problems.empty());
             }
         }
     }

@@ -44,16 +44,24 @@ private slots:
 
     void theModelKeepsItsPromises() {
         RunQueueModel model;
-        QAbstractItemModelTester tester(&model, QAbstractItemModelTester::FailureReportingMode::QtTest);
+        QAbstractItemModelTester tester(&model,
+                                        QAbstractItemModelTester::FailureReportingMode::QtTest);
         model.track(1, QStringLiteral("a"), 10);
         model.track(2, QStringLiteral("b"), 0);
         model.handle({1, 10, JobStarted{}});
         model.handle({1, 10, progressAt(0.5)});
         model.handle({1, 10, JobLog{JobLog::Level::Warning, "careful"}});
         QCOMPARE(model.entry(0).fraction, 0.5);
-        QCOMPARE(model.index(0, RunQueueModel::Status).data().toString(), QStringLiteral("Running"));
-        QVERIFY(model.index(0, RunQueueModel::Speed).data().toString().contains(QStringLiteral("1200")));
-        QVERIFY(model.index(0, RunQueueModel::Progress).data(Qt::AccessibleTextRole).toString().contains(QStringLiteral("50 percent")));
+        QCOMPARE(model.index(0, RunQueueModel::Status).data().toString(),
+                 QStringLiteral("Running"));
+        QVERIFY(model.index(0, RunQueueModel::Speed)
+                    .data()
+                    .toString()
+                    .contains(QStringLiteral("1200")));
+        QVERIFY(model.index(0, RunQueueModel::Progress)
+                    .data(Qt::AccessibleTextRole)
+                    .toString()
+                    .contains(QStringLiteral("50 percent")));
         QCOMPARE(model.activeCount(), 2);
         model.handle({1, 10, JobFinished{RunResult{}}});
         model.handle({2, 0, JobFailed{{ErrorKind::Io, "/x/y: disk full"}}});
@@ -120,9 +128,11 @@ private slots:
         metric.name = "perplexity";
         metric.value = 12.5;
         fixture.engine.send(job, JobMetric{metric});
-        QVERIFY(fixture.window->runs()->log()->toPlainText().contains(QStringLiteral("reading the model")));
+        QVERIFY(fixture.window->runs()->log()->toPlainText().contains(
+            QStringLiteral("reading the model")));
         QTRY_COMPARE(fixture.window->runs()->metrics()->topLevelItemCount(), 1);
-        QVERIFY(fixture.window->runs()->metrics()->topLevelItem(0)->text(1).contains(QStringLiteral("12.5")));
+        QVERIFY(fixture.window->runs()->metrics()->topLevelItem(0)->text(1).contains(
+            QStringLiteral("12.5")));
     }
 
     void interruptedRunsCanBeTakenUpOrRemoved() {

@@ -18,18 +18,24 @@ constexpr int kFlushBudgetMs = 8;
 constexpr std::size_t kFlushBatch = 16;
 
 bool isQuestion(const JobRequest& request) {
-    return std::holds_alternative<InspectRequest>(request) || std::holds_alternative<HistogramRequest>(request) ||
+    return std::holds_alternative<InspectRequest>(request) ||
+           std::holds_alternative<HistogramRequest>(request) ||
            std::holds_alternative<EstimateRequest>(request);
 }
 
 }  // namespace
 
-EngineWorkerBridge::EngineWorkerBridge(std::function<void(const JobEvent&)> recorder, int threads, QObject* parent)
-    : EngineBridge(parent), m_recorder(std::move(recorder)), m_threads(threads), m_techniques(techniqueDescriptors()) {
+EngineWorkerBridge::EngineWorkerBridge(std::function<void(const JobEvent&)> recorder, int threads,
+                                       QObject* parent)
+    : EngineBridge(parent),
+      m_recorder(std::move(recorder)),
+      m_threads(threads),
+      m_techniques(techniqueDescriptors()) {
     m_timer.setSingleShot(true);
     m_timer.setInterval(kFlushMs);
     connect(&m_timer, &QTimer::timeout, this, &EngineWorkerBridge::flush);
-    m_runs = std::make_unique<EngineWorker>([this](const JobEvent& event) { receive(event); }, threads);
+    m_runs =
+        std::make_unique<EngineWorker>([this](const JobEvent& event) { receive(event); }, threads);
 }
 
 EngineWorkerBridge::~EngineWorkerBridge() {
@@ -60,11 +66,19 @@ JobId EngineWorkerBridge::post(JobRequest request) {
     return m_runs->post(std::move(request));
 }
 
-void EngineWorkerBridge::cancel(JobId job) { workerOf(job).cancel(job & ~kQuestionBit); }
-void EngineWorkerBridge::pause(JobId job) { workerOf(job).pause(job & ~kQuestionBit); }
-void EngineWorkerBridge::resume(JobId job) { workerOf(job).resume(job & ~kQuestionBit); }
+void EngineWorkerBridge::cancel(JobId job) {
+    workerOf(job).cancel(job & ~kQuestionBit);
+}
+void EngineWorkerBridge::pause(JobId job) {
+    workerOf(job).pause(job & ~kQuestionBit);
+}
+void EngineWorkerBridge::resume(JobId job) {
+    workerOf(job).resume(job & ~kQuestionBit);
+}
 
-const std::vector<TechniqueDescriptor>& EngineWorkerBridge::techniques() const { return m_techniques; }
+const std::vector<TechniqueDescriptor>& EngineWorkerBridge::techniques() const {
+    return m_techniques;
+}
 
 std::vector<DeviceInfo> EngineWorkerBridge::devices() const {
     std::vector<DeviceInfo> devices;
@@ -81,11 +95,14 @@ void EngineWorkerBridge::receive(JobEvent event) {
         m_recorder(event);
     }
     if (m_events.push(std::move(event))) {
-        QMetaObject::invokeMethod(this, [this] {
-            if (!m_timer.isActive()) {
-                m_timer.start();
-            }
-        }, Qt::QueuedConnection);
+        QMetaObject::invokeMethod(
+            this,
+            [this] {
+                if (!m_timer.isActive()) {
+                    m_timer.start();
+                }
+            },
+            Qt::QueuedConnection);
     }
 }
 

@@ -26,14 +26,19 @@ JobId JobController::post(JobRequest request, Pending pending, qint64 experiment
     }
 }
 
-JobId JobController::ask(JobRequest request, QObject* context, ResultHandler done, ErrorHandler failed) {
-    Pending pending{QString::fromStdString(jobTitle(request)), context, context != nullptr, false, std::move(done),
+JobId JobController::ask(JobRequest request, QObject* context, ResultHandler done,
+                         ErrorHandler failed) {
+    Pending pending{QString::fromStdString(jobTitle(request)),
+                    context,
+                    context != nullptr,
+                    false,
+                    std::move(done),
                     std::move(failed)};
     return post(std::move(request), std::move(pending), 0);
 }
 
-JobId JobController::queue(JobRequest request, const QString& title, QObject* context, ResultHandler done,
-                           ErrorHandler failed) {
+JobId JobController::queue(JobRequest request, const QString& title, QObject* context,
+                           ResultHandler done, ErrorHandler failed) {
     Pending pending{title, context, context != nullptr, true, std::move(done), std::move(failed)};
     return post(std::move(request), std::move(pending), 0);
 }
@@ -56,7 +61,8 @@ bool JobController::rerun(qint64 experiment) {
     const std::optional<RunRequest> request = m_experiments->requestFor(experiment);
     const std::optional<ExperimentRecord> record = m_experiments->experiment(experiment);
     if (!request || !record) {
-        emit failed(tr("Run again"), tr("Experiment %1 is no longer in the database.").arg(experiment));
+        emit failed(tr("Run again"),
+                    tr("Experiment %1 is no longer in the database.").arg(experiment));
         return false;
     }
     Pending pending{QString::fromStdString(record->name), nullptr, false, true, {}, {}};
@@ -65,7 +71,8 @@ bool JobController::rerun(qint64 experiment) {
 
 std::optional<qint64> JobController::findBaseline(const RunRequest& request) const {
     for (const ExperimentRecord& record : m_experiments->experiments()) {
-        const bool alive = record.status == ExperimentStatus::Finished || record.status == ExperimentStatus::Running ||
+        const bool alive = record.status == ExperimentStatus::Finished ||
+                           record.status == ExperimentStatus::Running ||
                            record.status == ExperimentStatus::Queued;
         if (!record.isBaseline() || !alive || record.modelPath != request.modelPath) {
             continue;

@@ -47,7 +47,8 @@ AxisScale::AxisScale(const QString& metric, bool logarithmic, double largest)
 
 QString AxisScale::title() const {
     const QString name = metricTitle(m_metric);
-    return m_unitName.isEmpty() || name.contains(m_unitName) ? name : name + " (" + m_unitName + ")";
+    return m_unitName.isEmpty() || name.contains(m_unitName) ? name
+                                                             : name + " (" + m_unitName + ")";
 }
 
 double AxisScale::toAxis(double value) const {
@@ -59,10 +60,12 @@ double AxisScale::fromAxis(double position) const {
 }
 
 std::vector<AxisTick> AxisScale::ticks(double low, double high, int wanted) const {
-    if (!(high > low) || !std::isfinite(low) || !std::isfinite(high) || (m_logarithmic && (low < -300 || high > 300))) {
+    if (!(high > low) || !std::isfinite(low) || !std::isfinite(high) ||
+        (m_logarithmic && (low < -300 || high > 300))) {
         return {};
     }
-    return m_logarithmic ? logTicks(low, high, std::max(wanted, 2)) : linearTicks(low, high, std::max(wanted, 2));
+    return m_logarithmic ? logTicks(low, high, std::max(wanted, 2))
+                         : linearTicks(low, high, std::max(wanted, 2));
 }
 
 std::vector<AxisTick> AxisScale::linearTicks(double low, double high, int wanted) const {
@@ -75,9 +78,11 @@ std::vector<AxisTick> AxisScale::linearTicks(double low, double high, int wanted
 }
 
 std::vector<AxisTick> AxisScale::logTicks(double low, double high, int wanted) const {
-    // Less than about a third of a decade is nearly straight: linear ticks at their logarithmic places.
+    // Less than about a third of a decade is nearly straight: linear ticks at their logarithmic
+    // places.
     if (high - low < 0.4) {
-        std::vector<AxisTick> result = linearTicks(std::pow(10.0, low), std::pow(10.0, high), wanted);
+        std::vector<AxisTick> result =
+            linearTicks(std::pow(10.0, low), std::pow(10.0, high), wanted);
         for (AxisTick& tick : result) {
             tick.position = std::log10(tick.position);
         }
@@ -123,8 +128,11 @@ QString shortNumber(double value, int digits) {
     if (size >= 1e7 || (size > 0 && size < 1e-4)) {
         return QString::number(value, 'g', digits);
     }
-    QString text = QString::number(value, 'f', std::clamp(digits - 1 - static_cast<int>(std::floor(
-                                                              size > 0 ? std::log10(size) + 1e-9 : 0)), 0, 12));
+    QString text = QString::number(
+        value, 'f',
+        std::clamp(
+            digits - 1 - static_cast<int>(std::floor(size > 0 ? std::log10(size) + 1e-9 : 0)), 0,
+            12));
     if (text.contains(u'.')) {
         while (text.endsWith(u'0')) {
             text.chop(1);

@@ -1,5 +1,5 @@
-// How a metric lies along an axis: unit, linear or logarithmic, tick places and their labels. Axis coordinates are
-// value / unit, or their base-10 logarithm.
+// How a metric lies along an axis: unit, linear or logarithmic, tick places and their labels. Axis
+// coordinates are value / unit, or their base-10 logarithm.
 #pragma once
 
 #include <QString>
@@ -15,7 +15,8 @@ struct AxisTick {
 class AxisScale {
 public:
     AxisScale() = default;
-    /// `largest` is the greatest magnitude to be shown: bytes become KiB, MiB or GiB, counts K, M or G.
+    /// `largest` is the greatest magnitude to be shown: bytes become KiB, MiB or GiB, counts K, M
+    /// or G.
     AxisScale(const QString& metric, bool logarithmic, double largest);
 
     const QString& metric() const { return m_metric; }
@@ -25,8 +26,8 @@ public:
 
     double toAxis(double value) const;
     double fromAxis(double position) const;
-    /// Ticks inside [low, high], about `wanted` of them: multiples of 1, 2 or 5; on a logarithmic axis decades, and
-    /// 1-2-5 or finer steps where the range spans less than that.
+    /// Ticks inside [low, high], about `wanted` of them: multiples of 1, 2 or 5; on a logarithmic
+    /// axis decades, and 1-2-5 or finer steps where the range spans less than that.
     std::vector<AxisTick> ticks(double low, double high, int wanted) const;
 
 private:
@@ -41,7 +42,8 @@ private:
 
 /// Title of a metric from the catalogue, or its id where a newer version wrote it.
 QString metricTitle(const QString& metric);
-/// "1.5", "0.002", "12 000": a bare number, as short as it stays exact to `digits` significant digits.
+/// "1.5", "0.002", "12 000": a bare number, as short as it stays exact to `digits` significant
+/// digits.
 QString shortNumber(double value, int digits = 4);
 
 }  // namespace fettle::ui

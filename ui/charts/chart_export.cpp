@@ -31,7 +31,8 @@ bool writeSvg(TradeoffChart& chart, QIODevice& file) {
     generator.setOutputDevice(&file);
     generator.setSize(chart.size());
     generator.setViewBox(QRect(QPoint(0, 0), chart.size()));
-    generator.setTitle(QStringLiteral("%1 against %2").arg(chart.view().yScale.title(), chart.view().xScale.title()));
+    generator.setTitle(QStringLiteral("%1 against %2")
+                           .arg(chart.view().yScale.title(), chart.view().xScale.title()));
     QPainter painter(&generator);
     chart.renderTo(painter, true);
     return painter.end();
@@ -61,8 +62,8 @@ bool saveChart(TradeoffChart& chart, const QString& path) {
     return (svg ? writeSvg(chart, file) : writePng(chart, file)) && file.commit();
 }
 
-bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric, const QString& yMetric,
-                        const QString& path, QSize size, bool dark) {
+bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric,
+                        const QString& yMetric, const QString& path, QSize size, bool dark) {
     if (size.width() < 100 || size.height() < 100) {
         return false;
     }
@@ -80,7 +81,8 @@ bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QStr
     TradeoffChart chart;
     chart.setTheme(dark ? ChartTheme::darkTheme() : ChartTheme::light());
     chart.resize(size);
-    // A widget that was never shown is not laid out: it must believe it is, without appearing anywhere.
+    // A widget that was never shown is not laid out: it must believe it is, without appearing
+    // anywhere.
     chart.setAttribute(Qt::WA_DontShowOnScreen);
     chart.show();
     chart.setData(std::move(data));

@@ -11,11 +11,12 @@ namespace fettle::ui {
 
 class TradeoffChart;
 
-/// Writes the chart of all finished experiments as .png (drawn at twice `size` for sharp print) or .svg, by the
-/// ending of `path`. False when nothing can be drawn or the file cannot be written. May be called from a plain
-/// command line: where no application object exists, one without a display is made. Main thread only.
-bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric, const QString& yMetric,
-                        const QString& path, QSize size, bool dark);
+/// Writes the chart of all finished experiments as .png (drawn at twice `size` for sharp print) or
+/// .svg, by the ending of `path`. False when nothing can be drawn or the file cannot be written.
+/// May be called from a plain command line: where no application object exists, one without a
+/// display is made. Main thread only.
+bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric,
+                        const QString& yMetric, const QString& path, QSize size, bool dark);
 
 /// The chart as it stands, zoom and selection included.
 bool saveChart(TradeoffChart& chart, const QString& path);

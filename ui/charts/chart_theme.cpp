@@ -50,7 +50,8 @@ struct TechniqueStyle {
     Marker marker;
 };
 
-// Okabe-Ito; on dark ground the blue and the vermilion are lifted until they reach a contrast of 3:1 there.
+// Okabe-Ito; on dark ground the blue and the vermilion are lifted until they reach a contrast of
+// 3:1 there.
 constexpr std::array kTechniques{
     TechniqueStyle{"ptq", 0xff0072b2, 0xff2f8fd8, Marker::Circle},
     TechniqueStyle{"qat", 0xffe69f00, 0xffe69f00, Marker::TriangleUp},
@@ -64,8 +65,8 @@ constexpr std::array kTechniques{
 
 const QPainterPath& markerPath(Marker marker) {
     static const std::array<QPainterPath, 8> paths{
-        circle(),           regular(4, 1.25, 45), regular(3, 1.4, -90),  regular(3, 1.4, 90),
-        regular(4, 1.3, 0), regular(5, 1.2, -90), regular(6, 1.15, 0), star(1.7, 0.72)};
+        circle(),           regular(4, 1.25, 45), regular(3, 1.4, -90), regular(3, 1.4, 90),
+        regular(4, 1.3, 0), regular(5, 1.2, -90), regular(6, 1.15, 0),  star(1.7, 0.72)};
     return paths[static_cast<std::size_t>(marker)];
 }
 
@@ -138,7 +139,8 @@ Marker ChartTheme::techniqueMarker(const QString& technique) {
 QColor ChartTheme::scaleColor(double position) const {
     static constexpr std::array<QRgb, 9> cividis{0x00224e, 0x123570, 0x3b496c, 0x575d6d, 0x707173,
                                                  0x8a8678, 0xa59c74, 0xc3b369, 0xe1cc55};
-    // The dark end would vanish on dark ground and the light end on white: each theme leaves one out.
+    // The dark end would vanish on dark ground and the light end on white: each theme leaves one
+    // out.
     const double from = dark ? 0.28 : 0.0;
     const double to = dark ? 1.0 : 0.9;
     const double at = (from + (to - from) * std::clamp(position, 0.0, 1.0)) * (cividis.size() - 1);
@@ -152,7 +154,8 @@ QColor ChartTheme::scaleColor(double position) const {
 }
 
 QColor ChartTheme::seriesColor(int index) const {
-    const auto& style = kTechniques[static_cast<std::size_t>(std::max(index, 0)) % kTechniques.size()];
+    const auto& style =
+        kTechniques[static_cast<std::size_t>(std::max(index, 0)) % kTechniques.size()];
     return QColor(dark ? style.dark : style.light);
 }
 

@@ -62,7 +62,8 @@ PlainChart::Frame HistogramChart::frame() const {
     made.x0 = made.x.toAxis(low);
     made.x1 = made.x.toAxis(high);
     made.y0 = m_logarithmic ? made.y.toAxis(0.7) : 0;
-    made.y1 = m_logarithmic ? made.y.toAxis(std::max(top, 1.0)) + 0.15 : made.y.toAxis(std::max(top, 1.0)) * 1.06;
+    made.y1 = m_logarithmic ? made.y.toAxis(std::max(top, 1.0)) + 0.15
+                            : made.y.toAxis(std::max(top, 1.0)) * 1.06;
     return made;
 }
 
@@ -78,7 +79,8 @@ void HistogramChart::paintContent(QPainter& painter, const Frame& frame) {
         const double low = m_histogram->minimum + width * static_cast<double>(i);
         const QPointF corner = frame.toPixel(low, static_cast<double>(m_histogram->bins[i]));
         const double right = width > 0 ? frame.toPixel(low + width, 1).x() : corner.x() + 2;
-        painter.fillRect(QRectF(corner, QPointF(std::max(right, corner.x() + 1), frame.plot.bottom())), fill);
+        painter.fillRect(
+            QRectF(corner, QPointF(std::max(right, corner.x() + 1), frame.plot.bottom())), fill);
     }
     if (!drawable(m_overlay)) {
         return;
@@ -96,7 +98,8 @@ void HistogramChart::paintContent(QPainter& painter, const Frame& frame) {
 }
 
 QString HistogramChart::describe(const QPointF& at, const Frame& frame) const {
-    const double value = frame.x.fromAxis(frame.x0 + (at.x() - frame.plot.left()) / frame.plot.width() * (frame.x1 - frame.x0));
+    const double value = frame.x.fromAxis(
+        frame.x0 + (at.x() - frame.plot.left()) / frame.plot.width() * (frame.x1 - frame.x0));
     const double width = binWidth(*m_histogram);
     const double place = width > 0 ? (value - m_histogram->minimum) / width : 0;
     if (place < 0 || place >= static_cast<double>(m_histogram->bins.size())) {
@@ -104,7 +107,10 @@ QString HistogramChart::describe(const QPointF& at, const Frame& frame) const {
     }
     const auto bin = static_cast<std::size_t>(place);
     const double low = m_histogram->minimum + width * static_cast<double>(bin);
-    const double share = m_histogram->count > 0 ? 100.0 * static_cast<double>(m_histogram->bins[bin]) / static_cast<double>(m_histogram->count) : 0;
+    const double share = m_histogram->count > 0
+                             ? 100.0 * static_cast<double>(m_histogram->bins[bin]) /
+                                   static_cast<double>(m_histogram->count)
+                             : 0;
     return tr("%1 to %2<br><b>%3</b> values (%4%)")
         .arg(shortNumber(low), shortNumber(low + width))
         .arg(m_histogram->bins[bin])
@@ -112,7 +118,8 @@ QString HistogramChart::describe(const QPointF& at, const Frame& frame) const {
 }
 
 QString HistogramChart::emptyText() const {
-    return drawable(m_histogram) ? QString() : tr("Select a tensor to see how its values are spread.");
+    return drawable(m_histogram) ? QString()
+                                 : tr("Select a tensor to see how its values are spread.");
 }
 
 QString HistogramChart::xTitle() const {
@@ -120,7 +127,8 @@ QString HistogramChart::xTitle() const {
 }
 
 QString HistogramChart::yTitle() const {
-    return frame().y.title().trimmed().isEmpty() ? tr("Count") : tr("Count") + " " + frame().y.title().trimmed();
+    return frame().y.title().trimmed().isEmpty() ? tr("Count")
+                                                 : tr("Count") + " " + frame().y.title().trimmed();
 }
 
 }  // namespace fettle::ui

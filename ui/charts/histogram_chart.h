@@ -1,5 +1,5 @@
-// How the values of a tensor are spread: one bar per bin, counts linear or logarithmic. A second tensor (the same one
-// after quantization) can be laid over it as a line. GUI thread only.
+// How the values of a tensor are spread: one bar per bin, counts linear or logarithmic. A second
+// tensor (the same one after quantization) can be laid over it as a line. GUI thread only.
 #pragma once
 
 #include <optional>

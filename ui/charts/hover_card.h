@@ -1,4 +1,5 @@
-// The card that tells everything about the thing under the pointer. Stays inside its parent, never takes the mouse.
+// The card that tells everything about the thing under the pointer. Stays inside its parent, never
+// takes the mouse.
 #pragma once
 
 #include <QLabel>

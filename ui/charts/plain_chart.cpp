@@ -36,7 +36,8 @@ QString PlainChart::hoverText() const {
 QRectF PlainChart::plotRect(double labelWidth) const {
     const double line = QFontMetricsF(font()).height();
     const double left = line + 16 + labelWidth;
-    return {left, line / 2 + 6, std::max(width() - left - 14, 20.0), std::max(height() - 2.5 * line - 22, 20.0)};
+    return {left, line / 2 + 6, std::max(width() - left - 14, 20.0),
+            std::max(height() - 2.5 * line - 22, 20.0)};
 }
 
 PlainChart::Frame PlainChart::laidOut() const {
@@ -55,7 +56,8 @@ void PlainChart::paintEvent(QPaintEvent*) {
     painter.fillRect(rect(), m_theme.background);
     if (const QString empty = emptyText(); !empty.isEmpty()) {
         painter.setPen(m_theme.muted);
-        painter.drawText(rect().adjusted(16, 16, -16, -16), Qt::AlignCenter | Qt::TextWordWrap, empty);
+        painter.drawText(rect().adjusted(16, 16, -16, -16), Qt::AlignCenter | Qt::TextWordWrap,
+                         empty);
         return;
     }
     const Frame made = laidOut();
@@ -70,36 +72,49 @@ void PlainChart::paintEvent(QPaintEvent*) {
 void PlainChart::paintAxes(QPainter& painter, const Frame& made) const {
     const QFontMetricsF metrics(font());
     const QRectF& plot = made.plot;
-    for (const AxisTick& tick : made.y.ticks(made.y0, made.y1, std::clamp(static_cast<int>(plot.height() / 42), 2, 8))) {
-        const double y = plot.bottom() - (tick.position - made.y0) / (made.y1 - made.y0) * plot.height();
+    for (const AxisTick& tick :
+         made.y.ticks(made.y0, made.y1, std::clamp(static_cast<int>(plot.height() / 42), 2, 8))) {
+        const double y =
+            plot.bottom() - (tick.position - made.y0) / (made.y1 - made.y0) * plot.height();
         painter.setPen(m_theme.grid);
         painter.drawLine(QPointF(plot.left(), y), QPointF(plot.right(), y));
         painter.setPen(m_theme.muted);
-        painter.drawText(QPointF(plot.left() - 6 - metrics.horizontalAdvance(tick.label), y + (metrics.ascent() - metrics.descent()) / 2),
+        painter.drawText(QPointF(plot.left() - 6 - metrics.horizontalAdvance(tick.label),
+                                 y + (metrics.ascent() - metrics.descent()) / 2),
                          tick.label);
     }
-    for (const AxisTick& tick : made.x.ticks(made.x0, made.x1, std::clamp(static_cast<int>(plot.width() / 85), 2, 10))) {
-        const double x = plot.left() + (tick.position - made.x0) / (made.x1 - made.x0) * plot.width();
+    for (const AxisTick& tick :
+         made.x.ticks(made.x0, made.x1, std::clamp(static_cast<int>(plot.width() / 85), 2, 10))) {
+        const double x =
+            plot.left() + (tick.position - made.x0) / (made.x1 - made.x0) * plot.width();
         painter.setPen(m_theme.grid);
         painter.drawLine(QPointF(x, plot.top()), QPointF(x, plot.bottom()));
         painter.setPen(m_theme.muted);
-        painter.drawText(QPointF(x - metrics.horizontalAdvance(tick.label) / 2, plot.bottom() + metrics.ascent() + 4), tick.label);
+        painter.drawText(QPointF(x - metrics.horizontalAdvance(tick.label) / 2,
+                                 plot.bottom() + metrics.ascent() + 4),
+                         tick.label);
     }
     painter.setPen(m_theme.frame);
     painter.drawLine(plot.bottomLeft(), plot.bottomRight());
     painter.drawLine(plot.topLeft(), plot.bottomLeft());
     painter.setPen(m_theme.text);
-    painter.drawText(QRectF(plot.left(), height() - metrics.height() - 5, plot.width(), metrics.height()), Qt::AlignCenter, xTitle());
+    painter.drawText(
+        QRectF(plot.left(), height() - metrics.height() - 5, plot.width(), metrics.height()),
+        Qt::AlignCenter, xTitle());
     painter.save();
     painter.translate(4 + metrics.height() / 2, plot.center().y());
     painter.rotate(-90);
-    painter.drawText(QRectF(-plot.height() / 2, -metrics.height() / 2, plot.height(), metrics.height()), Qt::AlignCenter, yTitle());
+    painter.drawText(
+        QRectF(-plot.height() / 2, -metrics.height() / 2, plot.height(), metrics.height()),
+        Qt::AlignCenter, yTitle());
     painter.restore();
 }
 
 void PlainChart::mouseMoveEvent(QMouseEvent* event) {
     const Frame made = laidOut();
-    const QString text = emptyText().isEmpty() && made.plot.contains(event->position()) ? describe(event->position(), made) : QString();
+    const QString text = emptyText().isEmpty() && made.plot.contains(event->position())
+                             ? describe(event->position(), made)
+                             : QString();
     if (text.isEmpty()) {
         m_card->hide();
     } else {

@@ -1,5 +1,6 @@
-// A chart that is one shape and needs no series of Qt Charts: own axes with the scales and theme of the other
-// charts, hover card, keyboard focus. Base of HistogramChart and SeriesChart. GUI thread only.
+// A chart that is one shape and needs no series of Qt Charts: own axes with the scales and theme of
+// the other charts, hover card, keyboard focus. Base of HistogramChart and SeriesChart. GUI thread
+// only.
 #pragma once
 
 #include <QWidget>

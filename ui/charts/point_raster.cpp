@@ -130,7 +130,8 @@ bool PointRaster::add(const QPointF& center, int look, bool always) {
         taken = mark;
     }
     const Sprite& sprite = m_sprites[static_cast<std::size_t>(look)];
-    blend(sprite, static_cast<int>(std::floor(x)) - sprite.radius, static_cast<int>(std::floor(y)) - sprite.radius);
+    blend(sprite, static_cast<int>(std::floor(x)) - sprite.radius,
+          static_cast<int>(std::floor(y)) - sprite.radius);
     return true;
 }
 

@@ -1,5 +1,5 @@
-// Draws very many markers in one pass: each look is drawn once as a small image and then copied by hand into one
-// layer; points that would land on a marker already there are left out.
+// Draws very many markers in one pass: each look is drawn once as a small image and then copied by
+// hand into one layer; points that would land on a marker already there are left out.
 #pragma once
 
 #include <QColor>
@@ -30,9 +30,11 @@ void paintMarker(QPainter& painter, const QPointF& center, const MarkerLook& loo
 
 class PointRaster {
 public:
-    /// Clears the layer; `size` in logical pixels. Points closer than `thinning` device pixels are one.
+    /// Clears the layer; `size` in logical pixels. Points closer than `thinning` device pixels are
+    /// one.
     void begin(QSize size, qreal pixelRatio, int thinning);
-    /// Index of a look for add(); equal looks give equal indices until begin() is called with another ratio.
+    /// Index of a look for add(); equal looks give equal indices until begin() is called with
+    /// another ratio.
     int look(const MarkerLook& look);
     /// False when the point was thinned out; `always` draws it in any case.
     bool add(const QPointF& center, int look, bool always = false);

@@ -28,7 +28,8 @@ void SeriesChart::add(const SeriesPoint& point) {
         return;  // a diverged loss is said by the log; a line has no place for it
     }
     const QString name = QString::fromStdString(point.name);
-    auto line = std::find_if(m_lines.begin(), m_lines.end(), [&](const Line& l) { return l.name == name; });
+    auto line =
+        std::find_if(m_lines.begin(), m_lines.end(), [&](const Line& l) { return l.name == name; });
     if (line == m_lines.end()) {
         m_lines.push_back({name, {}});
         line = m_lines.end() - 1;
@@ -39,7 +40,8 @@ void SeriesChart::add(const SeriesPoint& point) {
         return;
     }
     // A resumed run repeats steps: its points take the place of those it had before the stop.
-    const auto place = std::lower_bound(line->points.begin(), line->points.end(), at.x(), [](const QPointF& p, double step) { return p.x() < step; });
+    const auto place = std::lower_bound(line->points.begin(), line->points.end(), at.x(),
+                                        [](const QPointF& p, double step) { return p.x() < step; });
     if (place->x() == at.x()) {
         *place = at;
     } else {
@@ -100,7 +102,8 @@ PlainChart::Frame SeriesChart::frame() const {
     made.x1 = high[0] > low[0] ? high[0] : low[0] + 1;
     made.y0 = made.y.toAxis(low[1]);
     made.y1 = made.y.toAxis(high[1]);
-    const double margin = made.y1 > made.y0 ? (made.y1 - made.y0) * 0.08 : std::max(std::abs(made.y0) * 0.1, 0.1);
+    const double margin =
+        made.y1 > made.y0 ? (made.y1 - made.y0) * 0.08 : std::max(std::abs(made.y0) * 0.1, 0.1);
     made.y0 -= margin;
     made.y1 += margin;
     return made;
@@ -119,8 +122,10 @@ void SeriesChart::paintContent(QPainter& painter, const Frame& frame) {
         }
     }
     for (std::size_t i = 0; i < m_lines.size(); ++i) {
-        painter.setPen(QPen(theme().seriesColor(static_cast<int>(i)), 1.8, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
-        paintLine(painter, frame, m_lines[i].points.size() > kNoisyPoints ? smoothed(m_lines[i]) : m_lines[i]);
+        painter.setPen(QPen(theme().seriesColor(static_cast<int>(i)), 1.8, Qt::SolidLine,
+                            Qt::RoundCap, Qt::RoundJoin));
+        paintLine(painter, frame,
+                  m_lines[i].points.size() > kNoisyPoints ? smoothed(m_lines[i]) : m_lines[i]);
     }
     for (std::size_t i = m_lines.size(); i-- > 0;) {
         const QColor color = theme().seriesColor(static_cast<int>(i));
@@ -144,7 +149,8 @@ SeriesChart::Line SeriesChart::smoothed(const Line& line) {
     Line result{line.name, line.points};
     for (std::size_t i = 0; i < count; ++i) {
         const std::size_t near = std::min({reach, i, count - 1 - i});
-        result.points[i].setY((sums[i + near + 1] - sums[i - near]) / static_cast<double>(2 * near + 1));
+        result.points[i].setY((sums[i + near + 1] - sums[i - near]) /
+                              static_cast<double>(2 * near + 1));
     }
     return result;
 }
@@ -183,16 +189,20 @@ void SeriesChart::paintLine(QPainter& painter, const Frame& frame, const Line& l
 }
 
 QString SeriesChart::describe(const QPointF& at, const Frame& frame) const {
-    const double step = frame.x0 + (at.x() - frame.plot.left()) / frame.plot.width() * (frame.x1 - frame.x0);
+    const double step =
+        frame.x0 + (at.x() - frame.plot.left()) / frame.plot.width() * (frame.x1 - frame.x0);
     QString text;
     double shown = step;
     for (const Line& line : m_lines) {
-        auto next = std::lower_bound(line.points.begin(), line.points.end(), step, [](const QPointF& p, double s) { return p.x() < s; });
-        if (next == line.points.end() || (next != line.points.begin() && step - (next - 1)->x() < next->x() - step)) {
+        auto next = std::lower_bound(line.points.begin(), line.points.end(), step,
+                                     [](const QPointF& p, double s) { return p.x() < s; });
+        if (next == line.points.end() ||
+            (next != line.points.begin() && step - (next - 1)->x() < next->x() - step)) {
             --next;
         }
         shown = next->x();
-        text += "<br>" + lineTitle(line.name).toHtmlEscaped() + " <b>" + shortNumber(next->y()) + "</b>";
+        text += "<br>" + lineTitle(line.name).toHtmlEscaped() + " <b>" + shortNumber(next->y()) +
+                "</b>";
     }
     return tr("Step %1").arg(shortNumber(shown, 7)) + text;
 }
@@ -206,7 +216,8 @@ QString SeriesChart::xTitle() const {
 }
 
 QString SeriesChart::yTitle() const {
-    const bool loss = std::all_of(m_lines.begin(), m_lines.end(), [](const Line& l) { return l.name.contains("loss"); });
+    const bool loss = std::all_of(m_lines.begin(), m_lines.end(),
+                                  [](const Line& l) { return l.name.contains("loss"); });
     return loss ? tr("Loss") : tr("Value");
 }
 

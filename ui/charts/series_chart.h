@@ -1,5 +1,5 @@
-// Curves that grow while a run trains: loss over steps, one line per name. Takes points one by one and thins what is
-// finer than a pixel. GUI thread only.
+// Curves that grow while a run trains: loss over steps, one line per name. Takes points one by one
+// and thins what is finer than a pixel. GUI thread only.
 #pragma once
 
 #include <QTimer>

@@ -28,7 +28,8 @@ public:
     void paint(QPainter* painter, const QStyleOptionGraphicsItem*, QWidget*) override {
         m_chart.m_painter.paint(*painter, m_vector);
         if (m_chart.m_drawMarks) {
-            m_chart.m_painter.paintMarks(*painter, m_chart.hasFocus() ? m_chart.m_current : -1, m_chart.m_hovered);
+            m_chart.m_painter.paintMarks(*painter, m_chart.hasFocus() ? m_chart.m_current : -1,
+                                         m_chart.m_hovered);
         }
     }
     bool m_vector = false;
@@ -40,7 +41,9 @@ private:
 TradeoffChart::TradeoffChart(QWidget* parent)
     : QChartView(new QChart, parent), m_xAxis(new QCategoryAxis), m_yAxis(new QCategoryAxis) {
     setAccessibleName(tr("Trade-off chart"));
-    setAccessibleDescription(tr("Experiments as points in two metrics. Arrow keys move through the points, Enter opens one."));
+    setAccessibleDescription(
+        tr("Experiments as points in two metrics. Arrow keys move through the points, Enter opens "
+           "one."));
     setFrameShape(QFrame::NoFrame);
     setFocusPolicy(Qt::StrongFocus);
     setMouseTracking(true);
@@ -102,8 +105,10 @@ void TradeoffChart::setEmptyText(const QString& text) {
 
 void TradeoffChart::setData(TradeoffData data) {
     const TradeoffQuery& before = m_painter.data().query;
-    const bool sameAxes = before.x == data.query.x && before.y == data.query.y && !m_painter.data().points.empty() &&
-                          m_painter.data().xProtocol == data.xProtocol && m_painter.data().yProtocol == data.yProtocol;
+    const bool sameAxes = before.x == data.query.x && before.y == data.query.y &&
+                          !m_painter.data().points.empty() &&
+                          m_painter.data().xProtocol == data.xProtocol &&
+                          m_painter.data().yProtocol == data.yProtocol;
     const qint64 current = currentId();
     m_card->hide();
     m_hovered = -1;
@@ -118,8 +123,9 @@ void TradeoffChart::setData(TradeoffData data) {
     m_empty->setVisible(points.empty() && !m_empty->text().isEmpty());
     const bool keep = sameAxes && m_zoomed;
     if (keep) {
-        const double corners[] = {m_view.xScale.fromAxis(m_view.x0), m_view.xScale.fromAxis(m_view.x1),
-                                  m_view.yScale.fromAxis(m_view.y0), m_view.yScale.fromAxis(m_view.y1)};
+        const double corners[] = {
+            m_view.xScale.fromAxis(m_view.x0), m_view.xScale.fromAxis(m_view.x1),
+            m_view.yScale.fromAxis(m_view.y0), m_view.yScale.fromAxis(m_view.y1)};
         fitScales();
         m_view.x0 = m_view.xScale.toAxis(corners[0]);
         m_view.x1 = m_view.xScale.toAxis(corners[1]);
@@ -169,7 +175,8 @@ void TradeoffChart::fitRange(bool x) {
     double high = std::numeric_limits<double>::lowest();
     const bool intervals = m_painter.data().points.size() <= 300;
     for (const TradeoffPoint& point : m_painter.data().points) {
-        const double values[] = {x ? point.x : point.y, x ? point.xLow : point.yLow, x ? point.xHigh : point.yHigh};
+        const double values[] = {x ? point.x : point.y, x ? point.xLow : point.yLow,
+                                 x ? point.xHigh : point.yHigh};
         for (int i = 0; i < (intervals ? 3 : 1); ++i) {
             const double at = scale.toAxis(values[i]);
             if (std::isfinite(at)) {
@@ -194,7 +201,8 @@ void TradeoffChart::keepNear(double& low, double& high, double fitLow, double fi
     const double fit = fitHigh - fitLow;
     const double span = std::clamp(high - low, fit * 1e-5, fit * 12);
     const double reach = fit / 2 + span / 2;
-    const double middle = std::clamp((low + high) / 2, (fitLow + fitHigh) / 2 - reach, (fitLow + fitHigh) / 2 + reach);
+    const double middle = std::clamp((low + high) / 2, (fitLow + fitHigh) / 2 - reach,
+                                     (fitLow + fitHigh) / 2 + reach);
     low = middle - span / 2;
     high = middle + span / 2;
 }
@@ -208,12 +216,14 @@ void TradeoffChart::relayout() {
     for (const AxisTick& tick : m_view.yScale.ticks(m_view.y0, m_view.y1, 6)) {
         labelWidth = std::max(labelWidth, metrics.horizontalAdvance(tick.label));
     }
-    // Rounded up to steps, so that the plot does not shiver while labels grow and shrink during a pan.
+    // Rounded up to steps, so that the plot does not shiver while labels grow and shrink during a
+    // pan.
     const double left = line + 20 + std::ceil(labelWidth / 16) * 16 + 8;
     const double right = 22;
     const double top = m_painter.legendHeight(std::max(size.width() - left - right, 100.0)) + 4;
     const double bottom = 2 * line + 26;
-    m_view.plot = QRectF(left, top, std::max(size.width() - left - right, 40.0), std::max(size.height() - top - bottom, 40.0));
+    m_view.plot = QRectF(left, top, std::max(size.width() - left - right, 40.0),
+                         std::max(size.height() - top - bottom, 40.0));
     m_layer->refreshGeometry();
     chart()->resize(size);
     chart()->setPlotArea(m_view.plot);
@@ -223,15 +233,19 @@ void TradeoffChart::relayout() {
 
 void TradeoffChart::applyView() {
     m_painter.setView(m_view);
-    updateAxis(m_xAxis, m_view.xScale, m_view.x0, m_view.x1, static_cast<int>(m_view.plot.width() / 95));
-    updateAxis(m_yAxis, m_view.yScale, m_view.y0, m_view.y1, static_cast<int>(m_view.plot.height() / 42));
+    updateAxis(m_xAxis, m_view.xScale, m_view.x0, m_view.x1,
+               static_cast<int>(m_view.plot.width() / 95));
+    updateAxis(m_yAxis, m_view.yScale, m_view.y0, m_view.y1,
+               static_cast<int>(m_view.plot.height() / 42));
     m_layer->update();
     viewport()->update();
 }
 
-void TradeoffChart::updateAxis(QCategoryAxis* axis, const AxisScale& scale, double low, double high, int wanted) {
-    const std::vector<AxisTick> ticks = m_painter.data().points.empty() ? std::vector<AxisTick>()
-                                                                        : scale.ticks(low, high, std::clamp(wanted, 2, 12));
+void TradeoffChart::updateAxis(QCategoryAxis* axis, const AxisScale& scale, double low, double high,
+                               int wanted) {
+    const std::vector<AxisTick> ticks = m_painter.data().points.empty()
+                                            ? std::vector<AxisTick>()
+                                            : scale.ticks(low, high, std::clamp(wanted, 2, 12));
     // A category axis tells of every label it takes; told once, with the range, is enough.
     axis->blockSignals(true);
     for (const QString& label : axis->categoriesLabels()) {
@@ -289,7 +303,9 @@ QString TradeoffChart::hoverText() const {
 
 qint64 TradeoffChart::currentId() const {
     const auto& points = m_painter.data().points;
-    return m_current >= 0 && m_current < static_cast<int>(points.size()) ? points[static_cast<std::size_t>(m_current)].id : -1;
+    return m_current >= 0 && m_current < static_cast<int>(points.size())
+               ? points[static_cast<std::size_t>(m_current)].id
+               : -1;
 }
 
 void TradeoffChart::renderTo(QPainter& painter, bool vector) {

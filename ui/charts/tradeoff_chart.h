@@ -1,6 +1,7 @@
-// Interactive scatter of experiments in two metrics. Wheel zooms around the cursor (over an axis: that axis only),
-// dragging pans, Shift+drag or the select mode brushes, a click selects, a double click opens an experiment or, on
-// empty ground, resets the view; arrow keys move through the points, Enter opens. GUI thread only.
+// Interactive scatter of experiments in two metrics. Wheel zooms around the cursor (over an axis:
+// that axis only), dragging pans, Shift+drag or the select mode brushes, a click selects, a double
+// click opens an experiment or, on empty ground, resets the view; arrow keys move through the
+// points, Enter opens. GUI thread only.
 #pragma once
 
 #include <QChartView>
@@ -36,7 +37,9 @@ public:
     bool logarithmicX() const { return m_logX; }
     bool logarithmicY() const { return m_logY; }
     /// Rich text of the hover card of an experiment.
-    void setHoverSource(std::function<QString(qint64)> source) { m_hoverSource = std::move(source); }
+    void setHoverSource(std::function<QString(qint64)> source) {
+        m_hoverSource = std::move(source);
+    }
     void setDragMode(DragMode mode) { m_dragMode = mode; }
     void setTheme(const ChartTheme& theme);
     /// Shown in the middle while there are no points.
@@ -88,11 +91,13 @@ private:
 
     void fitScales();
     void fitRange(bool x);
-    /// Keeps the visible range near the points: neither so close that doubles run out of digits nor lost in nowhere.
+    /// Keeps the visible range near the points: neither so close that doubles run out of digits nor
+    /// lost in nowhere.
     static void keepNear(double& low, double& high, double fitLow, double fitHigh);
     void relayout();
     void applyView();
-    void updateAxis(QCategoryAxis* axis, const AxisScale& scale, double low, double high, int wanted);
+    void updateAxis(QCategoryAxis* axis, const AxisScale& scale, double low, double high,
+                    int wanted);
     int nearest(const QPointF& at, double reach) const;
     void setHovered(int point, const QPointF& at);
     void moveCurrent(bool horizontal, bool forward);
@@ -123,6 +128,5 @@ private:
     QPoint m_last;
     bool m_drawMarks = true;
 };
-
 
 }  // namespace fettle::ui

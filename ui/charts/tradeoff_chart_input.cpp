@@ -46,12 +46,13 @@ void TradeoffChart::setHovered(int point, const QPointF& at) {
         m_card->hide();
         return;
     }
-    m_card->showAt(at.toPoint(), m_hoverSource(m_painter.data().points[static_cast<std::size_t>(point)].id));
+    m_card->showAt(at.toPoint(),
+                   m_hoverSource(m_painter.data().points[static_cast<std::size_t>(point)].id));
 }
 
 void TradeoffChart::zoom(double factor, const QPointF& around, bool x, bool y) {
     const QPointF fixed = m_view.toAxis(around);
-    const auto scale = [&](double& low, double& high, double at, const double (&fit)[2]) {
+    const auto scale = [&](double& low, double& high, double at, const double(&fit)[2]) {
         low = at - (at - low) / factor;
         high = at + (high - at) / factor;
         keepNear(low, high, fit[0], fit[1]);
@@ -89,7 +90,8 @@ void TradeoffChart::resizeEvent(QResizeEvent* event) {
 
 void TradeoffChart::wheelEvent(QWheelEvent* event) {
     const QPointF at = event->position();
-    const int turn = event->angleDelta().y() != 0 ? event->angleDelta().y() : event->angleDelta().x();
+    const int turn =
+        event->angleDelta().y() != 0 ? event->angleDelta().y() : event->angleDelta().x();
     if (turn == 0 || m_painter.data().points.empty()) {
         event->ignore();
         return;
@@ -120,10 +122,12 @@ void TradeoffChart::mouseMoveEvent(QMouseEvent* event) {
         setHovered(inside ? nearest(event->position(), kReach) : -1, event->position());
         return;
     }
-    if (m_drag == Drag::Pressed && (event->pos() - m_pressed).manhattanLength() >= QApplication::startDragDistance()) {
+    if (m_drag == Drag::Pressed &&
+        (event->pos() - m_pressed).manhattanLength() >= QApplication::startDragDistance()) {
         setHovered(-1, {});
-        const bool brushing = (event->buttons() & Qt::LeftButton) &&
-                              (m_dragMode == DragMode::Select) != bool(event->modifiers() & Qt::ShiftModifier);
+        const bool brushing =
+            (event->buttons() & Qt::LeftButton) &&
+            (m_dragMode == DragMode::Select) != bool(event->modifiers() & Qt::ShiftModifier);
         m_drag = brushing ? Drag::Brushing : Drag::Panning;
         viewport()->setCursor(brushing ? Qt::CrossCursor : Qt::ClosedHandCursor);
     }
@@ -191,8 +195,8 @@ void TradeoffChart::leaveEvent(QEvent* event) {
 }
 
 void TradeoffChart::moveCurrent(bool horizontal, bool forward) {
-    // The next point in reading order of one axis; ties are broken by the other axis and the index, so that every
-    // point is reached.
+    // The next point in reading order of one axis; ties are broken by the other axis and the index,
+    // so that every point is reached.
     const auto& points = m_painter.data().points;
     const auto key = [&](std::size_t i) {
         const double x = m_painter.position(i).x();
@@ -235,10 +239,18 @@ void TradeoffChart::showCurrent() {
 void TradeoffChart::keyPressEvent(QKeyEvent* event) {
     const QPointF center = m_view.plot.center();
     switch (event->key()) {
-        case Qt::Key_Right: moveCurrent(true, true); break;
-        case Qt::Key_Left: moveCurrent(true, false); break;
-        case Qt::Key_Up: moveCurrent(false, true); break;
-        case Qt::Key_Down: moveCurrent(false, false); break;
+        case Qt::Key_Right:
+            moveCurrent(true, true);
+            break;
+        case Qt::Key_Left:
+            moveCurrent(true, false);
+            break;
+        case Qt::Key_Up:
+            moveCurrent(false, true);
+            break;
+        case Qt::Key_Down:
+            moveCurrent(false, false);
+            break;
         case Qt::Key_Return:
         case Qt::Key_Enter:
             if (currentId() >= 0) {
@@ -246,15 +258,23 @@ void TradeoffChart::keyPressEvent(QKeyEvent* event) {
             }
             break;
         case Qt::Key_Plus:
-        case Qt::Key_Equal: zoom(1.25, center); break;
-        case Qt::Key_Minus: zoom(0.8, center); break;
+        case Qt::Key_Equal:
+            zoom(1.25, center);
+            break;
+        case Qt::Key_Minus:
+            zoom(0.8, center);
+            break;
         case Qt::Key_0:
-        case Qt::Key_Home: resetView(); break;
+        case Qt::Key_Home:
+            resetView();
+            break;
         case Qt::Key_Escape:
             setHovered(-1, {});
             select({});
             break;
-        default: QChartView::keyPressEvent(event); return;
+        default:
+            QChartView::keyPressEvent(event);
+            return;
     }
     event->accept();
 }

@@ -1,5 +1,5 @@
-// The legend of TradeoffPainter: techniques with their shapes, what hollow and hatched mean, the scales of the third
-// metrics. Flows over as many rows as the width asks for.
+// The legend of TradeoffPainter: techniques with their shapes, what hollow and hatched mean, the
+// scales of the third metrics. Flows over as many rows as the width asks for.
 #include <QPainter>
 #include <algorithm>
 
@@ -29,10 +29,13 @@ struct TradeoffPainter::LegendItem {
         const double words = metrics.horizontalAdvance(text);
         switch (kind) {
             case Kind::ColorScale:
-                return words + metrics.horizontalAdvance(low) + metrics.horizontalAdvance(high) + 90 + 3 * 6;
+                return words + metrics.horizontalAdvance(low) + metrics.horizontalAdvance(high) +
+                       90 + 3 * 6;
             case Kind::SizeScale:
-                return words + metrics.horizontalAdvance(low) + metrics.horizontalAdvance(high) + 56 + 3 * 6;
-            default: return kMark + words;
+                return words + metrics.horizontalAdvance(low) + metrics.horizontalAdvance(high) +
+                       56 + 3 * 6;
+            default:
+                return kMark + words;
         }
     }
 };
@@ -49,14 +52,16 @@ std::vector<TradeoffPainter::LegendItem> TradeoffPainter::legendItems() const {
         items.push_back({Kind::Marker, look, techniqueTitle(technique), {}, {}});
     }
     const auto has = [&](PointKind kind) {
-        return std::any_of(m_data.points.begin(), m_data.points.end(), [&](const auto& p) { return p.kind == kind; });
+        return std::any_of(m_data.points.begin(), m_data.points.end(),
+                           [&](const auto& p) { return p.kind == kind; });
     };
     MarkerLook look;
     look.color = m_theme.muted;
     look.ground = m_theme.background;
     if (has(PointKind::Dequantized)) {
         look.kind = PointKind::Dequantized;
-        items.push_back({Kind::Marker, look, QStringLiteral("hollow: not native (dequantized)"), {}, {}});
+        items.push_back(
+            {Kind::Marker, look, QStringLiteral("hollow: not native (dequantized)"), {}, {}});
     }
     if (has(PointKind::Estimated)) {
         look.kind = PointKind::Estimated;
@@ -72,7 +77,10 @@ std::vector<TradeoffPainter::LegendItem> TradeoffPainter::legendItems() const {
     const auto scale = [&](Kind kind, const QString& metric, double low, double high) {
         if (!metric.isEmpty() && low <= high) {
             const std::string id = metric.toStdString();
-            items.push_back({kind, {}, metricTitle(metric), QString::fromStdString(formatMetric(id, low)),
+            items.push_back({kind,
+                             {},
+                             metricTitle(metric),
+                             QString::fromStdString(formatMetric(id, low)),
                              QString::fromStdString(formatMetric(id, high))});
         }
     };
@@ -122,7 +130,10 @@ void TradeoffPainter::paintLegend(QPainter& painter) const {
             }
             case LegendItem::Kind::Front:
                 painter.setPen(QPen(m_theme.accent, 2, Qt::SolidLine, Qt::FlatCap));
-                painter.drawPolyline(QPolygonF{{x + 1, middle + 4}, {x + 8, middle + 4}, {x + 8, middle - 4}, {x + 15, middle - 4}});
+                painter.drawPolyline(QPolygonF{{x + 1, middle + 4},
+                                               {x + 8, middle + 4},
+                                               {x + 8, middle - 4},
+                                               {x + 15, middle - 4}});
                 break;
             case LegendItem::Kind::Interval:
                 painter.setPen(QPen(m_theme.muted, 1.3));

@@ -9,8 +9,8 @@
 namespace fettle::ui {
 namespace {
 
-constexpr std::size_t kVectorPoints = 500;   // above this, points are copied from sprites
-constexpr std::size_t kIntervalPoints = 300; // above this, bars would be a hatch over everything
+constexpr std::size_t kVectorPoints = 500;    // above this, points are copied from sprites
+constexpr std::size_t kIntervalPoints = 300;  // above this, bars would be a hatch over everything
 constexpr std::size_t kLabelPoints = 120;
 
 QFont scaled(QFont font, double factor) {
@@ -23,7 +23,8 @@ QFont scaled(QFont font, double factor) {
 }
 
 /// Text with an outline of the ground behind it, readable over lines and points.
-void haloText(QPainter& painter, const QPointF& at, const QString& text, const QColor& color, QColor ground) {
+void haloText(QPainter& painter, const QPointF& at, const QString& text, const QColor& color,
+              QColor ground) {
     QPainterPath path;
     path.addText(at, painter.font(), text);
     ground.setAlphaF(0.85F);
@@ -90,7 +91,9 @@ double TradeoffPainter::radius(std::size_t point) const {
         const double high = base * (count <= 150 ? 2.4 : 1.8);
         base = std::sqrt(low * low + step * (high * high - low * low));
     }
-    return p.baseline ? (m_data.query.size.isEmpty() ? std::max(base, 5.5) * 1.3 : std::max(base, 5.0)) : base;
+    return p.baseline
+               ? (m_data.query.size.isEmpty() ? std::max(base, 5.5) * 1.3 : std::max(base, 5.0))
+               : base;
 }
 
 MarkerLook TradeoffPainter::look(const TradeoffPoint& point) const {
@@ -99,7 +102,8 @@ MarkerLook TradeoffPainter::look(const TradeoffPoint& point) const {
     if (m_data.query.color.isEmpty()) {
         result.color = m_theme.techniqueColor(point.technique);
     } else {
-        result.color = point.color < 0 ? m_theme.muted : m_theme.scaleColor(std::round(point.color * 15) / 15);
+        result.color =
+            point.color < 0 ? m_theme.muted : m_theme.scaleColor(std::round(point.color * 15) / 15);
     }
     result.kind = point.kind;
     result.ground = m_theme.plot;
@@ -139,10 +143,12 @@ void TradeoffPainter::paintGuides(QPainter& painter) {
             baseline = &point;
         }
     }
-    if (!baseline || m_data.xBetter == BetterWhen::Neither || m_data.yBetter == BetterWhen::Neither) {
+    if (!baseline || m_data.xBetter == BetterWhen::Neither ||
+        m_data.yBetter == BetterWhen::Neither) {
         return;
     }
-    const QPointF at = m_view.toPixel(m_view.xScale.toAxis(baseline->x), m_view.yScale.toAxis(baseline->y));
+    const QPointF at =
+        m_view.toPixel(m_view.xScale.toAxis(baseline->x), m_view.yScale.toAxis(baseline->y));
     if (!std::isfinite(at.x()) || !std::isfinite(at.y())) {
         return;
     }
@@ -165,9 +171,12 @@ void TradeoffPainter::paintGuides(QPainter& painter) {
     const QFontMetricsF metrics(painter.font());
     const QSizeF size(metrics.horizontalAdvance(words) + 2, metrics.height());
     if (both.width() > size.width() + 16 && both.height() > size.height() + 8) {
-        m_guideText = QRectF(QPointF(m_data.xBetter == BetterWhen::Higher ? both.right() - 8 - size.width() : both.left() + 8,
-                                     m_data.yBetter == BetterWhen::Higher ? both.top() + 5 : both.bottom() - 5 - size.height()),
-                             size);
+        m_guideText = QRectF(
+            QPointF(m_data.xBetter == BetterWhen::Higher ? both.right() - 8 - size.width()
+                                                         : both.left() + 8,
+                    m_data.yBetter == BetterWhen::Higher ? both.top() + 5
+                                                         : both.bottom() - 5 - size.height()),
+            size);
         painter.setPen(m_theme.good);
         painter.drawText(m_guideText, Qt::AlignCenter, words);
     }
@@ -181,9 +190,11 @@ void TradeoffPainter::paintFront(QPainter& painter) const {
             continue;
         }
         if (!steps.isEmpty()) {
-            // Between two front points nothing better was measured: the corner lies on the worse side of both.
+            // Between two front points nothing better was measured: the corner lies on the worse
+            // side of both.
             const QPointF last = steps.back();
-            steps << (m_data.xBetter == BetterWhen::Higher ? QPointF(last.x(), at.y()) : QPointF(at.x(), last.y()));
+            steps << (m_data.xBetter == BetterWhen::Higher ? QPointF(last.x(), at.y())
+                                                           : QPointF(at.x(), last.y()));
         }
         steps << at;
     }
@@ -205,15 +216,18 @@ void TradeoffPainter::paintIntervals(QPainter& painter) const {
     painter.setRenderHint(QPainter::Antialiasing, true);
     for (std::size_t i = 0; i < m_data.points.size(); ++i) {
         const TradeoffPoint& point = m_data.points[i];
-        if (!point.hasInterval() || !visible(i) || !(all || point.onFront || m_selection.contains(point.id))) {
+        if (!point.hasInterval() || !visible(i) ||
+            !(all || point.onFront || m_selection.contains(point.id))) {
             continue;
         }
         const MarkerLook style = look(point);
         QColor color = style.color;
         color.setAlphaF(style.dimmed ? 0.18F : 0.55F);
         painter.setPen(QPen(color, 1.3));
-        const QPointF low = m_view.toPixel(m_view.xScale.toAxis(point.xLow), m_view.yScale.toAxis(point.yLow));
-        const QPointF high = m_view.toPixel(m_view.xScale.toAxis(point.xHigh), m_view.yScale.toAxis(point.yHigh));
+        const QPointF low =
+            m_view.toPixel(m_view.xScale.toAxis(point.xLow), m_view.yScale.toAxis(point.yLow));
+        const QPointF high =
+            m_view.toPixel(m_view.xScale.toAxis(point.xHigh), m_view.yScale.toAxis(point.yHigh));
         const QPointF at = m_positions[i];
         constexpr double cap = 3;
         if (point.yLow < point.yHigh && std::isfinite(low.y()) && std::isfinite(high.y())) {
@@ -230,7 +244,8 @@ void TradeoffPainter::paintIntervals(QPainter& painter) const {
 }
 
 void TradeoffPainter::paintPoints(QPainter& painter, bool vector) {
-    const bool raster = painter.paintEngine() && painter.paintEngine()->type() == QPaintEngine::Raster;
+    const bool raster =
+        painter.paintEngine() && painter.paintEngine()->type() == QPaintEngine::Raster;
     if (vector || !raster || m_data.points.size() <= kVectorPoints) {
         m_drawn = 0;
         for (std::size_t i = 0; i < m_data.points.size(); ++i) {
@@ -253,7 +268,8 @@ void TradeoffPainter::paintPoints(QPainter& painter, bool vector) {
 void TradeoffPainter::fillRaster(qreal ratio) {
     const std::size_t count = m_data.points.size();
     const int thinning = count > 50000 ? 4 : count > 20000 ? 3 : count > 5000 ? 2 : 1;
-    m_raster.begin(m_view.area.size().toSize(), ratio, static_cast<int>(std::lround(thinning * ratio)));
+    m_raster.begin(m_view.area.size().toSize(), ratio,
+                   static_cast<int>(std::lround(thinning * ratio)));
     // Looks by technique and kind are few: remember the last one rather than ask for each point.
     QHash<quint64, int> looks;
     m_drawn = 0;
@@ -262,18 +278,22 @@ void TradeoffPainter::fillRaster(qreal ratio) {
             continue;
         }
         const TradeoffPoint& point = m_data.points[i];
-        const bool dimmed = m_selection.size() > 1 && !point.baseline && !m_selection.contains(point.id);
-        const quint64 key = static_cast<quint64>(m_data.techniques.indexOf(point.technique) + 1) << 32 |
-                            static_cast<quint64>(point.kind) << 24 | (dimmed ? 1U << 23 : 0U) | (point.baseline ? 1U << 22 : 0U) |
-                            static_cast<quint64>(std::lround(std::max(point.size, 0.0F) * 7)) << 8 |
-                            static_cast<quint64>(std::lround((point.color < 0 ? 1.2F : point.color) * 15));
+        const bool dimmed =
+            m_selection.size() > 1 && !point.baseline && !m_selection.contains(point.id);
+        const quint64 key =
+            static_cast<quint64>(m_data.techniques.indexOf(point.technique) + 1) << 32 |
+            static_cast<quint64>(point.kind) << 24 | (dimmed ? 1U << 23 : 0U) |
+            (point.baseline ? 1U << 22 : 0U) |
+            static_cast<quint64>(std::lround(std::max(point.size, 0.0F) * 7)) << 8 |
+            static_cast<quint64>(std::lround((point.color < 0 ? 1.2F : point.color) * 15));
         auto known = looks.constFind(key);
         if (known == looks.constEnd()) {
             MarkerLook style = look(point);
             style.radius = radius(i);
             known = looks.insert(key, m_raster.look(style));
         }
-        m_drawn += m_raster.add(m_positions[i] - m_view.area.topLeft(), *known, point.onFront || point.baseline);
+        m_drawn += m_raster.add(m_positions[i] - m_view.area.topLeft(), *known,
+                                point.onFront || point.baseline);
     }
     m_rasterStale = false;
     m_rasterRatio = ratio;
@@ -298,7 +318,8 @@ void TradeoffPainter::paintLabels(QPainter& painter) const {
         const QSizeF size(metrics.horizontalAdvance(text) + 2, metrics.height());
         const QPointF at = m_positions[index];
         const double gap = radius(index) + 5;
-        const QPointF tries[] = {{at.x() + gap, at.y() - size.height() - 1}, {at.x() + gap, at.y() + 1},
+        const QPointF tries[] = {{at.x() + gap, at.y() - size.height() - 1},
+                                 {at.x() + gap, at.y() + 1},
                                  {at.x() - gap - size.width(), at.y() - size.height() - 1},
                                  {at.x() - gap - size.width(), at.y() + 1},
                                  {at.x() - size.width() / 2, at.y() - gap - size.height()},
@@ -306,9 +327,11 @@ void TradeoffPainter::paintLabels(QPainter& painter) const {
         for (const QPointF& corner : tries) {
             const QRectF box(corner, size);
             const bool free = m_view.plot.contains(box) &&
-                              std::none_of(taken.begin(), taken.end(), [&](const QRectF& r) { return r.intersects(box); });
+                              std::none_of(taken.begin(), taken.end(),
+                                           [&](const QRectF& r) { return r.intersects(box); });
             if (free) {
-                haloText(painter, {box.left() + 1, box.top() + metrics.ascent()}, text, color, m_theme.plot);
+                haloText(painter, {box.left() + 1, box.top() + metrics.ascent()}, text, color,
+                         m_theme.plot);
                 taken.push_back(box);
                 return;
             }
@@ -321,14 +344,16 @@ void TradeoffPainter::paintLabels(QPainter& painter) const {
     }
     if (m_selection.size() <= 8) {
         for (std::size_t i = 0; i < m_data.points.size(); ++i) {
-            if (!m_data.points[i].baseline && visible(i) && m_selection.contains(m_data.points[i].id)) {
+            if (!m_data.points[i].baseline && visible(i) &&
+                m_selection.contains(m_data.points[i].id)) {
                 place(i, m_theme.text);
             }
         }
     }
     if (few) {
         for (const std::size_t i : m_data.front) {
-            if (visible(i) && !m_data.points[i].baseline && !m_selection.contains(m_data.points[i].id)) {
+            if (visible(i) && !m_data.points[i].baseline &&
+                !m_selection.contains(m_data.points[i].id)) {
                 place(i, m_theme.muted);
             }
         }
@@ -340,12 +365,13 @@ void TradeoffPainter::paintTitles(QPainter& painter) const {
     const auto draw = [&](const QRectF& box, const QString& title, BetterWhen better) {
         QFont font = painter.font();
         const QFontMetricsF metrics(font);
-        const QString hint = better == BetterWhen::Higher   ? QStringLiteral("better \u2192")
+        const QString hint = better == BetterWhen::Higher  ? QStringLiteral("better \u2192")
                              : better == BetterWhen::Lower ? QStringLiteral("\u2190 better")
-                                                            : QString();
+                                                           : QString();
         const double gap = hint.isEmpty() ? 0 : 14;
         const double hintWidth = metrics.horizontalAdvance(hint);
-        const QString shown = metrics.elidedText(title, Qt::ElideRight, box.width() - gap - hintWidth);
+        const QString shown =
+            metrics.elidedText(title, Qt::ElideRight, box.width() - gap - hintWidth);
         const double titleWidth = metrics.horizontalAdvance(shown);
         double x = box.center().x() - (titleWidth + gap + hintWidth) / 2;
         const double y = box.center().y() + (metrics.ascent() - metrics.descent()) / 2;
@@ -363,11 +389,13 @@ void TradeoffPainter::paintTitles(QPainter& painter) const {
     };
     const QRectF plot = m_view.plot;
     const double line = QFontMetricsF(painter.font()).height() + 4;
-    draw(QRectF(plot.left(), m_view.area.bottom() - line - 6, plot.width(), line), m_view.xScale.title(), m_data.xBetter);
+    draw(QRectF(plot.left(), m_view.area.bottom() - line - 6, plot.width(), line),
+         m_view.xScale.title(), m_data.xBetter);
     painter.save();
     painter.translate(m_view.area.left() + 4 + line / 2, plot.center().y());
     painter.rotate(-90);
-    draw(QRectF(-plot.height() / 2, -line / 2, plot.height(), line), m_view.yScale.title(), m_data.yBetter);
+    draw(QRectF(-plot.height() / 2, -line / 2, plot.height(), line), m_view.yScale.title(),
+         m_data.yBetter);
     painter.restore();
 }
 

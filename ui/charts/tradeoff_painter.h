@@ -1,5 +1,6 @@
-// Paints a trade-off chart's contents (guides, front, intervals, points, labels, legend, titles) with any QPainter:
-// the interactive chart and the PNG and SVG export share it. Keeps the point layer of the last frame. GUI thread.
+// Paints a trade-off chart's contents (guides, front, intervals, points, labels, legend, titles)
+// with any QPainter: the interactive chart and the PNG and SVG export share it. Keeps the point
+// layer of the last frame. GUI thread.
 #pragma once
 
 #include <QHash>
@@ -16,7 +17,8 @@ class QPainter;
 
 namespace fettle::ui {
 
-/// The visible part of the plane: plot rectangle in logical pixels and its range in axis coordinates.
+/// The visible part of the plane: plot rectangle in logical pixels and its range in axis
+/// coordinates.
 struct TradeoffView {
     QRectF area;  ///< the whole chart
     QRectF plot;
@@ -47,7 +49,8 @@ public:
     /// Positions every point for `view`; call before painting and hit-testing.
     void setView(const TradeoffView& view);
     const TradeoffView& view() const { return m_view; }
-    /// Centre of a point in logical pixels; not finite where a logarithmic axis cannot hold its value.
+    /// Centre of a point in logical pixels; not finite where a logarithmic axis cannot hold its
+    /// value.
     QPointF position(std::size_t point) const { return m_positions[point]; }
     double radius(std::size_t point) const;
     /// Points that a logarithmic axis cannot hold.

@@ -68,9 +68,11 @@ QString accuracyPhrase(const ExperimentRecord& record, const ExperimentRecord& b
     if (!value || !base || base->value <= 0) {
         return {};
     }
-    // A ratio taken over the same tokens is the sharper test; two separate intervals are the fallback.
+    // A ratio taken over the same tokens is the sharper test; two separate intervals are the
+    // fallback.
     if (const Measurement* ratio = find(record, "ppl_ratio"); ratio && ratio->low && ratio->high) {
-        const QString range = QStringLiteral(" (interval %1 to %2)").arg(percent(*ratio->low - 1, 1), percent(*ratio->high - 1, 1));
+        const QString range = QStringLiteral(" (interval %1 to %2)")
+                                  .arg(percent(*ratio->low - 1, 1), percent(*ratio->high - 1, 1));
         if (*ratio->low <= 1 && *ratio->high >= 1) {
             return QStringLiteral("perplexity not distinguishable from the baseline's") + range;
         }
@@ -81,8 +83,10 @@ QString accuracyPhrase(const ExperimentRecord& record, const ExperimentRecord& b
         return "perplexity " + percent(relative);
     }
     const QString range = QStringLiteral(" (interval %1 to %2)")
-                              .arg(percent(*value->low / base->value - 1, 1), percent(*value->high / base->value - 1, 1));
-    const bool overlap = base->low && base->high && *value->low <= *base->high && *value->high >= *base->low;
+                              .arg(percent(*value->low / base->value - 1, 1),
+                                   percent(*value->high / base->value - 1, 1));
+    const bool overlap =
+        base->low && base->high && *value->low <= *base->high && *value->high >= *base->low;
     return overlap ? QStringLiteral("perplexity not distinguishable from the baseline's") + range
                    : "perplexity " + percent(relative) + range;
 }
@@ -90,7 +94,9 @@ QString accuracyPhrase(const ExperimentRecord& record, const ExperimentRecord& b
 }  // namespace
 
 QString primaryTechnique(const ExperimentRecord& record) {
-    return record.recipe.steps.empty() ? QString() : QString::fromStdString(record.recipe.steps.back().technique);
+    return record.recipe.steps.empty()
+               ? QString()
+               : QString::fromStdString(record.recipe.steps.back().technique);
 }
 
 QStringList recipeLines(const Recipe& recipe) {
@@ -101,19 +107,26 @@ QStringList recipeLines(const Recipe& recipe) {
             parts << QString::fromStdString(key) + " " + plainJson(value);
         }
         const QString technique = QString::fromStdString(step.technique);
-        lines << (parts.isEmpty() ? technique : technique + QStringLiteral(" · ") + parts.join(", "));
+        lines << (parts.isEmpty() ? technique
+                                  : technique + QStringLiteral(" · ") + parts.join(", "));
     }
     return lines;
 }
 
 QString statusTitle(ExperimentStatus status) {
     switch (status) {
-        case ExperimentStatus::Queued: return QStringLiteral("Queued");
-        case ExperimentStatus::Running: return QStringLiteral("Running");
-        case ExperimentStatus::Finished: return QStringLiteral("Finished");
-        case ExperimentStatus::Failed: return QStringLiteral("Failed");
-        case ExperimentStatus::Cancelled: return QStringLiteral("Cancelled");
-        case ExperimentStatus::Interrupted: return QStringLiteral("Interrupted");
+        case ExperimentStatus::Queued:
+            return QStringLiteral("Queued");
+        case ExperimentStatus::Running:
+            return QStringLiteral("Running");
+        case ExperimentStatus::Finished:
+            return QStringLiteral("Finished");
+        case ExperimentStatus::Failed:
+            return QStringLiteral("Failed");
+        case ExperimentStatus::Cancelled:
+            return QStringLiteral("Cancelled");
+        case ExperimentStatus::Interrupted:
+            return QStringLiteral("Interrupted");
     }
     return {};
 }
@@ -150,7 +163,8 @@ std::optional<std::size_t> BaselineIndex::find(const ExperimentRecord& record) c
     return any == m_model.end() ? std::nullopt : std::optional(any->second);
 }
 
-std::optional<MetricDelta> metricDelta(const ExperimentRecord& record, const ExperimentRecord& baseline,
+std::optional<MetricDelta> metricDelta(const ExperimentRecord& record,
+                                       const ExperimentRecord& baseline,
                                        const std::string& metric) {
     const Measurement* value = find(record, metric);
     const Measurement* base = find(baseline, metric);
@@ -165,8 +179,10 @@ std::optional<MetricDelta> metricDelta(const ExperimentRecord& record, const Exp
     const bool share = value->unit == "%" || metric.find("accuracy") != std::string::npos ||
                        metric.find("agreement") != std::string::npos;
     if (share) {
-        const bool fraction = value->unit != "%" && std::abs(value->value) <= 1 && std::abs(base->value) <= 1;
-        delta.text = signedNumber(fraction ? difference * 100 : difference, 1) + QStringLiteral(" pp");
+        const bool fraction =
+            value->unit != "%" && std::abs(value->value) <= 1 && std::abs(base->value) <= 1;
+        delta.text =
+            signedNumber(fraction ? difference * 100 : difference, 1) + QStringLiteral(" pp");
     } else if (base->value == 0) {
         return std::nullopt;
     } else {
@@ -186,19 +202,23 @@ std::optional<MetricDelta> metricDelta(const ExperimentRecord& record, const Exp
 QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline) {
     if (record.status != ExperimentStatus::Finished) {
         const QString status = statusTitle(record.status);
-        return record.error.empty() ? status + "." : status + ": " + QString::fromStdString(record.error);
+        return record.error.empty() ? status + "."
+                                    : status + ": " + QString::fromStdString(record.error);
     }
     if (record.isBaseline()) {
         return QStringLiteral("The model as it is: what the others are held against.");
     }
     if (!baseline) {
-        return QStringLiteral("No finished baseline of this model: measure it once to see what this recipe gained.");
+        return QStringLiteral(
+            "No finished baseline of this model: measure it once to see what this recipe gained.");
     }
     QStringList gains;
     const Measurement* speed = find(record, "decode_tokens_per_s");
     const Measurement* baseSpeed = find(*baseline, "decode_tokens_per_s");
-    if (speed && baseSpeed && baseSpeed->value > 0 && speed->value > 0 && record.device == baseline->device) {
-        QString phrase = factorPhrase(speed->value / baseSpeed->value, "faster decode", "slower decode", "decode speed unchanged");
+    if (speed && baseSpeed && baseSpeed->value > 0 && speed->value > 0 &&
+        record.device == baseline->device) {
+        QString phrase = factorPhrase(speed->value / baseSpeed->value, "faster decode",
+                                      "slower decode", "decode speed unchanged");
         if (!speed->native) {
             phrase += " (not native: measured through dequantization)";
         } else if (speed->estimated) {
@@ -209,8 +229,8 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
     const Measurement* bytes = find(record, "weight_bytes");
     const Measurement* baseBytes = find(*baseline, "weight_bytes");
     if (bytes && baseBytes && bytes->value > 0 && baseBytes->value > 0) {
-        gains << factorPhrase(baseBytes->value / bytes->value, "smaller than the baseline", "larger than the baseline",
-                              "same size as the baseline");
+        gains << factorPhrase(baseBytes->value / bytes->value, "smaller than the baseline",
+                              "larger than the baseline", "same size as the baseline");
     }
     QString text = gains.join(", ");
     const QString accuracy = accuracyPhrase(record, *baseline);
@@ -219,8 +239,10 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
     }
     if (const Measurement* kl = find(record, "kl_mean")) {
         text += (text.isEmpty() ? "" : "; ");
-        text += kl->low && *kl->low <= 0 ? QStringLiteral("its answers cannot be told from the baseline's (KL interval reaches 0)")
-                                         : "KL divergence " + QString::fromStdString(formatMetric("kl_mean", kl->value));
+        text += kl->low && *kl->low <= 0
+                    ? QStringLiteral(
+                          "its answers cannot be told from the baseline's (KL interval reaches 0)")
+                    : "KL divergence " + QString::fromStdString(formatMetric("kl_mean", kl->value));
     }
     if (text.isEmpty()) {
         return QStringLiteral("Shares no metric with its baseline.");
@@ -241,8 +263,10 @@ QString intervalText(const Measurement& measurement) {
     }
     QString low = QString::fromStdString(formatMetric(measurement.name, *measurement.low));
     QString high = QString::fromStdString(formatMetric(measurement.name, *measurement.high));
-    // The unit stands beside the value already; it is repeated only where the two ends need different ones.
-    const QString unit = QString::fromStdString(formatMetric(measurement.name, measurement.value)).section(u' ', 1);
+    // The unit stands beside the value already; it is repeated only where the two ends need
+    // different ones.
+    const QString unit =
+        QString::fromStdString(formatMetric(measurement.name, measurement.value)).section(u' ', 1);
     if (!unit.isEmpty() && low.section(u' ', 1) == unit && high.section(u' ', 1) == unit) {
         low.chop(unit.size() + 1);
         high.chop(unit.size() + 1);
@@ -250,9 +274,11 @@ QString intervalText(const Measurement& measurement) {
     return low + " to " + high;
 }
 
-QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseline, const QString& mutedColor) {
+QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseline,
+                  const QString& mutedColor) {
     const auto muted = [&](const QString& text) {
-        return QStringLiteral("<span style='color:%1'>%2</span>").arg(mutedColor, text.toHtmlEscaped());
+        return QStringLiteral("<span style='color:%1'>%2</span>")
+            .arg(mutedColor, text.toHtmlEscaped());
     };
     QString html = "<b>" + QString::fromStdString(record.name).toHtmlEscaped() + "</b>";
     html += "<br>" + muted(QString::fromStdString(record.modelName));
@@ -263,8 +289,9 @@ QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseli
         html += "<br>" + line.toHtmlEscaped();
     }
     html += "<table cellspacing='0' cellpadding='1' style='margin-top:6px'>";
-    static constexpr std::array main{"perplexity", "kl_mean", "top1_agreement", "task_accuracy", "decode_tokens_per_s",
-                                     "prefill_tokens_per_s", "ttft_ms", "weight_bytes", "peak_bytes", "bits_per_weight"};
+    static constexpr std::array main{
+        "perplexity",           "kl_mean", "top1_agreement", "task_accuracy", "decode_tokens_per_s",
+        "prefill_tokens_per_s", "ttft_ms", "weight_bytes",   "peak_bytes",    "bits_per_weight"};
     QStringList notes;
     for (const char* id : main) {
         const Measurement* value = find(record, id);
@@ -284,9 +311,10 @@ QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseli
             mark = QStringLiteral(" ~");
             notes << QStringLiteral("~ estimated, not measured");
         }
-        html += QStringLiteral("<tr><td>%1&nbsp;&nbsp;</td><td>%2%3&nbsp;&nbsp;</td><td>%4</td></tr>")
-                    .arg(muted(info ? QString::fromStdString(info->title) : QString::fromLatin1(id)),
-                         valueWithInterval(*value).toHtmlEscaped(), mark, muted(deltaText));
+        html +=
+            QStringLiteral("<tr><td>%1&nbsp;&nbsp;</td><td>%2%3&nbsp;&nbsp;</td><td>%4</td></tr>")
+                .arg(muted(info ? QString::fromStdString(info->title) : QString::fromLatin1(id)),
+                     valueWithInterval(*value).toHtmlEscaped(), mark, muted(deltaText));
     }
     html += "</table>";
     notes.removeDuplicates();
@@ -322,16 +350,22 @@ QString toCsv(const std::vector<const ExperimentRecord*>& records) {
     }
     csv += '\n';
     for (const ExperimentRecord* record : records) {
-        QStringList cells{QString::number(record->id), quoted(QString::fromStdString(record->name)),
+        QStringList cells{QString::number(record->id),
+                          quoted(QString::fromStdString(record->name)),
                           quoted(QString::fromStdString(record->summary())),
                           QString::fromStdString(toString(record->status)),
-                          quoted(QString::fromStdString(record->modelName)), quoted(QString::fromStdString(record->device))};
+                          quoted(QString::fromStdString(record->modelName)),
+                          quoted(QString::fromStdString(record->device))};
         for (const std::string& id : metrics) {
             const Measurement* value = find(*record, id);
-            const auto number = [](const std::optional<double>& v) { return v ? QString::number(*v, 'g', 12) : QString(); };
-            cells << (value ? QString::number(value->value, 'g', 12) : QString()) << (value ? number(value->low) : QString())
+            const auto number = [](const std::optional<double>& v) {
+                return v ? QString::number(*v, 'g', 12) : QString();
+            };
+            cells << (value ? QString::number(value->value, 'g', 12) : QString())
+                  << (value ? number(value->low) : QString())
                   << (value ? number(value->high) : QString())
-                  << (value ? (value->native ? QStringLiteral("true") : QStringLiteral("false")) : QString());
+                  << (value ? (value->native ? QStringLiteral("true") : QStringLiteral("false"))
+                            : QString());
         }
         csv += cells.join(',') + '\n';
     }

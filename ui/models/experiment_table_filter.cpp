@@ -12,7 +12,8 @@ namespace {
 bool inRanges(const ExperimentRecord& record, const QMap<QString, MetricRange>& ranges) {
     for (auto range = ranges.begin(); range != ranges.end(); ++range) {
         const auto found = record.metrics.find(range.key().toStdString());
-        if (found == record.metrics.end() || (range->low && !(found->second.value >= *range->low)) ||
+        if (found == record.metrics.end() ||
+            (range->low && !(found->second.value >= *range->low)) ||
             (range->high && !(found->second.value <= *range->high))) {
             return false;
         }
@@ -24,25 +25,32 @@ bool hasTechnique(const ExperimentRecord& record, const QString& technique) {
     if (record.isBaseline()) {
         return technique == QLatin1String("baseline");
     }
-    return std::any_of(record.recipe.steps.begin(), record.recipe.steps.end(), [&](const RecipeStep& step) {
-        return technique == QLatin1String(step.technique.data(), static_cast<qsizetype>(step.technique.size()));
-    });
+    return std::any_of(
+        record.recipe.steps.begin(), record.recipe.steps.end(), [&](const RecipeStep& step) {
+            return technique == QLatin1String(step.technique.data(),
+                                              static_cast<qsizetype>(step.technique.size()));
+        });
 }
 
 bool matchesText(const ExperimentRecord& record, const QString& text) {
-    const QString all = QString::fromStdString(record.name) + u' ' + QString::fromStdString(record.summary()) + u' ' +
-                        QString::fromStdString(record.modelName) + u' ' + QString::fromStdString(record.device);
+    const QString all = QString::fromStdString(record.name) + u' ' +
+                        QString::fromStdString(record.summary()) + u' ' +
+                        QString::fromStdString(record.modelName) + u' ' +
+                        QString::fromStdString(record.device);
     const QStringList words = text.split(u' ', Qt::SkipEmptyParts);
-    return std::all_of(words.begin(), words.end(), [&](const QString& word) { return all.contains(word, Qt::CaseInsensitive); });
+    return std::all_of(words.begin(), words.end(), [&](const QString& word) {
+        return all.contains(word, Qt::CaseInsensitive);
+    });
 }
 
 }  // namespace
 
 bool ExperimentFilter::accepts(const ExperimentRecord& record) const {
-    return (!status || record.status == *status) && (technique.isEmpty() || hasTechnique(record, technique)) &&
+    return (!status || record.status == *status) &&
+           (technique.isEmpty() || hasTechnique(record, technique)) &&
            (model.isEmpty() || model == QString::fromStdString(record.modelName)) &&
-           (device.isEmpty() || device == QString::fromStdString(record.device)) && inRanges(record, ranges) &&
-           (text.isEmpty() || matchesText(record, text));
+           (device.isEmpty() || device == QString::fromStdString(record.device)) &&
+           inRanges(record, ranges) && (text.isEmpty() || matchesText(record, text));
 }
 
 ExperimentTableFilter::ExperimentTableFilter(ExperimentTableModel* model, QObject* parent)
@@ -67,16 +75,23 @@ bool ExperimentTableFilter::lessThan(const QModelIndex& left, const QModelIndex&
     const ExperimentRecord& a = records[static_cast<std::size_t>(left.row())];
     const ExperimentRecord& b = records[static_cast<std::size_t>(right.row())];
     switch (left.column()) {
-        case ExperimentTableModel::Name: return a.name < b.name;
-        case ExperimentTableModel::Technique: return a.summary() < b.summary();
-        case ExperimentTableModel::Status: return a.status < b.status;
-        default: break;
+        case ExperimentTableModel::Name:
+            return a.name < b.name;
+        case ExperimentTableModel::Technique:
+            return a.summary() < b.summary();
+        case ExperimentTableModel::Status:
+            return a.status < b.status;
+        default:
+            break;
     }
     // Rows without the number stay below, whichever way the column is sorted.
-    const std::string metric = m_model->metricColumns()[left.column() - ExperimentTableModel::FirstMetric].toStdString();
+    const std::string metric =
+        m_model->metricColumns()[left.column() - ExperimentTableModel::FirstMetric].toStdString();
     const auto value = [&](const ExperimentRecord& record) {
         const auto found = record.metrics.find(metric);
-        return found != record.metrics.end() && !std::isnan(found->second.value) ? std::optional(found->second.value) : std::nullopt;
+        return found != record.metrics.end() && !std::isnan(found->second.value)
+                   ? std::optional(found->second.value)
+                   : std::nullopt;
     };
     const auto x = value(a);
     const auto y = value(b);

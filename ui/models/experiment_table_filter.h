@@ -1,5 +1,6 @@
-// Which experiments the explore page shows: text, technique, model, device, status and ranges of metrics. The value
-// type serves chart and table alike; the proxy sorts numbers as numbers. GUI thread only.
+// Which experiments the explore page shows: text, technique, model, device, status and ranges of
+// metrics. The value type serves chart and table alike; the proxy sorts numbers as numbers. GUI
+// thread only.
 #pragma once
 
 #include <QMap>

@@ -138,18 +138,24 @@ QVariant ExperimentTableModel::data(const QModelIndex& index, int role) const {
     }
     const ExperimentRecord& record = m_records[static_cast<std::size_t>(index.row())];
     switch (role) {
-        case IdRole: return qint64(record.id);
-        case StatusRole: return static_cast<int>(record.status);
-        case TechniqueRole: return primaryTechnique(record);
-        default: break;
+        case IdRole:
+            return qint64(record.id);
+        case StatusRole:
+            return static_cast<int>(record.status);
+        case TechniqueRole:
+            return primaryTechnique(record);
+        default:
+            break;
     }
     if (index.column() < FirstMetric) {
         return textData(record, index.column(), role);
     }
-    return metricData(record, m_metricIds[static_cast<std::size_t>(index.column() - FirstMetric)], role);
+    return metricData(record, m_metricIds[static_cast<std::size_t>(index.column() - FirstMetric)],
+                      role);
 }
 
-QVariant ExperimentTableModel::textData(const ExperimentRecord& record, int column, int role) const {
+QVariant ExperimentTableModel::textData(const ExperimentRecord& record, int column,
+                                        int role) const {
     if (role == Qt::TextAlignmentRole) {
         return QVariant(Qt::AlignLeft | Qt::AlignVCenter);
     }
@@ -160,14 +166,19 @@ QVariant ExperimentTableModel::textData(const ExperimentRecord& record, int colu
         return {};
     }
     switch (column) {
-        case Name: return QString::fromStdString(record.name);
-        case Technique: return QString::fromStdString(record.summary());
-        case Status: return statusTitle(record.status);
-        default: return {};
+        case Name:
+            return QString::fromStdString(record.name);
+        case Technique:
+            return QString::fromStdString(record.summary());
+        case Status:
+            return statusTitle(record.status);
+        default:
+            return {};
     }
 }
 
-QVariant ExperimentTableModel::metricData(const ExperimentRecord& record, const std::string& metric, int role) const {
+QVariant ExperimentTableModel::metricData(const ExperimentRecord& record, const std::string& metric,
+                                          int role) const {
     if (role == Qt::TextAlignmentRole) {
         return QVariant(Qt::AlignRight | Qt::AlignVCenter);
     }
@@ -177,8 +188,10 @@ QVariant ExperimentTableModel::metricData(const ExperimentRecord& record, const 
     }
     const Measurement& value = found->second;
     switch (role) {
-        case Qt::DisplayRole: return QString::fromStdString(formatMetric(metric, value.value));
-        case SortRole: return value.value;
+        case Qt::DisplayRole:
+            return QString::fromStdString(formatMetric(metric, value.value));
+        case SortRole:
+            return value.value;
         case QualifierRole:
             return static_cast<int>(!value.native     ? PointKind::Dequantized
                                     : value.estimated ? PointKind::Estimated
@@ -190,15 +203,19 @@ QVariant ExperimentTableModel::metricData(const ExperimentRecord& record, const 
             if (!delta) {
                 return {};
             }
-            return role == GoodnessRole ? QVariant(delta->goodness)
-                                        : QVariant(delta->distinguishable ? delta->text : QStringLiteral("≈"));
+            return role == GoodnessRole
+                       ? QVariant(delta->goodness)
+                       : QVariant(delta->distinguishable ? delta->text : QStringLiteral("≈"));
         }
         case Qt::ToolTipRole: {
             QString text = valueWithInterval(value);
             const ExperimentRecord* baseline = baselineOf(record);
-            if (const auto delta = baseline ? metricDelta(record, *baseline, metric) : std::nullopt) {
-                text += delta->distinguishable ? tr("\n%1 against the baseline").arg(delta->text)
-                                               : tr("\nNot distinguishable from the baseline (%1, intervals overlap)").arg(delta->text);
+            if (const auto delta =
+                    baseline ? metricDelta(record, *baseline, metric) : std::nullopt) {
+                text += delta->distinguishable
+                            ? tr("\n%1 against the baseline").arg(delta->text)
+                            : tr("\nNot distinguishable from the baseline (%1, intervals overlap)")
+                                  .arg(delta->text);
             }
             if (!value.native) {
                 text += tr("\nNot native: measured through dequantization");
@@ -210,11 +227,13 @@ QVariant ExperimentTableModel::metricData(const ExperimentRecord& record, const 
             }
             return text;
         }
-        default: return {};
+        default:
+            return {};
     }
 }
 
-QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientation, int role) const {
+QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientation,
+                                          int role) const {
     if (orientation != Qt::Horizontal || section < 0 || section >= columnCount()) {
         return {};
     }
@@ -222,14 +241,17 @@ QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientati
         if (role == Qt::TextAlignmentRole) {
             return QVariant(Qt::AlignLeft | Qt::AlignVCenter);
         }
-        static const char* titles[] = {QT_TR_NOOP("Name"), QT_TR_NOOP("Technique"), QT_TR_NOOP("Status")};
+        static const char* titles[] = {QT_TR_NOOP("Name"), QT_TR_NOOP("Technique"),
+                                       QT_TR_NOOP("Status")};
         return role == Qt::DisplayRole ? QVariant(tr(titles[section])) : QVariant();
     }
     const QString& metric = m_metrics[section - FirstMetric];
     const MetricInfo* info = findMetric(metric.toStdString());
     switch (role) {
-        case Qt::TextAlignmentRole: return QVariant(Qt::AlignRight | Qt::AlignVCenter);
-        case Qt::DisplayRole: return info ? QString::fromStdString(info->title) : metric;
+        case Qt::TextAlignmentRole:
+            return QVariant(Qt::AlignRight | Qt::AlignVCenter);
+        case Qt::DisplayRole:
+            return info ? QString::fromStdString(info->title) : metric;
         case Qt::ToolTipRole: {
             if (!info) {
                 return metric;
@@ -239,7 +261,8 @@ QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientati
                                                                      : QString();
             return QString::fromStdString(info->help) + good;
         }
-        default: return {};
+        default:
+            return {};
     }
 }
 

@@ -1,5 +1,6 @@
-// Experiments as rows: name, technique, status, then one column per metric the user chose, each with its delta
-// against the baseline. Changes one row at a time; made for tens of thousands. GUI thread only.
+// Experiments as rows: name, technique, status, then one column per metric the user chose, each
+// with its delta against the baseline. Changes one row at a time; made for tens of thousands. GUI
+// thread only.
 #pragma once
 
 #include <QAbstractTableModel>
@@ -19,12 +20,12 @@ public:
     enum Column { Name, Technique, Status, FirstMetric };
     enum Role {
         IdRole = Qt::UserRole + 1,  ///< qint64
-        SortRole,                   ///< double for metrics, text elsewhere; invalid where there is no number
-        DeltaRole,                  ///< "+1.9%", "≈" when not distinguishable from the baseline
-        GoodnessRole,               ///< of the delta: 1, 0, -1
-        StatusRole,                 ///< ExperimentStatus as int
-        TechniqueRole,              ///< primary technique id, "" for a baseline
-        QualifierRole               ///< PointKind as int: native, dequantized, estimated
+        SortRole,       ///< double for metrics, text elsewhere; invalid where there is no number
+        DeltaRole,      ///< "+1.9%", "≈" when not distinguishable from the baseline
+        GoodnessRole,   ///< of the delta: 1, 0, -1
+        StatusRole,     ///< ExperimentStatus as int
+        TechniqueRole,  ///< primary technique id, "" for a baseline
+        QualifierRole   ///< PointKind as int: native, dequantized, estimated
     };
 
     explicit ExperimentTableModel(QObject* parent = nullptr);

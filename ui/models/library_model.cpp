@@ -13,9 +13,12 @@ constexpr quintptr kSectionId = 0;  // children carry the section's row + 1
 
 QString sectionTitle(int row) {
     switch (row) {
-        case 0: return LibraryModel::tr("Models");
-        case 1: return LibraryModel::tr("Texts");
-        default: return LibraryModel::tr("Task sets");
+        case 0:
+            return LibraryModel::tr("Models");
+        case 1:
+            return LibraryModel::tr("Texts");
+        default:
+            return LibraryModel::tr("Task sets");
     }
 }
 
@@ -41,7 +44,9 @@ const LibraryItem* LibraryModel::item(const QModelIndex& index) const {
     return &m_sections[index.internalId() - 1][static_cast<std::size_t>(index.row())];
 }
 
-QModelIndex LibraryModel::section(LibraryItem::Kind kind) const { return index(static_cast<int>(kind), 0); }
+QModelIndex LibraryModel::section(LibraryItem::Kind kind) const {
+    return index(static_cast<int>(kind), 0);
+}
 
 QModelIndex LibraryModel::indexOfPath(const QString& path) const {
     for (int s = 0; s < 3; ++s) {
@@ -59,7 +64,8 @@ QModelIndex LibraryModel::index(int row, int column, const QModelIndex& parent) 
     if (!hasIndex(row, column, parent)) {
         return {};
     }
-    return createIndex(row, column, parent.isValid() ? static_cast<quintptr>(parent.row() + 1) : kSectionId);
+    return createIndex(row, column,
+                       parent.isValid() ? static_cast<quintptr>(parent.row() + 1) : kSectionId);
 }
 
 QModelIndex LibraryModel::parent(const QModelIndex& child) const {
@@ -79,7 +85,9 @@ int LibraryModel::rowCount(const QModelIndex& parent) const {
     return static_cast<int>(m_sections[static_cast<std::size_t>(parent.row())].size());
 }
 
-int LibraryModel::columnCount(const QModelIndex&) const { return 1; }
+int LibraryModel::columnCount(const QModelIndex&) const {
+    return 1;
+}
 
 QVariant LibraryModel::data(const QModelIndex& index, int role) const {
     if (!index.isValid()) {
@@ -88,24 +96,39 @@ QVariant LibraryModel::data(const QModelIndex& index, int role) const {
     const LibraryItem* entry = item(index);
     if (!entry) {
         switch (role) {
-            case Qt::DisplayRole: return sectionTitle(index.row());
-            case KindRole: return index.row();
-            case SectionRole: return true;
-            default: return {};
+            case Qt::DisplayRole:
+                return sectionTitle(index.row());
+            case KindRole:
+                return index.row();
+            case SectionRole:
+                return true;
+            default:
+                return {};
         }
     }
     switch (role) {
-        case Qt::DisplayRole: return entry->name;
-        case Qt::ToolTipRole: return entry->missing ? tr("%1\nThe file is gone.").arg(entry->path) : entry->path;
-        case Qt::AccessibleTextRole: return QStringLiteral("%1, %2").arg(entry->name, entry->detail);
-        case IdRole: return entry->id;
-        case PathRole: return entry->path;
-        case KindRole: return static_cast<int>(entry->kind);
-        case DetailRole: return entry->missing ? tr("file is gone") : entry->detail;
-        case BundledRole: return entry->bundled;
-        case MissingRole: return entry->missing;
-        case SectionRole: return false;
-        default: return {};
+        case Qt::DisplayRole:
+            return entry->name;
+        case Qt::ToolTipRole:
+            return entry->missing ? tr("%1\nThe file is gone.").arg(entry->path) : entry->path;
+        case Qt::AccessibleTextRole:
+            return QStringLiteral("%1, %2").arg(entry->name, entry->detail);
+        case IdRole:
+            return entry->id;
+        case PathRole:
+            return entry->path;
+        case KindRole:
+            return static_cast<int>(entry->kind);
+        case DetailRole:
+            return entry->missing ? tr("file is gone") : entry->detail;
+        case BundledRole:
+            return entry->bundled;
+        case MissingRole:
+            return entry->missing;
+        case SectionRole:
+            return false;
+        default:
+            return {};
     }
 }
 
@@ -113,16 +136,20 @@ Qt::ItemFlags LibraryModel::flags(const QModelIndex& index) const {
     if (!index.isValid()) {
         return Qt::ItemIsDropEnabled;
     }
-    return item(index) ? Qt::ItemIsEnabled | Qt::ItemIsSelectable | Qt::ItemNeverHasChildren : Qt::ItemIsEnabled;
+    return item(index) ? Qt::ItemIsEnabled | Qt::ItemIsSelectable | Qt::ItemNeverHasChildren
+                       : Qt::ItemIsEnabled;
 }
 
 static PathClass classifyFolder(const QString& path) {
     const QDir folder(path);
     if (!folder.exists(QStringLiteral("config.json"))) {
-        return {std::nullopt, LibraryModel::tr("%1 is not a model folder: it has no config.json.").arg(path)};
+        return {std::nullopt,
+                LibraryModel::tr("%1 is not a model folder: it has no config.json.").arg(path)};
     }
     if (folder.entryList({QStringLiteral("*.safetensors")}, QDir::Files).isEmpty()) {
-        return {std::nullopt, LibraryModel::tr("%1 is not a model folder: it has no .safetensors file.").arg(path)};
+        return {
+            std::nullopt,
+            LibraryModel::tr("%1 is not a model folder: it has no .safetensors file.").arg(path)};
     }
     return {LibraryItem::Kind::Model, {}};
 }
@@ -132,7 +159,8 @@ static PathClass classifyTasks(const QString& path, QFile& file) {
     for (const char* key : {"prompt", "choices", "answer"}) {
         if (!first.contains(QLatin1String(key))) {
             return {std::nullopt,
-                    LibraryModel::tr("%1 is not a task set: its first line has no \"%2\".").arg(path, QLatin1String(key))};
+                    LibraryModel::tr("%1 is not a task set: its first line has no \"%2\".")
+                        .arg(path, QLatin1String(key))};
         }
     }
     return {LibraryItem::Kind::Tasks, {}};
@@ -148,19 +176,23 @@ PathClass classifyPath(const QString& path) {
     }
     QFile file(path);
     if (!file.open(QIODevice::ReadOnly)) {
-        return {std::nullopt, LibraryModel::tr("%1 cannot be read: %2.").arg(path, file.errorString())};
+        return {std::nullopt,
+                LibraryModel::tr("%1 cannot be read: %2.").arg(path, file.errorString())};
     }
     const QString suffix = info.suffix().toLower();
     const QByteArray head = file.peek(4096);
     if (suffix == QLatin1String("gguf")) {
         if (!head.startsWith("GGUF")) {
-            return {std::nullopt, LibraryModel::tr("%1 is not a GGUF file: it does not begin with \"GGUF\".").arg(path)};
+            return {std::nullopt,
+                    LibraryModel::tr("%1 is not a GGUF file: it does not begin with \"GGUF\".")
+                        .arg(path)};
         }
         return {LibraryItem::Kind::Model, {}};
     }
     if (suffix == QLatin1String("safetensors")) {
         return {std::nullopt,
-                LibraryModel::tr("%1 is only a part of a model: add its folder %2 instead.").arg(path, info.path())};
+                LibraryModel::tr("%1 is only a part of a model: add its folder %2 instead.")
+                    .arg(path, info.path())};
     }
     if (suffix == QLatin1String("jsonl")) {
         return classifyTasks(path, file);
@@ -170,7 +202,9 @@ PathClass classifyPath(const QString& path) {
     }
     if (head.contains('\0')) {
         return {std::nullopt,
-                LibraryModel::tr("%1 is neither a model (folder or .gguf), a task set (.jsonl) nor a text.").arg(path)};
+                LibraryModel::tr(
+                    "%1 is neither a model (folder or .gguf), a task set (.jsonl) nor a text.")
+                    .arg(path)};
     }
     return {LibraryItem::Kind::Text, {}};
 }

@@ -1,5 +1,5 @@
-// The library as a tree: three sections (models, texts, task sets) with their entries. Also tells what a dropped
-// file or folder is. GUI thread only.
+// The library as a tree: three sections (models, texts, task sets) with their entries. Also tells
+// what a dropped file or folder is. GUI thread only.
 #pragma once
 
 #include <QAbstractItemModel>
@@ -15,7 +15,15 @@ class LibraryModel : public QAbstractItemModel {
     Q_OBJECT
 
 public:
-    enum Role { IdRole = Qt::UserRole, PathRole, KindRole, DetailRole, BundledRole, MissingRole, SectionRole };
+    enum Role {
+        IdRole = Qt::UserRole,
+        PathRole,
+        KindRole,
+        DetailRole,
+        BundledRole,
+        MissingRole,
+        SectionRole
+    };
 
     explicit LibraryModel(QObject* parent = nullptr);
 
@@ -35,7 +43,8 @@ private:
     std::array<std::vector<LibraryItem>, 3> m_sections;
 };
 
-/// What a path is to the library, or why it is nothing: `error` names the path and what was looked for.
+/// What a path is to the library, or why it is nothing: `error` names the path and what was looked
+/// for.
 struct PathClass {
     std::optional<LibraryItem::Kind> kind;
     QString error;

@@ -21,7 +21,8 @@ private:
 
 class RemoveStepCommand : public QUndoCommand {
 public:
-    RemoveStepCommand(RecipeModel* model, int row, const QString& text) : QUndoCommand(text), m_model(model), m_row(row) {}
+    RemoveStepCommand(RecipeModel* model, int row, const QString& text)
+        : QUndoCommand(text), m_model(model), m_row(row) {}
     void redo() override { m_step = m_model->doRemove(m_row); }
     void undo() override { m_model->doInsert(m_row, m_step); }
 
@@ -46,9 +47,14 @@ private:
 
 class SetParamsCommand : public QUndoCommand {
 public:
-    SetParamsCommand(RecipeModel* model, int row, std::string name, nlohmann::json params, const QString& text)
-        : QUndoCommand(text), m_model(model), m_row(row), m_name(std::move(name)),
-          m_before(model->recipe().steps[static_cast<std::size_t>(row)].params), m_after(std::move(params)) {}
+    SetParamsCommand(RecipeModel* model, int row, std::string name, nlohmann::json params,
+                     const QString& text)
+        : QUndoCommand(text),
+          m_model(model),
+          m_row(row),
+          m_name(std::move(name)),
+          m_before(model->recipe().steps[static_cast<std::size_t>(row)].params),
+          m_after(std::move(params)) {}
     void redo() override { m_model->doSetParams(m_row, m_after); }
     void undo() override { m_model->doSetParams(m_row, m_before); }
     int id() const override { return 1; }
@@ -73,7 +79,10 @@ private:
 class SetRecipeCommand : public QUndoCommand {
 public:
     SetRecipeCommand(RecipeModel* model, Recipe recipe, const QString& text)
-        : QUndoCommand(text), m_model(model), m_before(model->recipe()), m_after(std::move(recipe)) {}
+        : QUndoCommand(text),
+          m_model(model),
+          m_before(model->recipe()),
+          m_after(std::move(recipe)) {}
     void redo() override { m_model->doSetRecipe(m_after); }
     void undo() override { m_model->doSetRecipe(m_before); }
 
@@ -86,8 +95,12 @@ private:
 class SetHeaderCommand : public QUndoCommand {
 public:
     SetHeaderCommand(RecipeModel* model, std::string name, std::uint64_t seed, const QString& text)
-        : QUndoCommand(text), m_model(model), m_nameBefore(model->recipe().name), m_seedBefore(model->recipe().seed),
-          m_name(std::move(name)), m_seed(seed) {}
+        : QUndoCommand(text),
+          m_model(model),
+          m_nameBefore(model->recipe().name),
+          m_seedBefore(model->recipe().seed),
+          m_name(std::move(name)),
+          m_seed(seed) {}
     void redo() override { m_model->doSetHeader(m_name, m_seed); }
     void undo() override { m_model->doSetHeader(m_nameBefore, m_seedBefore); }
     int id() const override { return 2; }
@@ -123,8 +136,9 @@ RecipeModel::RecipeModel(std::vector<TechniqueDescriptor> techniques, QObject* p
     : QAbstractListModel(parent), m_techniques(std::move(techniques)) {}
 
 const TechniqueDescriptor* RecipeModel::descriptor(const std::string& technique) const {
-    const auto found = std::find_if(m_techniques.begin(), m_techniques.end(),
-                                    [&](const TechniqueDescriptor& d) { return d.id == technique; });
+    const auto found =
+        std::find_if(m_techniques.begin(), m_techniques.end(),
+                     [&](const TechniqueDescriptor& d) { return d.id == technique; });
     return found == m_techniques.end() ? nullptr : &*found;
 }
 
@@ -138,14 +152,18 @@ void RecipeModel::setRecipe(const Recipe& recipe, const QString& what) {
 
 void RecipeModel::addStep(const std::string& technique, int row) {
     const int at = row < 0 ? rowCount() : row;
-    m_undo.push(new InsertStepCommand(this, at, {technique, nlohmann::json::object()}, tr("add step")));
+    m_undo.push(
+        new InsertStepCommand(this, at, {technique, nlohmann::json::object()}, tr("add step")));
 }
 
 void RecipeModel::duplicateStep(int row) {
-    m_undo.push(new InsertStepCommand(this, row + 1, m_recipe.steps[static_cast<std::size_t>(row)], tr("duplicate step")));
+    m_undo.push(new InsertStepCommand(this, row + 1, m_recipe.steps[static_cast<std::size_t>(row)],
+                                      tr("duplicate step")));
 }
 
-void RecipeModel::removeStep(int row) { m_undo.push(new RemoveStepCommand(this, row, tr("remove step"))); }
+void RecipeModel::removeStep(int row) {
+    m_undo.push(new RemoveStepCommand(this, row, tr("remove step")));
+}
 
 void RecipeModel::moveStep(int from, int to) {
     if (from != to && from >= 0 && to >= 0 && from < rowCount() && to < rowCount()) {
@@ -159,13 +177,15 @@ void RecipeModel::setParam(int row, const std::string& name, const nlohmann::jso
         return;
     }
     params[name] = value;
-    m_undo.push(new SetParamsCommand(this, row, name, std::move(params), tr("change %1").arg(QString::fromStdString(name))));
+    m_undo.push(new SetParamsCommand(this, row, name, std::move(params),
+                                     tr("change %1").arg(QString::fromStdString(name))));
 }
 
 void RecipeModel::resetParam(int row, const std::string& name) {
     nlohmann::json params = m_recipe.steps[static_cast<std::size_t>(row)].params;
     if (params.erase(name) > 0) {
-        m_undo.push(new SetParamsCommand(this, row, name, std::move(params), tr("reset %1").arg(QString::fromStdString(name))));
+        m_undo.push(new SetParamsCommand(this, row, name, std::move(params),
+                                         tr("reset %1").arg(QString::fromStdString(name))));
     }
 }
 
@@ -196,7 +216,8 @@ QStringList RecipeModel::problems(int row) const {
     const RecipeStep& step = m_recipe.steps[static_cast<std::size_t>(row)];
     const TechniqueDescriptor* technique = descriptor(step.technique);
     if (!technique) {
-        return {tr("This version does not know the technique \"%1\".").arg(QString::fromStdString(step.technique))};
+        return {tr("This version does not know the technique \"%1\".")
+                    .arg(QString::fromStdString(step.technique))};
     }
     QStringList problems;
     for (const std::string& problem : validateParams(*technique, step.params).problems) {
@@ -224,8 +245,9 @@ QVariant RecipeModel::data(const QModelIndex& index, int role) const {
         return {};
     }
     const TechniqueDescriptor* technique = descriptorAt(index.row());
-    return QString::fromStdString(technique ? technique->title
-                                            : m_recipe.steps[static_cast<std::size_t>(index.row())].technique);
+    return QString::fromStdString(
+        technique ? technique->title
+                  : m_recipe.steps[static_cast<std::size_t>(index.row())].technique);
 }
 
 void RecipeModel::doInsert(int row, const RecipeStep& step) {

@@ -1,4 +1,5 @@
-// The recipe being edited: a list of steps whose every change goes through an undo stack. GUI thread only.
+// The recipe being edited: a list of steps whose every change goes through an undo stack. GUI
+// thread only.
 #pragma once
 
 #include <QAbstractListModel>

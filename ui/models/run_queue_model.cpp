@@ -11,13 +11,20 @@ using State = RunEntry::State;
 
 QString toString(State state) {
     switch (state) {
-        case State::Queued: return RunQueueModel::tr("Waiting");
-        case State::Running: return RunQueueModel::tr("Running");
-        case State::Paused: return RunQueueModel::tr("Paused");
-        case State::Finished: return RunQueueModel::tr("Finished");
-        case State::Failed: return RunQueueModel::tr("Failed");
-        case State::Cancelled: return RunQueueModel::tr("Cancelled");
-        case State::Interrupted: return RunQueueModel::tr("Interrupted");
+        case State::Queued:
+            return RunQueueModel::tr("Waiting");
+        case State::Running:
+            return RunQueueModel::tr("Running");
+        case State::Paused:
+            return RunQueueModel::tr("Paused");
+        case State::Finished:
+            return RunQueueModel::tr("Finished");
+        case State::Failed:
+            return RunQueueModel::tr("Failed");
+        case State::Cancelled:
+            return RunQueueModel::tr("Cancelled");
+        case State::Interrupted:
+            return RunQueueModel::tr("Interrupted");
     }
     return {};
 }
@@ -76,19 +83,22 @@ void RunQueueModel::removeEnded() {
 }
 
 int RunQueueModel::rowOfJob(JobId job) const {
-    const auto found = std::find_if(m_entries.begin(), m_entries.end(), [&](const RunEntry& e) { return e.job == job; });
+    const auto found = std::find_if(m_entries.begin(), m_entries.end(),
+                                    [&](const RunEntry& e) { return e.job == job; });
     return job == 0 || found == m_entries.end() ? -1 : static_cast<int>(found - m_entries.begin());
 }
 
 int RunQueueModel::rowOfExperiment(qint64 experiment) const {
     const auto found = std::find_if(m_entries.begin(), m_entries.end(),
                                     [&](const RunEntry& e) { return e.experiment == experiment; });
-    return experiment == 0 || found == m_entries.end() ? -1 : static_cast<int>(found - m_entries.begin());
+    return experiment == 0 || found == m_entries.end()
+               ? -1
+               : static_cast<int>(found - m_entries.begin());
 }
 
 int RunQueueModel::activeCount() const {
-    return static_cast<int>(
-        std::count_if(m_entries.begin(), m_entries.end(), [](const RunEntry& e) { return !e.ended(); }));
+    return static_cast<int>(std::count_if(m_entries.begin(), m_entries.end(),
+                                          [](const RunEntry& e) { return !e.ended(); }));
 }
 
 void RunQueueModel::handle(const JobEvent& event) {
@@ -156,19 +166,24 @@ void RunQueueModel::applyBody(int row, const JobEventBody& body) {
             entry.secondsLeft = value.secondsLeft;
         } else if constexpr (std::is_same_v<T, JobLog>) {
             const bool error = value.level == JobLog::Level::Error;
-            appendLog(row, error ? "error" : value.level == JobLog::Level::Warning ? "warning" : "info", value.text);
+            appendLog(row,
+                      error                                   ? "error"
+                      : value.level == JobLog::Level::Warning ? "warning"
+                                                              : "info",
+                      value.text);
         } else if constexpr (std::is_same_v<T, JobSeries>) {
             entry.series.push_back(value.point);
             emit seriesAppended(row);
         } else if constexpr (std::is_same_v<T, JobMetric>) {
             const auto same = [&](const Measurement& m) { return m.name == value.metric.name; };
             const auto found = std::find_if(entry.metrics.begin(), entry.metrics.end(), same);
-            found == entry.metrics.end() ? entry.metrics.push_back(value.metric) : void(*found = value.metric);
+            found == entry.metrics.end() ? entry.metrics.push_back(value.metric)
+                                         : void(*found = value.metric);
             emit metricsChanged(row);
         } else if constexpr (std::is_same_v<T, JobStepFinished>) {
             appendLog(row, "info",
-                      "Step " + std::to_string(value.step.index + 1) + " (" + value.step.technique + ") done in " +
-                          formatDuration(value.step.seconds));
+                      "Step " + std::to_string(value.step.index + 1) + " (" + value.step.technique +
+                          ") done in " + formatDuration(value.step.seconds));
         } else if constexpr (std::is_same_v<T, JobFinished>) {
             entry.fraction = 1;
             applyResult(row, value.result);
@@ -188,7 +203,9 @@ int RunQueueModel::rowCount(const QModelIndex& parent) const {
     return parent.isValid() ? 0 : static_cast<int>(m_entries.size());
 }
 
-int RunQueueModel::columnCount(const QModelIndex& parent) const { return parent.isValid() ? 0 : ColumnCount; }
+int RunQueueModel::columnCount(const QModelIndex& parent) const {
+    return parent.isValid() ? 0 : ColumnCount;
+}
 
 static QString progressText(const RunEntry& entry) {
     if (entry.state == State::Failed) {
@@ -196,11 +213,12 @@ static QString progressText(const RunEntry& entry) {
     }
     if (entry.ended()) {
         return entry.finishedMs > entry.startedMs && entry.startedMs > 0
-                   ? RunQueueModel::tr("took %1").arg(
-                         QString::fromStdString(formatDuration(static_cast<double>(entry.finishedMs - entry.startedMs) / 1000)))
+                   ? RunQueueModel::tr("took %1").arg(QString::fromStdString(formatDuration(
+                         static_cast<double>(entry.finishedMs - entry.startedMs) / 1000)))
                    : QString();
     }
-    return entry.detail.isEmpty() ? entry.phase : QStringLiteral("%1 · %2").arg(entry.phase, entry.detail);
+    return entry.detail.isEmpty() ? entry.phase
+                                  : QStringLiteral("%1 · %2").arg(entry.phase, entry.detail);
 }
 
 QVariant RunQueueModel::data(const QModelIndex& index, int role) const {
@@ -209,50 +227,72 @@ QVariant RunQueueModel::data(const QModelIndex& index, int role) const {
     }
     const RunEntry& row = entry(index.row());
     switch (role) {
-        case StateRole: return static_cast<int>(row.state);
-        case FractionRole: return row.fraction;
-        case ExperimentRole: return row.experiment;
+        case StateRole:
+            return static_cast<int>(row.state);
+        case FractionRole:
+            return row.fraction;
+        case ExperimentRole:
+            return row.experiment;
         case Qt::ToolTipRole:
-            return row.state == State::Failed ? row.error : index.column() == Title ? row.title : progressText(row);
+            return row.state == State::Failed ? row.error
+                   : index.column() == Title  ? row.title
+                                              : progressText(row);
         case Qt::TextAlignmentRole:
-            return QVariant::fromValue(
-                Qt::Alignment(Qt::AlignVCenter | (index.column() >= Speed ? Qt::AlignRight : Qt::AlignLeft)));
+            return QVariant::fromValue(Qt::Alignment(
+                Qt::AlignVCenter | (index.column() >= Speed ? Qt::AlignRight : Qt::AlignLeft)));
         case Qt::AccessibleTextRole:
             if (index.column() == Progress && !row.ended() && row.fraction >= 0) {
-                return tr("%1 percent, %2").arg(static_cast<int>(row.fraction * 100)).arg(progressText(row));
+                return tr("%1 percent, %2")
+                    .arg(static_cast<int>(row.fraction * 100))
+                    .arg(progressText(row));
             }
             break;
-        default: break;
+        default:
+            break;
     }
     if (role != Qt::DisplayRole && role != Qt::AccessibleTextRole) {
         return {};
     }
     switch (index.column()) {
-        case Title: return row.title;
-        case Status: return toString(row.state);
-        case Progress: return progressText(row);
-        case Speed: return row.tokensPerSecond > 0 ? tr("%1 tokens/s").arg(row.tokensPerSecond, 0, 'f', 0) : QString();
+        case Title:
+            return row.title;
+        case Status:
+            return toString(row.state);
+        case Progress:
+            return progressText(row);
+        case Speed:
+            return row.tokensPerSecond > 0 ? tr("%1 tokens/s").arg(row.tokensPerSecond, 0, 'f', 0)
+                                           : QString();
         case TimeLeft:
-            return row.secondsLeft >= 0 && !row.ended() ? QString::fromStdString(formatDuration(row.secondsLeft))
-                                                        : QString();
-        default: return {};
+            return row.secondsLeft >= 0 && !row.ended()
+                       ? QString::fromStdString(formatDuration(row.secondsLeft))
+                       : QString();
+        default:
+            return {};
     }
 }
 
 QVariant RunQueueModel::headerData(int section, Qt::Orientation orientation, int role) const {
     if (orientation == Qt::Horizontal && role == Qt::TextAlignmentRole) {
-        return QVariant::fromValue(Qt::Alignment(Qt::AlignVCenter | (section >= Speed ? Qt::AlignRight : Qt::AlignLeft)));
+        return QVariant::fromValue(
+            Qt::Alignment(Qt::AlignVCenter | (section >= Speed ? Qt::AlignRight : Qt::AlignLeft)));
     }
     if (orientation != Qt::Horizontal || role != Qt::DisplayRole) {
         return {};
     }
     switch (section) {
-        case Title: return tr("Run");
-        case Status: return tr("State");
-        case Progress: return tr("Progress");
-        case Speed: return tr("Speed");
-        case TimeLeft: return tr("Time left");
-        default: return {};
+        case Title:
+            return tr("Run");
+        case Status:
+            return tr("State");
+        case Progress:
+            return tr("Progress");
+        case Speed:
+            return tr("Speed");
+        case TimeLeft:
+            return tr("Time left");
+        default:
+            return {};
     }
 }
 

@@ -1,5 +1,5 @@
-// The queue of jobs as a table: what runs, what waits, what ended, what a former session left unfinished. Fed with
-// job events; holds the log, metrics and curves of each job. GUI thread only.
+// The queue of jobs as a table: what runs, what waits, what ended, what a former session left
+// unfinished. Fed with job events; holds the log, metrics and curves of each job. GUI thread only.
 #pragma once
 
 #include <QAbstractTableModel>
@@ -60,7 +60,8 @@ public:
     int rowCount(const QModelIndex& parent = {}) const override;
     int columnCount(const QModelIndex& parent = {}) const override;
     QVariant data(const QModelIndex& index, int role = Qt::DisplayRole) const override;
-    QVariant headerData(int section, Qt::Orientation orientation, int role = Qt::DisplayRole) const override;
+    QVariant headerData(int section, Qt::Orientation orientation,
+                        int role = Qt::DisplayRole) const override;
 
 signals:
     void logAppended(int row, const fettle::LogLine& line);

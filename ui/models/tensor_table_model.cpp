@@ -62,7 +62,9 @@ int TensorTableModel::rowCount(const QModelIndex& parent) const {
     return parent.isValid() ? 0 : static_cast<int>(m_tensors.size());
 }
 
-int TensorTableModel::columnCount(const QModelIndex& parent) const { return parent.isValid() ? 0 : ColumnCount; }
+int TensorTableModel::columnCount(const QModelIndex& parent) const {
+    return parent.isValid() ? 0 : ColumnCount;
+}
 
 QVariant TensorTableModel::data(const QModelIndex& index, int role) const {
     if (!index.isValid()) {
@@ -71,7 +73,8 @@ QVariant TensorTableModel::data(const QModelIndex& index, int role) const {
     const TensorReport& row = tensor(index.row());
     if (role == Qt::TextAlignmentRole) {
         const bool number = index.column() >= Values;
-        return QVariant::fromValue(Qt::Alignment(Qt::AlignVCenter | (number ? Qt::AlignRight : Qt::AlignLeft)));
+        return QVariant::fromValue(
+            Qt::Alignment(Qt::AlignVCenter | (number ? Qt::AlignRight : Qt::AlignLeft)));
     }
     if (role == Qt::ToolTipRole && index.column() == Name) {
         return QString::fromStdString(row.name);
@@ -81,33 +84,50 @@ QVariant TensorTableModel::data(const QModelIndex& index, int role) const {
     }
     const bool sorting = role == kSortRole;
     switch (index.column()) {
-        case Name: return QString::fromStdString(row.name);
-        case Type: return QString::fromStdString(row.dtype);
-        case Shape: return sorting ? QVariant(valueCount(row)) : QVariant(shapeText(row));
-        case Values: return sorting ? QVariant(valueCount(row)) : QVariant(QLocale().toString(valueCount(row)));
+        case Name:
+            return QString::fromStdString(row.name);
+        case Type:
+            return QString::fromStdString(row.dtype);
+        case Shape:
+            return sorting ? QVariant(valueCount(row)) : QVariant(shapeText(row));
+        case Values:
+            return sorting ? QVariant(valueCount(row))
+                           : QVariant(QLocale().toString(valueCount(row)));
         case Size:
             return sorting ? QVariant(static_cast<quint64>(row.bytes))
-                           : QVariant(QString::fromStdString(formatBytes(static_cast<double>(row.bytes))));
-        case Bits: return sorting ? QVariant(row.bitsPerWeight) : QVariant(QString::number(row.bitsPerWeight, 'f', 2));
-        default: return {};
+                           : QVariant(QString::fromStdString(
+                                 formatBytes(static_cast<double>(row.bytes))));
+        case Bits:
+            return sorting ? QVariant(row.bitsPerWeight)
+                           : QVariant(QString::number(row.bitsPerWeight, 'f', 2));
+        default:
+            return {};
     }
 }
 
 QVariant TensorTableModel::headerData(int section, Qt::Orientation orientation, int role) const {
     if (orientation == Qt::Horizontal && role == Qt::TextAlignmentRole) {
-        return QVariant::fromValue(Qt::Alignment(Qt::AlignVCenter | (section >= Values ? Qt::AlignRight : Qt::AlignLeft)));
+        return QVariant::fromValue(
+            Qt::Alignment(Qt::AlignVCenter | (section >= Values ? Qt::AlignRight : Qt::AlignLeft)));
     }
     if (orientation != Qt::Horizontal || role != Qt::DisplayRole) {
         return {};
     }
     switch (section) {
-        case Name: return tr("Tensor");
-        case Type: return tr("Type");
-        case Shape: return tr("Shape");
-        case Values: return tr("Values");
-        case Size: return tr("Size");
-        case Bits: return tr("Bits/weight");
-        default: return {};
+        case Name:
+            return tr("Tensor");
+        case Type:
+            return tr("Type");
+        case Shape:
+            return tr("Shape");
+        case Values:
+            return tr("Values");
+        case Size:
+            return tr("Size");
+        case Bits:
+            return tr("Bits/weight");
+        default:
+            return {};
     }
 }
 
@@ -121,10 +141,13 @@ void TensorFilterModel::setWords(const QString& text) {
 }
 
 bool TensorFilterModel::filterAcceptsRow(int row, const QModelIndex& parent) const {
-    const QString name = sourceModel()->index(row, TensorTableModel::Name, parent).data().toString();
-    const QString type = sourceModel()->index(row, TensorTableModel::Type, parent).data().toString();
+    const QString name =
+        sourceModel()->index(row, TensorTableModel::Name, parent).data().toString();
+    const QString type =
+        sourceModel()->index(row, TensorTableModel::Type, parent).data().toString();
     for (const QString& word : m_words) {
-        if (!name.contains(word, Qt::CaseInsensitive) && !type.contains(word, Qt::CaseInsensitive)) {
+        if (!name.contains(word, Qt::CaseInsensitive) &&
+            !type.contains(word, Qt::CaseInsensitive)) {
             return false;
         }
     }

@@ -24,14 +24,15 @@ public:
     int rowCount(const QModelIndex& parent = {}) const override;
     int columnCount(const QModelIndex& parent = {}) const override;
     QVariant data(const QModelIndex& index, int role = Qt::DisplayRole) const override;
-    QVariant headerData(int section, Qt::Orientation orientation, int role = Qt::DisplayRole) const override;
+    QVariant headerData(int section, Qt::Orientation orientation,
+                        int role = Qt::DisplayRole) const override;
 
 private:
     std::vector<TensorReport> m_tensors;
 };
 
-/// Keeps rows whose name or type contains every word of the filter; names sort as people count ("layers.2" before
-/// "layers.10").
+/// Keeps rows whose name or type contains every word of the filter; names sort as people count
+/// ("layers.2" before "layers.10").
 class TensorFilterModel : public QSortFilterProxyModel {
     Q_OBJECT
 

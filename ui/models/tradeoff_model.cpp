@@ -14,7 +14,8 @@ using Records = std::span<const ExperimentRecord* const>;
 
 const Measurement* finite(const ExperimentRecord& record, const std::string& metric) {
     const auto found = record.metrics.find(metric);
-    return found != record.metrics.end() && std::isfinite(found->second.value) ? &found->second : nullptr;
+    return found != record.metrics.end() && std::isfinite(found->second.value) ? &found->second
+                                                                               : nullptr;
 }
 
 std::vector<ProtocolCount> countProtocols(Records records, const std::string& metric) {
@@ -30,11 +31,13 @@ std::vector<ProtocolCount> countProtocols(Records records, const std::string& me
     for (const auto& [protocol, count] : counts) {
         result.push_back({QString::fromStdString(protocol), count});
     }
-    std::stable_sort(result.begin(), result.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+    std::stable_sort(result.begin(), result.end(),
+                     [](const auto& a, const auto& b) { return a.count > b.count; });
     return result;
 }
 
-QString choose(const std::vector<ProtocolCount>& protocols, const QHash<QString, QString>& wanted, const QString& metric) {
+QString choose(const std::vector<ProtocolCount>& protocols, const QHash<QString, QString>& wanted,
+               const QString& metric) {
     const auto found = wanted.find(metric);
     for (const ProtocolCount& entry : protocols) {
         if (found != wanted.end() && entry.protocol == *found) {
@@ -44,12 +47,15 @@ QString choose(const std::vector<ProtocolCount>& protocols, const QHash<QString,
     return protocols.empty() ? QString() : protocols.front().protocol;
 }
 
-/// A third metric, scaled over the experiments that are drawn; the protocol rule holds for it as well.
+/// A third metric, scaled over the experiments that are drawn; the protocol rule holds for it as
+/// well.
 class ThirdMetric {
 public:
-    ThirdMetric(Records records, const TradeoffQuery& query, const QString& metric) : m_metric(metric.toStdString()) {
+    ThirdMetric(Records records, const TradeoffQuery& query, const QString& metric)
+        : m_metric(metric.toStdString()) {
         if (!m_metric.empty()) {
-            m_protocol = choose(countProtocols(records, m_metric), query.protocols, metric).toStdString();
+            m_protocol =
+                choose(countProtocols(records, m_metric), query.protocols, metric).toStdString();
         }
     }
     double value(const ExperimentRecord& record) {
@@ -84,7 +90,8 @@ PointKind kindOf(const Measurement& x, const Measurement& y) {
     return x.estimated || y.estimated ? PointKind::Estimated : PointKind::Native;
 }
 
-TradeoffPoint makePoint(const ExperimentRecord& record, const Measurement& x, const Measurement& y) {
+TradeoffPoint makePoint(const ExperimentRecord& record, const Measurement& x,
+                        const Measurement& y) {
     TradeoffPoint point;
     point.id = record.id;
     point.x = x.value;
@@ -100,9 +107,11 @@ TradeoffPoint makePoint(const ExperimentRecord& record, const Measurement& x, co
     return point;
 }
 
-/// Marks the front and puts its points, then the baselines, at the end, so that nothing covers them.
+/// Marks the front and puts its points, then the baselines, at the end, so that nothing covers
+/// them.
 void markFront(TradeoffData& data) {
-    // paretoFront reads two metrics of each record: light stand-ins spare a copy of recipes and texts.
+    // paretoFront reads two metrics of each record: light stand-ins spare a copy of recipes and
+    // texts.
     const std::string xName = data.query.x.toStdString();
     const std::string yName = data.query.y.toStdString();
     std::vector<ExperimentRecord> light;
@@ -130,8 +139,9 @@ void markFront(TradeoffData& data) {
             data.front.push_back(i);
         }
     }
-    std::stable_sort(data.front.begin(), data.front.end(),
-                     [&](std::size_t a, std::size_t b) { return data.points[a].x < data.points[b].x; });
+    std::stable_sort(data.front.begin(), data.front.end(), [&](std::size_t a, std::size_t b) {
+        return data.points[a].x < data.points[b].x;
+    });
 }
 
 BetterWhen betterOf(const QString& metric) {
@@ -194,7 +204,8 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
     return data;
 }
 
-TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records, const TradeoffQuery& query) {
+TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records,
+                           const TradeoffQuery& query) {
     std::vector<const ExperimentRecord*> pointers;
     pointers.reserve(records.size());
     for (const ExperimentRecord& record : records) {

@@ -1,5 +1,6 @@
-// What a trade-off chart draws: experiments as points in two metrics, their Pareto front and what had to be left out.
-// Numbers of different measuring protocols never meet in one result. Values only; computed in one pass.
+// What a trade-off chart draws: experiments as points in two metrics, their Pareto front and what
+// had to be left out. Numbers of different measuring protocols never meet in one result. Values
+// only; computed in one pass.
 #pragma once
 
 #include <QHash>
@@ -21,7 +22,7 @@ struct TradeoffPoint {
     double y = 0;
     double xLow = 0, xHigh = 0;  ///< 95% interval; both equal x where none was computed
     double yLow = 0, yHigh = 0;
-    float size = -1;   ///< place of the third metric in its range, 0..1; negative: has none
+    float size = -1;  ///< place of the third metric in its range, 0..1; negative: has none
     float color = -1;
     QString technique;  ///< "" for a baseline
     QString name;
@@ -66,8 +67,11 @@ struct TradeoffData {
     int unfinished = 0;
 };
 
-/// The front is drawn through measured, native points only: a number taken through dequantization cannot win.
-TradeoffData buildTradeoff(std::span<const ExperimentRecord* const> records, const TradeoffQuery& query);
-TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records, const TradeoffQuery& query);
+/// The front is drawn through measured, native points only: a number taken through dequantization
+/// cannot win.
+TradeoffData buildTradeoff(std::span<const ExperimentRecord* const> records,
+                           const TradeoffQuery& query);
+TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records,
+                           const TradeoffQuery& query);
 
 }  // namespace fettle::ui

@@ -1,14 +1,14 @@
 #include "ui/pages/explore_axis_bar.h"
 
+#include <QAbstractItemView>
 #include <QCheckBox>
 #include <QComboBox>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QPushButton>
 #include <QSet>
 #include <QSignalBlocker>
-#include <QPushButton>
 #include <QVBoxLayout>
-#include <QAbstractItemView>
 
 #include "ui/charts/axis_scale.h"
 #include "ui/widgets/icons.h"
@@ -64,7 +64,8 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     m_select->setText(tr("Brush"));
     m_select->setObjectName(QStringLiteral("brushMode"));
     m_select->setCheckable(true);
-    m_select->setToolTip(tr("Dragging selects points instead of moving the view. Holding Shift does so at any time."));
+    m_select->setToolTip(tr(
+        "Dragging selects points instead of moving the view. Holding Shift does so at any time."));
     m_reset->setText(tr("Reset view"));
     m_reset->setObjectName(QStringLiteral("resetView"));
     m_reset->setEnabled(false);
@@ -90,7 +91,8 @@ void ExploreAxisBar::buildProtocolRow() {
         m_protocolCaption[axis] = makeLabel({}, TextRole::Caption, m_protocolRow);
         QComboBox* box = m_protocol[axis] = new QComboBox(m_protocolRow);
         box->setObjectName(axis == 0 ? QStringLiteral("xProtocol") : QStringLiteral("yProtocol"));
-        box->setAccessibleName(axis == 0 ? tr("Measuring protocol of X") : tr("Measuring protocol of Y"));
+        box->setAccessibleName(axis == 0 ? tr("Measuring protocol of X")
+                                         : tr("Measuring protocol of Y"));
         box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
         box->setMinimumContentsLength(18);
         m_protocolCaption[axis]->setBuddy(box);
@@ -100,7 +102,8 @@ void ExploreAxisBar::buildProtocolRow() {
             const QString protocol = m_protocol[axis]->currentData().toString();
             m_query.protocols[axis == 0 ? m_query.x : m_query.y] = protocol;
             if (m_protocol[1 - axis]->isHidden()) {
-                // Both axes come from one measurement, or the other axis knows one protocol and ignores this.
+                // Both axes come from one measurement, or the other axis knows one protocol and
+                // ignores this.
                 m_query.protocols[axis == 0 ? m_query.y : m_query.x] = protocol;
             }
             emit queryChanged();
@@ -128,7 +131,8 @@ TradeoffQuery ExploreAxisBar::query() const {
 
 void ExploreAxisBar::setQuery(const TradeoffQuery& query) {
     m_query = query;
-    for (auto [box, metric] : {std::pair(m_x, query.x), {m_y, query.y}, {m_color, query.color}, {m_size, query.size}}) {
+    for (auto [box, metric] :
+         {std::pair(m_x, query.x), {m_y, query.y}, {m_color, query.color}, {m_size, query.size}}) {
         const QSignalBlocker quiet(box);
         box->setCurrentIndex(box->findData(metric));
     }
@@ -190,13 +194,16 @@ void ExploreAxisBar::setProtocols(const TradeoffData& data) {
         return result;
     };
     const bool y = data.yProtocols.size() > 1;
-    const bool x = data.xProtocols.size() > 1 && !(y && names(data.xProtocols) == names(data.yProtocols));
-    const auto show = [&](int axis, bool shown, const std::vector<ProtocolCount>& protocols, const QString& drawn, const QString& metric) {
+    const bool x =
+        data.xProtocols.size() > 1 && !(y && names(data.xProtocols) == names(data.yProtocols));
+    const auto show = [&](int axis, bool shown, const std::vector<ProtocolCount>& protocols,
+                          const QString& drawn, const QString& metric) {
         QComboBox* box = m_protocol[axis];
         const QSignalBlocker quiet(box);
         box->clear();
         for (const ProtocolCount& entry : protocols) {
-            const QString title = entry.protocol.isEmpty() ? tr("unnamed protocol") : entry.protocol;
+            const QString title =
+                entry.protocol.isEmpty() ? tr("unnamed protocol") : entry.protocol;
             box->addItem(tr("%1 (%2)").arg(title).arg(entry.count), entry.protocol);
             box->setItemData(box->count() - 1, title, Qt::ToolTipRole);
         }
@@ -210,7 +217,8 @@ void ExploreAxisBar::setProtocols(const TradeoffData& data) {
     show(0, x, data.xProtocols, data.xProtocol, data.query.x);
     show(1, y, data.yProtocols, data.yProtocol, data.query.y);
     m_protocolRow->setVisible(x || y);
-    m_protocolNote->setText(tr("Different protocols are not comparable: %1 not drawn.").arg(data.otherProtocol));
+    m_protocolNote->setText(
+        tr("Different protocols are not comparable: %1 not drawn.").arg(data.otherProtocol));
     m_protocolNote->setToolTip(m_protocolNote->text());
 }
 

@@ -1,5 +1,5 @@
-// What the trade-off chart shows: metrics of the axes, of size and colour, logarithmic axes and, where numbers of
-// several measuring protocols exist, which of them. GUI thread only.
+// What the trade-off chart shows: metrics of the axes, of size and colour, logarithmic axes and,
+// where numbers of several measuring protocols exist, which of them. GUI thread only.
 #pragma once
 
 #include <QHash>

@@ -1,5 +1,5 @@
-// Cells of the experiment table: the chart's marker before a technique, a dot before a status, and beside each number
-// its delta against the baseline in a second, quieter column. GUI thread only.
+// Cells of the experiment table: the chart's marker before a technique, a dot before a status, and
+// beside each number its delta against the baseline in a second, quieter column. GUI thread only.
 #pragma once
 
 #include <QStyledItemDelegate>
@@ -14,14 +14,17 @@ class ExploreCellDelegate : public QStyledItemDelegate {
 public:
     using QStyledItemDelegate::QStyledItemDelegate;
     void setTheme(const ChartTheme& theme) { m_theme = theme; }
-    void paint(QPainter* painter, const QStyleOptionViewItem& option, const QModelIndex& index) const override;
+    void paint(QPainter* painter, const QStyleOptionViewItem& option,
+               const QModelIndex& index) const override;
     QSize sizeHint(const QStyleOptionViewItem& option, const QModelIndex& index) const override;
     /// Width that deltas take at the right of a metric cell.
     static int deltaWidth(const QFontMetrics& metrics);
 
 private:
-    void paintMetric(QPainter& painter, const QStyleOptionViewItem& option, const QModelIndex& index) const;
-    void paintText(QPainter& painter, const QStyleOptionViewItem& option, const QModelIndex& index) const;
+    void paintMetric(QPainter& painter, const QStyleOptionViewItem& option,
+                     const QModelIndex& index) const;
+    void paintText(QPainter& painter, const QStyleOptionViewItem& option,
+                   const QModelIndex& index) const;
 
     ChartTheme m_theme;
 };

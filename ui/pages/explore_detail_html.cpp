@@ -13,11 +13,13 @@ namespace fettle::ui {
 namespace {
 
 QString colored(const QString& text, const QColor& color) {
-    return QStringLiteral("<span style='color:%1'>%2</span>").arg(color.name(), text.toHtmlEscaped());
+    return QStringLiteral("<span style='color:%1'>%2</span>")
+        .arg(color.name(), text.toHtmlEscaped());
 }
 
 QString heading(const QString& text, const ChartTheme& theme) {
-    return QStringLiteral("<p style='margin:10px 0 3px 0'><b>%1</b></p>").arg(colored(text, theme.muted));
+    return QStringLiteral("<p style='margin:10px 0 3px 0'><b>%1</b></p>")
+        .arg(colored(text, theme.muted));
 }
 
 QString recipeHtml(const Recipe& recipe, const ChartTheme& theme) {
@@ -28,8 +30,11 @@ QString recipeHtml(const Recipe& recipe, const ChartTheme& theme) {
                     .arg(number++)
                     .arg(techniqueTitle(QString::fromStdString(step.technique)).toHtmlEscaped());
         for (const auto& [key, value] : step.params.items()) {
-            const QString text = QString::fromStdString(value.is_string() ? value.get<std::string>() : value.dump());
-            html += QStringLiteral("<br>&nbsp;&nbsp;&nbsp;&nbsp;%1&nbsp; %2").arg(colored(QString::fromStdString(key), theme.muted), text.toHtmlEscaped());
+            const QString text =
+                QString::fromStdString(value.is_string() ? value.get<std::string>() : value.dump());
+            html +=
+                QStringLiteral("<br>&nbsp;&nbsp;&nbsp;&nbsp;%1&nbsp; %2")
+                    .arg(colored(QString::fromStdString(key), theme.muted), text.toHtmlEscaped());
         }
         html += "</p>";
     }
@@ -59,7 +64,9 @@ std::vector<std::string> metricsOf(const std::vector<SelectedExperiment>& select
 }
 
 QString qualifier(const Measurement& value) {
-    return !value.native ? QStringLiteral(" *") : value.estimated ? QStringLiteral(" ~") : QString();
+    return !value.native     ? QStringLiteral(" *")
+           : value.estimated ? QStringLiteral(" ~")
+                             : QString();
 }
 
 QString notes(const std::vector<SelectedExperiment>& selected, const ChartTheme& theme) {
@@ -94,9 +101,10 @@ QString notes(const std::vector<SelectedExperiment>& selected, const ChartTheme&
 
 /// Flattened settings: "1 ptq: scheme" -> "int4-g32".
 std::map<QString, QString> settingsOf(const ExperimentRecord& record) {
-    std::map<QString, QString> settings{{QStringLiteral("model"), QString::fromStdString(record.modelName)},
-                                        {QStringLiteral("device"), QString::fromStdString(record.device)},
-                                        {QStringLiteral("seed"), QString::number(record.seed)}};
+    std::map<QString, QString> settings{
+        {QStringLiteral("model"), QString::fromStdString(record.modelName)},
+        {QStringLiteral("device"), QString::fromStdString(record.device)},
+        {QStringLiteral("seed"), QString::number(record.seed)}};
     int number = 1;
     for (const RecipeStep& step : record.recipe.steps) {
         const QString prefix = QStringLiteral("step %1").arg(number++);
@@ -125,7 +133,8 @@ QString settingsRows(const std::vector<SelectedExperiment>& selected, const Char
             const auto found = settings.find(key);
             values.push_back(found == settings.end() ? QStringLiteral("–") : found->second);
         }
-        if (std::all_of(values.begin(), values.end(), [&](const QString& value) { return value == values.front(); })) {
+        if (std::all_of(values.begin(), values.end(),
+                        [&](const QString& value) { return value == values.front(); })) {
             continue;
         }
         rows += "<tr><td>" + colored(key, theme.muted) + "</td>";
@@ -137,7 +146,8 @@ QString settingsRows(const std::vector<SelectedExperiment>& selected, const Char
     return rows;
 }
 
-QString metricRow(const std::vector<SelectedExperiment>& selected, const std::string& metric, const ChartTheme& theme) {
+QString metricRow(const std::vector<SelectedExperiment>& selected, const std::string& metric,
+                  const ChartTheme& theme) {
     const MetricInfo* info = findMetric(metric);
     const BetterWhen better = info ? info->better : BetterWhen::Neither;
     const Measurement* best = nullptr;
@@ -149,12 +159,14 @@ QString metricRow(const std::vector<SelectedExperiment>& selected, const std::st
         }
         const Measurement& value = found->second;
         comparable = comparable && (!best || best->protocol == value.protocol);
-        if (!best || (better == BetterWhen::Higher ? value.value > best->value : value.value < best->value)) {
+        if (!best || (better == BetterWhen::Higher ? value.value > best->value
+                                                   : value.value < best->value)) {
             best = &value;
         }
     }
     QString title = metricTitle(QString::fromStdString(metric));
-    if (info && !info->unit.empty() && info->unit != "bytes" && info->unit != "%" && info->unit != "s") {
+    if (info && !info->unit.empty() && info->unit != "bytes" && info->unit != "%" &&
+        info->unit != "s") {
         title += ", " + QString::fromStdString(info->unit);
     }
     QString row = "<tr><td>" + colored(title, theme.muted) + "</td>";
@@ -163,7 +175,8 @@ QString metricRow(const std::vector<SelectedExperiment>& selected, const std::st
         QString cell = QStringLiteral("–");
         if (found != one.record->metrics.end()) {
             cell = QString::fromStdString(formatMetric(metric, found->second.value));
-            // The row's title carries the unit of a speed or a time; sizes keep theirs, which may differ by column.
+            // The row's title carries the unit of a speed or a time; sizes keep theirs, which may
+            // differ by column.
             if (info && cell.endsWith(" " + QString::fromStdString(info->unit))) {
                 cell = cell.section(u' ', 0, 0);
             }
@@ -180,26 +193,34 @@ QString metricRow(const std::vector<SelectedExperiment>& selected, const std::st
 
 }  // namespace
 
-QString detailHtml(const ExperimentRecord& record, const ExperimentRecord* baseline, const ChartTheme& theme) {
+QString detailHtml(const ExperimentRecord& record, const ExperimentRecord* baseline,
+                   const ChartTheme& theme) {
     QString html;
     if (!record.recipe.steps.empty()) {
         html += heading(QStringLiteral("Recipe"), theme) + recipeHtml(record.recipe, theme);
     }
     if (record.metrics.empty()) {
-        return html + "<p>" + colored(QStringLiteral("Nothing measured yet."), theme.muted) + "</p>";
+        return html + "<p>" + colored(QStringLiteral("Nothing measured yet."), theme.muted) +
+               "</p>";
     }
-    html += heading(baseline ? QStringLiteral("Measured, and against the baseline") : QStringLiteral("Measured"), theme);
+    html += heading(baseline ? QStringLiteral("Measured, and against the baseline")
+                             : QStringLiteral("Measured"),
+                    theme);
     html += "<table width='100%' cellspacing='0' cellpadding='3'>";
     for (const std::string& metric : metricsOf({{&record, baseline}})) {
         const Measurement& value = record.metrics.at(metric);
-        html += "<tr><td>" + colored(metricTitle(QString::fromStdString(metric)), theme.muted) + "</td><td align='right'>" +
-                QString::fromStdString(formatMetric(metric, value.value)).replace(u' ', QStringLiteral("&nbsp;")) + qualifier(value);
+        html += "<tr><td>" + colored(metricTitle(QString::fromStdString(metric)), theme.muted) +
+                "</td><td align='right'>" +
+                QString::fromStdString(formatMetric(metric, value.value))
+                    .replace(u' ', QStringLiteral("&nbsp;")) +
+                qualifier(value);
         if (const QString interval = intervalText(value); !interval.isEmpty()) {
             html += "<br>" + colored(interval, theme.muted);
         }
         html += "</td><td align='right'>";
         if (const auto delta = baseline ? metricDelta(record, *baseline, metric) : std::nullopt) {
-            html += colored(delta->distinguishable ? delta->text : QStringLiteral("≈"), deltaColor(*delta, theme));
+            html += colored(delta->distinguishable ? delta->text : QStringLiteral("≈"),
+                            deltaColor(*delta, theme));
         }
         html += "</td></tr>";
     }

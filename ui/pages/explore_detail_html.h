@@ -16,8 +16,10 @@ struct SelectedExperiment {
 };
 
 /// Recipe and every metric with interval and delta.
-QString detailHtml(const ExperimentRecord& record, const ExperimentRecord* baseline, const ChartTheme& theme);
-/// Two to four experiments side by side: settings that differ, then metrics; the best number of a row is bold.
+QString detailHtml(const ExperimentRecord& record, const ExperimentRecord* baseline,
+                   const ChartTheme& theme);
+/// Two to four experiments side by side: settings that differ, then metrics; the best number of a
+/// row is bold.
 QString comparisonHtml(const std::vector<SelectedExperiment>& selected, const ChartTheme& theme);
 
 }  // namespace fettle::ui

@@ -39,9 +39,10 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
       m_verdictCard(new QFrame(this)),
       m_verdict(new QLabel(m_verdictCard)),
       m_body(richLabel(nullptr)),
-      m_hint(makeLabel(tr("Select an experiment in the chart or the table to see what it changed.\n\n"
-                          "Select two to four to compare them."),
-                       TextRole::Caption, this)),
+      m_hint(
+          makeLabel(tr("Select an experiment in the chart or the table to see what it changed.\n\n"
+                       "Select two to four to compare them."),
+                    TextRole::Caption, this)),
       m_scroll(new QScrollArea(this)),
       m_actions(new QWidget(this)) {
     setStyleClass(this, "panel");
@@ -141,7 +142,8 @@ void ExploreDetailPanel::setSelection(const std::vector<SelectedExperiment>& sel
     endRename(false);
     m_count = selected.size();
     const bool any = m_count > 0;
-    for (QWidget* widget : std::initializer_list<QWidget*>{m_title, m_subtitle, m_verdictCard, m_scroll, m_actions}) {
+    for (QWidget* widget :
+         std::initializer_list<QWidget*>{m_title, m_subtitle, m_verdictCard, m_scroll, m_actions}) {
         widget->setVisible(any);
     }
     m_hint->setVisible(!any);
@@ -169,9 +171,11 @@ void ExploreDetailPanel::setSelection(const std::vector<SelectedExperiment>& sel
 void ExploreDetailPanel::showOne(const SelectedExperiment& selected) {
     const ExperimentRecord& record = *selected.record;
     m_name->setText(QString::fromStdString(record.name));
-    QStringList about{QString::fromStdString(record.modelName), QString::fromStdString(record.device), statusTitle(record.status)};
+    QStringList about{QString::fromStdString(record.modelName),
+                      QString::fromStdString(record.device), statusTitle(record.status)};
     if (record.finishedMs > 0) {
-        about << QLocale().toString(QDateTime::fromMSecsSinceEpoch(record.finishedMs), QLocale::ShortFormat);
+        about << QLocale().toString(QDateTime::fromMSecsSinceEpoch(record.finishedMs),
+                                    QLocale::ShortFormat);
     }
     about.removeAll(QString());
     m_subtitle->setText(about.join(QStringLiteral(" · ")));
@@ -181,7 +185,8 @@ void ExploreDetailPanel::showOne(const SelectedExperiment& selected) {
 
 void ExploreDetailPanel::showSeveral(const std::vector<SelectedExperiment>& selected) {
     m_name->setText(tr("%1 selected").arg(m_count));
-    m_subtitle->setText(m_count > 4 ? tr("Select two to four to compare them.") : tr("Settings that all share are left out."));
+    m_subtitle->setText(m_count > 4 ? tr("Select two to four to compare them.")
+                                    : tr("Settings that all share are left out."));
     m_verdictCard->hide();
     m_verdict->clear();
     m_body->setText(m_count > 4 ? QString() : comparisonHtml(selected, m_theme));

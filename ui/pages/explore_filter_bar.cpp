@@ -8,8 +8,8 @@
 #include <QHBoxLayout>
 #include <QLabel>
 #include <QLineEdit>
-#include <QSignalBlocker>
 #include <QPushButton>
+#include <QSignalBlocker>
 #include <QToolButton>
 #include <QVBoxLayout>
 #include <set>
@@ -47,12 +47,16 @@ void refill(QComboBox& box, const std::vector<std::pair<QString, QString>>& entr
 
 QString rangeText(const QString& metric, const MetricRange& range) {
     const std::string id = metric.toStdString();
-    const auto number = [&](double value) { return QString::fromStdString(formatMetric(id, value)); };
+    const auto number = [&](double value) {
+        return QString::fromStdString(formatMetric(id, value));
+    };
     if (range.low && range.high) {
-        return QStringLiteral("%1 %2 to %3").arg(metricTitle(metric), number(*range.low), number(*range.high));
+        return QStringLiteral("%1 %2 to %3")
+            .arg(metricTitle(metric), number(*range.low), number(*range.high));
     }
-    return range.low ? QStringLiteral("%1 ≥ %2").arg(metricTitle(metric), number(*range.low))
-                     : QStringLiteral("%1 ≤ %2").arg(metricTitle(metric), number(range.high.value_or(0)));
+    return range.low
+               ? QStringLiteral("%1 ≥ %2").arg(metricTitle(metric), number(*range.low))
+               : QStringLiteral("%1 ≤ %2").arg(metricTitle(metric), number(range.high.value_or(0)));
 }
 
 }  // namespace
@@ -86,7 +90,8 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     auto* row = new QHBoxLayout;
     row->setSpacing(kGap);
     row->addWidget(m_text, 2);
-    for (QWidget* widget : std::initializer_list<QWidget*>{m_technique, m_model, m_device, m_status, m_addRange, m_clear}) {
+    for (QWidget* widget : std::initializer_list<QWidget*>{m_technique, m_model, m_device, m_status,
+                                                           m_addRange, m_clear}) {
         row->addWidget(widget);
     }
     row->addStretch(1);
@@ -99,8 +104,9 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     m_chips->hide();
     m_clear->hide();
 
-    for (const ExperimentStatus status : {ExperimentStatus::Finished, ExperimentStatus::Running, ExperimentStatus::Queued,
-                                          ExperimentStatus::Failed, ExperimentStatus::Cancelled, ExperimentStatus::Interrupted}) {
+    for (const ExperimentStatus status :
+         {ExperimentStatus::Finished, ExperimentStatus::Running, ExperimentStatus::Queued,
+          ExperimentStatus::Failed, ExperimentStatus::Cancelled, ExperimentStatus::Interrupted}) {
         m_status->addItem(statusTitle(status), QString::number(static_cast<int>(status)));
     }
     connect(m_text, &QLineEdit::textChanged, this, &ExploreFilterBar::emitChanged);
@@ -126,13 +132,16 @@ ExperimentFilter ExploreFilterBar::filter() const {
 
 void ExploreFilterBar::setFilter(const ExperimentFilter& filter) {
     {
-        const QSignalBlocker quiet[] = {QSignalBlocker(m_text), QSignalBlocker(m_technique), QSignalBlocker(m_model),
-                                        QSignalBlocker(m_device), QSignalBlocker(m_status)};
+        const QSignalBlocker quiet[] = {QSignalBlocker(m_text), QSignalBlocker(m_technique),
+                                        QSignalBlocker(m_model), QSignalBlocker(m_device),
+                                        QSignalBlocker(m_status)};
         m_text->setText(filter.text);
         m_technique->setCurrentIndex(std::max(m_technique->findData(filter.technique), 0));
         m_model->setCurrentIndex(std::max(m_model->findData(filter.model), 0));
         m_device->setCurrentIndex(std::max(m_device->findData(filter.device), 0));
-        m_status->setCurrentIndex(filter.status ? m_status->findData(QString::number(static_cast<int>(*filter.status))) : 0);
+        m_status->setCurrentIndex(
+            filter.status ? m_status->findData(QString::number(static_cast<int>(*filter.status)))
+                          : 0);
         m_ranges = filter.ranges;
     }
     showRanges();
@@ -144,7 +153,8 @@ void ExploreFilterBar::emitChanged() {
     emit filterChanged();
 }
 
-void ExploreFilterBar::setChoices(const std::vector<ExperimentRecord>& records, const QStringList& metrics) {
+void ExploreFilterBar::setChoices(const std::vector<ExperimentRecord>& records,
+                                  const QStringList& metrics) {
     m_metrics = metrics;
     std::set<std::string> techniques;
     std::set<std::string> models;
@@ -179,8 +189,10 @@ void ExploreFilterBar::setChoices(const std::vector<ExperimentRecord>& records, 
 }
 
 void ExploreFilterBar::setCounts(int shown, int total) {
-    m_count->setText(shown == total ? tr("%n experiment(s)", nullptr, total).replace("(s)", total == 1 ? "" : "s")
-                                    : tr("%1 of %2 shown").arg(shown).arg(total));
+    m_count->setText(
+        shown == total
+            ? tr("%n experiment(s)", nullptr, total).replace("(s)", total == 1 ? "" : "s")
+            : tr("%1 of %2 shown").arg(shown).arg(total));
 }
 
 void ExploreFilterBar::editRange() {

@@ -1,4 +1,5 @@
-// The filters above chart and table: words, technique, model, device, status and ranges of metrics. GUI thread only.
+// The filters above chart and table: words, technique, model, device, status and ranges of metrics.
+// GUI thread only.
 #pragma once
 
 #include <QWidget>

@@ -34,7 +34,8 @@ constexpr int kUndoShownMs = 12000;
 constexpr int kRefreshMs = 40;
 
 const QStringList& defaultColumns() {
-    static const QStringList columns{"perplexity", "kl_mean", "top1_agreement", "decode_tokens_per_s", "ttft_ms", "weight_bytes"};
+    static const QStringList columns{"perplexity",          "kl_mean", "top1_agreement",
+                                     "decode_tokens_per_s", "ttft_ms", "weight_bytes"};
     return columns;
 }
 
@@ -71,9 +72,11 @@ void ExplorePage::buildLayout() {
     outer->setSpacing(0);
     outer->addWidget(m_stack, 1);
 
-    m_stack->addWidget(new EmptyState(QStringLiteral("explore"), tr("No experiments yet"),
-                                      tr("Pick a model in the library, put a recipe together on the Recipe page and run it. Measure the "
-                                         "model as it is, too: that baseline is what every recipe is held against.")));
+    m_stack->addWidget(new EmptyState(
+        QStringLiteral("explore"), tr("No experiments yet"),
+        tr("Pick a model in the library, put a recipe together on the Recipe page and run it. "
+           "Measure the "
+           "model as it is, too: that baseline is what every recipe is held against.")));
     auto* content = new QWidget;
     m_stack->addWidget(content);
     auto* column = new QVBoxLayout(content);
@@ -84,9 +87,11 @@ void ExplorePage::buildLayout() {
 
     m_chartStack = new QStackedWidget;
     m_chartStack->addWidget(m_chart);
-    m_filteredOut = new EmptyState(QStringLiteral("explore"), tr("All experiments are filtered out"), {});
+    m_filteredOut =
+        new EmptyState(QStringLiteral("explore"), tr("All experiments are filtered out"), {});
     m_chartStack->addWidget(m_filteredOut);
-    connect(m_filteredOut->addAction(tr("Clear filters")), &QPushButton::clicked, this, [this] { m_filterBar->setFilter({}); });
+    connect(m_filteredOut->addAction(tr("Clear filters")), &QPushButton::clicked, this,
+            [this] { m_filterBar->setFilter({}); });
     auto* frame = new QFrame;
     setStyleClass(frame, "card");
     auto* inFrame = new QVBoxLayout(frame);
@@ -194,36 +199,44 @@ void ExplorePage::connectParts() {
             m_refreshTimer.start();
         }
     });
-    connect(m_service, &ExperimentService::experimentsRemoved, this, [this](const std::vector<qint64>& ids) {
-        m_model->remove(ids);
-        refreshChoices();
-        refreshChart();
-    });
+    connect(m_service, &ExperimentService::experimentsRemoved, this,
+            [this](const std::vector<qint64>& ids) {
+                m_model->remove(ids);
+                refreshChoices();
+                refreshChart();
+            });
 
     connect(m_filterBar, &ExploreFilterBar::filterChanged, this, [this] {
         m_filter->setFilter(m_filterBar->filter());
         refreshChart();
     });
     connect(m_axisBar, &ExploreAxisBar::queryChanged, this, &ExplorePage::refreshChart);
-    connect(m_axisBar, &ExploreAxisBar::logChanged, this, [this] { m_chart->setLogarithmic(m_axisBar->logX(), m_axisBar->logY()); });
+    connect(m_axisBar, &ExploreAxisBar::logChanged, this,
+            [this] { m_chart->setLogarithmic(m_axisBar->logX(), m_axisBar->logY()); });
     connect(m_axisBar, &ExploreAxisBar::resetRequested, m_chart, &TradeoffChart::resetView);
     connect(m_axisBar, &ExploreAxisBar::selectModeChanged, this, [this](bool brush) {
-        m_chart->setDragMode(brush ? TradeoffChart::DragMode::Select : TradeoffChart::DragMode::Pan);
+        m_chart->setDragMode(brush ? TradeoffChart::DragMode::Select
+                                   : TradeoffChart::DragMode::Pan);
     });
     connect(m_chart, &TradeoffChart::viewChanged, m_axisBar, &ExploreAxisBar::setZoomed);
     connect(m_chart, &TradeoffChart::activated, this, &ExplorePage::experimentActivated);
-    connect(m_chart, &TradeoffChart::selectionChanged, this, [this](const std::vector<qint64>& ids) {
-        m_selected = ids;
-        selectRows();
-        showSelection();
-    });
+    connect(m_chart, &TradeoffChart::selectionChanged, this,
+            [this](const std::vector<qint64>& ids) {
+                m_selected = ids;
+                selectRows();
+                showSelection();
+            });
     m_chart->setHoverSource([this](qint64 id) {
         const ExperimentRecord* record = m_model->record(id);
-        return record ? hoverHtml(*record, m_model->baselineOf(*record), ChartTheme::fromPalette(palette()).muted.name()) : QString();
+        return record ? hoverHtml(*record, m_model->baselineOf(*record),
+                                  ChartTheme::fromPalette(palette()).muted.name())
+                      : QString();
     });
-    connect(m_table->selectionModel(), &QItemSelectionModel::selectionChanged, this, &ExplorePage::adoptTableSelection);
-    connect(m_table, &QTableView::doubleClicked, this,
-            [this](const QModelIndex& index) { emit experimentActivated(index.data(ExperimentTableModel::IdRole).toLongLong()); });
+    connect(m_table->selectionModel(), &QItemSelectionModel::selectionChanged, this,
+            &ExplorePage::adoptTableSelection);
+    connect(m_table, &QTableView::doubleClicked, this, [this](const QModelIndex& index) {
+        emit experimentActivated(index.data(ExperimentTableModel::IdRole).toLongLong());
+    });
     auto* undo = new QShortcut(QKeySequence::Undo, this);
     undo->setContext(Qt::WidgetWithChildrenShortcut);
     connect(undo, &QShortcut::activated, this, &ExplorePage::undoRemove);
@@ -237,10 +250,14 @@ void ExplorePage::connectPanel() {
             }
         };
     };
-    connect(m_panel, &ExploreDetailPanel::openRequested, this, forOne(&ExplorePage::experimentActivated));
-    connect(m_panel, &ExploreDetailPanel::exportRequested, this, forOne(&ExplorePage::exportRequested));
-    connect(m_panel, &ExploreDetailPanel::rerunRequested, this, forOne(&ExplorePage::rerunRequested));
-    connect(m_panel, &ExploreDetailPanel::compareRequested, this, [this] { emit compareRequested(m_selected); });
+    connect(m_panel, &ExploreDetailPanel::openRequested, this,
+            forOne(&ExplorePage::experimentActivated));
+    connect(m_panel, &ExploreDetailPanel::exportRequested, this,
+            forOne(&ExplorePage::exportRequested));
+    connect(m_panel, &ExploreDetailPanel::rerunRequested, this,
+            forOne(&ExplorePage::rerunRequested));
+    connect(m_panel, &ExploreDetailPanel::compareRequested, this,
+            [this] { emit compareRequested(m_selected); });
     connect(m_panel, &ExploreDetailPanel::removeRequested, this, &ExplorePage::removeSelected);
     connect(m_panel, &ExploreDetailPanel::copyCsvRequested, this, &ExplorePage::copyCsv);
     connect(m_panel, &ExploreDetailPanel::copyImageRequested, this, &ExplorePage::copyImage);
@@ -285,10 +302,12 @@ void ExplorePage::refreshChart() {
             accepted.push_back(&record);
         }
     }
-    TradeoffData data = buildTradeoff(std::span<const ExperimentRecord* const>(accepted), m_axisBar->query());
+    TradeoffData data =
+        buildTradeoff(std::span<const ExperimentRecord* const>(accepted), m_axisBar->query());
     m_axisBar->setProtocols(data);
     m_chart->setData(std::move(data));
-    m_filterBar->setCounts(static_cast<int>(accepted.size()), static_cast<int>(m_model->records().size()));
+    m_filterBar->setCounts(static_cast<int>(accepted.size()),
+                           static_cast<int>(m_model->records().size()));
     showEmptiness(accepted.size());
     // Only what is still listed stays selected.
     std::erase_if(m_selected, [&](qint64 id) {
@@ -307,10 +326,13 @@ void ExplorePage::showEmptiness(std::size_t accepted) {
     m_chartStack->setCurrentIndex(total > 0 && accepted == 0 ? 1 : 0);
     m_filteredOut->setText(tr("None of the %1 experiments passes the filters above.").arg(total));
     const TradeoffData& data = m_chart->data();
-    m_chart->setEmptyText(data.missingMetric > 0
-                              ? tr("No finished experiment shown here has both <b>%1</b> and <b>%2</b>.<br>Choose other axes, or measure again with both.")
-                                    .arg(metricTitle(data.query.x).toHtmlEscaped(), metricTitle(data.query.y).toHtmlEscaped())
-                              : tr("Nothing is finished yet. Points appear as soon as a run ends."));
+    m_chart->setEmptyText(
+        data.missingMetric > 0
+            ? tr("No finished experiment shown here has both <b>%1</b> and <b>%2</b>.<br>Choose "
+                 "other axes, or measure again with both.")
+                  .arg(metricTitle(data.query.x).toHtmlEscaped(),
+                       metricTitle(data.query.y).toHtmlEscaped())
+            : tr("Nothing is finished yet. Points appear as soon as a run ends."));
     QStringList notes;
     if (data.unfinished > 0) {
         notes << tr("%1 not finished: listed, not drawn").arg(data.unfinished);
@@ -342,7 +364,8 @@ void ExplorePage::adoptTableSelection() {
     m_selected.clear();
     for (const QItemSelectionRange& range : m_table->selectionModel()->selection()) {
         for (int row = range.top(); row <= range.bottom(); ++row) {
-            m_selected.push_back(m_filter->index(row, 0).data(ExperimentTableModel::IdRole).toLongLong());
+            m_selected.push_back(
+                m_filter->index(row, 0).data(ExperimentTableModel::IdRole).toLongLong());
         }
     }
     m_chart->setSelection(m_selected);
@@ -366,7 +389,9 @@ void ExplorePage::selectRows() {
             ++end;
         }
         // Appended rather than select()ed: the latter compares with every range so far.
-        selection.append(QItemSelectionRange(m_filter->index(rows[i], 0), m_filter->index(rows[end - 1], m_filter->columnCount() - 1)));
+        selection.append(
+            QItemSelectionRange(m_filter->index(rows[i], 0),
+                                m_filter->index(rows[end - 1], m_filter->columnCount() - 1)));
         i = end;
     }
     m_table->selectionModel()->select(selection, QItemSelectionModel::ClearAndSelect);
@@ -396,7 +421,8 @@ void ExplorePage::removeSelected() {
     const ExperimentRecord* first = m_model->record(ids.front());
     const QString name = first ? QString::fromStdString(first->name) : QString();
     m_service->remove(ids);
-    m_undoText->setText(ids.size() == 1 ? tr("Removed “%1”.").arg(name) : tr("Removed %1 experiments.").arg(ids.size()));
+    m_undoText->setText(ids.size() == 1 ? tr("Removed “%1”.").arg(name)
+                                        : tr("Removed %1 experiments.").arg(ids.size()));
     m_undoBar->show();
     m_undoTimer.start();
 }

@@ -1,5 +1,6 @@
-// The Explore page: every experiment as a point and as a row, linked both ways, with the details of the selection.
-// Talks to the store through ExperimentService only; what starts work elsewhere leaves as a signal. GUI thread.
+// The Explore page: every experiment as a point and as a row, linked both ways, with the details of
+// the selection. Talks to the store through ExperimentService only; what starts work elsewhere
+// leaves as a signal. GUI thread.
 #pragma once
 
 #include <QTimer>
@@ -37,7 +38,8 @@ public:
     ~ExplorePage() override;
 
     std::vector<qint64> selection() const { return m_selected; }
-    /// Selects in chart, table and panel at once; ids that are filtered out or unknown are left out.
+    /// Selects in chart, table and panel at once; ids that are filtered out or unknown are left
+    /// out.
     void select(const std::vector<qint64>& ids);
 
 signals:

@@ -50,15 +50,18 @@ void ExplorePage::setColumns(const QStringList& metrics) {
         return;
     }
     const int sorted = m_filter->sortColumn();
-    const QString sortedMetric = sorted >= ExperimentTableModel::FirstMetric && sorted < m_model->columnCount()
-                                     ? m_model->metricColumns()[sorted - ExperimentTableModel::FirstMetric]
-                                     : QString();
+    const QString sortedMetric =
+        sorted >= ExperimentTableModel::FirstMetric && sorted < m_model->columnCount()
+            ? m_model->metricColumns()[sorted - ExperimentTableModel::FirstMetric]
+            : QString();
     m_syncing = true;
     m_model->setMetricColumns(metrics);
     m_syncing = false;
     if (!sortedMetric.isEmpty()) {
         const auto at = metrics.indexOf(sortedMetric);
-        m_table->sortByColumn(at < 0 ? -1 : ExperimentTableModel::FirstMetric + static_cast<int>(at), m_filter->sortOrder());
+        m_table->sortByColumn(
+            at < 0 ? -1 : ExperimentTableModel::FirstMetric + static_cast<int>(at),
+            m_filter->sortOrder());
     }
     sizeColumns();
 }
@@ -69,10 +72,14 @@ void ExplorePage::sizeColumns() {
     m_table->setColumnWidth(ExperimentTableModel::Name, 24 * em);
     m_table->setColumnWidth(ExperimentTableModel::Technique, 26 * em);
     m_table->setColumnWidth(ExperimentTableModel::Status, 13 * em);
-    for (int column = ExperimentTableModel::FirstMetric; column < m_model->columnCount(); ++column) {
-        const QString title = m_model->headerData(column, Qt::Horizontal, Qt::DisplayRole).toString();
-        const int number = metrics.horizontalAdvance(QStringLiteral("* 888.8 tokens/s")) + ExploreCellDelegate::deltaWidth(metrics) + 16;
-        m_table->setColumnWidth(column, std::max(number, std::min(metrics.horizontalAdvance(title) + 34, number + 40)));
+    for (int column = ExperimentTableModel::FirstMetric; column < m_model->columnCount();
+         ++column) {
+        const QString title =
+            m_model->headerData(column, Qt::Horizontal, Qt::DisplayRole).toString();
+        const int number = metrics.horizontalAdvance(QStringLiteral("* 888.8 tokens/s")) +
+                           ExploreCellDelegate::deltaWidth(metrics) + 16;
+        m_table->setColumnWidth(
+            column, std::max(number, std::min(metrics.horizontalAdvance(title) + 34, number + 40)));
     }
 }
 
@@ -98,10 +105,12 @@ void ExplorePage::copyImage() {
 }
 
 void ExplorePage::saveImage() {
-    const QString path = QFileDialog::getSaveFileName(this, tr("Save chart"), QStringLiteral("tradeoff.png"),
-                                                      tr("PNG image (*.png);;SVG drawing (*.svg)"));
+    const QString path =
+        QFileDialog::getSaveFileName(this, tr("Save chart"), QStringLiteral("tradeoff.png"),
+                                     tr("PNG image (*.png);;SVG drawing (*.svg)"));
     if (!path.isEmpty() && !saveChart(*m_chart, path)) {
-        QMessageBox::warning(this, tr("Save chart"), tr("The chart could not be written to %1.").arg(path));
+        QMessageBox::warning(this, tr("Save chart"),
+                             tr("The chart could not be written to %1.").arg(path));
     }
 }
 
@@ -113,7 +122,8 @@ void ExplorePage::restoreState() {
     query.color = settings.value("explore/color").toString();
     query.size = settings.value("explore/size").toString();
     m_axisBar->setQuery(query);
-    m_axisBar->setLog(settings.value("explore/logX", false).toBool(), settings.value("explore/logY", false).toBool());
+    m_axisBar->setLog(settings.value("explore/logX", false).toBool(),
+                      settings.value("explore/logY", false).toBool());
     if (settings.contains("explore/columns")) {
         m_wantedColumns = settings.value("explore/columns").toStringList();
     }

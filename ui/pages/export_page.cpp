@@ -70,8 +70,10 @@ ExportPage::ExportPage(JobController* jobs, QWidget* parent) : QWidget(parent), 
     connect(jobs->experiments(), &ExperimentService::experimentsReset, this, &ExportPage::reload);
     connect(jobs->experiments(), &ExperimentService::experimentsRemoved, this, &ExportPage::reload);
     connect(jobs->experiments(), &ExperimentService::libraryChanged, this, &ExportPage::reload);
-    clearResult(tr("The checks of the export appear here: the file is read back, codes are compared bit by bit, and the "
-                   "logits of a short text must agree."));
+    clearResult(
+        tr("The checks of the export appear here: the file is read back, codes are compared bit by "
+           "bit, and the "
+           "logits of a short text must agree."));
     reload();
     m_formats->setCurrentRow(0);
 }
@@ -99,7 +101,9 @@ QWidget* ExportPage::buildForm() {
 
     m_formats = new QListWidget(card);
     m_formats->setAccessibleName(tr("Format"));
-    m_formats->setFixedHeight((fontMetrics().height() + 12) * std::min<int>(6, static_cast<int>(exportFormats().size())) + 4);
+    m_formats->setFixedHeight((fontMetrics().height() + 12) *
+                                  std::min<int>(6, static_cast<int>(exportFormats().size())) +
+                              4);
     auto* formatLabel = new QLabel(tr("&Format"), card);
     formatLabel->setBuddy(m_formats);
     grid->addWidget(formatLabel, 1, 0, Qt::AlignTop);
@@ -126,7 +130,8 @@ QWidget* ExportPage::buildForm() {
     where->addWidget(browseButton);
     grid->addWidget(destinationLabel, 4, 0);
     grid->addLayout(where, 4, 1);
-    m_verify = new QCheckBox(tr("&Verify: read the result back and compare it with the model"), card);
+    m_verify =
+        new QCheckBox(tr("&Verify: read the result back and compare it with the model"), card);
     m_verify->setChecked(true);
     grid->addWidget(m_verify, 5, 1);
     column->addLayout(grid);
@@ -140,7 +145,8 @@ QWidget* ExportPage::buildForm() {
     column->addWidget(m_progress);
     column->addWidget(m_phase);
     auto* buttons = new QHBoxLayout;
-    m_export = new QPushButton(themedIcon(QStringLiteral("export"), IconTint::OnAccent), tr("&Export"), card);
+    m_export = new QPushButton(themedIcon(QStringLiteral("export"), IconTint::OnAccent),
+                               tr("&Export"), card);
     setStyleClass(m_export, "primary");
     m_cancel = new QPushButton(tr("&Cancel"), card);
     m_cancel->hide();
@@ -195,11 +201,13 @@ void ExportPage::reload() {
         std::vector<ExperimentRecord> records = m_jobs->experiments()->experiments();
         for (auto record = records.rbegin(); record != records.rend(); ++record) {
             if (record->status == ExperimentStatus::Finished && !record->artifactPath.empty()) {
-                m_source->addItem(themedIcon(QStringLiteral("recipe")),
-                                  QStringLiteral("%1 · %2").arg(QString::fromStdString(record->modelName),
-                                                                QString::fromStdString(record->name)),
-                                  QString::fromStdString(record->artifactPath));
-                m_source->setItemData(m_source->count() - 1, QVariant::fromValue<qint64>(record->id), kExperimentRole);
+                m_source->addItem(
+                    themedIcon(QStringLiteral("recipe")),
+                    QStringLiteral("%1 · %2").arg(QString::fromStdString(record->modelName),
+                                                  QString::fromStdString(record->name)),
+                    QString::fromStdString(record->artifactPath));
+                m_source->setItemData(m_source->count() - 1,
+                                      QVariant::fromValue<qint64>(record->id), kExperimentRole);
             }
         }
         if (m_source->count() > 0) {
@@ -224,7 +232,8 @@ void ExportPage::chooseExperiment(qint64 id) {
     if (index >= 0) {
         m_source->setCurrentIndex(index);
     } else {
-        emit errorOccurred(tr("Export"), tr("Experiment %1 has no optimized model to export.").arg(id));
+        emit errorOccurred(tr("Export"),
+                           tr("Experiment %1 has no optimized model to export.").arg(id));
     }
 }
 
@@ -248,26 +257,33 @@ void ExportPage::proposeDestination() {
     m_destinationTouched = false;
     const auto row = static_cast<std::size_t>(std::max(0, m_formats->currentRow()));
     const ExportFormatInfo& format = exportFormats()[row];
-    const QString name = QStringLiteral("%1-%2").arg(fileStem(m_source->currentText()), QString::fromStdString(format.id));
-    m_destination->setText(QDir::home().filePath(format.isFile ? name + QStringLiteral(".gguf") : name));
+    const QString name = QStringLiteral("%1-%2").arg(fileStem(m_source->currentText()),
+                                                     QString::fromStdString(format.id));
+    m_destination->setText(
+        QDir::home().filePath(format.isFile ? name + QStringLiteral(".gguf") : name));
     updateButton();
 }
 
 void ExportPage::browse() {
     const auto row = static_cast<std::size_t>(std::max(0, m_formats->currentRow()));
-    const QString path = exportFormats()[row].isFile
-                             ? QFileDialog::getSaveFileName(this, tr("Export to"), m_destination->text(), tr("GGUF (*.gguf)"))
-                             : QFileDialog::getExistingDirectory(this, tr("Export into folder"),
-                                                                 QFileInfo(m_destination->text()).path());
+    const QString path =
+        exportFormats()[row].isFile
+            ? QFileDialog::getSaveFileName(this, tr("Export to"), m_destination->text(),
+                                           tr("GGUF (*.gguf)"))
+            : QFileDialog::getExistingDirectory(this, tr("Export into folder"),
+                                                QFileInfo(m_destination->text()).path());
     if (!path.isEmpty()) {
         setDestination(path);
     }
 }
 
 void ExportPage::updateButton() {
-    const bool ready = m_job == 0 && !m_source->currentData().toString().isEmpty() && !m_destination->text().trimmed().isEmpty();
+    const bool ready = m_job == 0 && !m_source->currentData().toString().isEmpty() &&
+                       !m_destination->text().trimmed().isEmpty();
     m_export->setEnabled(ready);
-    m_export->setToolTip(ready ? QString() : m_job != 0 ? tr("An export is running.") : tr("Choose what to export and where to."));
+    m_export->setToolTip(ready        ? QString()
+                         : m_job != 0 ? tr("An export is running.")
+                                      : tr("Choose what to export and where to."));
 }
 
 void ExportPage::run() {
@@ -282,7 +298,9 @@ void ExportPage::run() {
     m_phase->show();
     m_cancel->show();
     m_job = m_jobs->queue(
-        request, tr("Export %1 as %2").arg(m_source->currentText(), QString::fromStdString(request.format)), this,
+        request,
+        tr("Export %1 as %2").arg(m_source->currentText(), QString::fromStdString(request.format)),
+        this,
         [this](const JobResult& result) {
             if (const auto* report = std::get_if<ExportReport>(&result)) {
                 showReport(*report);
@@ -306,7 +324,8 @@ void ExportPage::follow(const JobEvent& event) {
         return;
     }
     const bool cancelled = std::holds_alternative<JobCancelled>(event.body);
-    if (cancelled || std::holds_alternative<JobFinished>(event.body) || std::holds_alternative<JobFailed>(event.body)) {
+    if (cancelled || std::holds_alternative<JobFinished>(event.body) ||
+        std::holds_alternative<JobFailed>(event.body)) {
         if (cancelled) {
             clearResult(tr("Cancelled. Nothing was kept at the destination."));
         }
@@ -333,23 +352,27 @@ void ExportPage::clearResult(const QString& text) {
 }
 
 void ExportPage::showReport(const ExportReport& report) {
-    clearResult(QStringLiteral("%1 · %2").arg(QString::fromStdString(report.path),
-                                              QString::fromStdString(formatBytes(static_cast<double>(report.bytes)))));
+    clearResult(QStringLiteral("%1 · %2").arg(
+        QString::fromStdString(report.path),
+        QString::fromStdString(formatBytes(static_cast<double>(report.bytes)))));
     const bool checked = !report.checks.empty();
     m_resultTitle->setText(!checked            ? tr("Written, not verified")
                            : report.verified() ? tr("Written and verified")
                                                : tr("Written, but a check failed"));
     setStyleClass(m_resultTitle, checked ? report.verified() ? "success" : "danger" : "");
-    const auto add = [this](QWidget* widget) { m_checks->insertWidget(m_checks->count() - 1, widget); };
+    const auto add = [this](QWidget* widget) {
+        m_checks->insertWidget(m_checks->count() - 1, widget);
+    };
     for (const ExportCheck& check : report.checks) {
         auto* line = new QWidget;
         auto* row = new QHBoxLayout(line);
         row->setContentsMargins(0, 0, 0, 0);
         row->setSpacing(kGap);
         auto* icon = new QLabel(line);
-        icon->setPixmap(themedIcon(check.passed ? QStringLiteral("success") : QStringLiteral("error"),
-                                   check.passed ? IconTint::Success : IconTint::Danger)
-                            .pixmap(QSize(18, 18), devicePixelRatio()));
+        icon->setPixmap(
+            themedIcon(check.passed ? QStringLiteral("success") : QStringLiteral("error"),
+                       check.passed ? IconTint::Success : IconTint::Danger)
+                .pixmap(QSize(18, 18), devicePixelRatio()));
         auto* text = new QLabel(QStringLiteral("<b>%1</b> %2<br>%3")
                                     .arg(QString::fromStdString(check.name).toHtmlEscaped(),
                                          check.passed ? tr("passed") : tr("failed"),
@@ -362,13 +385,15 @@ void ExportPage::showReport(const ExportReport& report) {
         add(line);
     }
     for (const std::string& loss : report.lossy) {
-        QLabel* label = makeLabel(tr("Not kept: %1").arg(QString::fromStdString(loss)), TextRole::Body);
+        QLabel* label =
+            makeLabel(tr("Not kept: %1").arg(QString::fromStdString(loss)), TextRole::Body);
         label->setWordWrap(true);
         setStyleClass(label, "warning");
         add(label);
     }
     if (!report.loadedBy.empty()) {
-        QLabel* label = makeLabel(tr("Loaded by %1").arg(joined(report.loadedBy)), TextRole::Caption);
+        QLabel* label =
+            makeLabel(tr("Loaded by %1").arg(joined(report.loadedBy)), TextRole::Caption);
         label->setWordWrap(true);
         add(label);
     }
@@ -394,7 +419,8 @@ QString ExportPage::resultText() const {
 
 void ExportPage::openFolder() {
     const QFileInfo info(m_open->property("path").toString());
-    QDesktopServices::openUrl(QUrl::fromLocalFile(info.isDir() ? info.absoluteFilePath() : info.absolutePath()));
+    QDesktopServices::openUrl(
+        QUrl::fromLocalFile(info.isDir() ? info.absoluteFilePath() : info.absolutePath()));
 }
 
 }  // namespace fettle::ui

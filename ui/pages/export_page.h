@@ -1,5 +1,5 @@
-// The Export page: what to write, in which format, where to; then the proof that the file is what it claims. GUI
-// thread only.
+// The Export page: what to write, in which format, where to; then the proof that the file is what
+// it claims. GUI thread only.
 #pragma once
 
 #include <QWidget>

@@ -30,7 +30,8 @@ QString parametersText(quint64 count) {
     if (number >= 1e9) {
         return LibraryPage::tr("%1 B").arg(number / 1e9, 0, 'f', 2);
     }
-    return number >= 1e6 ? LibraryPage::tr("%1 M").arg(number / 1e6, 0, 'f', 1) : QLocale().toString(count);
+    return number >= 1e6 ? LibraryPage::tr("%1 M").arg(number / 1e6, 0, 'f', 1)
+                         : QLocale().toString(count);
 }
 
 QString detailText(const ModelReport& report) {
@@ -42,8 +43,13 @@ QString detailText(const ModelReport& report) {
 }  // namespace
 
 LibraryPage::LibraryPage(JobController* jobs, QWidget* parent)
-    : QWidget(parent), m_jobs(jobs), m_model(new LibraryModel(this)), m_view(new QTreeView(this)), m_facts(new QFrame(this)),
-      m_factRows(new QFormLayout), m_factsTitle(makeLabel({}, TextRole::Heading, m_facts)),
+    : QWidget(parent),
+      m_jobs(jobs),
+      m_model(new LibraryModel(this)),
+      m_view(new QTreeView(this)),
+      m_facts(new QFrame(this)),
+      m_factRows(new QFormLayout),
+      m_factsTitle(makeLabel({}, TextRole::Heading, m_facts)),
       m_hint(makeLabel({}, TextRole::Caption, m_facts)) {
     setAcceptDrops(true);
     setMinimumWidth(200);
@@ -56,8 +62,10 @@ LibraryPage::LibraryPage(JobController* jobs, QWidget* parent)
     setStyleClass(add, "menu");
     add->setToolTip(tr("Add a model, a text or a task set; or drop it here"));
     auto* menu = new QMenu(add);
-    menu->addAction(themedIcon(QStringLiteral("folder")), tr("Model &folder…"), this, &LibraryPage::chooseFolder);
-    menu->addAction(themedIcon(QStringLiteral("file")), tr("&Model file, text or task set…"), this, &LibraryPage::chooseFiles);
+    menu->addAction(themedIcon(QStringLiteral("folder")), tr("Model &folder…"), this,
+                    &LibraryPage::chooseFolder);
+    menu->addAction(themedIcon(QStringLiteral("file")), tr("&Model file, text or task set…"), this,
+                    &LibraryPage::chooseFiles);
     add->setMenu(menu);
     m_remove = new QToolButton(this);
     m_remove->setIcon(themedIcon(QStringLiteral("trash")));
@@ -101,11 +109,14 @@ LibraryPage::LibraryPage(JobController* jobs, QWidget* parent)
     facts->addLayout(actions);
     column->addWidget(m_facts);
 
-    connect(m_use, &QPushButton::clicked, this,
-            [this] { emit modelChosen(m_view->currentIndex().data(LibraryModel::PathRole).toString()); });
-    connect(m_inspect, &QPushButton::clicked, this,
-            [this] { emit inspectRequested(m_view->currentIndex().data(LibraryModel::PathRole).toString()); });
-    connect(m_view->selectionModel(), &QItemSelectionModel::currentChanged, this, &LibraryPage::showCurrent);
+    connect(m_use, &QPushButton::clicked, this, [this] {
+        emit modelChosen(m_view->currentIndex().data(LibraryModel::PathRole).toString());
+    });
+    connect(m_inspect, &QPushButton::clicked, this, [this] {
+        emit inspectRequested(m_view->currentIndex().data(LibraryModel::PathRole).toString());
+    });
+    connect(m_view->selectionModel(), &QItemSelectionModel::currentChanged, this,
+            &LibraryPage::showCurrent);
     connect(m_view, &QTreeView::activated, this, [this](const QModelIndex& index) {
         const LibraryItem* item = m_model->item(index);
         if (item && item->kind == LibraryItem::Kind::Model) {
@@ -119,8 +130,9 @@ LibraryPage::LibraryPage(JobController* jobs, QWidget* parent)
 }
 
 void LibraryPage::reload() {
-    const QString current = m_selectAfterReload.isEmpty() ? m_view->currentIndex().data(LibraryModel::PathRole).toString()
-                                                          : m_selectAfterReload;
+    const QString current = m_selectAfterReload.isEmpty()
+                                ? m_view->currentIndex().data(LibraryModel::PathRole).toString()
+                                : m_selectAfterReload;
     m_selectAfterReload.clear();
     m_model->setItems(m_jobs->experiments()->library());
     m_view->expandAll();
@@ -165,7 +177,9 @@ void LibraryPage::addOne(const QString& path) {
                 store(std::move(known));
             }
         },
-        [this](const ErrorInfo& error) { emit errorOccurred(tr("Not added"), QString::fromStdString(error.message)); });
+        [this](const ErrorInfo& error) {
+            emit errorOccurred(tr("Not added"), QString::fromStdString(error.message));
+        });
 }
 
 void LibraryPage::store(LibraryItem item) {
@@ -200,7 +214,9 @@ void LibraryPage::showCurrent() {
     m_inspect->setEnabled(isModel && !item->missing);
     m_factsTitle->setText(item ? item->name : tr("Nothing chosen"));
     if (!item) {
-        clearFacts(tr("Choose an entry, or drop a model folder, a .gguf file, a text or a .jsonl task set onto this list."));
+        clearFacts(
+            tr("Choose an entry, or drop a model folder, a .gguf file, a text or a .jsonl task set "
+               "onto this list."));
         return;
     }
     if (item->missing) {
@@ -217,7 +233,9 @@ void LibraryPage::showCurrent() {
     }
     clearFacts(tr("Reading the model…"));
     const QString path = item->path;
-    const auto current = [this, path] { return m_view->currentIndex().data(LibraryModel::PathRole).toString() == path; };
+    const auto current = [this, path] {
+        return m_view->currentIndex().data(LibraryModel::PathRole).toString() == path;
+    };
     m_jobs->ask(
         InspectRequest{path.toStdString()}, this,
         [this, path, current](const JobResult& result) {
@@ -245,9 +263,12 @@ void LibraryPage::showFacts(const ModelReport& report) {
     row(tr("Architecture"), QString::fromStdString(report.architecture));
     row(tr("Parameters"), parametersText(report.parameters));
     row(tr("Layers"), QStringLiteral("%1 × %2").arg(report.layers).arg(report.hiddenSize));
-    row(tr("Weights"), tr("%1, %2").arg(QString::fromStdString(formatBytes(static_cast<double>(report.weightBytes))),
-                                       QString::fromStdString(report.scheme.empty() ? report.dtype : report.scheme)));
-    row(tr("Context"), tr("%1 tokens").arg(QLocale().toString(static_cast<qlonglong>(report.contextLength))));
+    row(tr("Weights"),
+        tr("%1, %2").arg(
+            QString::fromStdString(formatBytes(static_cast<double>(report.weightBytes))),
+            QString::fromStdString(report.scheme.empty() ? report.dtype : report.scheme)));
+    row(tr("Context"),
+        tr("%1 tokens").arg(QLocale().toString(static_cast<qlonglong>(report.contextLength))));
 }
 
 void LibraryPage::showMenu(const QPoint& at) {
@@ -259,10 +280,13 @@ void LibraryPage::showMenu(const QPoint& at) {
         menu.addSeparator();
     }
     if (item && !item->bundled) {
-        menu.addAction(themedIcon(QStringLiteral("trash")), tr("Remove from the library"), this, &LibraryPage::removeCurrent);
+        menu.addAction(themedIcon(QStringLiteral("trash")), tr("Remove from the library"), this,
+                       &LibraryPage::removeCurrent);
     }
-    menu.addAction(themedIcon(QStringLiteral("folder")), tr("Add a model folder…"), this, &LibraryPage::chooseFolder);
-    menu.addAction(themedIcon(QStringLiteral("file")), tr("Add files…"), this, &LibraryPage::chooseFiles);
+    menu.addAction(themedIcon(QStringLiteral("folder")), tr("Add a model folder…"), this,
+                   &LibraryPage::chooseFolder);
+    menu.addAction(themedIcon(QStringLiteral("file")), tr("Add files…"), this,
+                   &LibraryPage::chooseFiles);
     menu.exec(m_view->viewport()->mapToGlobal(at));
 }
 
@@ -275,7 +299,8 @@ void LibraryPage::chooseFolder() {
 
 void LibraryPage::chooseFiles() {
     addPaths(QFileDialog::getOpenFileNames(
-        this, tr("Add files"), {}, tr("Models, texts, task sets (*.gguf *.txt *.md *.jsonl);;All files (*)")));
+        this, tr("Add files"), {},
+        tr("Models, texts, task sets (*.gguf *.txt *.md *.jsonl);;All files (*)")));
 }
 
 QStringList LibraryPage::pathsOf(const QMimeData* mime) {
@@ -295,7 +320,9 @@ void LibraryPage::dragEnterEvent(QDragEnterEvent* event) {
     }
 }
 
-void LibraryPage::dragLeaveEvent(QDragLeaveEvent*) { setStyleClass(m_facts, "card"); }
+void LibraryPage::dragLeaveEvent(QDragLeaveEvent*) {
+    setStyleClass(m_facts, "card");
+}
 
 void LibraryPage::dropEvent(QDropEvent* event) {
     setStyleClass(m_facts, "card");

@@ -1,5 +1,5 @@
-// The Library dock: models, texts and task sets; add by dialog or by dropping files; facts of the chosen model below.
-// GUI thread only.
+// The Library dock: models, texts and task sets; add by dialog or by dropping files; facts of the
+// chosen model below. GUI thread only.
 #pragma once
 
 #include <QHash>
@@ -41,7 +41,7 @@ public:
     static QStringList pathsOf(const QMimeData* mime);
 
 signals:
-    void modelChosen(const QString& path);      ///< to be used by the recipe
+    void modelChosen(const QString& path);  ///< to be used by the recipe
     void inspectRequested(const QString& path);
     void errorOccurred(const QString& title, const QString& message);
     void added(const QString& name);

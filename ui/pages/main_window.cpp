@@ -51,8 +51,9 @@ QString metricText(const RunResult& result, const char* id) {
     for (const Measurement& metric : result.metrics) {
         if (metric.name == id) {
             const MetricInfo* info = findMetric(id);
-            return QStringLiteral("%1 %2").arg(QString::fromStdString(info ? info->title : id).toLower(),
-                                              QString::fromStdString(formatMetric(id, metric.value)));
+            return QStringLiteral("%1 %2").arg(
+                QString::fromStdString(info ? info->title : id).toLower(),
+                QString::fromStdString(formatMetric(id, metric.value)));
         }
     }
     return {};
@@ -61,7 +62,10 @@ QString metricText(const RunResult& result, const char* id) {
 }  // namespace
 
 MainWindow::MainWindow(JobController* jobs, QWidget* parent)
-    : QMainWindow(parent), m_jobs(jobs), m_queue(new RunQueueModel(this)), m_messages(new MessageBar(this)),
+    : QMainWindow(parent),
+      m_jobs(jobs),
+      m_queue(new RunQueueModel(this)),
+      m_messages(new MessageBar(this)),
       m_tabs(new QTabWidget(this)) {
     setObjectName(QStringLiteral("MainWindow"));
     setWindowTitle(tr("Fettle"));
@@ -91,9 +95,12 @@ void MainWindow::buildCentre() {
     setCentralWidget(centre);
     m_recipe = new RecipePage(m_jobs, this);
     m_tabs->addTab(m_recipe, themedIcon(QStringLiteral("recipe"), IconTint::Muted), tr("Recipe"));
-    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("inspect"), IconTint::Muted), tr("Inspect"));
-    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("explore"), IconTint::Muted), tr("Explore"));
-    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("export"), IconTint::Muted), tr("Export"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("inspect"), IconTint::Muted),
+                   tr("Inspect"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("explore"), IconTint::Muted),
+                   tr("Explore"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("export"), IconTint::Muted),
+                   tr("Export"));
     connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
 }
 
@@ -116,19 +123,24 @@ void MainWindow::buildDocks() {
 
 void MainWindow::buildMenus() {
     QMenu* file = menuBar()->addMenu(tr("&File"));
-    const auto add = [this](QMenu* menu, const char* icon, const QString& text, const QKeySequence& keys, auto slot) {
+    const auto add = [this](QMenu* menu, const char* icon, const QString& text,
+                            const QKeySequence& keys, auto slot) {
         QAction* action = menu->addAction(icon ? themedIcon(QLatin1String(icon)) : QIcon(), text);
         action->setShortcut(keys);
         connect(action, &QAction::triggered, this, slot);
         return action;
     };
-    add(file, "folder", tr("Add model &folder…"), QKeySequence::Open, [this] { m_library->chooseFolder(); });
-    add(file, "file", tr("&Add files…"), QKeySequence(tr("Ctrl+Shift+O")), [this] { m_library->chooseFiles(); });
+    add(file, "folder", tr("Add model &folder…"), QKeySequence::Open,
+        [this] { m_library->chooseFolder(); });
+    add(file, "file", tr("&Add files…"), QKeySequence(tr("Ctrl+Shift+O")),
+        [this] { m_library->chooseFiles(); });
     file->addSeparator();
-    add(file, nullptr, tr("Open &recipe…"), QKeySequence(tr("Ctrl+E")), [this] { m_recipe->openRecipe(); });
+    add(file, nullptr, tr("Open &recipe…"), QKeySequence(tr("Ctrl+E")),
+        [this] { m_recipe->openRecipe(); });
     add(file, "save", tr("&Save recipe…"), QKeySequence::Save, [this] { m_recipe->saveRecipe(); });
     file->addSeparator();
-    QAction* quit = add(file, nullptr, tr("&Quit"), QKeySequence(tr("Ctrl+Q")), [this] { close(); });
+    QAction* quit =
+        add(file, nullptr, tr("&Quit"), QKeySequence(tr("Ctrl+Q")), [this] { close(); });
     quit->setMenuRole(QAction::QuitRole);
 
     QMenu* edit = menuBar()->addMenu(tr("&Edit"));
@@ -144,13 +156,15 @@ void MainWindow::buildMenus() {
     buildViewMenu();
 
     QMenu* help = menuBar()->addMenu(tr("&Help"));
-    add(help, "help", tr("&Keyboard shortcuts"), QKeySequence::HelpContents, [this] { showShortcuts(); });
+    add(help, "help", tr("&Keyboard shortcuts"), QKeySequence::HelpContents,
+        [this] { showShortcuts(); });
     add(help, nullptr, tr("&About Fettle"), {}, [this] { showAbout(); });
 }
 
 void MainWindow::buildRunMenu() {
     QMenu* run = menuBar()->addMenu(tr("&Run"));
-    const auto add = [this, run](const char* icon, const QString& text, const char* keys, auto slot) {
+    const auto add = [this, run](const char* icon, const QString& text, const char* keys,
+                                 auto slot) {
         QAction* action = run->addAction(icon ? themedIcon(QLatin1String(icon)) : QIcon(), text);
         action->setShortcut(QKeySequence(QLatin1String(keys)));
         connect(action, &QAction::triggered, this, slot);
@@ -159,7 +173,8 @@ void MainWindow::buildRunMenu() {
     add("sweep", tr("&Sweep parameters…"), "Ctrl+Shift+R", [this] { m_recipe->sweep(); });
     add(nullptr, tr("Measure &baseline"), "Ctrl+B", [this] { m_recipe->runBaseline(); });
     run->addSeparator();
-    add("pause", tr("&Pause or resume the chosen run"), "Ctrl+P", [this] { m_runs->togglePause(); });
+    add("pause", tr("&Pause or resume the chosen run"), "Ctrl+P",
+        [this] { m_runs->togglePause(); });
     add("stop", tr("&Cancel the chosen run"), "Ctrl+.", [this] { m_runs->cancelCurrent(); });
     add(nullptr, tr("Cancel &all runs"), "Ctrl+Shift+.", [this] { m_runs->cancelAll(); });
 }
@@ -169,7 +184,8 @@ void MainWindow::buildViewMenu() {
     for (int tab = 0; tab < m_tabs->count(); ++tab) {
         QAction* action = view->addAction(tr("&%1 %2").arg(tab + 1).arg(m_tabs->tabText(tab)));
         action->setShortcut(QKeySequence(QStringLiteral("Ctrl+%1").arg(tab + 1)));
-        connect(action, &QAction::triggered, this, [this, tab] { showPage(static_cast<Page>(tab)); });
+        connect(action, &QAction::triggered, this,
+                [this, tab] { showPage(static_cast<Page>(tab)); });
     }
     view->addSeparator();
     QAction* library = m_libraryDock->toggleViewAction();
@@ -180,8 +196,9 @@ void MainWindow::buildViewMenu() {
     view->addSeparator();
     QMenu* theme = view->addMenu(tr("&Theme"));
     auto* group = new QActionGroup(this);
-    const std::pair<Theme::Mode, QString> modes[] = {
-        {Theme::Mode::System, tr("As the &system")}, {Theme::Mode::Light, tr("&Light")}, {Theme::Mode::Dark, tr("&Dark")}};
+    const std::pair<Theme::Mode, QString> modes[] = {{Theme::Mode::System, tr("As the &system")},
+                                                     {Theme::Mode::Light, tr("&Light")},
+                                                     {Theme::Mode::Dark, tr("&Dark")}};
     for (const auto& [mode, text] : modes) {
         QAction* action = theme->addAction(text);
         action->setCheckable(true);
@@ -224,7 +241,8 @@ void MainWindow::connectPages() {
         showPage(Page::Recipe);
     });
     connect(m_recipe, &RecipePage::errorOccurred, this, error);
-    connect(m_recipe, &RecipePage::fileChosen, this, [this](const QString& path) { m_library->addPaths({path}); });
+    connect(m_recipe, &RecipePage::fileChosen, this,
+            [this](const QString& path) { m_library->addPaths({path}); });
     connect(m_recipe, &RecipePage::runsQueued, this, [this] { m_runsDock->show(); });
     connect(m_runs, &RunsPage::experimentRequested, this, &MainWindow::showExperiment);
     connect(m_jobs, &JobController::failed, this, error);
@@ -233,8 +251,10 @@ void MainWindow::connectPages() {
     connect(m_jobs->engine(), &EngineBridge::jobEvent, m_queue, &RunQueueModel::handle);
     connect(m_queue, &RunQueueModel::activeChanged, this, &MainWindow::updateActivity);
     connect(m_queue, &QAbstractItemModel::dataChanged, this, &MainWindow::updateActivity);
-    connect(m_jobs->experiments(), &ExperimentService::experimentsReset, this, &MainWindow::refreshInterrupted);
-    connect(m_jobs->experiments(), &ExperimentService::libraryChanged, m_recipe, &RecipePage::reloadLibrary);
+    connect(m_jobs->experiments(), &ExperimentService::experimentsReset, this,
+            &MainWindow::refreshInterrupted);
+    connect(m_jobs->experiments(), &ExperimentService::libraryChanged, m_recipe,
+            &RecipePage::reloadLibrary);
 }
 
 void MainWindow::loadData() {
@@ -248,22 +268,27 @@ void MainWindow::loadData() {
     showDevice();
     const QString notice = m_jobs->experiments()->openingNotice();
     if (!notice.isEmpty()) {
-        m_messages->show(m_jobs->experiments()->readOnly() ? MessageBar::Kind::Warning : MessageBar::Kind::Error,
-                         tr("Database"), notice);
+        m_messages->show(
+            m_jobs->experiments()->readOnly() ? MessageBar::Kind::Warning : MessageBar::Kind::Error,
+            tr("Database"), notice);
     }
 }
 
-void MainWindow::refreshInterrupted() { m_queue->setInterrupted(m_jobs->experiments()->experiments()); }
+void MainWindow::refreshInterrupted() {
+    m_queue->setInterrupted(m_jobs->experiments()->experiments());
+}
 
 void MainWindow::showDevice() {
     QStringList texts;
     QStringList unusable;
     for (const DeviceInfo& device : m_jobs->engine()->devices()) {
-        const QString memory = QString::fromStdString(formatBytes(static_cast<double>(device.memoryBytes)));
+        const QString memory =
+            QString::fromStdString(formatBytes(static_cast<double>(device.memoryBytes)));
         if (device.usable) {
             texts << QStringLiteral("%1 · %2 · %3").arg(device.name, device.isa, memory);
         } else {
-            unusable << QStringLiteral("%1: %2").arg(device.name.isEmpty() ? device.id : device.name, device.reason);
+            unusable << QStringLiteral("%1: %2").arg(
+                device.name.isEmpty() ? device.id : device.name, device.reason);
         }
     }
     m_device->setText(texts.join(QStringLiteral("   ")));
@@ -282,11 +307,13 @@ void MainWindow::updateActivity() {
         m_activityBar->hide();
         return;
     }
-    const QString waiting = active > 1 ? tr(" · %1 waiting").arg(active - (running >= 0 ? 1 : 0)) : QString();
+    const QString waiting =
+        active > 1 ? tr(" · %1 waiting").arg(active - (running >= 0 ? 1 : 0)) : QString();
     m_activity->setText((running >= 0 ? m_queue->entry(running).title : tr("Starting")) + waiting);
     m_activityBar->setVisible(running >= 0);
     if (running >= 0) {
-        m_activityBar->setValue(static_cast<int>(std::max(0.0, m_queue->entry(running).fraction) * 1000));
+        m_activityBar->setValue(
+            static_cast<int>(std::max(0.0, m_queue->entry(running).fraction) * 1000));
     }
 }
 
@@ -302,9 +329,11 @@ void MainWindow::reportRun(qint64 experiment, const RunResult& result) {
             facts << text;
         }
     }
-    m_messages->show(MessageBar::Kind::Success,
-                     tr("%1 finished").arg(record ? QString::fromStdString(record->name) : tr("Run")),
-                     facts.join(QStringLiteral(", ")), tr("Show"), [this, experiment] { showExperiment(experiment); });
+    m_messages->show(
+        MessageBar::Kind::Success,
+        tr("%1 finished").arg(record ? QString::fromStdString(record->name) : tr("Run")),
+        facts.join(QStringLiteral(", ")), tr("Show"),
+        [this, experiment] { showExperiment(experiment); });
 }
 
 ExplorePage* MainWindow::makeExplorePage() {
@@ -331,13 +360,16 @@ void MainWindow::makePage(int tab) {
             connect(m_modelView, &ModelView::errorOccurred, this, error);
             page = m_modelView;
             break;
-        case Page::Explore: page = m_explore = makeExplorePage(); break;
+        case Page::Explore:
+            page = m_explore = makeExplorePage();
+            break;
         case Page::Export:
             m_export = new ExportPage(m_jobs, this);
             connect(m_export, &ExportPage::errorOccurred, this, error);
             page = m_export;
             break;
-        case Page::Recipe: return;
+        case Page::Recipe:
+            return;
     }
     const QSignalBlocker block(m_tabs);
     const QIcon icon = m_tabs->tabIcon(tab);
@@ -432,23 +464,28 @@ void MainWindow::showShortcuts() {
     for (const QAction* menu : menuBar()->actions()) {
         for (const QAction* action : menu->menu()->actions()) {
             if (!action->shortcut().isEmpty()) {
-                rows += QStringLiteral("<tr><td style='padding-right:24px'>%1</td><td><b>%2</b></td></tr>")
-                            .arg(QString(action->text()).remove(QLatin1Char('&')).toHtmlEscaped(),
-                                 action->shortcut().toString(QKeySequence::NativeText).toHtmlEscaped());
+                rows +=
+                    QStringLiteral(
+                        "<tr><td style='padding-right:24px'>%1</td><td><b>%2</b></td></tr>")
+                        .arg(QString(action->text()).remove(QLatin1Char('&')).toHtmlEscaped(),
+                             action->shortcut().toString(QKeySequence::NativeText).toHtmlEscaped());
             }
         }
     }
-    auto* box = new QMessageBox(QMessageBox::NoIcon, tr("Keyboard shortcuts"), {}, QMessageBox::Close, this);
+    auto* box = new QMessageBox(QMessageBox::NoIcon, tr("Keyboard shortcuts"), {},
+                                QMessageBox::Close, this);
     box->setAttribute(Qt::WA_DeleteOnClose);
     box->setText(QStringLiteral("<table cellpadding='3'>%1</table>").arg(rows));
     box->open();
 }
 
 void MainWindow::showAbout() {
-    auto* box = new QMessageBox(QMessageBox::NoIcon, tr("About Fettle"), {}, QMessageBox::Close, this);
+    auto* box =
+        new QMessageBox(QMessageBox::NoIcon, tr("About Fettle"), {}, QMessageBox::Close, this);
     box->setAttribute(Qt::WA_DeleteOnClose);
     box->setIconPixmap(windowIcon().pixmap(64, 64));
-    box->setText(tr("<h3>Fettle %1</h3><p>Makes language models smaller and faster, and shows what that costs.</p>")
+    box->setText(tr("<h3>Fettle %1</h3><p>Makes language models smaller and faster, and shows what "
+                    "that costs.</p>")
                      .arg(QApplication::applicationVersion().toHtmlEscaped()));
     box->open();
 }

@@ -1,5 +1,5 @@
-// The window: Library dock, tabs for Recipe, Inspect, Explore and Export, Runs dock, message bar, status bar. Heavy
-// pages are made when first shown. GUI thread only.
+// The window: Library dock, tabs for Recipe, Inspect, Explore and Export, Runs dock, message bar,
+// status bar. Heavy pages are made when first shown. GUI thread only.
 #pragma once
 
 #include <QMainWindow>
@@ -34,7 +34,8 @@ public:
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
 
-    /// Reads library, experiments and devices. Called once the window is on screen, so that it shows at once.
+    /// Reads library, experiments and devices. Called once the window is on screen, so that it
+    /// shows at once.
     void loadData();
 
     void showPage(Page page);

@@ -22,13 +22,20 @@
 namespace fettle::ui {
 
 ModelView::ModelView(JobController* jobs, QWidget* parent)
-    : QWidget(parent), m_jobs(jobs), m_tensors(new TensorTableModel(this)), m_filtered(new TensorFilterModel(this)),
+    : QWidget(parent),
+      m_jobs(jobs),
+      m_tensors(new TensorTableModel(this)),
+      m_filtered(new TensorFilterModel(this)),
       m_stack(new QStackedWidget(this)),
       m_empty(new EmptyState(QStringLiteral("inspect"), tr("No model to inspect"),
                              tr("Choose a model in the library and press Inspect."), this)),
-      m_title(makeLabel({}, TextRole::Title, this)), m_subtitle(makeLabel({}, TextRole::Caption, this)),
-      m_warnings(makeLabel({}, TextRole::Body, this)), m_count(makeLabel({}, TextRole::Caption, this)),
-      m_facts(new QGridLayout), m_filter(new QLineEdit(this)), m_table(new QTableView(this)),
+      m_title(makeLabel({}, TextRole::Title, this)),
+      m_subtitle(makeLabel({}, TextRole::Caption, this)),
+      m_warnings(makeLabel({}, TextRole::Body, this)),
+      m_count(makeLabel({}, TextRole::Caption, this)),
+      m_facts(new QGridLayout),
+      m_filter(new QLineEdit(this)),
+      m_table(new QTableView(this)),
       m_histogram(new HistogramView(this)) {
     auto* outer = new QVBoxLayout(this);
     outer->setContentsMargins(0, 0, 0, 0);
@@ -94,7 +101,8 @@ ModelView::ModelView(JobController* jobs, QWidget* parent)
         m_filtered->setWords(text);
         updateCount();
     });
-    connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this, &ModelView::askHistogram);
+    connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
+            &ModelView::askHistogram);
     m_histogram->setMessage(tr("Choose a tensor to see how its values are spread."));
 }
 
@@ -131,21 +139,31 @@ void ModelView::showReport(const ModelReport& report) {
         delete item;
     }
     const QLocale locale;
-    const auto number = [&](std::int64_t value) { return locale.toString(static_cast<qlonglong>(value)); };
-    const auto bytes = [](std::uint64_t value) { return QString::fromStdString(formatBytes(static_cast<double>(value))); };
+    const auto number = [&](std::int64_t value) {
+        return locale.toString(static_cast<qlonglong>(value));
+    };
+    const auto bytes = [](std::uint64_t value) {
+        return QString::fromStdString(formatBytes(static_cast<double>(value)));
+    };
     const std::vector<std::pair<QString, QString>> facts = {
         {tr("Architecture"), QString::fromStdString(report.architecture)},
         {tr("Parameters"), number(static_cast<std::int64_t>(report.parameters))},
         {tr("Layers"), number(report.layers)},
-        {tr("Hidden, feed-forward"), tr("%1, %2").arg(number(report.hiddenSize), number(report.feedForwardSize))},
-        {tr("Heads, KV heads"), tr("%1, %2 of %3").arg(number(report.heads), number(report.kvHeads), number(report.headDim))},
+        {tr("Hidden, feed-forward"),
+         tr("%1, %2").arg(number(report.hiddenSize), number(report.feedForwardSize))},
+        {tr("Heads, KV heads"),
+         tr("%1, %2 of %3")
+             .arg(number(report.heads), number(report.kvHeads), number(report.headDim))},
         {tr("Vocabulary"), number(report.vocabularySize)},
         {tr("Context"), tr("%1 tokens").arg(number(report.contextLength))},
-        {tr("Weights"), tr("%1 · %2").arg(bytes(report.weightBytes),
-                                         QString::fromStdString(report.scheme.empty() ? report.dtype : report.scheme))},
+        {tr("Weights"),
+         tr("%1 · %2").arg(
+             bytes(report.weightBytes),
+             QString::fromStdString(report.scheme.empty() ? report.dtype : report.scheme))},
         {tr("Bits per weight"), QString::number(report.bitsPerWeight, 'f', 2)},
         {tr("KV cache"), tr("%1 per token").arg(bytes(report.kvBytesPerToken))},
-        {tr("File"), tr("%1 · %2").arg(bytes(report.fileBytes), QString::fromStdString(report.format))},
+        {tr("File"),
+         tr("%1 · %2").arg(bytes(report.fileBytes), QString::fromStdString(report.format))},
         {tr("Tokenizer"), QString::fromStdString(report.tokenizer)},
     };
     constexpr int kColumns = 6;

@@ -1,4 +1,5 @@
-// The Inspect tab: facts of one model, its tensors as a table, and the values of the chosen tensor. GUI thread only.
+// The Inspect tab: facts of one model, its tensors as a table, and the values of the chosen tensor.
+// GUI thread only.
 #pragma once
 
 #include <QWidget>

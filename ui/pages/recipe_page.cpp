@@ -35,7 +35,8 @@ namespace {
 
 constexpr int kSideWidth = 336;
 
-/// Offers a height that is enough for its content's width: a form is scrolled up and down, never sideways.
+/// Offers a height that is enough for its content's width: a form is scrolled up and down, never
+/// sideways.
 QScrollArea* scrollerFor(QWidget* content, QWidget* parent) {
     auto* scroll = new QScrollArea(parent);
     setStyleClass(content, "page");
@@ -59,8 +60,12 @@ QString runName(const Recipe& recipe) {
 }  // namespace
 
 RecipePage::RecipePage(JobController* jobs, QWidget* parent)
-    : QWidget(parent), m_jobs(jobs), m_model(new RecipeModel(jobs->engine()->techniques(), this)),
-      m_editor(new RecipeEditor(m_model, this)), m_setup(new RunSetupPanel(this)), m_estimate(new EstimatePanel(this)) {
+    : QWidget(parent),
+      m_jobs(jobs),
+      m_model(new RecipeModel(jobs->engine()->techniques(), this)),
+      m_editor(new RecipeEditor(m_model, this)),
+      m_setup(new RunSetupPanel(this)),
+      m_estimate(new EstimatePanel(this)) {
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(kGapWide, 12, kGapWide, 12);
     column->setSpacing(12);
@@ -86,10 +91,12 @@ RecipePage::RecipePage(JobController* jobs, QWidget* parent)
     connect(m_setup, &RunSetupPanel::changed, this, &RecipePage::changed);
     connect(m_setup, &RunSetupPanel::fileChosen, this, &RecipePage::fileChosen);
     connect(m_editor, &RecipeEditor::sweepRequested, this, &RecipePage::sweep);
-    connect(jobs, &JobController::runFinished, this, [this](qint64 experiment, const RunResult& result) {
-        const auto record = m_jobs->experiments()->experiment(experiment);
-        m_estimate->setOutcome(record ? QString::fromStdString(record->name) : tr("run"), result);
-    });
+    connect(jobs, &JobController::runFinished, this,
+            [this](qint64 experiment, const RunResult& result) {
+                const auto record = m_jobs->experiments()->experiment(experiment);
+                m_estimate->setOutcome(record ? QString::fromStdString(record->name) : tr("run"),
+                                       result);
+            });
     EmptyState* empty = m_editor->emptyState();
     const std::size_t offered = std::min<std::size_t>(3, presets().size());
     for (std::size_t i = 0; i < offered; ++i) {
@@ -121,7 +128,8 @@ QWidget* RecipePage::buildBar() {
     m_seed->setAccessibleName(tr("Seed"));
     m_seed->setToolTip(tr("The same recipe, data and seed give the same result."));
     connect(m_seed, &QSpinBox::valueChanged, this, [this](int seed) {
-        m_model->setHeader(QString::fromStdString(m_model->recipe().name), static_cast<quint64>(seed));
+        m_model->setHeader(QString::fromStdString(m_model->recipe().name),
+                           static_cast<quint64>(seed));
     });
 
     const auto menuButton = [&](const char* icon, const QString& text) {
@@ -171,7 +179,8 @@ QWidget* RecipePage::buildSide() {
     buttons->setSpacing(kGap);
     m_sweep = new QPushButton(themedIcon(QStringLiteral("sweep")), tr("S&weep…"), side);
     m_sweep->setToolTip(tr("Run the recipe once for each of several values"));
-    m_run = new QPushButton(themedIcon(QStringLiteral("play"), IconTint::OnAccent), tr("&Run"), side);
+    m_run =
+        new QPushButton(themedIcon(QStringLiteral("play"), IconTint::OnAccent), tr("&Run"), side);
     setStyleClass(m_run, "primary");
     buttons->addWidget(m_sweep);
     buttons->addWidget(m_run, 1);
@@ -187,22 +196,26 @@ const std::vector<std::pair<Recipe, QString>>& RecipePage::presets() {
     }
     m_presetsRead = true;
     const QDir folder(QStringLiteral(":/recipes"));
-    for (const QString& name : folder.entryList({QStringLiteral("*.json")}, QDir::Files, QDir::Name)) {
+    for (const QString& name :
+         folder.entryList({QStringLiteral("*.json")}, QDir::Files, QDir::Name)) {
         QFile file(folder.filePath(name));
         if (!file.open(QIODevice::ReadOnly)) {
             continue;
         }
-        const nlohmann::json json = nlohmann::json::parse(file.readAll().toStdString(), nullptr, false);
+        const nlohmann::json json =
+            nlohmann::json::parse(file.readAll().toStdString(), nullptr, false);
         if (json.is_discarded()) {
             continue;
         }
         const Recipe recipe = recipeFromJson(json);
-        const bool runs = std::all_of(recipe.steps.begin(), recipe.steps.end(), [this](const RecipeStep& step) {
-            const TechniqueDescriptor* technique = m_model->descriptor(step.technique);
-            return technique && validateParams(*technique, step.params).problems.empty();
-        });
+        const bool runs =
+            std::all_of(recipe.steps.begin(), recipe.steps.end(), [this](const RecipeStep& step) {
+                const TechniqueDescriptor* technique = m_model->descriptor(step.technique);
+                return technique && validateParams(*technique, step.params).problems.empty();
+            });
         if (runs) {
-            m_presets.emplace_back(recipe, QString::fromStdString(json.value("description", std::string())));
+            m_presets.emplace_back(
+                recipe, QString::fromStdString(json.value("description", std::string())));
         }
     }
     return m_presets;
@@ -216,8 +229,10 @@ void RecipePage::fillPresets(QMenu* menu) {
                 [this, chosen = recipe] { m_model->setRecipe(chosen, tr("use preset")); });
     }
     menu->addSeparator();
-    menu->addAction(themedIcon(QStringLiteral("folder")), tr("&Open recipe…"), this, &RecipePage::openRecipe);
-    menu->addAction(themedIcon(QStringLiteral("save")), tr("&Save recipe…"), this, &RecipePage::saveRecipe);
+    menu->addAction(themedIcon(QStringLiteral("folder")), tr("&Open recipe…"), this,
+                    &RecipePage::openRecipe);
+    menu->addAction(themedIcon(QStringLiteral("save")), tr("&Save recipe…"), this,
+                    &RecipePage::saveRecipe);
     menu->addAction(themedIcon(QStringLiteral("trash")), tr("&Clear"), this,
                     [this] { m_model->setRecipe(Recipe{}, tr("clear recipe")); });
 }
@@ -226,12 +241,17 @@ void RecipePage::fillTechniques(QMenu* menu) {
     for (const TechniqueDescriptor& technique : m_model->techniques()) {
         QAction* action = menu->addAction(QString::fromStdString(technique.title));
         action->setToolTip(QString::fromStdString(technique.help));
-        connect(action, &QAction::triggered, this, [this, id = technique.id] { m_model->addStep(id); });
+        connect(action, &QAction::triggered, this,
+                [this, id = technique.id] { m_model->addStep(id); });
     }
 }
 
-void RecipePage::reloadLibrary() { m_setup->setLibrary(m_jobs->experiments()->library()); }
-void RecipePage::useModel(const QString& path) { m_setup->setModelPath(path); }
+void RecipePage::reloadLibrary() {
+    m_setup->setLibrary(m_jobs->experiments()->library());
+}
+void RecipePage::useModel(const QString& path) {
+    m_setup->setModelPath(path);
+}
 
 QString RecipePage::problem() const {
     const QStringList problems = m_model->allProblems();
@@ -322,8 +342,12 @@ std::vector<qint64> RecipePage::queueRecipes(const std::vector<Recipe>& recipes)
     return ids;
 }
 
-void RecipePage::run() { queueRecipes({m_model->recipe()}); }
-void RecipePage::runBaseline() { queueRecipes({Recipe{}}); }
+void RecipePage::run() {
+    queueRecipes({m_model->recipe()});
+}
+void RecipePage::runBaseline() {
+    queueRecipes({Recipe{}});
+}
 
 void RecipePage::sweep(int row, const std::string& parameter) {
     SweepDialog dialog(*m_model, row, parameter, this);
@@ -333,7 +357,8 @@ void RecipePage::sweep(int row, const std::string& parameter) {
 }
 
 void RecipePage::openRecipe() {
-    const QString path = QFileDialog::getOpenFileName(this, tr("Open recipe"), {}, tr("Recipes (*.json)"));
+    const QString path =
+        QFileDialog::getOpenFileName(this, tr("Open recipe"), {}, tr("Recipes (*.json)"));
     if (!path.isEmpty()) {
         loadRecipeFile(path);
     }
@@ -342,28 +367,33 @@ void RecipePage::openRecipe() {
 bool RecipePage::loadRecipeFile(const QString& path) {
     QFile file(path);
     if (!file.open(QIODevice::ReadOnly)) {
-        emit errorOccurred(tr("Open recipe"), tr("%1 cannot be read: %2.").arg(path, file.errorString()));
+        emit errorOccurred(tr("Open recipe"),
+                           tr("%1 cannot be read: %2.").arg(path, file.errorString()));
         return false;
     }
     try {
         m_model->setRecipe(recipeFromText(file.readAll().toStdString()), tr("open recipe"));
         return true;
     } catch (const std::exception& error) {
-        emit errorOccurred(tr("Open recipe"), tr("%1: %2").arg(path, QString::fromUtf8(error.what())));
+        emit errorOccurred(tr("Open recipe"),
+                           tr("%1: %2").arg(path, QString::fromUtf8(error.what())));
         return false;
     }
 }
 
 void RecipePage::saveRecipe() {
-    const QString path = QFileDialog::getSaveFileName(this, tr("Save recipe"), runName(m_model->recipe()) + QStringLiteral(".json"),
-                                                      tr("Recipes (*.json)"));
+    const QString path = QFileDialog::getSaveFileName(
+        this, tr("Save recipe"), runName(m_model->recipe()) + QStringLiteral(".json"),
+        tr("Recipes (*.json)"));
     if (path.isEmpty()) {
         return;
     }
     QSaveFile file(path);
     const std::string text = toJson(m_model->recipe()).dump(2) + "\n";
-    if (!file.open(QIODevice::WriteOnly) || file.write(text.data(), static_cast<qint64>(text.size())) < 0 || !file.commit()) {
-        emit errorOccurred(tr("Save recipe"), tr("%1 cannot be written: %2.").arg(path, file.errorString()));
+    if (!file.open(QIODevice::WriteOnly) ||
+        file.write(text.data(), static_cast<qint64>(text.size())) < 0 || !file.commit()) {
+        emit errorOccurred(tr("Save recipe"),
+                           tr("%1 cannot be written: %2.").arg(path, file.errorString()));
     }
 }
 

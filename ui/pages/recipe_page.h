@@ -1,5 +1,5 @@
-// The Recipe page: steps on the left; model, data, measuring and what it will cost on the right. Queues runs through
-// the JobController. GUI thread only.
+// The Recipe page: steps on the left; model, data, measuring and what it will cost on the right.
+// Queues runs through the JobController. GUI thread only.
 #pragma once
 
 #include <QTimer>
@@ -25,7 +25,8 @@ class RecipePage : public QWidget {
     Q_OBJECT
 
 public:
-    static constexpr int kValidateMs = 250;  ///< quiet time before the engine is asked what a recipe costs
+    static constexpr int kValidateMs =
+        250;  ///< quiet time before the engine is asked what a recipe costs
 
     explicit RecipePage(JobController* jobs, QWidget* parent = nullptr);
 

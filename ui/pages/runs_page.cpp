@@ -30,10 +30,11 @@ RunsPage::RunsPage(RunQueueModel* model, JobController* jobs, QWidget* parent)
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(8, 0, 8, 8);
     column->addWidget(m_stack);
-    m_stack->addWidget(new EmptyState(QStringLiteral("runs"), tr("Nothing runs"),
-                                      tr("Runs appear here with their progress, log and numbers. Choose a preset on the "
-                                         "Recipe page and press Run (Ctrl+R)."),
-                                      this));
+    m_stack->addWidget(new EmptyState(
+        QStringLiteral("runs"), tr("Nothing runs"),
+        tr("Runs appear here with their progress, log and numbers. Choose a preset on the "
+           "Recipe page and press Run (Ctrl+R)."),
+        this));
     auto* split = new QSplitter(Qt::Horizontal, this);
     split->setChildrenCollapsible(false);
     split->addWidget(buildQueue());
@@ -60,7 +61,8 @@ RunsPage::RunsPage(RunQueueModel* model, JobController* jobs, QWidget* parent)
     });
     connect(model, &RunQueueModel::stateChanged, this, [this](int row) {
         const RunEntry& entry = m_model->entry(row);
-        if (entry.state == State::Running && (currentRow() < 0 || m_model->entry(currentRow()).ended())) {
+        if (entry.state == State::Running &&
+            (currentRow() < 0 || m_model->entry(currentRow()).ended())) {
             select(row);  // follow the work, unless the user looks at another active run
         }
         updateButtons();
@@ -74,7 +76,8 @@ RunsPage::RunsPage(RunQueueModel* model, JobController* jobs, QWidget* parent)
     };
     connect(model, &QAbstractItemModel::rowsInserted, this, counted);
     connect(model, &QAbstractItemModel::rowsRemoved, this, counted);
-    connect(m_view->selectionModel(), &QItemSelectionModel::currentRowChanged, this, &RunsPage::showDetails);
+    connect(m_view->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
+            &RunsPage::showDetails);
     counted();
 }
 
@@ -173,7 +176,9 @@ QWidget* RunsPage::buildDetails() {
     return m_tabs;
 }
 
-int RunsPage::currentRow() const { return m_view->currentIndex().row(); }
+int RunsPage::currentRow() const {
+    return m_view->currentIndex().row();
+}
 
 void RunsPage::select(int row) {
     m_view->setCurrentIndex(m_model->index(row, 0));
@@ -184,16 +189,22 @@ void RunsPage::updateButtons() {
     const int row = currentRow();
     const RunEntry* entry = row >= 0 && row < m_model->rowCount() ? &m_model->entry(row) : nullptr;
     const bool active = entry && !entry->ended();
-    // What can be taken up again: a paused run of now, an interrupted, failed or cancelled run of before.
-    const bool resumable = entry && (entry->state == State::Paused ||
-                                     (entry->experiment != 0 && (entry->state == State::Interrupted ||
-                                                                 entry->state == State::Failed ||
-                                                                 entry->state == State::Cancelled)));
+    // What can be taken up again: a paused run of now, an interrupted, failed or cancelled run of
+    // before.
+    const bool resumable =
+        entry && (entry->state == State::Paused ||
+                  (entry->experiment != 0 &&
+                   (entry->state == State::Interrupted || entry->state == State::Failed ||
+                    entry->state == State::Cancelled)));
     const bool again = resumable && entry->state != State::Paused;
     m_pause->setEnabled(active || resumable);
-    m_pause->setText(again && entry->state != State::Interrupted ? tr("Run again") : resumable ? tr("Resume") : tr("Pause"));
+    m_pause->setText(again && entry->state != State::Interrupted ? tr("Run again")
+                     : resumable                                 ? tr("Resume")
+                                                                 : tr("Pause"));
     m_pause->setIcon(themedIcon(resumable ? QStringLiteral("play") : QStringLiteral("pause")));
-    m_pause->setToolTip(again ? tr("Run this experiment again") : resumable ? tr("Resume this run") : tr("Pause this run"));
+    m_pause->setToolTip(again       ? tr("Run this experiment again")
+                        : resumable ? tr("Resume this run")
+                                    : tr("Pause this run"));
     m_pause->setAccessibleName(m_pause->toolTip());
     m_cancel->setEnabled(active);
     m_remove->setEnabled(entry && entry->ended());
@@ -237,19 +248,25 @@ void RunsPage::removeCurrent() {
         return;
     }
     const RunEntry& entry = m_model->entry(row);
-    if (entry.state == State::Interrupted) {  // removing it from the list removes it from the database
+    if (entry.state ==
+        State::Interrupted) {  // removing it from the list removes it from the database
         m_jobs->experiments()->remove({entry.experiment});
     }
     m_model->removeRow(row);
 }
 
 static QString logText(const LogLine& line) {
-    const QString time = QDateTime::fromMSecsSinceEpoch(line.timeMs).toString(QStringLiteral("HH:mm:ss"));
-    const QString level = line.level == "info" ? QString() : QStringLiteral("[%1] ").arg(QString::fromStdString(line.level));
+    const QString time =
+        QDateTime::fromMSecsSinceEpoch(line.timeMs).toString(QStringLiteral("HH:mm:ss"));
+    const QString level = line.level == "info"
+                              ? QString()
+                              : QStringLiteral("[%1] ").arg(QString::fromStdString(line.level));
     return QStringLiteral("%1  %2%3").arg(time, level, QString::fromStdString(line.text));
 }
 
-void RunsPage::appendLine(const LogLine& line) { m_log->appendPlainText(logText(line)); }
+void RunsPage::appendLine(const LogLine& line) {
+    m_log->appendPlainText(logText(line));
+}
 
 void RunsPage::showDetails() {
     updateButtons();
@@ -270,7 +287,8 @@ void RunsPage::showDetails() {
 void RunsPage::showMetrics() {
     const int row = currentRow();
     const bool some = row >= 0 && row < m_model->rowCount();
-    const std::vector<Measurement> metrics = some ? m_model->entry(row).metrics : std::vector<Measurement>{};
+    const std::vector<Measurement> metrics =
+        some ? m_model->entry(row).metrics : std::vector<Measurement>{};
     const auto setRow = [&](int at, const Measurement& metric) {
         QTreeWidgetItem* item = m_metrics->topLevelItem(at);
         if (!item) {
@@ -284,8 +302,9 @@ void RunsPage::showMetrics() {
         item->setTextAlignment(1, Qt::AlignRight | Qt::AlignVCenter);
         item->setTextAlignment(2, Qt::AlignRight | Qt::AlignVCenter);
         item->setText(2, metric.low && metric.high
-                             ? QStringLiteral("%1 … %2").arg(QString::fromStdString(formatMetric(metric.name, *metric.low)),
-                                                             QString::fromStdString(formatMetric(metric.name, *metric.high)))
+                             ? QStringLiteral("%1 … %2").arg(
+                                   QString::fromStdString(formatMetric(metric.name, *metric.low)),
+                                   QString::fromStdString(formatMetric(metric.name, *metric.high)))
                              : QString());
     };
     for (std::size_t i = 0; i < metrics.size(); ++i) {

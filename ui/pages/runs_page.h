@@ -1,4 +1,5 @@
-// The Runs dock: the queue with progress, and for the chosen run its measurements, log and curves. GUI thread only.
+// The Runs dock: the queue with progress, and for the chosen run its measurements, log and curves.
+// GUI thread only.
 #pragma once
 
 #include <QTimer>

@@ -46,16 +46,19 @@ void CurvePlot::paintEvent(QPaintEvent*) {
     painter.drawLine(plot.topLeft(), plot.topRight());
     painter.setPen(c.muted);
     const auto label = [&](double value, double y) {
-        painter.drawText(QRectF(0, y - 9, 48, 18), Qt::AlignRight | Qt::AlignVCenter, QString::number(value, 'g', 4));
+        painter.drawText(QRectF(0, y - 9, 48, 18), Qt::AlignRight | Qt::AlignVCenter,
+                         QString::number(value, 'g', 4));
     };
     label(high, plot.top());
     label(low, plot.bottom());
-    painter.drawText(QRectF(plot.left(), plot.bottom() + 3, plot.width(), 18), Qt::AlignRight, tr("step %1").arg(last));
+    painter.drawText(QRectF(plot.left(), plot.bottom() + 3, plot.width(), 18), Qt::AlignRight,
+                     tr("step %1").arg(last));
     std::size_t at = 0;
     double legend = plot.left();
     for (const auto& [name, points] : lines) {
         const QColor color = c.series[at++ % c.series.size()];
-        const std::size_t stride = std::max<std::size_t>(1, points.size() / static_cast<std::size_t>(std::max(1, width())));
+        const std::size_t stride = std::max<std::size_t>(
+            1, points.size() / static_cast<std::size_t>(std::max(1, width())));
         QPainterPath path;
         for (std::size_t i = 0; i < points.size(); i += stride) {
             const QPointF p(plot.left() + points[i]->step / last * plot.width(),

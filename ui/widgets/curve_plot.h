@@ -1,4 +1,5 @@
-// A small live curve (training loss while it runs). Draws at most one point per pixel. GUI thread only.
+// A small live curve (training loss while it runs). Draws at most one point per pixel. GUI thread
+// only.
 #pragma once
 
 #include <QWidget>

@@ -1,4 +1,5 @@
-// One line of text that ends in "…" where there is no room for all of it; the rest is in its tooltip. GUI thread only.
+// One line of text that ends in "…" where there is no room for all of it; the rest is in its
+// tooltip. GUI thread only.
 #pragma once
 
 #include <QFrame>

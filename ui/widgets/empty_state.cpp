@@ -15,7 +15,8 @@ namespace {
 /// Paints its icon anew each time, so that it follows the theme and the screen's scale.
 class IconLabel : public QWidget {
 public:
-    IconLabel(const QString& name, QWidget* parent) : QWidget(parent), m_icon(themedIcon(name, IconTint::Muted)) {
+    IconLabel(const QString& name, QWidget* parent)
+        : QWidget(parent), m_icon(themedIcon(name, IconTint::Muted)) {
         setFixedSize(36, 36);
     }
 
@@ -33,7 +34,8 @@ void IconLabel::paintEvent(QPaintEvent*) {
 
 }  // namespace
 
-EmptyState::EmptyState(const QString& icon, const QString& title, const QString& text, QWidget* parent)
+EmptyState::EmptyState(const QString& icon, const QString& title, const QString& text,
+                       QWidget* parent)
     : QWidget(parent), m_text(makeLabel(text, TextRole::Caption)), m_buttons(new QHBoxLayout) {
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(kGapWide, kGapWide, kGapWide, kGapWide);
@@ -47,7 +49,8 @@ EmptyState::EmptyState(const QString& icon, const QString& title, const QString&
     m_text->setParent(this);
     m_text->setWordWrap(true);
     m_text->setAlignment(Qt::AlignHCenter);
-    // A wrapping label in a centred row takes its minimum width unless told how wide its lines may be.
+    // A wrapping label in a centred row takes its minimum width unless told how wide its lines may
+    // be.
     auto* centred = new QHBoxLayout;
     centred->addStretch(1);
     m_text->setMinimumWidth(200);
@@ -72,6 +75,8 @@ QPushButton* EmptyState::addAction(const QString& text, bool primary) {
     return button;
 }
 
-void EmptyState::setText(const QString& text) { m_text->setText(text); }
+void EmptyState::setText(const QString& text) {
+    m_text->setText(text);
+}
 
 }  // namespace fettle::ui

@@ -1,4 +1,5 @@
-// What a page shows while it has nothing to show: an icon, one line, and what to do next. GUI thread only.
+// What a page shows while it has nothing to show: an icon, one line, and what to do next. GUI
+// thread only.
 #pragma once
 
 #include <QWidget>
@@ -13,7 +14,8 @@ class EmptyState : public QWidget {
     Q_OBJECT
 
 public:
-    EmptyState(const QString& icon, const QString& title, const QString& text, QWidget* parent = nullptr);
+    EmptyState(const QString& icon, const QString& title, const QString& text,
+               QWidget* parent = nullptr);
 
     QPushButton* addAction(const QString& text, bool primary = false);
     void setText(const QString& text);

@@ -21,7 +21,8 @@ std::optional<double> metricOf(const RunResult& result, const char* name) {
     return std::nullopt;
 }
 
-/// "+12 %", "as estimated", "3.1 times the estimate": by how much the measurement missed the promise.
+/// "+12 %", "as estimated", "3.1 times the estimate": by how much the measurement missed the
+/// promise.
 QString deviation(double promised, double measured) {
     const double ratio = measured / promised;
     if (ratio > 3) {
@@ -31,16 +32,24 @@ QString deviation(double promised, double measured) {
     if (std::abs(percent) < 0.5) {
         return EstimatePanel::tr("as estimated");
     }
-    return QStringLiteral("%1%2 %").arg(percent > 0 ? QStringLiteral("+") : QStringLiteral("−")).arg(std::abs(percent), 0, 'f', 0);
+    return QStringLiteral("%1%2 %")
+        .arg(percent > 0 ? QStringLiteral("+") : QStringLiteral("−"))
+        .arg(std::abs(percent), 0, 'f', 0);
 }
 
-QString bytesText(double bytes) { return QString::fromStdString(formatBytes(bytes)); }
-QString timeText(double seconds) { return QString::fromStdString(formatDuration(seconds)); }
+QString bytesText(double bytes) {
+    return QString::fromStdString(formatBytes(bytes));
+}
+QString timeText(double seconds) {
+    return QString::fromStdString(formatDuration(seconds));
+}
 
 }  // namespace
 
 EstimatePanel::EstimatePanel(QWidget* parent)
-    : QFrame(parent), m_problems(makeLabel({}, TextRole::Body, this)), m_notes(makeLabel({}, TextRole::Caption, this)),
+    : QFrame(parent),
+      m_problems(makeLabel({}, TextRole::Body, this)),
+      m_notes(makeLabel({}, TextRole::Caption, this)),
       m_outcome(makeLabel({}, TextRole::Caption, this)) {
     setStyleClass(this, "card");
     auto* column = new QVBoxLayout(this);
@@ -51,8 +60,10 @@ EstimatePanel::EstimatePanel(QWidget* parent)
     grid->setVerticalSpacing(5);
     grid->setColumnStretch(0, 1);
     grid->addWidget(makeLabel(tr("Before you run"), TextRole::Heading, this), 0, 0);
-    grid->addWidget(makeLabel(tr("estimate"), TextRole::Caption, this), 0, 1, Qt::AlignRight | Qt::AlignBottom);
-    const QString titles[LineCount] = {tr("Peak memory"), tr("Size of the result"), tr("Bits per weight"), tr("Time")};
+    grid->addWidget(makeLabel(tr("estimate"), TextRole::Caption, this), 0, 1,
+                    Qt::AlignRight | Qt::AlignBottom);
+    const QString titles[LineCount] = {tr("Peak memory"), tr("Size of the result"),
+                                       tr("Bits per weight"), tr("Time")};
     for (int line = 0; line < LineCount; ++line) {
         grid->addWidget(makeLabel(titles[line], TextRole::Body, this), line + 1, 0);
         m_promise[line] = makeLabel(QStringLiteral("–"), TextRole::Body, this);
@@ -107,10 +118,16 @@ void EstimatePanel::setUnavailable(const QString& why) {
     setText(m_notes, why);
 }
 
-void EstimatePanel::setProblems(const QStringList& problems) { setText(m_problems, problems.join(QLatin1Char('\n'))); }
+void EstimatePanel::setProblems(const QStringList& problems) {
+    setText(m_problems, problems.join(QLatin1Char('\n')));
+}
 
-QString EstimatePanel::problemsText() const { return m_problems->text(); }
-QString EstimatePanel::outcomeText() const { return m_outcome->text(); }
+QString EstimatePanel::problemsText() const {
+    return m_problems->text();
+}
+QString EstimatePanel::outcomeText() const {
+    return m_outcome->text();
+}
 
 void EstimatePanel::setOutcome(const QString& runName, const RunResult& result) {
     if (!result.estimate) {
@@ -118,7 +135,8 @@ void EstimatePanel::setOutcome(const QString& runName, const RunResult& result) 
     }
     const RecipeEstimate& promised = *result.estimate;
     QStringList facts;
-    const auto add = [&](const char* metric, double promise, const QString& title, const auto& format) {
+    const auto add = [&](const char* metric, double promise, const QString& title,
+                         const auto& format) {
         const std::optional<double> measured = metricOf(result, metric);
         if (measured && promise > 0) {
             facts << tr("%1 %2 (%3)").arg(title, format(*measured), deviation(promise, *measured));
@@ -129,8 +147,11 @@ void EstimatePanel::setOutcome(const QString& runName, const RunResult& result) 
     add("file_bytes", static_cast<double>(promised.outputBytes), tr("size"), bytesText);
     add("bits_per_weight", promised.bitsPerWeight, tr("bits"), bits);
     add("wall_seconds", promised.seconds, tr("time"), timeText);
-    setText(m_outcome, facts.isEmpty() ? QString()
-                                       : tr("Last run, \"%1\", measured: %2.").arg(runName, facts.join(QStringLiteral(", "))));
+    setText(
+        m_outcome,
+        facts.isEmpty()
+            ? QString()
+            : tr("Last run, \"%1\", measured: %2.").arg(runName, facts.join(QStringLiteral(", "))));
 }
 
 }  // namespace fettle::ui

@@ -1,4 +1,5 @@
-// What a recipe will cost, shown before it runs; and after a run how far that was off. GUI thread only.
+// What a recipe will cost, shown before it runs; and after a run how far that was off. GUI thread
+// only.
 #pragma once
 
 #include <QFrame>

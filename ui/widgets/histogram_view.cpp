@@ -16,8 +16,14 @@
 namespace fettle::ui {
 
 HistogramView::HistogramView(QWidget* parent)
-    : QWidget(parent), m_chart(new QChart), m_view(new QChartView(m_chart)), m_area(new QAreaSeries), m_x(new QValueAxis),
-      m_y(new QValueAxis), m_title(makeLabel({}, TextRole::Heading)), m_message(makeLabel({}, TextRole::Caption)),
+    : QWidget(parent),
+      m_chart(new QChart),
+      m_view(new QChartView(m_chart)),
+      m_area(new QAreaSeries),
+      m_x(new QValueAxis),
+      m_y(new QValueAxis),
+      m_title(makeLabel({}, TextRole::Heading)),
+      m_message(makeLabel({}, TextRole::Caption)),
       m_stack(new QStackedLayout(this)) {
     m_area->setUpperSeries(new QLineSeries(m_area));
     m_area->setLowerSeries(new QLineSeries(m_area));
@@ -102,8 +108,10 @@ void HistogramView::setHistogram(const TensorHistogram& histogram) {
     QList<QPointF> upper;
     QList<QPointF> lower;
     double top = 1;
-    const double span = histogram.maximum > histogram.minimum ? histogram.maximum - histogram.minimum : 1;
-    const double width = histogram.bins.empty() ? span : span / static_cast<double>(histogram.bins.size());
+    const double span =
+        histogram.maximum > histogram.minimum ? histogram.maximum - histogram.minimum : 1;
+    const double width =
+        histogram.bins.empty() ? span : span / static_cast<double>(histogram.bins.size());
     for (std::size_t i = 0; i < histogram.bins.size(); ++i) {
         const double left = histogram.minimum + width * static_cast<double>(i);
         const auto count = static_cast<double>(histogram.bins[i]);
@@ -122,7 +130,8 @@ void HistogramView::setHistogram(const TensorHistogram& histogram) {
     m_title->setToolTip(m_title->text());
     m_mean->setText(QString::number(histogram.mean, 'g', 4));
     m_deviation->setText(QString::number(histogram.standardDeviation, 'g', 4));
-    m_range->setText(tr("%1 … %2").arg(histogram.minimum, 0, 'g', 3).arg(histogram.maximum, 0, 'g', 3));
+    m_range->setText(
+        tr("%1 … %2").arg(histogram.minimum, 0, 'g', 3).arg(histogram.maximum, 0, 'g', 3));
     m_zeros->setText(QStringLiteral("%1 %").arg(histogram.zeros * 100, 0, 'f', 2));
     m_stack->setCurrentIndex(1);
     m_shown = true;

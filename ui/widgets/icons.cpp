@@ -3,8 +3,8 @@
 #include <QFile>
 #include <QHash>
 #include <QIconEngine>
-#include <QPainter>
 #include <QPaintDevice>
+#include <QPainter>
 #include <QPixmap>
 #include <QPixmapCache>
 #include <QSvgRenderer>
@@ -18,13 +18,20 @@ namespace {
 QColor tintColor(IconTint tint) {
     const ThemeColors& c = themeColors();
     switch (tint) {
-        case IconTint::Muted: return c.muted;
-        case IconTint::Accent: return c.accent;
-        case IconTint::OnAccent: return c.onAccent;
-        case IconTint::Success: return c.success;
-        case IconTint::Warning: return c.warning;
-        case IconTint::Danger: return c.danger;
-        case IconTint::Text: break;
+        case IconTint::Muted:
+            return c.muted;
+        case IconTint::Accent:
+            return c.accent;
+        case IconTint::OnAccent:
+            return c.onAccent;
+        case IconTint::Success:
+            return c.success;
+        case IconTint::Warning:
+            return c.warning;
+        case IconTint::Danger:
+            return c.danger;
+        case IconTint::Text:
+            break;
     }
     return c.text;
 }
@@ -51,7 +58,9 @@ public:
         painter->drawPixmap(rect.topLeft(), drawn);
     }
 
-    QPixmap pixmap(const QSize& size, QIcon::Mode mode, QIcon::State) override { return draw(size, mode); }
+    QPixmap pixmap(const QSize& size, QIcon::Mode mode, QIcon::State) override {
+        return draw(size, mode);
+    }
 
     QIconEngine* clone() const override { return new ThemedIconEngine(m_name, m_tint); }
     QString key() const override { return QStringLiteral("fettle"); }
@@ -93,6 +102,8 @@ private:
 
 }  // namespace
 
-QIcon themedIcon(const QString& name, IconTint tint) { return QIcon(new ThemedIconEngine(name, tint)); }
+QIcon themedIcon(const QString& name, IconTint tint) {
+    return QIcon(new ThemedIconEngine(name, tint));
+}
 
 }  // namespace fettle::ui

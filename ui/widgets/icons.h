@@ -8,7 +8,8 @@ namespace fettle::ui {
 
 enum class IconTint { Text, Muted, Accent, OnAccent, Success, Warning, Danger };
 
-/// The icon resources/icons/<name>.svg. It follows the theme: no need to set it again after a switch.
+/// The icon resources/icons/<name>.svg. It follows the theme: no need to set it again after a
+/// switch.
 QIcon themedIcon(const QString& name, IconTint tint = IconTint::Text);
 
 }  // namespace fettle::ui

@@ -18,7 +18,8 @@ void drawRow(QPainter* painter, QStyleOptionViewItem option) {
     option.icon = {};
     option.features &= ~QStyleOptionViewItem::HasDecoration;
     const QWidget* widget = option.widget;
-    (widget ? widget->style() : QApplication::style())->drawControl(QStyle::CE_ItemViewItem, &option, painter, widget);
+    (widget ? widget->style() : QApplication::style())
+        ->drawControl(QStyle::CE_ItemViewItem, &option, painter, widget);
 }
 
 QFont smallFont(const QFont& base) {
@@ -29,9 +30,12 @@ QFont smallFont(const QFont& base) {
 
 QString kindIcon(int kind) {
     switch (static_cast<LibraryItem::Kind>(kind)) {
-        case LibraryItem::Kind::Text: return QStringLiteral("text");
-        case LibraryItem::Kind::Tasks: return QStringLiteral("tasks");
-        case LibraryItem::Kind::Model: break;
+        case LibraryItem::Kind::Text:
+            return QStringLiteral("text");
+        case LibraryItem::Kind::Tasks:
+            return QStringLiteral("tasks");
+        case LibraryItem::Kind::Model:
+            break;
     }
     return QStringLiteral("model");
 }
@@ -39,18 +43,24 @@ QString kindIcon(int kind) {
 QColor stateColor(RunEntry::State state) {
     const ThemeColors& c = themeColors();
     switch (state) {
-        case RunEntry::State::Running: return c.accent;
-        case RunEntry::State::Finished: return c.success;
-        case RunEntry::State::Failed: return c.danger;
+        case RunEntry::State::Running:
+            return c.accent;
+        case RunEntry::State::Finished:
+            return c.success;
+        case RunEntry::State::Failed:
+            return c.danger;
         case RunEntry::State::Paused:
-        case RunEntry::State::Interrupted: return c.warning;
-        default: return c.outline;
+        case RunEntry::State::Interrupted:
+            return c.warning;
+        default:
+            return c.outline;
     }
 }
 
 }  // namespace
 
-QSize LibraryDelegate::sizeHint(const QStyleOptionViewItem& option, const QModelIndex& index) const {
+QSize LibraryDelegate::sizeHint(const QStyleOptionViewItem& option,
+                                const QModelIndex& index) const {
     const int line = option.fontMetrics.height();
     if (index.data(LibraryModel::SectionRole).toBool()) {
         return {80, line + 12};
@@ -58,7 +68,8 @@ QSize LibraryDelegate::sizeHint(const QStyleOptionViewItem& option, const QModel
     return {120, line + QFontMetrics(smallFont(option.font)).height() + 12};
 }
 
-void LibraryDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given, const QModelIndex& index) const {
+void LibraryDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given,
+                            const QModelIndex& index) const {
     QStyleOptionViewItem option = given;
     initStyleOption(&option, index);
     const ThemeColors& c = themeColors();
@@ -77,12 +88,14 @@ void LibraryDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given
     const QRect rect = option.rect.adjusted(4, 5, -8, -5);
     const bool missing = index.data(LibraryModel::MissingRole).toBool();
     const QRect icon(rect.left(), rect.center().y() - 9, 18, 18);
-    themedIcon(kindIcon(index.data(LibraryModel::KindRole).toInt()), missing ? IconTint::Danger : IconTint::Accent)
+    themedIcon(kindIcon(index.data(LibraryModel::KindRole).toInt()),
+               missing ? IconTint::Danger : IconTint::Accent)
         .paint(painter, icon);
     const QRect text = rect.adjusted(26, 0, 0, 0);
     painter->setFont(option.font);
     painter->setPen(missing ? c.muted : c.text);
-    const QString name = option.fontMetrics.elidedText(index.data().toString(), Qt::ElideMiddle, text.width());
+    const QString name =
+        option.fontMetrics.elidedText(index.data().toString(), Qt::ElideMiddle, text.width());
     painter->drawText(text, Qt::AlignTop | Qt::AlignLeft, name);
     const QFont font = smallFont(option.font);
     painter->setFont(font);
@@ -93,7 +106,8 @@ void LibraryDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given
     painter->restore();
 }
 
-void StateDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given, const QModelIndex& index) const {
+void StateDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given,
+                          const QModelIndex& index) const {
     QStyleOptionViewItem option = given;
     initStyleOption(&option, index);
     const auto state = static_cast<RunEntry::State>(index.data(RunQueueModel::StateRole).toInt());
@@ -105,11 +119,13 @@ void StateDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given, 
     painter->setBrush(stateColor(state));
     painter->drawEllipse(QPointF(rect.left() + 4, rect.center().y() + 0.5), 4, 4);
     painter->setPen(themeColors().text);
-    painter->drawText(rect.adjusted(16, 0, 0, 0), Qt::AlignVCenter | Qt::AlignLeft, index.data().toString());
+    painter->drawText(rect.adjusted(16, 0, 0, 0), Qt::AlignVCenter | Qt::AlignLeft,
+                      index.data().toString());
     painter->restore();
 }
 
-void ProgressDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given, const QModelIndex& index) const {
+void ProgressDelegate::paint(QPainter* painter, const QStyleOptionViewItem& given,
+                             const QModelIndex& index) const {
     QStyleOptionViewItem option = given;
     initStyleOption(&option, index);
     const auto state = static_cast<RunEntry::State>(index.data(RunQueueModel::StateRole).toInt());
@@ -129,16 +145,20 @@ void ProgressDelegate::paint(QPainter* painter, const QStyleOptionViewItem& give
         painter->setBrush(c.dark ? c.border : c.border.darker(108));
         painter->drawRoundedRect(bar, 3.5, 3.5);
         painter->setBrush(state == RunEntry::State::Paused ? c.warning : c.accent);
-        painter->drawRoundedRect(QRectF(bar.topLeft(), QSizeF(std::max(7.0, bar.width() * fraction), bar.height())), 3.5, 3.5);
+        painter->drawRoundedRect(
+            QRectF(bar.topLeft(), QSizeF(std::max(7.0, bar.width() * fraction), bar.height())), 3.5,
+            3.5);
         painter->setPen(c.text);
-        painter->drawText(QRect(rect.left() + barWidth, rect.top(), kPercentWidth, rect.height()), Qt::AlignVCenter | Qt::AlignRight,
+        painter->drawText(QRect(rect.left() + barWidth, rect.top(), kPercentWidth, rect.height()),
+                          Qt::AlignVCenter | Qt::AlignRight,
                           QStringLiteral("%1 %").arg(static_cast<int>(fraction * 100)));
         rect.setLeft(rect.left() + barWidth + kPercentWidth + 12);
     }
     painter->setPen(state == RunEntry::State::Failed ? c.danger : c.muted);
     if (rect.width() > 40) {
-        painter->drawText(rect, Qt::AlignVCenter | Qt::AlignLeft,
-                          option.fontMetrics.elidedText(index.data().toString(), Qt::ElideRight, rect.width()));
+        painter->drawText(
+            rect, Qt::AlignVCenter | Qt::AlignLeft,
+            option.fontMetrics.elidedText(index.data().toString(), Qt::ElideRight, rect.width()));
     }
     painter->restore();
 }

@@ -13,7 +13,8 @@ namespace fettle::ui {
 
 constexpr int kBundledRole = Qt::UserRole + 1;
 
-LibraryChoice::LibraryChoice(LibraryItem::Kind kind, const QString& title, const QString& emptyText, QWidget* parent)
+LibraryChoice::LibraryChoice(LibraryItem::Kind kind, const QString& title, const QString& emptyText,
+                             QWidget* parent)
     : QWidget(parent), m_kind(kind), m_box(new QComboBox(this)), m_emptyText(emptyText) {
     auto* row = new QHBoxLayout(this);
     row->setContentsMargins(0, 0, 0, 0);
@@ -73,9 +74,15 @@ void LibraryChoice::setEmptyText(const QString& text) {
     m_emptyText = text;
 }
 
-QString LibraryChoice::path() const { return m_box->currentData().toString(); }
-QString LibraryChoice::name() const { return m_box->currentText(); }
-bool LibraryChoice::isBundled() const { return m_box->currentData(kBundledRole).toBool(); }
+QString LibraryChoice::path() const {
+    return m_box->currentData().toString();
+}
+QString LibraryChoice::name() const {
+    return m_box->currentText();
+}
+bool LibraryChoice::isBundled() const {
+    return m_box->currentData(kBundledRole).toBool();
+}
 
 void LibraryChoice::setPath(const QString& path) {
     int index = m_box->findData(path);
@@ -95,9 +102,11 @@ void LibraryChoice::browse() {
             chosen = QFileInfo(chosen).path();
         }
     } else if (m_kind == LibraryItem::Kind::Tasks) {
-        chosen = QFileDialog::getOpenFileName(this, tr("Choose a task set"), {}, tr("Task sets (*.jsonl);;All files (*)"));
+        chosen = QFileDialog::getOpenFileName(this, tr("Choose a task set"), {},
+                                              tr("Task sets (*.jsonl);;All files (*)"));
     } else {
-        chosen = QFileDialog::getOpenFileName(this, tr("Choose a text"), {}, tr("Texts (*.txt *.md);;All files (*)"));
+        chosen = QFileDialog::getOpenFileName(this, tr("Choose a text"), {},
+                                              tr("Texts (*.txt *.md);;All files (*)"));
     }
     if (!chosen.isEmpty()) {
         emit fileChosen(chosen);

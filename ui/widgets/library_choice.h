@@ -1,5 +1,5 @@
-// A combo box over the entries of one kind of the library, with a button to bring in a file that is not in it yet.
-// GUI thread only.
+// A combo box over the entries of one kind of the library, with a button to bring in a file that is
+// not in it yet. GUI thread only.
 #pragma once
 
 #include <QWidget>
@@ -16,7 +16,8 @@ class LibraryChoice : public QWidget {
 
 public:
     /// `emptyText` names the choice of no file; empty: there is no such choice.
-    LibraryChoice(LibraryItem::Kind kind, const QString& title, const QString& emptyText, QWidget* parent = nullptr);
+    LibraryChoice(LibraryItem::Kind kind, const QString& title, const QString& emptyText,
+                  QWidget* parent = nullptr);
 
     /// Fills the list; the current path stays chosen while it is there.
     void setItems(const std::vector<LibraryItem>& items);

@@ -24,10 +24,14 @@ struct KindLook {
 
 KindLook lookOf(MessageBar::Kind kind) {
     switch (kind) {
-        case MessageBar::Kind::Success: return {"message-success", "success", IconTint::Success};
-        case MessageBar::Kind::Warning: return {"message-warning", "warning", IconTint::Warning};
-        case MessageBar::Kind::Error: return {"message-error", "error", IconTint::Danger};
-        case MessageBar::Kind::Info: break;
+        case MessageBar::Kind::Success:
+            return {"message-success", "success", IconTint::Success};
+        case MessageBar::Kind::Warning:
+            return {"message-warning", "warning", IconTint::Warning};
+        case MessageBar::Kind::Error:
+            return {"message-error", "error", IconTint::Danger};
+        case MessageBar::Kind::Info:
+            break;
     }
     return {"message-info", "info", IconTint::Accent};
 }
@@ -43,7 +47,9 @@ MessageBar::MessageBar(QWidget* parent) : QWidget(parent), m_layout(new QVBoxLay
     hide();
 }
 
-int MessageBar::count() const { return m_layout->count(); }
+int MessageBar::count() const {
+    return m_layout->count();
+}
 
 QString MessageBar::newest() const {
     return count() > 0 ? m_layout->itemAt(0)->widget()->accessibleName() : QString();
@@ -57,8 +63,8 @@ void MessageBar::clear() {
     hide();
 }
 
-void MessageBar::show(Kind kind, const QString& title, const QString& text, const QString& actionText,
-                      std::function<void()> action) {
+void MessageBar::show(Kind kind, const QString& title, const QString& text,
+                      const QString& actionText, std::function<void()> action) {
     const QString spoken = QStringLiteral("%1: %2").arg(title, text);
     if (newest() == spoken) {
         return;
@@ -72,10 +78,12 @@ void MessageBar::show(Kind kind, const QString& title, const QString& text, cons
     row->setSpacing(10);
 
     auto* icon = new QLabel(strip);
-    icon->setPixmap(themedIcon(QLatin1String(look.icon), look.tint).pixmap(QSize(18, 18), devicePixelRatio()));
+    icon->setPixmap(
+        themedIcon(QLatin1String(look.icon), look.tint).pixmap(QSize(18, 18), devicePixelRatio()));
     auto* label = new QLabel(strip);
     label->setTextFormat(Qt::RichText);
-    label->setText(QStringLiteral("<b>%1</b>&nbsp; %2").arg(title.toHtmlEscaped(), text.toHtmlEscaped()));
+    label->setText(
+        QStringLiteral("<b>%1</b>&nbsp; %2").arg(title.toHtmlEscaped(), text.toHtmlEscaped()));
     label->setWordWrap(true);
     label->setTextInteractionFlags(Qt::TextSelectableByMouse);
     row->addWidget(icon);

@@ -1,5 +1,5 @@
-// Messages that do not stop the user: strips at the top of the window, newest first. Errors stay until closed,
-// confirmations go by themselves. GUI thread only.
+// Messages that do not stop the user: strips at the top of the window, newest first. Errors stay
+// until closed, confirmations go by themselves. GUI thread only.
 #pragma once
 
 #include <QWidget>
@@ -18,7 +18,8 @@ public:
 
     explicit MessageBar(QWidget* parent = nullptr);
 
-    /// `text` names the file or setting and the cause. An equal message that is still shown is not shown twice.
+    /// `text` names the file or setting and the cause. An equal message that is still shown is not
+    /// shown twice.
     void show(Kind kind, const QString& title, const QString& text, const QString& actionText = {},
               std::function<void()> action = {});
     void clear();

@@ -28,7 +28,9 @@ NumberSpinBox::NumberSpinBox(QWidget* parent) : QDoubleSpinBox(parent) {
     setFocusPolicy(Qt::StrongFocus);
 }
 
-QString NumberSpinBox::textFromValue(double value) const { return QString::number(value, 'g', 10); }
+QString NumberSpinBox::textFromValue(double value) const {
+    return QString::number(value, 'g', 10);
+}
 
 double NumberSpinBox::valueFromText(const QString& text) const {
     QString number = text;
@@ -43,9 +45,11 @@ QValidator::State NumberSpinBox::validate(QString& input, int&) const {
     bool ok = false;
     const double value = number.toDouble(&ok);
     if (ok) {
-        return value >= minimum() && value <= maximum() ? QValidator::Acceptable : QValidator::Intermediate;
+        return value >= minimum() && value <= maximum() ? QValidator::Acceptable
+                                                        : QValidator::Intermediate;
     }
-    static const QRegularExpression partial(QStringLiteral("^[-+]?[0-9]*\\.?[0-9]*([eE][-+]?[0-9]*)?$"));
+    static const QRegularExpression partial(
+        QStringLiteral("^[-+]?[0-9]*\\.?[0-9]*([eE][-+]?[0-9]*)?$"));
     return partial.match(number).hasMatch() ? QValidator::Intermediate : QValidator::Invalid;
 }
 
@@ -61,7 +65,9 @@ public:
     explicit CalmSpinBox(QWidget* parent) : QSpinBox(parent) { setFocusPolicy(Qt::StrongFocus); }
 
 protected:
-    void wheelEvent(QWheelEvent* event) override { hasFocus() ? QSpinBox::wheelEvent(event) : event->ignore(); }
+    void wheelEvent(QWheelEvent* event) override {
+        hasFocus() ? QSpinBox::wheelEvent(event) : event->ignore();
+    }
 };
 
 class CalmComboBox : public QComboBox {
@@ -69,7 +75,9 @@ public:
     explicit CalmComboBox(QWidget* parent) : QComboBox(parent) { setFocusPolicy(Qt::StrongFocus); }
 
 protected:
-    void wheelEvent(QWheelEvent* event) override { hasFocus() ? QComboBox::wheelEvent(event) : event->ignore(); }
+    void wheelEvent(QWheelEvent* event) override {
+        hasFocus() ? QComboBox::wheelEvent(event) : event->ignore();
+    }
 };
 
 QHBoxLayout* rowOf(QWidget* editor) {
@@ -82,7 +90,8 @@ QHBoxLayout* rowOf(QWidget* editor) {
 
 class BoolEditor : public ParameterEditor {
 public:
-    BoolEditor(const ParameterSchema&, QWidget* parent) : ParameterEditor(parent), m_box(new QCheckBox(this)) {
+    BoolEditor(const ParameterSchema&, QWidget* parent)
+        : ParameterEditor(parent), m_box(new QCheckBox(this)) {
         rowOf(this)->addWidget(m_box, 0, Qt::AlignLeft);
         m_box->setText(tr("on"));
         connect(m_box, &QCheckBox::toggled, this, [this](bool on) { emit edited(on); });
@@ -100,7 +109,8 @@ private:
 
 class IntEditor : public ParameterEditor {
 public:
-    IntEditor(const ParameterSchema& parameter, QWidget* parent) : ParameterEditor(parent), m_box(new CalmSpinBox(this)) {
+    IntEditor(const ParameterSchema& parameter, QWidget* parent)
+        : ParameterEditor(parent), m_box(new CalmSpinBox(this)) {
         rowOf(this)->addWidget(m_box);
         constexpr double top = std::numeric_limits<int>::max();
         m_box->setRange(static_cast<int>(std::max(parameter.minimum.value_or(-top), -top)),
@@ -133,7 +143,8 @@ public:
         if (!parameter.unit.empty()) {
             m_box->setSuffix(QLatin1Char(' ') + QString::fromStdString(parameter.unit));
         }
-        connect(m_box, &QDoubleSpinBox::valueChanged, this, [this](double number) { emit edited(number); });
+        connect(m_box, &QDoubleSpinBox::valueChanged, this,
+                [this](double number) { emit edited(number); });
     }
     void setValue(const nlohmann::json& value) override {
         const QSignalBlocker block(m_box);
@@ -150,14 +161,19 @@ private:
 class OptionalNumberEditor : public ParameterEditor {
 public:
     OptionalNumberEditor(const ParameterSchema& parameter, QWidget* parent)
-        : ParameterEditor(parent), m_line(new QLineEdit(this)), m_integer(parameter.type == ParameterType::Int) {
+        : ParameterEditor(parent),
+          m_line(new QLineEdit(this)),
+          m_integer(parameter.type == ParameterType::Int) {
         rowOf(this)->addWidget(m_line);
-        auto* validator = new QDoubleValidator(parameter.minimum.value_or(-1e15), parameter.maximum.value_or(1e15),
-                                               m_integer ? 0 : 12, m_line);
+        auto* validator =
+            new QDoubleValidator(parameter.minimum.value_or(-1e15),
+                                 parameter.maximum.value_or(1e15), m_integer ? 0 : 12, m_line);
         validator->setLocale(QLocale::c());
         m_line->setValidator(validator);
-        m_line->setPlaceholderText(parameter.unit.empty() ? tr("not set")
-                                                          : tr("not set (%1)").arg(QString::fromStdString(parameter.unit)));
+        m_line->setPlaceholderText(
+            parameter.unit.empty()
+                ? tr("not set")
+                : tr("not set (%1)").arg(QString::fromStdString(parameter.unit)));
         m_line->setClearButtonEnabled(true);
         connect(m_line, &QLineEdit::editingFinished, this, [this] {
             if (m_line->isModified()) {
@@ -167,7 +183,8 @@ public:
         });
     }
     void setValue(const nlohmann::json& value) override {
-        m_line->setText(value.is_number() ? QString::number(value.get<double>(), 'g', 15) : QString());
+        m_line->setText(value.is_number() ? QString::number(value.get<double>(), 'g', 15)
+                                          : QString());
     }
     nlohmann::json value() const override {
         bool ok = false;
@@ -175,7 +192,8 @@ public:
         if (!ok) {
             return nullptr;
         }
-        return m_integer ? nlohmann::json(static_cast<std::int64_t>(std::llround(number))) : nlohmann::json(number);
+        return m_integer ? nlohmann::json(static_cast<std::int64_t>(std::llround(number)))
+                         : nlohmann::json(number);
     }
     QWidget* control() const override { return m_line; }
 
@@ -190,9 +208,11 @@ public:
         : ParameterEditor(parent), m_box(new CalmComboBox(this)) {
         rowOf(this)->addWidget(m_box);
         for (const ParameterChoice& choice : parameter.choices) {
-            m_box->addItem(QString::fromStdString(choice.title.empty() ? choice.value : choice.title),
-                           QString::fromStdString(choice.value));
-            m_box->setItemData(m_box->count() - 1, QString::fromStdString(choice.help), Qt::ToolTipRole);
+            m_box->addItem(
+                QString::fromStdString(choice.title.empty() ? choice.value : choice.title),
+                QString::fromStdString(choice.value));
+            m_box->setItemData(m_box->count() - 1, QString::fromStdString(choice.help),
+                               Qt::ToolTipRole);
         }
         m_box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
         m_box->setMinimumContentsLength(12);
@@ -200,9 +220,11 @@ public:
     }
     void setValue(const nlohmann::json& value) override {
         const QSignalBlocker block(m_box);
-        const QString text = QString::fromStdString(value.is_string() ? value.get<std::string>() : value.dump());
+        const QString text =
+            QString::fromStdString(value.is_string() ? value.get<std::string>() : value.dump());
         int index = m_box->findData(text);
-        if (index < 0 && !value.is_null()) {  // a recipe of another version: show what it says, marked by validation
+        if (index < 0 && !value.is_null()) {  // a recipe of another version: show what it says,
+                                              // marked by validation
             m_box->addItem(tr("%1 (unknown)").arg(text), text);
             index = m_box->count() - 1;
         }
@@ -218,9 +240,11 @@ private:
 
 class TextEditor : public ParameterEditor {
 public:
-    TextEditor(const ParameterSchema&, QWidget* parent) : ParameterEditor(parent), m_line(new QLineEdit(this)) {
+    TextEditor(const ParameterSchema&, QWidget* parent)
+        : ParameterEditor(parent), m_line(new QLineEdit(this)) {
         rowOf(this)->addWidget(m_line);
-        connect(m_line, &QLineEdit::textEdited, this, [this](const QString& text) { emit edited(text.toStdString()); });
+        connect(m_line, &QLineEdit::textEdited, this,
+                [this](const QString& text) { emit edited(text.toStdString()); });
     }
     void setValue(const nlohmann::json& value) override {
         const QString text = value.is_null()     ? QString()
@@ -240,7 +264,8 @@ protected:
 /// Patterns of tensor names, separated by commas.
 class PatternListEditor : public ParameterEditor {
 public:
-    PatternListEditor(const ParameterSchema&, QWidget* parent) : ParameterEditor(parent), m_line(new QLineEdit(this)) {
+    PatternListEditor(const ParameterSchema&, QWidget* parent)
+        : ParameterEditor(parent), m_line(new QLineEdit(this)) {
         rowOf(this)->addWidget(m_line);
         m_line->setPlaceholderText(tr("e.g. lm_head, *.down_proj"));
         connect(m_line, &QLineEdit::textEdited, this, [this] { emit edited(value()); });
@@ -252,7 +277,8 @@ public:
         QStringList patterns;
         if (list.is_array()) {
             for (const nlohmann::json& pattern : list) {
-                patterns << QString::fromStdString(pattern.is_string() ? pattern.get<std::string>() : pattern.dump());
+                patterns << QString::fromStdString(pattern.is_string() ? pattern.get<std::string>()
+                                                                       : pattern.dump());
             }
         }
         m_line->setText(patterns.join(QStringLiteral(", ")));
@@ -278,10 +304,12 @@ public:
         auto* browse = new QToolButton(this);
         browse->setIcon(themedIcon(QStringLiteral("folder")));
         browse->setToolTip(tr("Choose a file…"));
-        browse->setAccessibleName(tr("Choose a file for %1").arg(QString::fromStdString(parameter.title)));
+        browse->setAccessibleName(
+            tr("Choose a file for %1").arg(QString::fromStdString(parameter.title)));
         layout()->addWidget(browse);
         connect(browse, &QToolButton::clicked, this, [this] {
-            const QString path = QFileDialog::getOpenFileName(this, tr("Choose a file"), m_line->text());
+            const QString path =
+                QFileDialog::getOpenFileName(this, tr("Choose a file"), m_line->text());
             if (!path.isEmpty()) {
                 m_line->setText(path);
                 emit edited(value());
@@ -294,18 +322,24 @@ public:
 
 ParameterEditor* makeParameterEditor(const ParameterSchema& parameter, QWidget* parent) {
     switch (parameter.type) {
-        case ParameterType::Bool: return new BoolEditor(parameter, parent);
+        case ParameterType::Bool:
+            return new BoolEditor(parameter, parent);
         case ParameterType::Int:
         case ParameterType::Double:
             if (parameter.defaultValue.is_null()) {
                 return new OptionalNumberEditor(parameter, parent);
             }
-            return parameter.type == ParameterType::Int ? static_cast<ParameterEditor*>(new IntEditor(parameter, parent))
-                                                        : new DoubleEditor(parameter, parent);
-        case ParameterType::Choice: return new ChoiceEditor(parameter, parent);
-        case ParameterType::PatternList: return new PatternListEditor(parameter, parent);
-        case ParameterType::File: return new FileEditor(parameter, parent);
-        case ParameterType::Text: break;
+            return parameter.type == ParameterType::Int
+                       ? static_cast<ParameterEditor*>(new IntEditor(parameter, parent))
+                       : new DoubleEditor(parameter, parent);
+        case ParameterType::Choice:
+            return new ChoiceEditor(parameter, parent);
+        case ParameterType::PatternList:
+            return new PatternListEditor(parameter, parent);
+        case ParameterType::File:
+            return new FileEditor(parameter, parent);
+        case ParameterType::Text:
+            break;
     }
     return new TextEditor(parameter, parent);
 }

@@ -1,5 +1,5 @@
-// One editor per parameter type of a technique. A factory makes the fitting one from the schema; JSON values go in and
-// come out, so that forms need not know the types. GUI thread only.
+// One editor per parameter type of a technique. A factory makes the fitting one from the schema;
+// JSON values go in and come out, so that forms need not know the types. GUI thread only.
 #pragma once
 
 #include <QDoubleSpinBox>
@@ -31,7 +31,8 @@ signals:
 /// The editor for one parameter; never null.
 ParameterEditor* makeParameterEditor(const ParameterSchema& parameter, QWidget* parent);
 
-/// A spin box for numbers of any size: shows 0.0001 and 1e-05 as people write them, steps by the leading digit.
+/// A spin box for numbers of any size: shows 0.0001 and 1e-05 as people write them, steps by the
+/// leading digit.
 class NumberSpinBox : public QDoubleSpinBox {
     Q_OBJECT
 

@@ -20,7 +20,8 @@ QString helpOf(const ParameterSchema& schema) {
     } else if (schema.minimum) {
         text += ParameterForm::tr("\nAt least %1.").arg(*schema.minimum);
     }
-    return text + ParameterForm::tr("\nDefault: %1").arg(QString::fromStdString(schema.defaultValue.dump()));
+    return text + ParameterForm::tr("\nDefault: %1")
+                      .arg(QString::fromStdString(schema.defaultValue.dump()));
 }
 
 QToolButton* rowButton(const char* icon, const QString& tip, QWidget* parent) {
@@ -40,7 +41,8 @@ void keepPlace(QWidget* button, bool keep) {
 
 }  // namespace
 
-ParameterForm::ParameterForm(const TechniqueDescriptor& technique, QWidget* parent) : QWidget(parent) {
+ParameterForm::ParameterForm(const TechniqueDescriptor& technique, QWidget* parent)
+    : QWidget(parent) {
     auto* grid = new QGridLayout(this);
     grid->setContentsMargins(0, 0, 0, 0);
     grid->setHorizontalSpacing(kGap);
@@ -58,7 +60,12 @@ ParameterForm::ParameterForm(const TechniqueDescriptor& technique, QWidget* pare
 
 void ParameterForm::addRow(const ParameterSchema& schema, QGridLayout* grid, int at) {
     const QString title = QString::fromStdString(schema.title.empty() ? schema.name : schema.title);
-    Row row{schema, makeLabel(title, TextRole::Body, this), makeParameterEditor(schema, this), nullptr, nullptr, nullptr};
+    Row row{schema,
+            makeLabel(title, TextRole::Body, this),
+            makeParameterEditor(schema, this),
+            nullptr,
+            nullptr,
+            nullptr};
     row.label->setToolTip(helpOf(schema));
     row.editor->setToolTip(helpOf(schema));
     row.editor->control()->setAccessibleName(title);
@@ -77,7 +84,8 @@ void ParameterForm::addRow(const ParameterSchema& schema, QGridLayout* grid, int
     grid->addWidget(row.reset, at, 2);
     if (schema.sweepable) {
         row.sweep = rowButton("sweep", tr("Sweep \"%1\" over several values…").arg(title), this);
-        connect(row.sweep, &QToolButton::clicked, this, [this, name] { emit sweepRequested(name); });
+        connect(row.sweep, &QToolButton::clicked, this,
+                [this, name] { emit sweepRequested(name); });
         grid->addWidget(row.sweep, at, 3);
     }
     grid->addWidget(row.note, at + 1, 1);
@@ -98,7 +106,8 @@ void ParameterForm::setValues(const nlohmann::json& params) {
         if (condition) {
             const nlohmann::json other = effective.value(condition->param, nlohmann::json());
             const std::string text = other.is_string() ? other.get<std::string>() : other.dump();
-            row.visible = std::find(condition->values.begin(), condition->values.end(), text) != condition->values.end();
+            row.visible = std::find(condition->values.begin(), condition->values.end(), text) !=
+                          condition->values.end();
         }
         row.editor->setValue(effective[row.schema.name]);
         const bool changed = effective[row.schema.name] != row.schema.defaultValue;
@@ -115,8 +124,8 @@ void ParameterForm::setValues(const nlohmann::json& params) {
 }
 
 const ParameterForm::Row* ParameterForm::find(const std::string& parameter) const {
-    const auto found =
-        std::find_if(m_rows.begin(), m_rows.end(), [&](const Row& row) { return row.schema.name == parameter; });
+    const auto found = std::find_if(m_rows.begin(), m_rows.end(),
+                                    [&](const Row& row) { return row.schema.name == parameter; });
     return found == m_rows.end() ? nullptr : &*found;
 }
 

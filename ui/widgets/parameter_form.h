@@ -1,5 +1,6 @@
-// A form made from a technique's parameter schema: one row per parameter with label, editor, "back to default" and
-// "sweep". Rows appear and vanish as visibleWhen says. Holds no values of its own. GUI thread only.
+// A form made from a technique's parameter schema: one row per parameter with label, editor, "back
+// to default" and "sweep". Rows appear and vanish as visibleWhen says. Holds no values of its own.
+// GUI thread only.
 #pragma once
 
 #include <QWidget>

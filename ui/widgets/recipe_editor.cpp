@@ -15,11 +15,15 @@
 namespace fettle::ui {
 
 RecipeEditor::RecipeEditor(RecipeModel* model, QWidget* parent)
-    : QWidget(parent), m_model(model), m_column(new QVBoxLayout(this)),
-      m_empty(new EmptyState(QStringLiteral("recipe"), tr("This recipe has no steps yet"),
-                             tr("Begin with a preset, or add techniques one by one. They are applied from top to bottom. "
-                                "Without any step, a run measures the model as it is: the baseline."),
-                             this)) {
+    : QWidget(parent),
+      m_model(model),
+      m_column(new QVBoxLayout(this)),
+      m_empty(
+          new EmptyState(QStringLiteral("recipe"), tr("This recipe has no steps yet"),
+                         tr("Begin with a preset, or add techniques one by one. They are applied "
+                            "from top to bottom. "
+                            "Without any step, a run measures the model as it is: the baseline."),
+                         this)) {
     m_column->setContentsMargins(0, 0, 0, 0);
     m_column->setSpacing(10);
     m_column->addWidget(m_empty, 1);
@@ -28,22 +32,24 @@ RecipeEditor::RecipeEditor(RecipeModel* model, QWidget* parent)
     setAccessibleName(tr("Steps of the recipe"));
 
     connect(model, &QAbstractItemModel::modelReset, this, &RecipeEditor::rebuild);
-    connect(model, &QAbstractItemModel::rowsInserted, this, [this](const QModelIndex&, int first, int last) {
-        for (int row = first; row <= last; ++row) {
-            insertCard(row);
-        }
-        renumber();
-    });
-    connect(model, &QAbstractItemModel::rowsRemoved, this, [this](const QModelIndex&, int first, int last) {
-        for (int row = last; row >= first; --row) {
-            TechniqueCard* card = m_cards[static_cast<std::size_t>(row)];
-            m_cards.erase(m_cards.begin() + row);
-            m_column->removeWidget(card);
-            card->hide();
-            card->deleteLater();
-        }
-        renumber();
-    });
+    connect(model, &QAbstractItemModel::rowsInserted, this,
+            [this](const QModelIndex&, int first, int last) {
+                for (int row = first; row <= last; ++row) {
+                    insertCard(row);
+                }
+                renumber();
+            });
+    connect(model, &QAbstractItemModel::rowsRemoved, this,
+            [this](const QModelIndex&, int first, int last) {
+                for (int row = last; row >= first; --row) {
+                    TechniqueCard* card = m_cards[static_cast<std::size_t>(row)];
+                    m_cards.erase(m_cards.begin() + row);
+                    m_column->removeWidget(card);
+                    card->hide();
+                    card->deleteLater();
+                }
+                renumber();
+            });
     connect(model, &QAbstractItemModel::rowsMoved, this,
             [this](const QModelIndex&, int from, int, const QModelIndex&, int before) {
                 const int to = before > from ? before - 1 : before;
@@ -54,11 +60,12 @@ RecipeEditor::RecipeEditor(RecipeModel* model, QWidget* parent)
                 m_column->insertWidget(to, card);
                 renumber();
             });
-    connect(model, &QAbstractItemModel::dataChanged, this, [this](const QModelIndex& first, const QModelIndex& last) {
-        for (int row = first.row(); row <= last.row(); ++row) {
-            refreshCard(row);
-        }
-    });
+    connect(model, &QAbstractItemModel::dataChanged, this,
+            [this](const QModelIndex& first, const QModelIndex& last) {
+                for (int row = first.row(); row <= last.row(); ++row) {
+                    refreshCard(row);
+                }
+            });
     rebuild();
 }
 
@@ -76,20 +83,25 @@ void RecipeEditor::rebuild() {
 }
 
 void RecipeEditor::insertCard(int row) {
-    auto* card = new TechniqueCard(m_model->descriptorAt(row), m_model->index(row).data().toString(), this);
-    connect(card, &TechniqueCard::edited, this, [this, card](const std::string& name, const nlohmann::json& value) {
-        m_model->setParam(card->row(), name, value);
-    });
+    auto* card =
+        new TechniqueCard(m_model->descriptorAt(row), m_model->index(row).data().toString(), this);
+    connect(card, &TechniqueCard::edited, this,
+            [this, card](const std::string& name, const nlohmann::json& value) {
+                m_model->setParam(card->row(), name, value);
+            });
     connect(card, &TechniqueCard::resetRequested, this,
             [this, card](const std::string& name) { m_model->resetParam(card->row(), name); });
     connect(card, &TechniqueCard::sweepRequested, this,
             [this, card](const std::string& name) { emit sweepRequested(card->row(), name); });
     // Queued: the card must not vanish while its own button is still handling the click.
-    connect(card, &TechniqueCard::duplicateRequested, this, [this, card] { m_model->duplicateStep(card->row()); },
-            Qt::QueuedConnection);
-    connect(card, &TechniqueCard::removeRequested, this, [this, card] { m_model->removeStep(card->row()); },
-            Qt::QueuedConnection);
-    connect(card, &TechniqueCard::moveRequested, this, [this, card](int to) { m_model->moveStep(card->row(), to); });
+    connect(
+        card, &TechniqueCard::duplicateRequested, this,
+        [this, card] { m_model->duplicateStep(card->row()); }, Qt::QueuedConnection);
+    connect(
+        card, &TechniqueCard::removeRequested, this,
+        [this, card] { m_model->removeStep(card->row()); }, Qt::QueuedConnection);
+    connect(card, &TechniqueCard::moveRequested, this,
+            [this, card](int to) { m_model->moveStep(card->row(), to); });
     m_cards.insert(m_cards.begin() + row, card);
     m_column->insertWidget(row, card);
     refreshCard(row);
@@ -136,7 +148,9 @@ void RecipeEditor::dragMoveEvent(QDragMoveEvent* event) {
     event->acceptProposedAction();
 }
 
-void RecipeEditor::dragLeaveEvent(QDragLeaveEvent*) { setGap(-1); }
+void RecipeEditor::dragLeaveEvent(QDragLeaveEvent*) {
+    setGap(-1);
+}
 
 void RecipeEditor::dropEvent(QDropEvent* event) {
     const int from = event->mimeData()->data(QLatin1String(TechniqueCard::kMimeType)).toInt();
@@ -151,7 +165,8 @@ void RecipeEditor::paintEvent(QPaintEvent*) {
         return;
     }
     const auto at = static_cast<std::size_t>(m_gap);
-    const int y = at < m_cards.size() ? m_cards[at]->geometry().top() - 6 : m_cards.back()->geometry().bottom() + 4;
+    const int y = at < m_cards.size() ? m_cards[at]->geometry().top() - 6
+                                      : m_cards.back()->geometry().bottom() + 4;
     QPainter painter(this);
     painter.setPen(Qt::NoPen);
     painter.setBrush(themeColors().accent);

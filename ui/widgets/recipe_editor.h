@@ -1,4 +1,5 @@
-// The cards of a recipe, in order, over a RecipeModel: reorder by drag or buttons, add, duplicate, remove. GUI thread only.
+// The cards of a recipe, in order, over a RecipeModel: reorder by drag or buttons, add, duplicate,
+// remove. GUI thread only.
 #pragma once
 
 #include <QWidget>

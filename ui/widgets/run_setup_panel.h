@@ -1,4 +1,5 @@
-// What a run reads and how its result is measured: model, texts, tasks, measuring protocol. GUI thread only.
+// What a run reads and how its result is measured: model, texts, tasks, measuring protocol. GUI
+// thread only.
 #pragma once
 
 #include <QFrame>
@@ -44,10 +45,10 @@ signals:
     void fileChosen(const QString& path);
 
 private:
-    LibraryChoice* addChoice(QGridLayout* grid, int row, LibraryItem::Kind kind, const QString& title,
-                             const QString& emptyText, const QString& help);
-    QSpinBox* addNumber(QGridLayout* grid, int row, const QString& title, int low, int high, int value,
-                        const QString& help);
+    LibraryChoice* addChoice(QGridLayout* grid, int row, LibraryItem::Kind kind,
+                             const QString& title, const QString& emptyText, const QString& help);
+    QSpinBox* addNumber(QGridLayout* grid, int row, const QString& title, int low, int high,
+                        int value, const QString& help);
     void buildMeasuring(QGridLayout* grid);
     void showRow(QWidget* editor, bool visible);
     void applyModelDefaults();

@@ -45,7 +45,8 @@ std::vector<double> parseNumbers(const QString& piece) {
 
 }  // namespace
 
-std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, const QString& text, QString* problem) {
+std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, const QString& text,
+                                             QString* problem) {
     std::vector<nlohmann::json> values;
     const QString title = QString::fromStdString(schema.title.empty() ? schema.name : schema.title);
     const bool number = schema.type == ParameterType::Int || schema.type == ParameterType::Double;
@@ -60,11 +61,13 @@ std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, cons
         }
         const std::vector<double> parsed = parseNumbers(trimmed);
         if (parsed.empty()) {
-            *problem = SweepDialog::tr("%1: \"%2\" is neither a number nor a range from:to:step.").arg(title, trimmed);
+            *problem = SweepDialog::tr("%1: \"%2\" is neither a number nor a range from:to:step.")
+                           .arg(title, trimmed);
             return {};
         }
         for (const double value : parsed) {
-            if ((schema.minimum && value < *schema.minimum) || (schema.maximum && value > *schema.maximum)) {
+            if ((schema.minimum && value < *schema.minimum) ||
+                (schema.maximum && value > *schema.maximum)) {
                 *problem = SweepDialog::tr("%1: %2 is out of range.").arg(title).arg(value);
                 return {};
             }
@@ -81,7 +84,8 @@ std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, cons
     return values;
 }
 
-SweepDialog::SweepDialog(const RecipeModel& model, int row, const std::string& parameter, QWidget* parent)
+SweepDialog::SweepDialog(const RecipeModel& model, int row, const std::string& parameter,
+                         QWidget* parent)
     : QDialog(parent), m_base(model.recipe()), m_count(makeLabel({}, TextRole::Body, this)) {
     setWindowTitle(tr("Sweep parameters"));
     resize(560, 460);
@@ -89,8 +93,10 @@ SweepDialog::SweepDialog(const RecipeModel& model, int row, const std::string& p
     column->setContentsMargins(kGapWide, kGapWide, kGapWide, kGapWide);
     column->setSpacing(kGap);
     column->addWidget(makeLabel(tr("One experiment for each combination"), TextRole::Title, this));
-    QLabel* help = makeLabel(tr("Choose parameters and their values. Numbers may be listed (0.25, 0.5) or given as a range "
-                                "from:to:step (0.1:0.9:0.2)."), TextRole::Caption, this);
+    QLabel* help = makeLabel(tr("Choose parameters and their values. Numbers may be listed (0.25, "
+                                "0.5) or given as a range "
+                                "from:to:step (0.1:0.9:0.2)."),
+                             TextRole::Caption, this);
     help->setWordWrap(true);
     column->addWidget(help);
 
@@ -108,8 +114,10 @@ SweepDialog::SweepDialog(const RecipeModel& model, int row, const std::string& p
         const nlohmann::json params = model.effectiveParams(step);
         for (const ParameterSchema& schema : technique->parameters) {
             if (schema.sweepable && isParameterVisible(schema, params)) {
-                addAxis(list, static_cast<std::size_t>(step), QString::fromStdString(technique->title), schema,
-                        params.value(schema.name, nlohmann::json()), step == row && schema.name == parameter);
+                addAxis(list, static_cast<std::size_t>(step),
+                        QString::fromStdString(technique->title), schema,
+                        params.value(schema.name, nlohmann::json()),
+                        step == row && schema.name == parameter);
             }
         }
     }
@@ -130,8 +138,9 @@ SweepDialog::SweepDialog(const RecipeModel& model, int row, const std::string& p
     refresh();
 }
 
-void SweepDialog::addAxis(QVBoxLayout* column, std::size_t step, const QString& stepTitle, const ParameterSchema& schema,
-                          const nlohmann::json& current, bool chosen) {
+void SweepDialog::addAxis(QVBoxLayout* column, std::size_t step, const QString& stepTitle,
+                          const ParameterSchema& schema, const nlohmann::json& current,
+                          bool chosen) {
     Axis axis;
     axis.step = step;
     axis.schema = schema;
@@ -147,7 +156,9 @@ void SweepDialog::addAxis(QVBoxLayout* column, std::size_t step, const QString& 
     if (schema.type == ParameterType::Choice || schema.type == ParameterType::Bool) {
         std::vector<std::pair<nlohmann::json, QString>> options;
         for (const ParameterChoice& choice : schema.choices) {
-            options.emplace_back(choice.value, QString::fromStdString(choice.title.empty() ? choice.value : choice.title));
+            options.emplace_back(
+                choice.value,
+                QString::fromStdString(choice.title.empty() ? choice.value : choice.title));
         }
         if (schema.type == ParameterType::Bool) {
             options = {{false, tr("off")}, {true, tr("on")}};
@@ -165,9 +176,10 @@ void SweepDialog::addAxis(QVBoxLayout* column, std::size_t step, const QString& 
         axis.line = new QLineEdit(axis.values);
         axis.line->setAccessibleName(tr("Values of %1").arg(title));
         axis.line->setPlaceholderText(tr("values, separated by commas"));
-        axis.line->setText(current.is_null()     ? QString()
-                           : current.is_string() ? QString::fromStdString(current.get<std::string>())
-                                                 : QString::fromStdString(current.dump()));
+        axis.line->setText(current.is_null() ? QString()
+                           : current.is_string()
+                               ? QString::fromStdString(current.get<std::string>())
+                               : QString::fromStdString(current.dump()));
         inner->addWidget(axis.line, 0, 0);
         connect(axis.line, &QLineEdit::textChanged, this, &SweepDialog::refresh);
     }
@@ -189,7 +201,8 @@ std::vector<nlohmann::json> SweepDialog::valuesOf(const Axis& axis, QString* pro
         }
     }
     if (values.empty()) {
-        *problem = tr("%1: choose at least one value.").arg(QString::fromStdString(axis.schema.title));
+        *problem =
+            tr("%1: choose at least one value.").arg(QString::fromStdString(axis.schema.title));
     }
     return values;
 }
@@ -205,7 +218,9 @@ std::vector<SweepAxis> SweepDialog::axes() const {
     return result;
 }
 
-std::vector<Recipe> SweepDialog::recipes() const { return expandSweep(m_base, axes()); }
+std::vector<Recipe> SweepDialog::recipes() const {
+    return expandSweep(m_base, axes());
+}
 
 void SweepDialog::refresh() {
     std::size_t count = 1;
@@ -224,7 +239,8 @@ void SweepDialog::refresh() {
     } else if (problem.isEmpty() && count > kMaxExperiments) {
         problem = tr("%1 experiments are too many; at most %2.").arg(count).arg(kMaxExperiments);
     }
-    m_count->setText(problem.isEmpty() ? tr("%n experiment(s)", nullptr, static_cast<int>(count)) : problem);
+    m_count->setText(problem.isEmpty() ? tr("%n experiment(s)", nullptr, static_cast<int>(count))
+                                       : problem);
     setStyleClass(m_count, problem.isEmpty() ? "" : "danger");
     if (m_run) {
         m_run->setEnabled(problem.isEmpty());

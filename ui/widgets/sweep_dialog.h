@@ -1,4 +1,5 @@
-// Asks which parameters of a recipe to sweep over which values, and says how many experiments that makes. GUI thread only.
+// Asks which parameters of a recipe to sweep over which values, and says how many experiments that
+// makes. GUI thread only.
 #pragma once
 
 #include <QDialog>
@@ -22,7 +23,8 @@ class SweepDialog : public QDialog {
 
 public:
     /// Opens with `parameter` of step `row` chosen; row -1 chooses none.
-    SweepDialog(const RecipeModel& model, int row, const std::string& parameter, QWidget* parent = nullptr);
+    SweepDialog(const RecipeModel& model, int row, const std::string& parameter,
+                QWidget* parent = nullptr);
 
     std::vector<SweepAxis> axes() const;
     std::vector<Recipe> recipes() const;
@@ -34,11 +36,11 @@ private:
         QCheckBox* use = nullptr;
         QWidget* values = nullptr;
         std::vector<std::pair<nlohmann::json, QCheckBox*>> boxes;  ///< choices and switches
-        QLineEdit* line = nullptr;                                 ///< numbers and texts, separated by commas
+        QLineEdit* line = nullptr;  ///< numbers and texts, separated by commas
     };
 
-    void addAxis(QVBoxLayout* column, std::size_t step, const QString& stepTitle, const ParameterSchema& schema,
-                 const nlohmann::json& current, bool chosen);
+    void addAxis(QVBoxLayout* column, std::size_t step, const QString& stepTitle,
+                 const ParameterSchema& schema, const nlohmann::json& current, bool chosen);
     void refresh();
     std::vector<nlohmann::json> valuesOf(const Axis& axis, QString* problem) const;
 
@@ -48,8 +50,9 @@ private:
     QPushButton* m_run = nullptr;
 };
 
-/// The values of a comma-separated line as the parameter's type; a range may be written "0.1:0.5:0.1" (from, to, step).
-/// On a mistake the list is empty and `problem` says why.
-std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, const QString& text, QString* problem);
+/// The values of a comma-separated line as the parameter's type; a range may be written
+/// "0.1:0.5:0.1" (from, to, step). On a mistake the list is empty and `problem` says why.
+std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, const QString& text,
+                                             QString* problem);
 
 }  // namespace fettle::ui

@@ -16,8 +16,11 @@
 
 namespace fettle::ui {
 
-TechniqueCard::TechniqueCard(const TechniqueDescriptor* technique, const QString& title, QWidget* parent)
-    : QFrame(parent), m_grip(new QLabel(this)), m_number(makeLabel({}, TextRole::Caption, this)),
+TechniqueCard::TechniqueCard(const TechniqueDescriptor* technique, const QString& title,
+                             QWidget* parent)
+    : QFrame(parent),
+      m_grip(new QLabel(this)),
+      m_number(makeLabel({}, TextRole::Caption, this)),
       m_problems(makeLabel({}, TextRole::Body, this)) {
     setStyleClass(this, "card");
     setAccessibleName(title);
@@ -27,7 +30,8 @@ TechniqueCard::TechniqueCard(const TechniqueDescriptor* technique, const QString
 
     auto* head = new QHBoxLayout;
     head->setSpacing(2);
-    m_grip->setPixmap(themedIcon(QStringLiteral("grip"), IconTint::Muted).pixmap(QSize(18, 18), devicePixelRatio()));
+    m_grip->setPixmap(themedIcon(QStringLiteral("grip"), IconTint::Muted)
+                          .pixmap(QSize(18, 18), devicePixelRatio()));
     m_grip->setCursor(Qt::OpenHandCursor);
     m_grip->setToolTip(tr("Drag to reorder (Alt+Up, Alt+Down)"));
     m_grip->installEventFilter(this);
@@ -55,7 +59,8 @@ TechniqueCard::TechniqueCard(const TechniqueDescriptor* technique, const QString
     body->setContentsMargins(22, 0, 0, 0);
     body->setSpacing(kGap);
     if (technique) {
-        QLabel* help = makeLabel(QString::fromStdString(technique->help), TextRole::Caption, m_body);
+        QLabel* help =
+            makeLabel(QString::fromStdString(technique->help), TextRole::Caption, m_body);
         help->setWordWrap(true);
         body->addWidget(help);
         m_form = new ParameterForm(*technique, m_body);
@@ -106,7 +111,9 @@ void TechniqueCard::setProblems(const QStringList& problems) {
 
 void TechniqueCard::setCollapsed(bool collapsed) {
     m_body->setVisible(!collapsed);
-    m_fold->setIcon(themedIcon(collapsed ? QStringLiteral("chevron-down") : QStringLiteral("chevron-up"), IconTint::Muted));
+    m_fold->setIcon(
+        themedIcon(collapsed ? QStringLiteral("chevron-down") : QStringLiteral("chevron-up"),
+                   IconTint::Muted));
     m_fold->setToolTip(collapsed ? tr("Unfold this step") : tr("Fold this step"));
     m_fold->setAccessibleName(m_fold->toolTip());
 }

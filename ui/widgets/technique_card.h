@@ -1,5 +1,5 @@
-// One step of a recipe as a card: title, buttons, form, problems. Reports what the user wants; changes nothing itself.
-// GUI thread only.
+// One step of a recipe as a card: title, buttons, form, problems. Reports what the user wants;
+// changes nothing itself. GUI thread only.
 #pragma once
 
 #include <QFrame>
@@ -21,7 +21,8 @@ public:
     static constexpr const char* kMimeType = "application/x-fettle-step";
 
     /// `technique` null: a step that this version does not know; it can be moved and removed only.
-    TechniqueCard(const TechniqueDescriptor* technique, const QString& title, QWidget* parent = nullptr);
+    TechniqueCard(const TechniqueDescriptor* technique, const QString& title,
+                  QWidget* parent = nullptr);
 
     void setPosition(int row, int count);
     void setValues(const nlohmann::json& params);

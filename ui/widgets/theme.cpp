@@ -34,8 +34,8 @@ const ThemeColors& lightColors() {
         .successSoft = QColor(0xdff3e7),
         .warningSoft = QColor(0xfdf0d7),
         .dangerSoft = QColor(0xfce4e2),
-        .series = {QColor(0x0b7a75), QColor(0xc2570c), QColor(0x3b5bdb), QColor(0xb0307a), QColor(0x6b7d0e),
-                   QColor(0x7048c4), QColor(0x8a5a2b), QColor(0x4a5563)},
+        .series = {QColor(0x0b7a75), QColor(0xc2570c), QColor(0x3b5bdb), QColor(0xb0307a),
+                   QColor(0x6b7d0e), QColor(0x7048c4), QColor(0x8a5a2b), QColor(0x4a5563)},
     };
     return colors;
 }
@@ -60,13 +60,15 @@ const ThemeColors& darkColors() {
         .successSoft = QColor(0x17321f),
         .warningSoft = QColor(0x3a2b12),
         .dangerSoft = QColor(0x41201d),
-        .series = {QColor(0x4cc9bf), QColor(0xf3994f), QColor(0x8ea6ff), QColor(0xec83bd), QColor(0xc0d357),
-                   QColor(0xb79cf5), QColor(0xd2a679), QColor(0xaab6c4)},
+        .series = {QColor(0x4cc9bf), QColor(0xf3994f), QColor(0x8ea6ff), QColor(0xec83bd),
+                   QColor(0xc0d357), QColor(0xb79cf5), QColor(0xd2a679), QColor(0xaab6c4)},
     };
     return colors;
 }
 
-const ThemeColors& themeColors() { return Theme::instance()->colors(); }
+const ThemeColors& themeColors() {
+    return Theme::instance()->colors();
+}
 
 Theme* Theme::instance() {
     static Theme* theme = nullptr;
@@ -77,7 +79,9 @@ Theme* Theme::instance() {
     return theme;
 }
 
-Theme::Theme(QObject* parent) : QObject(parent) { m_dark = systemIsDark(); }
+Theme::Theme(QObject* parent) : QObject(parent) {
+    m_dark = systemIsDark();
+}
 
 bool Theme::systemIsDark() const {
 #if QT_VERSION >= QT_VERSION_CHECK(6, 5, 0)
@@ -87,7 +91,8 @@ bool Theme::systemIsDark() const {
     const QPalette ours = QApplication::palette();
     QApplication::setPalette(QPalette());
     const QPalette platform = QApplication::palette();
-    const bool dark = platform.color(QPalette::Window).lightness() < platform.color(QPalette::WindowText).lightness();
+    const bool dark = platform.color(QPalette::Window).lightness() <
+                      platform.color(QPalette::WindowText).lightness();
     if (m_applied) {
         QApplication::setPalette(ours);
     }
@@ -132,7 +137,8 @@ static QPalette paletteOf(const ThemeColors& c) {
     return palette;
 }
 
-// The stylesheet names colours as @role; longer names are replaced before the shorter ones they begin with.
+// The stylesheet names colours as @role; longer names are replaced before the shorter ones they
+// begin with.
 static QString styleSheetOf(const ThemeColors& c) {
     QFile file(QStringLiteral(":/themes/fettle.qss"));
     if (!file.open(QIODevice::ReadOnly)) {
@@ -140,12 +146,23 @@ static QString styleSheetOf(const ThemeColors& c) {
     }
     QString text = QString::fromUtf8(file.readAll());
     const std::pair<const char*, QColor> roles[] = {
-        {"@accentHover", c.accentHover}, {"@accentSoft", c.accentSoft},   {"@accent", c.accent},
-        {"@onAccent", c.onAccent},       {"@successSoft", c.successSoft}, {"@success", c.success},
-        {"@warningSoft", c.warningSoft}, {"@warning", c.warning},         {"@dangerSoft", c.dangerSoft},
-        {"@danger", c.danger},           {"@window", c.window},           {"@surface", c.surface},
-        {"@raised", c.raised},           {"@border", c.border},           {"@outline", c.outline},
-        {"@text", c.text},               {"@muted", c.muted},
+        {"@accentHover", c.accentHover},
+        {"@accentSoft", c.accentSoft},
+        {"@accent", c.accent},
+        {"@onAccent", c.onAccent},
+        {"@successSoft", c.successSoft},
+        {"@success", c.success},
+        {"@warningSoft", c.warningSoft},
+        {"@warning", c.warning},
+        {"@dangerSoft", c.dangerSoft},
+        {"@danger", c.danger},
+        {"@window", c.window},
+        {"@surface", c.surface},
+        {"@raised", c.raised},
+        {"@border", c.border},
+        {"@outline", c.outline},
+        {"@text", c.text},
+        {"@muted", c.muted},
     };
     for (const auto& [role, color] : roles) {
         text.replace(QLatin1String(role), color.name());
@@ -165,7 +182,8 @@ void Theme::apply() {
         QApplication::setStyle(QStyleFactory::create(QStringLiteral("Fusion")));
         qApp->installEventFilter(this);
 #if QT_VERSION >= QT_VERSION_CHECK(6, 5, 0)
-        connect(QGuiApplication::styleHints(), &QStyleHints::colorSchemeChanged, this, [this] { apply(); });
+        connect(QGuiApplication::styleHints(), &QStyleHints::colorSchemeChanged, this,
+                [this] { apply(); });
 #endif
     }
     m_applied = true;
@@ -176,7 +194,8 @@ void Theme::apply() {
 }
 
 bool Theme::eventFilter(QObject* watched, QEvent* event) {
-    if (event->type() == QEvent::ThemeChange && m_mode == Mode::System && !m_applying && systemIsDark() != m_dark) {
+    if (event->type() == QEvent::ThemeChange && m_mode == Mode::System && !m_applying &&
+        systemIsDark() != m_dark) {
         apply();
     }
     return QObject::eventFilter(watched, event);
@@ -184,9 +203,12 @@ bool Theme::eventFilter(QObject* watched, QEvent* event) {
 
 QString Theme::toString(Mode mode) {
     switch (mode) {
-        case Mode::Light: return QStringLiteral("light");
-        case Mode::Dark: return QStringLiteral("dark");
-        case Mode::System: break;
+        case Mode::Light:
+            return QStringLiteral("light");
+        case Mode::Dark:
+            return QStringLiteral("dark");
+        case Mode::System:
+            break;
     }
     return QStringLiteral("system");
 }
@@ -210,7 +232,8 @@ void setTextRole(QLabel* label, TextRole role) {
             font.setPointSizeF(size * 1.1);
             font.setWeight(QFont::DemiBold);
             break;
-        case TextRole::Body: break;
+        case TextRole::Body:
+            break;
         case TextRole::Caption:
             font.setPointSizeF(size * 0.92);
             setStyleClass(label, "caption");

@@ -1,5 +1,5 @@
-// Colours and sizes of the window, light and dark: one accent, flat surfaces. Every widget and chart asks here, so
-// that a switch of the theme reaches all of them. GUI thread only.
+// Colours and sizes of the window, light and dark: one accent, flat surfaces. Every widget and
+// chart asks here, so that a switch of the theme reaches all of them. GUI thread only.
 #pragma once
 
 #include <QColor>
@@ -14,17 +14,17 @@ namespace fettle::ui {
 
 struct ThemeColors {
     bool dark = false;
-    QColor window;       ///< behind everything
-    QColor surface;      ///< cards, inputs, tables
-    QColor raised;       ///< hovered rows, headers, quiet buttons
-    QColor border;       ///< hairlines; decoration only
-    QColor outline;      ///< edges of controls, at least 3:1 against `surface`
+    QColor window;   ///< behind everything
+    QColor surface;  ///< cards, inputs, tables
+    QColor raised;   ///< hovered rows, headers, quiet buttons
+    QColor border;   ///< hairlines; decoration only
+    QColor outline;  ///< edges of controls, at least 3:1 against `surface`
     QColor text;
-    QColor muted;        ///< secondary text, at least 4.5:1
-    QColor accent;       ///< the one accent: primary action, selection, focus
+    QColor muted;   ///< secondary text, at least 4.5:1
+    QColor accent;  ///< the one accent: primary action, selection, focus
     QColor accentHover;
-    QColor onAccent;     ///< text on `accent`
-    QColor accentSoft;   ///< tinted background of selected rows
+    QColor onAccent;    ///< text on `accent`
+    QColor accentSoft;  ///< tinted background of selected rows
     QColor success;
     QColor warning;
     QColor danger;

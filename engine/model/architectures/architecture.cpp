@@ -9,8 +9,8 @@ namespace fettle {
 namespace {
 
 const std::array<const Architecture*, 4>& all() {
-    static const std::array<const Architecture*, 4> architectures = {&llamaArchitecture(), &qwen3Architecture(), &gpt2Architecture(),
-                                                                     &gemma3Architecture()};
+    static const std::array<const Architecture*, 4> architectures = {
+        &llamaArchitecture(), &qwen3Architecture(), &gpt2Architecture(), &gemma3Architecture()};
     return architectures;
 }
 
@@ -21,17 +21,14 @@ bool perLayer(const TensorRule& rule) {
 std::string fill(std::string_view pattern, int layer) {
     std::string text(pattern);
     const auto at = text.find(".N.");
-    return layer >= 0 && at != std::string::npos ? text.replace(at + 1, 1, std::to_string(layer)) : text;
+    return layer >= 0 && at != std::string::npos ? text.replace(at + 1, 1, std::to_string(layer))
+                                                 : text;
 }
 
 TensorPlace place(const TensorRule& rule, int layer, const ModelConfig& config) {
-    return {&rule,
-            fill(rule.canonical, layer),
-            fill(rule.huggingFace, layer),
-            fill(rule.gguf, layer),
-            layer,
-            sizeOf(rule.rows, config),
-            sizeOf(rule.cols, config)};
+    return {
+        &rule, fill(rule.canonical, layer), fill(rule.huggingFace, layer), fill(rule.gguf, layer),
+        layer, sizeOf(rule.rows, config),   sizeOf(rule.cols, config)};
 }
 
 }  // namespace
@@ -41,13 +38,15 @@ Shape TensorPlace::shape() const {
 }
 
 const Architecture* findArchitecture(std::string_view name) {
-    const auto found = std::find_if(all().begin(), all().end(), [&](const Architecture* a) { return name == a->name; });
+    const auto found = std::find_if(all().begin(), all().end(),
+                                    [&](const Architecture* a) { return name == a->name; });
     return found == all().end() ? nullptr : *found;
 }
 
 const Architecture* findArchitectureOfModelType(std::string_view modelType) {
     for (const Architecture* architecture : all())
-        if (std::find(architecture->modelTypes.begin(), architecture->modelTypes.end(), modelType) != architecture->modelTypes.end())
+        if (std::find(architecture->modelTypes.begin(), architecture->modelTypes.end(),
+                      modelType) != architecture->modelTypes.end())
             return architecture;
     return nullptr;
 }
@@ -61,14 +60,22 @@ std::string supportedArchitectures() {
 
 std::int64_t sizeOf(Dim dim, const ModelConfig& config) {
     switch (dim) {
-        case Dim::None: return 0;
-        case Dim::Vocabulary: return config.vocabularySize;
-        case Dim::Hidden: return config.hiddenSize;
-        case Dim::Context: return config.contextLength;
-        case Dim::Query: return config.heads * config.headDim;
-        case Dim::KeyValue: return config.kvHeads * config.headDim;
-        case Dim::HeadDim: return config.headDim;
-        case Dim::FeedForward: return config.feedForwardSize;
+        case Dim::None:
+            return 0;
+        case Dim::Vocabulary:
+            return config.vocabularySize;
+        case Dim::Hidden:
+            return config.hiddenSize;
+        case Dim::Context:
+            return config.contextLength;
+        case Dim::Query:
+            return config.heads * config.headDim;
+        case Dim::KeyValue:
+            return config.kvHeads * config.headDim;
+        case Dim::HeadDim:
+            return config.headDim;
+        case Dim::FeedForward:
+            return config.feedForwardSize;
     }
     return 0;
 }
@@ -76,7 +83,8 @@ std::int64_t sizeOf(Dim dim, const ModelConfig& config) {
 std::vector<TensorPlace> tensorPlaces(const ModelConfig& config) {
     const Architecture* architecture = findArchitecture(config.architecture);
     if (!architecture)
-        throw EngineError(ErrorKind::Internal, "no tensor table for architecture " + config.architecture);
+        throw EngineError(ErrorKind::Internal,
+                          "no tensor table for architecture " + config.architecture);
     std::vector<TensorPlace> places;
     const auto rules = architecture->tensors;
     // The layers' rules stand together in the table; each run of them is repeated layer by layer.

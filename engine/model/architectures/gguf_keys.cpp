@@ -27,7 +27,9 @@ public:
         u32("attention.head_count", m_config.heads);
         if (m_config.architecture == "gpt2") {
             m_writer.addF32(m_prefix + "attention.layer_norm_epsilon", m_config.normEpsilon);
-            refuseIf(!nearlyEqual(m_config.attentionScale, 1 / std::sqrt(static_cast<float>(m_config.headDim))), "its attention scale");
+            refuseIf(!nearlyEqual(m_config.attentionScale,
+                                  1 / std::sqrt(static_cast<float>(m_config.headDim))),
+                     "its attention scale");
             return;
         }
         u32("attention.head_count_kv", m_config.kvHeads);
@@ -39,13 +41,16 @@ public:
     }
 
 private:
-    void u32(const char* key, std::int64_t value) { m_writer.addU32(m_prefix + key, static_cast<std::uint64_t>(value)); }
+    void u32(const char* key, std::int64_t value) {
+        m_writer.addU32(m_prefix + key, static_cast<std::uint64_t>(value));
+    }
 
     static bool nearlyEqual(float a, float b) { return std::fabs(a - b) <= 1e-5f * std::fabs(b); }
 
     void refuseIf(bool condition, const std::string& what) const {
         if (condition)
-            throwBadInput(m_name, "GGUF has no way to say " + what + " for architecture " + m_config.architecture);
+            throwBadInput(m_name, "GGUF has no way to say " + what + " for architecture " +
+                                      m_config.architecture);
     }
 
     void writePositions() {
@@ -57,7 +62,8 @@ private:
             RopeConfig& rope = slides ? sliding : full;
             const bool first = slides ? window == 0 : !anyFull;
             refuseIf(!first && !(rope == layer.rope), "positions that differ from layer to layer");
-            refuseIf(slides && window > 0 && window != layer.slidingWindow, "sliding windows of different sizes");
+            refuseIf(slides && window > 0 && window != layer.slidingWindow,
+                     "sliding windows of different sizes");
             rope = layer.rope;
             anyFull = anyFull || !slides;
             if (slides)
@@ -65,7 +71,9 @@ private:
         }
         const bool gemma = m_config.architecture == "gemma3";
         refuseIf(window > 0 && !gemma, "sliding windows");
-        refuseIf(!gemma && !nearlyEqual(m_config.attentionScale, 1 / std::sqrt(static_cast<float>(m_config.headDim))), "its attention scale");
+        refuseIf(!gemma && !nearlyEqual(m_config.attentionScale,
+                                        1 / std::sqrt(static_cast<float>(m_config.headDim))),
+                 "its attention scale");
         refuseIf(m_config.attentionSoftcap != 0, "the soft cap of its attention scores");
         writeRope(anyFull ? full : sliding);
         if (gemma)
@@ -78,7 +86,8 @@ private:
             m_writer.addString(m_prefix + "rope.scaling.type", "linear");
             m_writer.addF32(m_prefix + "rope.scaling.factor", rope.linearFactor);
         }
-        refuseIf(rope.llama3Factor != 1 && m_config.architecture != "llama", "llama 3's frequency scaling");
+        refuseIf(rope.llama3Factor != 1 && m_config.architecture != "llama",
+                 "llama 3's frequency scaling");
     }
 
     void writeGemma(std::int64_t window, const RopeConfig& sliding) {
@@ -91,14 +100,16 @@ private:
         if (pattern != kDefaultPattern)
             u32("attention.sliding_window_pattern", pattern);
         m_writer.addF32(m_prefix + "rope.freq_base_swa", sliding.theta);
-        refuseIf(sliding.linearFactor != 1 || sliding.llama3Factor != 1, "scaled positions in sliding layers");
+        refuseIf(sliding.linearFactor != 1 || sliding.llama3Factor != 1,
+                 "scaled positions in sliding layers");
     }
 
     /// p such that every p-th layer sees everything and the others slide.
     std::int64_t slidingPattern() const {
         const auto fits = [&](std::int64_t pattern) {
             for (std::int64_t i = 0; i < m_config.layerCount(); ++i)
-                if ((m_config.layers[static_cast<std::size_t>(i)].slidingWindow > 0) != ((i + 1) % pattern != 0))
+                if ((m_config.layers[static_cast<std::size_t>(i)].slidingWindow > 0) !=
+                    ((i + 1) % pattern != 0))
                     return false;
             return true;
         };
@@ -136,7 +147,8 @@ void addId(GgufWriter& writer, const char* key, std::int32_t id) {
 
 }  // namespace
 
-void writeGgufConfig(const ModelConfig& config, const std::string& name, std::uint64_t parameters, std::uint32_t fileType, GgufWriter& writer) {
+void writeGgufConfig(const ModelConfig& config, const std::string& name, std::uint64_t parameters,
+                     std::uint32_t fileType, GgufWriter& writer) {
     writer.addString("general.architecture", config.architecture);
     writer.addString("general.type", "model");
     writer.addString("general.name", name);
@@ -186,10 +198,13 @@ std::vector<std::string> ggufConfigNotes(const ModelConfig& config) {
     if (config.architecture != "gemma3")
         return notes;
     if (std::fabs(config.attentionScale / gemma3GgufAttentionScale(config) - 1) > 1e-5f)
-        notes.push_back("the attention scale is folded into the q norms, because GGUF has no key for it (same results)");
+        notes.push_back(
+            "the attention scale is folded into the q norms, because GGUF has no key for it (same "
+            "results)");
     const float unrounded = std::sqrt(static_cast<float>(config.hiddenSize));
     if (config.embeddingScale != unrounded)
-        notes.push_back("llama.cpp multiplies embeddings by sqrt(hidden size) without rounding it to 16 bits");
+        notes.push_back(
+            "llama.cpp multiplies embeddings by sqrt(hidden size) without rounding it to 16 bits");
     return notes;
 }
 

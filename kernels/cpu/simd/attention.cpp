@@ -1,9 +1,11 @@
-// Attention of up to kAttentionRows query rows (heads that share keys, neighbouring tokens) over 64 keys at a time, with
-// a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022). Pieces begin at multiples of 64 positions and
-// every sum is one chain in key or element order, so a row's result does not depend on the rows beside it.
+// Attention of up to kAttentionRows query rows (heads that share keys, neighbouring tokens) over 64
+// keys at a time, with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022).
+// Pieces begin at multiples of 64 positions and every sum is one chain in key or element order, so
+// a row's result does not depend on the rows beside it.
 //
-// Cache: values [kvHead][position][headDim]; keys [kvHead][position / 16][headDim][16], so that sixteen keys are the lanes
-// of a vector and scores need no sums across lanes. The last block of keys is as narrow as the capacity leaves it.
+// Cache: values [kvHead][position][headDim]; keys [kvHead][position / 16][headDim][16], so that
+// sixteen keys are the lanes of a vector and scores need no sums across lanes. The last block of
+// keys is as narrow as the capacity leaves it.
 #include "kernels/cpu/simd/math.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
@@ -19,14 +21,14 @@ struct State {
     const AttentionArgs& a;
     const AttentionPart& part;
     std::int64_t rows, outTiles;
-    float* q;         // [rows, headDim], scaled
-    float* out;       // [outTiles][rows][kTilePanels][16]
-    float* scores;    // [kPieceKeys / kTileWidth][rows][kTilePanels][16]
-    float* weights;   // [rows, kPieceKeys]
-    float* panel;     // keys [kTilePanels][headDim][16] or values [kTilePanels][kPieceKeys][16]
-    float* maximum;   // [rows]
-    float* rescale;   // [rows]
-    float* sums;      // [rows][16]
+    float* q;        // [rows, headDim], scaled
+    float* out;      // [outTiles][rows][kTilePanels][16]
+    float* scores;   // [kPieceKeys / kTileWidth][rows][kTilePanels][16]
+    float* weights;  // [rows, kPieceKeys]
+    float* panel;    // keys [kTilePanels][headDim][16] or values [kTilePanels][kPieceKeys][16]
+    float* maximum;  // [rows]
+    float* rescale;  // [rows]
+    float* sums;     // [rows][16]
 };
 
 FETTLE_INLINE F32x16 loadCache(const void* p, KvType type, std::int64_t at) {
@@ -44,7 +46,8 @@ void copyQueries(State& s) {
     const F32x16 scale = setF(a.scale);
     for (std::int64_t t = 0, row = 0; t < s.part.tokens; ++t) {
         for (std::int64_t h = 0; h < s.part.heads; ++h, ++row) {
-            const float* from = a.q + (s.part.firstToken + t) * a.qStride + (s.part.firstHead + h) * a.headDim;
+            const float* from =
+                a.q + (s.part.firstToken + t) * a.qStride + (s.part.firstHead + h) * a.headDim;
             float* to = s.q + row * a.headDim;
             std::int64_t d = 0;
             for (; d + 16 <= a.headDim; d += 16)
@@ -59,10 +62,12 @@ void copyQueries(State& s) {
         storeF(s.out + 16 * i, zeroF());
 }
 
-/// Sixteen keys from `position` on as floats [headDim][16]; lanes beyond the capacity hold anything finite or not.
+/// Sixteen keys from `position` on as floats [headDim][16]; lanes beyond the capacity hold anything
+/// finite or not.
 void unpackKeys(const State& s, std::int64_t position, float* to) {
     const AttentionArgs& a = s.a;
-    const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim, width = a.capacity - position;
+    const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim,
+                       width = a.capacity - position;
     if (width >= 16) {
         const std::int64_t from = plane + position * a.headDim;
         for (std::int64_t d = 0; d < a.headDim; ++d)
@@ -71,14 +76,18 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
     }
     for (std::int64_t d = 0; d < a.headDim; ++d)
         for (std::int64_t i = 0; i < 16; ++i)
-            to[16 * d + i] =
-                i < width ? cacheValue(a.keys, a.kvType, plane + position * a.headDim + d * width + i) : 0.0F;
+            to[16 * d + i] = i < width ? cacheValue(a.keys, a.kvType,
+                                                    plane + position * a.headDim + d * width + i)
+                                       : 0.0F;
 }
 
-/// Elements [first, first + 16) of `count` values from `position` on, as floats [count][16]; 0 beyond the head.
-void unpackValues(const State& s, std::int64_t position, std::int64_t count, std::int64_t first, float* to) {
+/// Elements [first, first + 16) of `count` values from `position` on, as floats [count][16]; 0
+/// beyond the head.
+void unpackValues(const State& s, std::int64_t position, std::int64_t count, std::int64_t first,
+                  float* to) {
     const AttentionArgs& a = s.a;
-    const std::int64_t from = (s.part.kvHead * a.capacity + position) * a.headDim + first, left = a.headDim - first;
+    const std::int64_t from = (s.part.kvHead * a.capacity + position) * a.headDim + first,
+                       left = a.headDim - first;
     if (left >= 16) {
         for (std::int64_t k = 0; k < count; ++k) {
             storeF(to + 16 * k, loadCache(a.values, a.kvType, from + k * a.headDim));
@@ -87,7 +96,8 @@ void unpackValues(const State& s, std::int64_t position, std::int64_t count, std
     }
     for (std::int64_t k = 0; k < count; ++k)
         for (std::int64_t i = 0; i < 16; ++i)
-            to[16 * k + i] = i < left ? cacheValue(a.values, a.kvType, from + k * a.headDim + i) : 0.0F;
+            to[16 * k + i] =
+                i < left ? cacheValue(a.values, a.kvType, from + k * a.headDim + i) : 0.0F;
 }
 
 void scorePiece(State& s, std::int64_t position, std::int64_t count) {
@@ -118,7 +128,8 @@ void weighRow(State& s, std::int64_t row, std::int64_t low, std::int64_t high) {
     }
     F32x16 largest = setF(s.maximum[row]);
     for (std::int64_t k = 0; k < kPieceKeys; k += 16) {
-        const float* from = s.scores + k / kTileWidth * kTileWidth * s.rows + row * kTileWidth + k % kTileWidth;
+        const float* from =
+            s.scores + k / kTileWidth * kTileWidth * s.rows + row * kTileWidth + k % kTileWidth;
         F32x16 x = k > high ? setF(kMinusInfinity) : loadF(from);
         if (s.a.softcap > 0)
             x = mul(setF(s.a.softcap), tanh(div(x, setF(s.a.softcap))));
@@ -173,10 +184,12 @@ void writeRows(const State& s) {
     const AttentionArgs& a = s.a;
     for (std::int64_t t = 0, row = 0; t < s.part.tokens; ++t) {
         for (std::int64_t h = 0; h < s.part.heads; ++h, ++row) {
-            float* to = a.out + (s.part.firstToken + t) * a.outStride + (s.part.firstHead + h) * a.headDim;
+            float* to =
+                a.out + (s.part.firstToken + t) * a.outStride + (s.part.firstHead + h) * a.headDim;
             const F32x16 inverse = setF(1.0F / sumLanes(loadF(s.sums + 16 * row)));
             for (std::int64_t d = 0; d < a.headDim; d += 16) {
-                const float* from = s.out + d / kTileWidth * s.rows * kTileWidth + row * kTileWidth + d % kTileWidth;
+                const float* from = s.out + d / kTileWidth * s.rows * kTileWidth +
+                                    row * kTileWidth + d % kTileWidth;
                 const F32x16 value = mul(loadF(from), inverse);
                 if (d + 16 <= a.headDim)
                     storeF(to + d, value);
@@ -191,22 +204,35 @@ void writeRows(const State& s) {
 
 void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* scratch) {
     const AttentionArgs& a = *args;
-    const std::int64_t rows = part->heads * part->tokens, tiles = (a.headDim + kTileWidth - 1) / kTileWidth;
+    const std::int64_t rows = part->heads * part->tokens,
+                       tiles = (a.headDim + kTileWidth - 1) / kTileWidth;
     float* next = scratch;
     const auto reserve = [&next](std::int64_t count) {
         float* at = next;
         next += (count + 15) / 16 * 16;
         return at;
     };
-    State s = {a, *part, rows, tiles, reserve(rows * a.headDim), reserve(tiles * rows * kTileWidth),
-               reserve(kPieceKeys * rows), reserve(kPieceKeys * rows),
-               reserve(kTilePanels * 16 * (a.headDim > kPieceKeys ? a.headDim : kPieceKeys)), reserve(rows),
-               reserve(rows), reserve(16 * rows)};
+    State s = {a,
+               *part,
+               rows,
+               tiles,
+               reserve(rows * a.headDim),
+               reserve(tiles * rows * kTileWidth),
+               reserve(kPieceKeys * rows),
+               reserve(kPieceKeys * rows),
+               reserve(kTilePanels * 16 * (a.headDim > kPieceKeys ? a.headDim : kPieceKeys)),
+               reserve(rows),
+               reserve(rows),
+               reserve(16 * rows)};
     copyQueries(s);
-    const std::int64_t firstQuery = a.past + part->firstToken, lastQuery = firstQuery + part->tokens - 1;
-    const std::int64_t oldest = a.window > 0 && firstQuery >= a.window ? firstQuery - a.window + 1 : 0;
-    for (std::int64_t position = oldest / kPieceKeys * kPieceKeys; position <= lastQuery; position += kPieceKeys) {
-        const std::int64_t count = lastQuery + 1 - position < kPieceKeys ? lastQuery + 1 - position : kPieceKeys;
+    const std::int64_t firstQuery = a.past + part->firstToken,
+                       lastQuery = firstQuery + part->tokens - 1;
+    const std::int64_t oldest =
+        a.window > 0 && firstQuery >= a.window ? firstQuery - a.window + 1 : 0;
+    for (std::int64_t position = oldest / kPieceKeys * kPieceKeys; position <= lastQuery;
+         position += kPieceKeys) {
+        const std::int64_t count =
+            lastQuery + 1 - position < kPieceKeys ? lastQuery + 1 - position : kPieceKeys;
         scorePiece(s, position, count);
         for (std::int64_t t = 0, row = 0; t < part->tokens; ++t) {
             const std::int64_t query = firstQuery + t;

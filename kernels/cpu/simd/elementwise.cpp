@@ -5,7 +5,8 @@ namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
 constexpr std::int64_t kLanes = 16;
-constexpr std::int64_t kSumBlock = 1024;  // float sums run over this many values, sums of blocks in double
+constexpr std::int64_t kSumBlock =
+    1024;  // float sums run over this many values, sums of blocks in double
 
 /// f(vector at i, lanes used) over [0, count), the last one partial.
 template <class F>
@@ -41,15 +42,16 @@ FETTLE_INLINE float sumRow(std::int64_t count, const F& f) {
 }
 
 FETTLE_INLINE F32x16 gelu(F32x16 x) {
-    // x/2 (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3); Hendrycks & Gimpel 2016
+    // x/2 (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3); Hendrycks & Gimpel
+    // 2016
     const F32x16 cubic = fma(mul(mul(x, x), x), setF(0.044715F), x);
     return div(x, add(setF(1.0F), exp(mul(cubic, setF(-1.5957691216057308F)))));
 }
 
 }  // namespace
 
-void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows,
-             std::int64_t cols, float* y, std::int64_t yStride) {
+void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
+             std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
     for (std::int64_t r = 0; r < rows; ++r, x += xStride, y += yStride) {
         const float sum = sumRow(cols, [&](F32x16 s, std::int64_t i, std::int64_t n) {
             const F32x16 v = take(x + i, n, 0);
@@ -57,17 +59,19 @@ void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset,
         });
         const F32x16 factor = setF(1.0F / __builtin_sqrtf(sum / static_cast<float>(cols) + eps));
         eachVector(cols, [&](std::int64_t i, std::int64_t n) {
-            put(y + i, n, mul(mul(take(x + i, n, 0), factor), add(take(w + i, n, 0), setF(offset))));
+            put(y + i, n,
+                mul(mul(take(x + i, n, 0), factor), add(take(w + i, n, 0), setF(offset))));
         });
     }
 }
 
-void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps, std::int64_t rows,
-               std::int64_t cols, float* y, std::int64_t yStride) {
+void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
+               std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) {
     const auto count = static_cast<float>(cols);
     for (std::int64_t r = 0; r < rows; ++r, x += xStride, y += yStride) {
-        const float mean =
-            sumRow(cols, [&](F32x16 s, std::int64_t i, std::int64_t n) { return add(s, take(x + i, n, 0)); }) / count;
+        const float mean = sumRow(cols, [&](F32x16 s, std::int64_t i,
+                                            std::int64_t n) { return add(s, take(x + i, n, 0)); }) /
+                           count;
         const F32x16 center = setF(mean);
         const float square = sumRow(cols, [&](F32x16 s, std::int64_t i, std::int64_t n) {
             const F32x16 v = sub(take(x + i, n, mean), center);
@@ -96,7 +100,8 @@ void geluTanhMul(float* gate, const float* up, std::int64_t count) {
 }
 
 void geluTanh(float* x, std::int64_t count) {
-    eachVector(count, [&](std::int64_t i, std::int64_t n) { put(x + i, n, gelu(take(x + i, n, 0))); });
+    eachVector(count,
+               [&](std::int64_t i, std::int64_t n) { put(x + i, n, gelu(take(x + i, n, 0))); });
 }
 
 void add(float* y, const float* x, std::int64_t count) {
@@ -161,7 +166,8 @@ void summarizeLogits(const float* x, std::int64_t count, RowSummary* out) {
     out->logSumExp = static_cast<float>(static_cast<double>(maximum) + __builtin_log(sum));
 }
 
-double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp, std::int64_t count) {
+double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp,
+                    std::int64_t count) {
     const F32x16 shift = setF(pLogSumExp);
     const F32x16 apart = setF(static_cast<float>(static_cast<double>(qLogSumExp) - pLogSumExp));
     double sum = 0;
@@ -170,9 +176,11 @@ double klDivergence(const float* p, float pLogSumExp, const float* q, float qLog
         sum += static_cast<double>(sumRow(block, [&](F32x16 s, std::int64_t k, std::int64_t n) {
             const F32x16 logits = take(p + begin + k, n, -__builtin_inff());
             const F32x16 probability = exp(sub(logits, shift));
-            // log p - log q; the logits' difference is exact where they are close, which is where precision counts.
+            // log p - log q; the logits' difference is exact where they are close, which is where
+            // precision counts.
             const F32x16 ratio = add(sub(logits, take(q + begin + k, n, 0)), apart);
-            return add(s, selectLess(zeroF(), probability, mul(probability, ratio), probability));  // 0 log 0 = 0
+            return add(s, selectLess(zeroF(), probability, mul(probability, ratio),
+                                     probability));  // 0 log 0 = 0
         }));
     }
     return sum;

@@ -1,15 +1,18 @@
-// exp and tanh on sixteen lanes, accurate to a few units of the last place, and partial loads. Simd files only.
+// exp and tanh on sixteen lanes, accurate to a few units of the last place, and partial loads. Simd
+// files only.
 #pragma once
 
 #include "kernels/cpu/simd/vec16.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-/// e^x: x = n ln 2 + r, then Cephes' expf polynomial in r. 0 below -103.97, infinity above 88.72, NaN kept.
+/// e^x: x = n ln 2 + r, then Cephes' expf polynomial in r. 0 below -103.97, infinity above 88.72,
+/// NaN kept.
 FETTLE_INLINE F32x16 exp(F32x16 x) {
     x = min(setF(89.0F), max(setF(-110.0F), x));
     const F32x16 n = roundEven(mul(x, setF(1.44269504088896341F)));
-    const F32x16 r = fma(n, setF(2.12194440e-4F), fma(n, setF(-0.693359375F), x));  // ln 2 in two pieces
+    const F32x16 r =
+        fma(n, setF(2.12194440e-4F), fma(n, setF(-0.693359375F), x));  // ln 2 in two pieces
     F32x16 p = setF(1.9875691500e-4F);
     p = fma(p, r, setF(1.3981999507e-3F));
     p = fma(p, r, setF(8.3334519073e-3F));

@@ -7,7 +7,8 @@
 namespace fettle::kernels::FETTLE_SIMD {
 
 /// Outputs 16 panel .. 16 panel + 15 of activation row i; rows beyond the weight's are dropped.
-FETTLE_INLINE void writeOutputs(const MatmulArgs& a, std::int64_t i, std::int64_t panel, F32x16 result) {
+FETTLE_INLINE void writeOutputs(const MatmulArgs& a, std::int64_t i, std::int64_t panel,
+                                F32x16 result) {
     const std::int64_t first = panel * kPanelRows;
     const std::int64_t left = a.layout->rows - first;
     float* y = a.y + i * a.yStride + first;

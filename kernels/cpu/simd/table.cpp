@@ -4,8 +4,10 @@
 namespace fettle::kernels::FETTLE_SIMD {
 
 void intPanels(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch) {
-    // Sums over more than kExactGroups have to be cut into spans, which only the direct kernel does.
-    const bool spans = args->layout->scales == ScaleLayout::Channel && args->layout->groups > kExactGroups;
+    // Sums over more than kExactGroups have to be cut into spans, which only the direct kernel
+    // does.
+    const bool spans =
+        args->layout->scales == ScaleLayout::Channel && args->layout->groups > kExactGroups;
     if (args->m <= kDirectRows || spans)
         intDirect(*args, begin, end);
     else
@@ -13,8 +15,9 @@ void intPanels(const MatmulArgs* args, std::int64_t begin, std::int64_t end, voi
 }
 
 extern const KernelTable kTable;
-const KernelTable kTable = {intPanels, plainPanels, quantizeRow, attentionRows,   appendKv,    rmsNorm,
-                            layerNorm, siluMul,     geluTanhMul, geluTanh,        add,         scale,
-                            softcap,   rope,        summarizeLogits, klDivergence};
+const KernelTable kTable = {intPanels,   plainPanels, quantizeRow, attentionRows, appendKv,
+                            rmsNorm,     layerNorm,   siluMul,     geluTanhMul,   geluTanh,
+                            add,         scale,       softcap,     rope,          summarizeLogits,
+                            klDivergence};
 
 }  // namespace fettle::kernels::FETTLE_SIMD
