@@ -13,15 +13,17 @@
 
 namespace fettle::kernels {
 
-/// Quantized activations of m rows, see Activations::Quantized; row strides in elements.
+/// Quantized activations, see Activations::Quantized. What belongs to a group lies group-major, so that the rows of a tile
+/// are neighbours: element (group, row) at group * stride + row.
 struct IntActivations {
     const std::int8_t* codes;        // [m, codeStride]
     std::int64_t codeStride;
-    const float* scales;             // [m, groups]; [m] per token
-    const float* weightedSums;       // [m, groups] scale * sum of codes
-    const std::int32_t* sums;        // [m, groups]
-    const std::int32_t* starts;      // [m, groups] -zero * sum; [m, 2 groups] for Sub16; per token [m, spans
-                                     // of kExactGroups]
+    const float* scales;             // [groups, stride]; [1, stride] per token
+    const float* weightedSums;       // likewise, scale * sum of codes
+    const std::int32_t* sums;        // likewise, of codes
+    const std::int32_t* starts;      // likewise, -zero * sum; [2 groups, stride] for Sub16, per token [spans of
+                                     // kExactGroups, stride]
+    std::int64_t stride;
 };
 
 struct MatmulArgs {
@@ -63,15 +65,25 @@ struct KvAppend {
     std::int64_t capacity, past, tokens, kvHeads, headDim;
 };
 
+/// One row of activations to int8 codes in groups of `group` values (32, or all of them).
+struct QuantizedRow {
+    const float* x;
+    std::int64_t count;
+    std::int64_t group;
+    std::int8_t* codes;
+    float* scales;                   // of group g at g * stride, and so on
+    std::int32_t* sums;
+    float* weightedSums;
+    std::int32_t* halfSums;          // of every 16 values; group 32 only
+    std::int64_t stride;
+};
+
 struct KernelTable {
     // Panels [begin, end) of y = x W^T, all m rows.
     void (*intPanels)(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch);
     void (*plainPanels)(const MatmulArgs* args, WeightFormat format, std::int64_t begin, std::int64_t end,
                         void* scratch);
-    // int8 codes of `count` values in groups of `group` (32, or count): scales, sums, scale * sum, and sums of every 16
-    // (group 32 only).
-    void (*quantizeRow)(const float* x, std::int64_t count, std::int64_t group, std::int8_t* codes, float* scales,
-                        std::int32_t* sums, float* weightedSums, std::int32_t* halfSums);
+    void (*quantizeRow)(const QuantizedRow* row);
     void (*attentionRows)(const AttentionArgs* args, const AttentionPart* part, float* scratch);
     void (*appendKv)(const KvAppend* args);
     // As in elementwise.h.

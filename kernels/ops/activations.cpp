@@ -27,16 +27,18 @@ void quantize(const Activations& x, std::int64_t group, Activations::Quantized& 
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t i = begin; i < end; ++i) {
             std::int8_t* codes = q.codes.data() + i * q.codeStride;
-            const std::int64_t at = i * groups;
-            table.quantizeRow(x.data() + i * x.stride(), k, group, codes, q.scales.data() + at, q.sums.data() + at,
-                              q.weightedSums.data() + at, q.halfSums.empty() ? nullptr : q.halfSums.data() + 2 * at);
+            const QuantizedRow row = {x.data() + i * x.stride(), k, group, codes, q.scales.data() + i,
+                                      q.sums.data() + i, q.weightedSums.data() + i,
+                                      q.halfSums.empty() ? nullptr : q.halfSums.data() + i, m};
+            table.quantizeRow(&row);
             std::fill(codes + k, codes + q.codeStride, std::int8_t{0});
         }
     };
     if (m * k < kParallelValues)
         body(0, m, 0);
     else
-        pool.parallelFor(m, std::max<std::int64_t>(1, kParallelValues / 4 / k), std::ref(body));
+        // Whole cache lines of [k/group, m] per thread.
+        pool.parallelFor(m, std::max<std::int64_t>(1, kParallelValues / 4 / k / 16) * 16, std::ref(body));
     q.valid = true;
 }
 
@@ -45,12 +47,12 @@ void tokenStarts(const Activations& x, int zero, Activations::Quantized& q) {
     const std::int64_t span = kExactGroups * kGroupValues, spans = (x.cols() + span - 1) / span;
     q.starts.resize(static_cast<std::size_t>(x.rows() * spans));
     for (std::int64_t i = 0; i < x.rows(); ++i) {
+        const std::int8_t* codes = q.codes.data() + i * q.codeStride;
         for (std::int64_t s = 0; s < spans; ++s) {
-            const std::int8_t* codes = q.codes.data() + i * q.codeStride;
             const std::int32_t sum =
                 spans == 1 ? q.sums[static_cast<std::size_t>(i)]
                            : std::accumulate(codes + s * span, codes + std::min(x.cols(), (s + 1) * span), 0);
-            q.starts[static_cast<std::size_t>(i * spans + s)] = -zero * sum;
+            q.starts[static_cast<std::size_t>(s * x.rows() + i)] = -zero * sum;
         }
     }
 }

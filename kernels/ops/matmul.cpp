@@ -19,8 +19,8 @@ namespace {
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::int64_t kRowTile = 12;          // a multiple of every kernel's register tile
 constexpr std::int64_t kRowBlock = 384;        // rows that share one unpacking of the weights
-constexpr std::int64_t kDirectRows = 4;        // up to here weights stream straight from memory
-constexpr std::size_t kChunkBytes = 48 * 1024; // weights per piece of work when memory speed decides
+constexpr std::int64_t kDirectRows = 8;        // up to here memory speed decides and panels are shared out in long runs
+constexpr std::size_t kChunkBytes = 96 * 1024; // weights per piece of work when memory speed decides
 
 /// Large weights ask for huge pages: decoding walks all of them for every token.
 std::byte* allocate(std::size_t bytes) {
@@ -56,15 +56,11 @@ MatmulArgs rowsOf(const MatmulArgs& all, std::int64_t first, std::int64_t count)
         a.x += first * a.xStride;
         return a;
     }
-    const bool token = a.layout->scales == ScaleLayout::Channel;
-    const std::int64_t groups = token ? 1 : a.layout->groups;
-    const std::int64_t spans = (a.layout->groups + kExactGroups - 1) / kExactGroups;
-    const std::int64_t starts = token ? spans : a.layout->scales == ScaleLayout::Sub16 ? 2 * groups : groups;
     a.ints.codes += first * a.ints.codeStride;
-    a.ints.scales += first * groups;
-    a.ints.weightedSums += first * groups;
-    a.ints.sums += first * groups;
-    a.ints.starts += first * starts;
+    a.ints.scales += first;
+    a.ints.weightedSums += first;
+    a.ints.sums += first;
+    a.ints.starts += first;
     return a;
 }
 
@@ -115,8 +111,8 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
         args.xStride = x.stride();
     } else {
         const Activations::Quantized& q = x.startsFor(layout, pool);
-        args.ints = {q.codes.data(),        q.codeStride,  q.scales.data(),
-                     q.weightedSums.data(), q.sums.data(), q.starts.data()};
+        args.ints = {q.codes.data(), q.codeStride,    q.scales.data(), q.weightedSums.data(),
+                     q.sums.data(),  q.starts.data(), x.rows()};
     }
     const KernelTable& table = kernels();
     const auto panels = [&](const MatmulArgs& part, std::int64_t begin, std::int64_t end) {
@@ -128,7 +124,7 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
     const auto threads = static_cast<std::int64_t>(pool.threads());
     if (args.m <= kDirectRows) {
         const auto smallest = static_cast<std::int64_t>((kChunkBytes + layout.panelBytes - 1) / layout.panelBytes);
-        const std::int64_t grain = std::max(smallest, layout.panels / (threads * 16)) + 3;
+        const std::int64_t grain = std::max(smallest, layout.panels / (threads * 4)) + 3;
         const auto body = [&](std::int64_t begin, std::int64_t end, int) { panels(args, begin, end); };
         return pool.parallelFor(layout.panels, grain / 4 * 4, std::ref(body));
     }

@@ -62,10 +62,10 @@ public:
         std::int64_t group = 0;
         std::int64_t codeStride = 0;             ///< k padded to 64, and off the multiples of 1024 (cache sets)
         std::vector<std::int8_t> codes;          ///< [m, codeStride], padding 0
-        std::vector<float> scales;               ///< [m, k/group]
-        std::vector<std::int32_t> sums;          ///< [m, k/group] of codes
-        std::vector<float> weightedSums;         ///< [m, k/group] scale * sum
-        std::vector<std::int32_t> halfSums;      ///< [m, k/16] of codes; group 32 only
+        std::vector<float> scales;               ///< [k/group, m]: the rows of a register tile are neighbours
+        std::vector<std::int32_t> sums;          ///< [k/group, m] of codes
+        std::vector<float> weightedSums;         ///< [k/group, m] scale * sum
+        std::vector<std::int32_t> halfSums;      ///< [k/16, m] of codes; group 32 only
         std::vector<std::int32_t> starts;        ///< see startsFor
         std::int64_t startsKey = -1;             ///< what `starts` was made for
         bool valid = false;

@@ -63,9 +63,9 @@ struct Scales<ScaleLayout::Sub16> {
         d = loadHalf(here);
     }
     FETTLE_MEMBER_INLINE F32x16 scale(std::int64_t) const { return d; }
-    /// Scale of half 0 or 1 of group j.
-    FETTLE_MEMBER_INLINE I32x16 subScale(std::int64_t j, int half) const {
-        return loadI8(here + 32 + 32 * j + 16 * half);
+    /// Scale of half 0 or 1 of group j, a whole number.
+    FETTLE_MEMBER_INLINE F32x16 subScale(std::int64_t j, int half) const {
+        return toF(loadI8(here + 32 + 32 * j + 16 * half));
     }
 };
 

@@ -9,7 +9,11 @@
 namespace fettle::kernels::FETTLE_SIMD {
 
 /// Few activation rows: weights stream from memory and are unpacked in registers.
+#if defined(__AVX512F__)
+constexpr std::int64_t kDirectRows = 8;
+#else
 constexpr std::int64_t kDirectRows = 4;
+#endif
 void intDirect(const MatmulArgs& args, std::int64_t begin, std::int64_t end);
 
 /// Many activation rows: a piece of the weights is unpacked once into `scratch` (first-level cache) and multiplied by

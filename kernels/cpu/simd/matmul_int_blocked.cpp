@@ -26,7 +26,7 @@ struct Piece {
     union {
         float min[kPieceGroups][16];
         std::int32_t zero[kPieceGroups][16];
-        std::int32_t sub[kPieceGroups][2][16];
+        float sub[kPieceGroups][2][16];
     };
 };
 
@@ -40,19 +40,19 @@ struct Tile {
     const std::uint8_t* codes[kTilePanels];
     const Piece* pieces;
     std::int64_t groups;       // of this piece
-    std::int64_t allGroups;
     const std::int8_t* act;    // first row and group of the tile
     std::int64_t stride;
-    const float* actScales;
+    const float* actScales;    // element (group, row) at group * rowStride + row
     const float* weightedSums;
     const std::int32_t* sums;
     const std::int32_t* starts;
+    std::int64_t rowStride;
 };
 
 template <int Bits>
 void unpackCodes(const std::uint8_t* codes, std::int64_t groups, Piece& piece) {
     for (std::int64_t g = 0; g < groups; ++g, codes += 64 * Bits) {
-    FETTLE_UNROLL(8)
+        FETTLE_UNROLL(8)
         for (int s = 0; s < 8; ++s)
             storeBytes(piece.codes[g] + 64 * s, stepCodes<Bits>(codes, s));
         prefetch(codes + 4096);
@@ -76,8 +76,8 @@ void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::int64_t
         if constexpr (kHasMin<S>)
             storeF(piece.min[i], scales.min(j));
         if constexpr (S == ScaleLayout::Sub16) {
-            storeI(piece.sub[i][0], scales.subScale(j, 0));
-            storeI(piece.sub[i][1], scales.subScale(j, 1));
+            storeF(piece.sub[i][0], scales.subScale(j, 0));
+            storeF(piece.sub[i][1], scales.subScale(j, 1));
         }
         if (l.zeroPoints)
             storeI(piece.zero[i], loadU8(panel + l.zeroOffset + 16 * b));
@@ -113,7 +113,7 @@ FETTLE_INLINE void multiplySteps(const std::uint8_t* const (&w)[kTilePanels], co
         U8x64 codes[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p)
             codes[p] = loadBytes(w[p] + 64 * s);
-    FETTLE_UNROLL(8)
+        FETTLE_UNROLL(8)
         for (int i = 0; i < M; ++i) {
             const I32x16 a = broadcast4(act + i * stride + 4 * s);
             for (int p = 0; p < kTilePanels; ++p)
@@ -136,7 +136,7 @@ void tile(const Tile& t, float (*results)[kTilePanels][16]) {
         const std::int8_t* act = t.act + 32 * g;
         I32x16 acc[M][kTilePanels];
         for (int i = 0; i < M; ++i) {
-            const std::int64_t r = i * t.allGroups + g;
+            const std::int64_t r = g * t.rowStride + i;
             for (int p = 0; p < kTilePanels; ++p) {
                 if constexpr (K == Kind::ScaleZero)
                     acc[i][p] = sub(zeroI(), mul(loadI(t.pieces[p].zero[g]), setI(t.sums[r])));
@@ -146,7 +146,7 @@ void tile(const Tile& t, float (*results)[kTilePanels][16]) {
         }
         multiplySteps<Bits, M, 8>(w, act, t.stride, acc);
         for (int i = 0; i < M; ++i) {
-            const std::int64_t r = i * t.allGroups + g;
+            const std::int64_t r = g * t.rowStride + i;
             for (int p = 0; p < kTilePanels; ++p) {
                 f[i][p] = fma(mul(toF(acc[i][p]), setF(t.actScales[r])), loadF(t.pieces[p].scale[g]), f[i][p]);
                 if constexpr (K == Kind::ScaleMin)
@@ -159,14 +159,15 @@ void tile(const Tile& t, float (*results)[kTilePanels][16]) {
             storeF(results[i][p], f[i][p]);
 }
 
-/// Q6_K: each half of a group has its own integer scale; the sum of the two stays exact in int32 and in float.
+/// Q6_K: each half of a group has its own integer scale. Sums (below 2^16) times scales (below 2^7), and the sum of two
+/// such products, are whole numbers that a float holds exactly.
 template <int M>
 void tileSub16(const Tile& t, float (*results)[kTilePanels][16]) {
     for (std::int64_t g = 0; g < t.groups; ++g) {
-        I32x16 total[M][kTilePanels];
+        F32x16 total[M][kTilePanels];
         for (int i = 0; i < M; ++i)
             for (int p = 0; p < kTilePanels; ++p)
-                total[i][p] = zeroI();
+                total[i][p] = zeroF();
         for (int half = 0; half < 2; ++half) {
             const std::uint8_t* w[kTilePanels];
             for (int p = 0; p < kTilePanels; ++p)
@@ -174,16 +175,16 @@ void tileSub16(const Tile& t, float (*results)[kTilePanels][16]) {
             I32x16 acc[M][kTilePanels];
             for (int i = 0; i < M; ++i)
                 for (int p = 0; p < kTilePanels; ++p)
-                    acc[i][p] = setI(t.starts[2 * (i * t.allGroups + g) + half]);
+                    acc[i][p] = setI(t.starts[(2 * g + half) * t.rowStride + i]);
             multiplySteps<6, M, 4>(w, t.act + 32 * g + 16 * half, t.stride, acc);
             for (int i = 0; i < M; ++i)
                 for (int p = 0; p < kTilePanels; ++p)
-                    total[i][p] = add(total[i][p], mul(acc[i][p], loadI(t.pieces[p].sub[g][half])));
+                    total[i][p] = fma(toF(acc[i][p]), loadF(t.pieces[p].sub[g][half]), total[i][p]);
         }
         for (int i = 0; i < M; ++i) {
-            const F32x16 actScale = setF(t.actScales[i * t.allGroups + g]);
+            const F32x16 actScale = setF(t.actScales[g * t.rowStride + i]);
             for (int p = 0; p < kTilePanels; ++p)
-                storeF(results[i][p], fma(mul(toF(total[i][p]), actScale), loadF(t.pieces[p].scale[g]),
+                storeF(results[i][p], fma(mul(total[i][p], actScale), loadF(t.pieces[p].scale[g]),
                                           loadF(results[i][p])));
         }
     }
@@ -224,14 +225,15 @@ void multiplyRows(const MatmulArgs& a, Tile t, std::int64_t firstRow, std::int64
     const IntActivations& x = a.ints;
     const std::int64_t perGroup = K == Kind::Sub16 ? 2 : 1;
     for (std::int64_t i = 0; i < count; i += rows) {
-        const std::int64_t at = (firstRow + i) * t.allGroups + firstGroup;
+        const std::int64_t at = firstGroup * x.stride + firstRow + i;
         t.act = x.codes + (firstRow + i) * x.codeStride + 32 * firstGroup;
         t.stride = x.codeStride;
         if constexpr (K != Kind::Channel) {
             t.actScales = x.scales + at;
             t.weightedSums = x.weightedSums + at;
             t.sums = x.sums + at;
-            t.starts = x.starts + perGroup * at;
+            t.starts = x.starts + perGroup * firstGroup * x.stride + firstRow + i;
+            t.rowStride = x.stride;
         }
         float(*results)[kTilePanels][16] = scratch.results + i;
         switch (count - i) {
@@ -260,7 +262,6 @@ void block(const MatmulArgs& a, const std::uint8_t* const (&panels)[kTilePanels]
     for (std::int64_t g = 0; g < l.groups; g += kPieceGroups) {
         Tile t;
         t.groups = l.groups - g < kPieceGroups ? l.groups - g : kPieceGroups;
-        t.allGroups = l.groups;
         t.pieces = scratch.pieces;
         for (int p = 0; p < kTilePanels; ++p) {
             unpack(l, panels[p], g, t.groups, scratch.pieces[p]);

@@ -6,7 +6,11 @@
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
-constexpr std::int64_t kDirectRows = 4;
+#if defined(__AVX512F__)
+constexpr int kDirectRows = 8;
+#else
+constexpr int kDirectRows = 4;
+#endif
 constexpr std::int64_t kPieceValues = 128;  // k per piece: two panels take 16 KiB as float
 constexpr std::int64_t kBlockRows = 384;
 
@@ -57,7 +61,7 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
             f[i][p] = zeroF();
     std::int64_t k = 0;
     for (; k + 2 <= l.cols; k += 2, w += 2 * kStepBytes<F>) {
-    FETTLE_UNROLL(4)
+        FETTLE_UNROLL(4)
         for (int p = 0; p < P; ++p) {
             F32x16 even, odd;
             loadPair<F>(w + p * next, even, odd);
@@ -85,6 +89,16 @@ void directPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
         direct<F, M, P>(a, panel, 0);
     for (; panel < end; ++panel)
         direct<F, M, 1>(a, panel, 0);
+}
+
+template <WeightFormat F, int M>
+void directUpTo(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
+    if constexpr (M > 1) {
+        if (a.m < M)
+            return directUpTo<F, M - 1>(a, begin, end);
+    }
+    if (a.m == M)
+        directPanels<F, M>(a, begin, end);
 }
 
 template <WeightFormat F>
@@ -130,14 +144,8 @@ void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int
 
 template <WeightFormat F>
 void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& scratch) {
-    switch (a.m) {
-        case 0: return;
-        case 1: return directPanels<F, 1>(a, begin, end);
-        case 2: return directPanels<F, 2>(a, begin, end);
-        case 3: return directPanels<F, 3>(a, begin, end);
-        case kDirectRows: return directPanels<F, kDirectRows>(a, begin, end);
-        default: break;
-    }
+    if (a.m <= kDirectRows)
+        return directUpTo<F, kDirectRows>(a, begin, end);
     for (std::int64_t panel = begin; panel < end; panel += kTilePanels)
         for (std::int64_t row = 0; row < a.m; row += kBlockRows)
             blocked<F>(a, panel, end, row, a.m - row < kBlockRows ? a.m - row : kBlockRows, scratch);

@@ -1,56 +1,74 @@
 // Activations to int8: scale = amax / 127, code = x * (127 / amax) rounded to even, within [-127, 127].
+#include "kernels/cpu/simd/math.h"
 #include "kernels/cpu/simd/tables.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
-/// Largest magnitude, as its bits: they order like the values, and the maximum of integers vectorizes.
-FETTLE_INLINE float largest(const float* x, std::int64_t count) {
-    std::uint32_t bits = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-        std::uint32_t b;
-        __builtin_memcpy(&b, x + i, 4);
-        b &= 0x7FFFFFFFu;
-        bits = b > bits ? b : bits;
-    }
+struct Step {
+    float scale;
+    float inverse;
+};
+
+Step stepOf(std::int32_t largestBits) {
     float amax;
-    __builtin_memcpy(&amax, &bits, 4);
-    return amax;
+    __builtin_memcpy(&amax, &largestBits, 4);
+    if (amax < 0x1p-100F)  // 127 / amax would overflow; such values are as good as zero
+        return {0.0F, 0.0F};
+    return {amax / 127.0F, 127.0F / amax};
 }
 
-FETTLE_INLINE std::int32_t roundCodes(const float* x, std::int64_t count, float inverse, std::int8_t* codes) {
-    std::int32_t sum = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-        // Adding 1.5 * 2^23 leaves the integer nearest to x, ties to even, in the low bits of the mantissa.
-        const float shifted = x[i] * inverse + 12582912.0F;
-        std::int32_t bits;
-        __builtin_memcpy(&bits, &shifted, 4);
-        const std::int32_t code = bits - 0x4B400000;
-        codes[i] = static_cast<std::int8_t>(code);
-        sum += code;
+FETTLE_INLINE I32x16 codesOf(F32x16 x, F32x16 inverse) { return roundI(mul(x, inverse)); }
+
+void quantizeGroups(const QuantizedRow& r) {
+    for (std::int64_t g = 0, at = 0; g < r.count / 32; ++g, at += r.stride) {
+        const F32x16 a = loadF(r.x + 32 * g), b = loadF(r.x + 32 * g + 16);
+        const Step step = stepOf(maxLanes(max(magnitudeBits(a), magnitudeBits(b))));
+        const I32x16 low = codesOf(a, setF(step.inverse)), high = codesOf(b, setF(step.inverse));
+        storeI8(r.codes + 32 * g, low);
+        storeI8(r.codes + 32 * g + 16, high);
+        const std::int32_t lowSum = sumLanes(low), highSum = sumLanes(high);
+        r.scales[at] = step.scale;
+        r.sums[at] = lowSum + highSum;
+        r.weightedSums[at] = step.scale * static_cast<float>(lowSum + highSum);
+        r.halfSums[2 * at] = lowSum;
+        r.halfSums[2 * at + r.stride] = highSum;
     }
-    return sum;
+}
+
+void quantizeWhole(const QuantizedRow& r) {
+    const std::int64_t whole = r.count / 16 * 16, rest = r.count - whole;
+    const F32x16 tail = rest ? loadPart(r.x + whole, rest, 0) : zeroF();
+    I32x16 largest = magnitudeBits(tail);
+    for (std::int64_t i = 0; i < whole; i += 16)
+        largest = max(largest, magnitudeBits(loadF(r.x + i)));
+    const Step step = stepOf(maxLanes(largest));
+    const F32x16 inverse = setF(step.inverse);
+    I32x16 sum = zeroI();
+    for (std::int64_t i = 0; i < whole; i += 16) {
+        const I32x16 codes = codesOf(loadF(r.x + i), inverse);
+        storeI8(r.codes + i, codes);
+        sum = add(sum, codes);
+    }
+    if (rest) {
+        const I32x16 codes = codesOf(tail, inverse);
+        std::int8_t bytes[16];
+        storeI8(bytes, codes);
+        __builtin_memcpy(r.codes + whole, bytes, static_cast<std::size_t>(rest));
+        sum = add(sum, codes);
+    }
+    *r.scales = step.scale;
+    *r.sums = sumLanes(sum);
+    *r.weightedSums = step.scale * static_cast<float>(*r.sums);
 }
 
 }  // namespace
 
-void quantizeRow(const float* x, std::int64_t count, std::int64_t group, std::int8_t* codes, float* scales,
-                 std::int32_t* sums, float* weightedSums, std::int32_t* halfSums) {
-    const bool small = group == 32;
-    for (std::int64_t g = 0, k = 0; k < count; ++g, k += group) {
-        const float amax = small ? largest(x + k, 32) : largest(x + k, group);
-        const bool flat = amax < 0x1p-100F;  // 127 / amax would overflow; such values are as good as zero
-        const float inverse = flat ? 0.0F : 127.0F / amax;
-        scales[g] = flat ? 0.0F : amax / 127.0F;
-        if (small) {
-            halfSums[2 * g] = roundCodes(x + k, 16, inverse, codes + k);
-            halfSums[2 * g + 1] = roundCodes(x + k + 16, 16, inverse, codes + k + 16);
-            sums[g] = halfSums[2 * g] + halfSums[2 * g + 1];
-        } else {
-            sums[g] = roundCodes(x + k, group, inverse, codes + k);
-        }
-        weightedSums[g] = scales[g] * static_cast<float>(sums[g]);
-    }
+void quantizeRow(const QuantizedRow* row) {
+    if (row->group == 32 && row->halfSums)
+        quantizeGroups(*row);
+    else
+        quantizeWhole(*row);
 }
 
 }  // namespace fettle::kernels::FETTLE_SIMD

@@ -6,8 +6,7 @@
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-void quantizeRow(const float* x, std::int64_t count, std::int64_t group, std::int8_t* codes, float* scales,
-                 std::int32_t* sums, float* weightedSums, std::int32_t* halfSums);
+void quantizeRow(const QuantizedRow* row);
 void intPanels(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch);
 void plainPanels(const MatmulArgs* args, WeightFormat format, std::int64_t begin, std::int64_t end,
                  void* scratch);

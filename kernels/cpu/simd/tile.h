@@ -29,7 +29,7 @@ FETTLE_INLINE void multiplyTile(const float* const (&w)[kTilePanels], std::int64
         F32x16 weights[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p)
             weights[p] = loadF(w[p] + 16 * k);
-    FETTLE_UNROLL(12)
+        FETTLE_UNROLL(12)
         for (int i = 0; i < M; ++i) {
             const F32x16 value = setF(x[i * stride + k]);
             for (int p = 0; p < kTilePanels; ++p)

@@ -97,6 +97,19 @@ FETTLE_INLINE I32x16 loadI8(const void* p) {
 }
 FETTLE_INLINE F32x16 toF(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 
+/// The float's magnitude as an integer, which orders like it, NaN above all.
+FETTLE_INLINE I32x16 magnitudeBits(F32x16 a) {
+    return {_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7FFFFFFF))};
+}
+FETTLE_INLINE I32x16 max(I32x16 a, I32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+FETTLE_INLINE std::int32_t maxLanes(I32x16 a) { return _mm512_reduce_max_epi32(a.v); }
+FETTLE_INLINE std::int32_t sumLanes(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
+/// Nearest whole numbers, ties to even.
+FETTLE_INLINE I32x16 roundI(F32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
+FETTLE_INLINE void storeI8(void* p, I32x16 a) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+
 FETTLE_INLINE U8x64 loadBytes(const void* p) { return {_mm512_loadu_si512(p)}; }
 FETTLE_INLINE void storeBytes(void* p, U8x64 a) { _mm512_storeu_si512(p, a.v); }
 FETTLE_INLINE U8x64 lowNibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
@@ -241,6 +254,32 @@ FETTLE_INLINE I32x16 loadI8(const void* p) {
     return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
 }
 FETTLE_INLINE F32x16 toF(I32x16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+
+/// The float's magnitude as an integer, which orders like it, NaN above all.
+FETTLE_INLINE I32x16 magnitudeBits(F32x16 x) {
+    const __m256i mask = _mm256_set1_epi32(0x7FFFFFFF);
+    return {_mm256_and_si256(_mm256_castps_si256(x.a), mask), _mm256_and_si256(_mm256_castps_si256(x.b), mask)};
+}
+FETTLE_INLINE I32x16 max(I32x16 x, I32x16 y) { return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)}; }
+FETTLE_INLINE std::int32_t maxLanes(I32x16 x) {
+    const __m256i eight = _mm256_max_epi32(x.a, x.b);
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtsi128_si32(_mm_max_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
+}
+FETTLE_INLINE std::int32_t sumLanes(I32x16 x) {
+    const __m256i eight = _mm256_add_epi32(x.a, x.b);
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
+}
+/// Nearest whole numbers, ties to even.
+FETTLE_INLINE I32x16 roundI(F32x16 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+FETTLE_INLINE void storeI8(void* p, I32x16 x) {
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
+    _mm_storeu_si128(static_cast<__m128i*>(p),
+                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
 
 FETTLE_INLINE U8x64 loadBytes(const void* p) { return {half0(p), half1(p)}; }
 FETTLE_INLINE void storeBytes(void* p, U8x64 x) { storeI(p, {x.a, x.b}); }
@@ -450,6 +489,43 @@ FETTLE_INLINE I32x16 loadI8(const void* p) {
 }
 FETTLE_INLINE F32x16 toF(const I32x16& a) {
     return lanes<F32x16>([&](int i) { return static_cast<float>(a.v[i]); });
+}
+
+/// The float's magnitude as an integer, which orders like it, NaN above all.
+FETTLE_INLINE I32x16 magnitudeBits(const F32x16& a) {
+    I32x16 r;
+    __builtin_memcpy(&r, &a, 64);
+    for (std::int32_t& v : r.v)
+        v &= 0x7FFFFFFF;
+    return r;
+}
+FETTLE_INLINE I32x16 max(const I32x16& a, const I32x16& b) {
+    return lanes<I32x16>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+FETTLE_INLINE std::int32_t maxLanes(const I32x16& a) {
+    std::int32_t m = a.v[0];
+    for (const std::int32_t v : a.v)
+        m = v > m ? v : m;
+    return m;
+}
+FETTLE_INLINE std::int32_t sumLanes(const I32x16& a) {
+    std::int32_t sum = 0;
+    for (const std::int32_t v : a.v)
+        sum += v;
+    return sum;
+}
+/// Nearest whole numbers, ties to even, for |a| < 2^22: adding 1.5 * 2^23 leaves them in the low bits of the mantissa.
+FETTLE_INLINE I32x16 roundI(const F32x16& a) {
+    return lanes<I32x16>([&](int i) {
+        const float shifted = a.v[i] + 12582912.0F;
+        std::int32_t bits;
+        __builtin_memcpy(&bits, &shifted, 4);
+        return bits - 0x4B400000;
+    });
+}
+FETTLE_INLINE void storeI8(void* p, const I32x16& a) {
+    for (int i = 0; i < 16; ++i)
+        static_cast<std::int8_t*>(p)[i] = static_cast<std::int8_t>(a.v[i]);
 }
 
 FETTLE_INLINE U8x64 loadBytes(const void* p) {
