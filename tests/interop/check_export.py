@@ -101,28 +101,30 @@ class Checker:
 
     @torch.no_grad()
     def compare(self, theirs, ours, tolerance, perplexity_tolerance):
-        """Logits of three prompts (largest difference relative to their spread) and perplexity."""
+        """Logits of three prompts (root mean square of the difference relative to their spread) and perplexity."""
         for ids in self.prompts:
             logits, answer = self.our_logits(ours, ids)
             want = theirs(input_ids=torch.tensor([ids])).logits[0, -1].float()
-            off = ((logits - want).abs().max() / want.std()).item()
+            spread = want.std().item()
+            off = (logits - want).square().mean().sqrt().item() / spread
             top = want.topk(2).values
-            expect(off <= tolerance, f"logits after {len(ids)} tokens: largest difference {off:.2e} standard deviations (at most {tolerance:.0e})")
-            expect(answer["argmax"] == want.argmax().item() or (top[0] - top[1]) < tolerance * want.std(), "same most likely token")
-            expect(abs(answer["logsumexp"] - want.logsumexp(0).item()) <= tolerance * want.std().item() * 2, "same logsumexp")
+            expect(off <= tolerance, f"logits after {len(ids)} tokens: difference {off:.2e} standard deviations (at most {tolerance:.0e})")
+            expect(answer["argmax"] == want.argmax().item() or (top[0] - top[1]).item() < 5 * tolerance * spread, "same most likely token")
+            away = abs(answer["logsumexp"] - want.logsumexp(0).item())
+            expect(away <= 5 * tolerance * spread, f"logsumexp {away:.2e} away")
         mine, other = self.our_perplexity(ours), self.perplexity(theirs)
         expect(abs(mine / other - 1) <= perplexity_tolerance, f"perplexity {mine:.4f}, transformers {other:.4f}")
 
     # -- checks ---------------------------------------------------------------------------------------------------
     def check_source(self):
-        self.compare(self.source, self.model, 2e-3, 1e-3)
+        self.compare(self.source, self.model, 1e-3, 1e-3)
 
     def check_safetensors(self):
         out = self.export(self.model, "safetensors", self.work / "safetensors")
         loaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
         theirs, mine = loaded.state_dict(), self.source.state_dict()
         expect(theirs.keys() == mine.keys() and all(torch.equal(theirs[k], mine[k]) for k in mine), "every tensor is the source's, bit by bit")
-        self.compare(loaded, out, 2e-3, 1e-3)
+        self.compare(loaded, out, 1e-3, 1e-3)
 
     def compressed(self, scheme, tolerance, perplexity_tolerance):
         out = self.export(self.artifact(scheme), "compressed-tensors", self.work / f"ct-{scheme}")
@@ -134,11 +136,12 @@ class Checker:
         self.compare(loaded, out, tolerance, perplexity_tolerance)
 
     def check_int8(self):
-        # Activations are rounded too: one code apart at a tie moves a logit a little.
+        # Both round the activations to int8 at run time, on grids that differ a little (127 or 127.5 steps to the maximum).
         self.compressed("int8", 5e-2, 5e-3)
 
     def check_int4(self):
-        self.compressed("int4-g128", 5e-3, 2e-3)
+        # Ours multiplies integers, activations rounded to int8 block by block; transformers multiplies floats.
+        self.compressed("int4-g128", 3e-2, 5e-3)
 
     def gguf_weights(self, path):
         """Hugging Face names and shapes; ggml's Llama order of the rows of q and k is undone."""
@@ -188,10 +191,12 @@ class Checker:
         text = self.texts / "evaluate.txt"
         run = subprocess.run([str(pathlib.Path(folder) / "llama-perplexity"), "-m", str(path), "-f", str(text), "-c", str(CONTEXT), "-t", "1", "--chunks", str(WINDOWS)],
                              capture_output=True, text=True, errors="replace")
-        match = re.search(r"Final estimate: PPL = ([\d.]+)", run.stdout + run.stderr)
-        expect(match is not None, "llama.cpp loads and runs the file" if match else f"llama.cpp: {(run.stdout + run.stderr).strip()[-300:]}")
-        theirs_value, value = self.perplexity(theirs, llama_cpp=True), float(match[1])
-        expect(abs(value / theirs_value - 1) <= 0.02, f"llama.cpp's perplexity {value:.4f}, transformers {theirs_value:.4f} under the same protocol")
+        # "[n]value" is the perplexity of the first n windows; the last lines are sometimes lost when it ends.
+        running = re.findall(r"\[(\d+)\]([\d.]+)", run.stdout + run.stderr)
+        expect(bool(running), "llama.cpp loads and runs the file" if running else f"llama.cpp: {(run.stdout + run.stderr).strip()[-300:]}")
+        windows, value = int(running[-1][0]), float(running[-1][1])
+        wanted = self.perplexity(theirs, llama_cpp=True, windows=windows)
+        expect(abs(value / wanted - 1) <= 0.01, f"llama.cpp's perplexity {value:.4f}, transformers {wanted:.4f} under the same protocol")
 
 
 def main():
@@ -208,8 +213,8 @@ def main():
         work.mkdir(parents=True, exist_ok=True)
         checker = Checker(options.cli, options.model, options.texts, work)
         checks = {"source": checker.check_source, "safetensors": checker.check_safetensors, "int8": checker.check_int8, "int4": checker.check_int4,
-                  "gguf-f16": lambda: checker.check_gguf("f16", 1e-3, 5e-3), "gguf-q8_0": lambda: checker.check_gguf("q8_0", 1e-2, 5e-2),
-                  "gguf-q4_0": lambda: checker.check_gguf("q4_0", 0.15, 5e-2)}
+                  "gguf-f16": lambda: checker.check_gguf("f16", 1e-3, 1e-3), "gguf-q8_0": lambda: checker.check_gguf("q8_0", 1e-2, 3e-2),
+                  "gguf-q4_0": lambda: checker.check_gguf("q4_0", 0.15, 3e-2)}
         failed = []
         for name, check in checks.items():
             if options.only and name not in options.only:
