@@ -1,5 +1,8 @@
 #include "storage/catalogue_repository.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
 #include <filesystem>
 
 #include "storage/sqlite_access.h"

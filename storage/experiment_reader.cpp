@@ -1,5 +1,8 @@
 #include "storage/experiment_reader.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
 #include <unordered_map>
 
 #include "storage/row_reader.h"

@@ -1,5 +1,8 @@
 #include "storage/experiment_repository.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
 #include <algorithm>
 
 #include "storage/catalogue_repository.h"

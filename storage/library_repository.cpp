@@ -1,5 +1,8 @@
 #include "storage/library_repository.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
 #include "storage/row_reader.h"
 
 namespace fettle::storage {

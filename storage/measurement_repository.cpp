@@ -1,5 +1,8 @@
 #include "storage/measurement_repository.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
 #include "storage/sqlite_access.h"
 #include "storage/transaction.h"
 

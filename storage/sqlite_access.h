@@ -1,8 +1,10 @@
-// Private to storage/: SQLiteCpp's types and the way their errors become StorageErrors.
+// Private to storage/*.cpp: binding and reading of values, and the way SQLite's errors become StorageErrors.
+// No header of this project includes SQLite's; a .cpp file that needs this one includes them first.
 #pragma once
 
-#include <SQLiteCpp/SQLiteCpp.h>
-#include <sqlite3.h>
+#ifndef SQLITE_VERSION
+#error "include <SQLiteCpp/SQLiteCpp.h> and <sqlite3.h> before this header"
+#endif
 
 #include <cmath>
 #include <cstdint>

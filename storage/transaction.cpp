@@ -1,5 +1,8 @@
 #include "storage/transaction.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
 #include "storage/sqlite_access.h"
 
 namespace fettle::storage {
