@@ -21,6 +21,8 @@ public:
     explicit ExploreAxisBar(QWidget* parent = nullptr);
 
     TradeoffQuery query() const;
+    /// What the user asked for, also while a metric of it is not there yet: the thing to remember.
+    const TradeoffQuery& wish() const { return m_query; }
     void setQuery(const TradeoffQuery& query);
     bool logX() const;
     bool logY() const;

@@ -133,7 +133,7 @@ void ExplorePage::restoreState() {
 
 void ExplorePage::saveState() const {
     QSettings settings;
-    const TradeoffQuery query = m_axisBar->query();
+    const TradeoffQuery& query = m_axisBar->wish();
     settings.setValue("explore/x", query.x);
     settings.setValue("explore/y", query.y);
     settings.setValue("explore/color", query.color);
