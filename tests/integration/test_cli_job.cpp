@@ -21,7 +21,7 @@ using nlohmann::json;
 using Arguments = std::vector<std::string>;
 
 const std::string kInt8 =
-    R"({"name":"i8","steps":[{"technique":"ptq","params":{"scheme":"int8"}}],"seed":1})";
+    R"({"name":"i8","steps":[{"technique":"ptq","params":{"scheme":"int8","calibration_tokens":512}}],"seed":1})";
 Arguments with(Arguments words, const Arguments& more) {
     words.insert(words.end(), more.begin(), more.end());
     return words;
@@ -168,7 +168,7 @@ TEST_F(CliJob, FromRecipeToExportedFileAndBack) {
 TEST_F(CliJob, SweepGoesOnWhereItStopped) {
     const std::string sweep = home.write(
         "sweep.json",
-        R"({"name":"s","steps":[{"technique":"ptq","params":{"scheme":"int8"}}],"sweep":[{"step":0,"param":"scheme","values":["int8","int4-g32"]}]})");
+        R"({"name":"s","steps":[{"technique":"ptq","params":{"scheme":"int8","calibration_tokens":512}}],"sweep":[{"step":0,"param":"scheme","values":["int8","int4-g32"]}]})");
     const Arguments arguments = with({"sweep", sweep, "--model", "demo", "--no-baseline"}, quick);
     const json first = ask(arguments);
     EXPECT_EQ(first["ran"], 2);
@@ -184,7 +184,7 @@ TEST_F(CliJob, KilledRunIsInterruptedAndCanBeResumed) {
     {
         // All of the text in short windows: long enough to be hit in the middle.
         CliProcess run({"run", kInt8, "--model", "demo", "--no-baseline", "--context", "32",
-                        "--max-tokens", "0"},
+                        "--max-tokens", "30000"},
                        home.path());
         ASSERT_TRUE(run.waitForError("Evaluating", 120));
         run.signal(SIGKILL);
