@@ -11,7 +11,8 @@
 namespace fettle::storage {
 namespace {
 
-/// `insert` must do nothing on conflict; `select` takes the same parameters and finds the row either way.
+/// `insert` must do nothing on conflict; `select` takes the same parameters and finds the row
+/// either way.
 template <typename Bind>
 std::int64_t ensureRow(Database& database, const char* insert, const char* select, Bind bind) {
     return guarded(database, "store", [&] {
@@ -44,24 +45,25 @@ std::string modelNameFromPath(const std::string& text) {
 }
 
 std::int64_t CatalogueRepository::ensureModel(const std::string& path, const std::string& hash) {
-    return ensureRow(m_database,
-                     "INSERT INTO models (path, hash, name, added_ms) VALUES (?1, ?2, ?3, ?4)",
-                     "SELECT id FROM models WHERE path = ?1 AND hash = ?2 AND ?3 IS NOT NULL AND ?4 IS NOT NULL",
-                     [&](SQLite::Statement& statement) {
-                         statement.bind(1, path);
-                         statement.bind(2, hash);
-                         statement.bind(3, modelNameFromPath(path));
-                         statement.bind(4, nowMs());
-                     });
+    return ensureRow(
+        m_database, "INSERT INTO models (path, hash, name, added_ms) VALUES (?1, ?2, ?3, ?4)",
+        "SELECT id FROM models WHERE path = ?1 AND hash = ?2 AND ?3 IS NOT NULL AND ?4 IS NOT NULL",
+        [&](SQLite::Statement& statement) {
+            statement.bind(1, path);
+            statement.bind(2, hash);
+            statement.bind(3, modelNameFromPath(path));
+            statement.bind(4, nowMs());
+        });
 }
 
 void CatalogueRepository::describeModel(const ModelReport& report) {
     guarded(m_database, "store the model's description", [&] {
         Transaction transaction(m_database);
         ensureModel(report.path, report.hash);
-        SQLite::Statement update(m_database.sqlite(),
-                                 "UPDATE models SET architecture = ?, parameters = ?, file_bytes = ?, "
-                                 "name = CASE WHEN ? != '' THEN ? ELSE name END WHERE path = ? AND hash IN ('', ?)");
+        SQLite::Statement update(
+            m_database.sqlite(),
+            "UPDATE models SET architecture = ?, parameters = ?, file_bytes = ?, "
+            "name = CASE WHEN ? != '' THEN ? ELSE name END WHERE path = ? AND hash IN ('', ?)");
         update.bind(1, report.architecture);
         update.bind(2, signedBits(report.parameters));
         update.bind(3, signedBits(report.fileBytes));
@@ -84,8 +86,10 @@ std::int64_t CatalogueRepository::ensureDataset(const std::string& path, const s
 }
 
 std::int64_t CatalogueRepository::ensureDevice(const RunResult& result) {
-    return ensureRow(m_database, "INSERT INTO devices (name, kind, isa, memory_bytes) VALUES (?1, ?2, ?3, ?4)",
-                     "SELECT id FROM devices WHERE name = ?1 AND kind = ?2 AND isa = ?3 AND memory_bytes = ?4 AND driver = ''",
+    return ensureRow(m_database,
+                     "INSERT INTO devices (name, kind, isa, memory_bytes) VALUES (?1, ?2, ?3, ?4)",
+                     "SELECT id FROM devices WHERE name = ?1 AND kind = ?2 AND isa = ?3 AND "
+                     "memory_bytes = ?4 AND driver = ''",
                      [&](SQLite::Statement& statement) {
                          statement.bind(1, result.deviceName);
                          statement.bind(2, result.deviceKind);

@@ -29,14 +29,17 @@ struct Damaged {
     ino_t inode = 0;
 };
 
-bool isDamage(int code) { return code == SQLITE_CORRUPT || code == SQLITE_NOTADB; }
+bool isDamage(int code) {
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
 
 ino_t inodeOf(const fs::path& path) {
     struct stat info {};
     return ::stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
 }
 
-/// SQLite takes a file too short for a page as an empty database and writes over it, so the head is looked at first.
+/// SQLite takes a file too short for a page as an empty database and writes over it, so the head is
+/// looked at first.
 void checkHead(const fs::path& path) {
     std::ifstream file(path, std::ios::binary);
     std::array<char, 16> head{};
@@ -56,14 +59,16 @@ bool isEmpty(SQLite::Database& database) {
     return database.execAndGet("SELECT count(*) FROM sqlite_master").getInt() == 0;
 }
 
-/// WAL is entered under an exclusive lock that SQLite does not wait for; two first starts at once meet here.
+/// WAL is entered under an exclusive lock that SQLite does not wait for; two first starts at once
+/// meet here.
 void enterWal(SQLite::Database& database) {
     for (int attempt = 0;; ++attempt) {
         try {
             database.exec("PRAGMA journal_mode = WAL");
             return;
         } catch (const SQLite::Exception& error) {
-            if ((error.getErrorCode() != SQLITE_BUSY && error.getErrorCode() != SQLITE_LOCKED) || attempt == 100)
+            if ((error.getErrorCode() != SQLITE_BUSY && error.getErrorCode() != SQLITE_LOCKED) ||
+                attempt == 100)
                 throw;
             std::this_thread::sleep_for(std::chrono::milliseconds(20));
         }
@@ -79,10 +84,12 @@ std::string timestamp() {
     return text.data();
 }
 
-/// Holds an flock on a folder, so that two processes do not set the same file aside, the second one a sound one.
+/// Holds an flock on a folder, so that two processes do not set the same file aside, the second one
+/// a sound one.
 class FolderLock {
 public:
-    explicit FolderLock(const fs::path& folder) : m_fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    explicit FolderLock(const fs::path& folder)
+        : m_fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
         if (m_fd >= 0)
             ::flock(m_fd, LOCK_EX);
     }
@@ -97,8 +104,8 @@ private:
     int m_fd;
 };
 
-/// Renames the damaged file and what SQLite keeps beside it. Returns the new name, empty when another process was
-/// faster and the file is a different one by now.
+/// Renames the damaged file and what SQLite keeps beside it. Returns the new name, empty when
+/// another process was faster and the file is a different one by now.
 fs::path setAside(const fs::path& path, ino_t damagedInode) {
     const FolderLock lock(path.has_parent_path() ? path.parent_path() : fs::path("."));
     if (inodeOf(path) != damagedInode)
@@ -109,7 +116,8 @@ fs::path setAside(const fs::path& path, ino_t damagedInode) {
         target = base + "-" + std::to_string(n);
     if (std::rename(path.c_str(), target.c_str()) != 0)
         throwErrno(path.string(), "set the damaged database aside", errno);
-    // The write-ahead log may hold what the damaged file lacks, and would spoil a new database of the old name.
+    // The write-ahead log may hold what the damaged file lacks, and would spoil a new database of
+    // the old name.
     for (const char* ending : {"-wal", "-shm", "-journal"})
         std::rename((path.string() + ending).c_str(), (target.string() + ending).c_str());
     return target;
@@ -119,13 +127,15 @@ void checkSupported(SQLite::Database& database, const fs::path& path) {
     const int version = database.execAndGet("PRAGMA user_version").getInt();
     const int application = database.execAndGet("PRAGMA application_id").getInt();
     if (application != kApplicationId && (version != 0 || !isEmpty(database)))
-        throw StorageError(path.string(), "is the database of another program", StorageCause::Conflict);
+        throw StorageError(path.string(), "is the database of another program",
+                           StorageCause::Conflict);
 }
 
 void configure(SQLite::Database& database) {
-    // FULL: each commit reaches the disk before it returns. NORMAL would survive kill -9 as well, but not a power cut:
-    // the last transactions could vanish, and one of them may be the result of a night's training. Commits are few
-    // (a handful per second at most), so the price, one fsync each, is not felt.
+    // FULL: each commit reaches the disk before it returns. NORMAL would survive kill -9 as well,
+    // but not a power cut: the last transactions could vanish, and one of them may be the result of
+    // a night's training. Commits are few (a handful per second at most), so the price, one fsync
+    // each, is not felt.
     database.exec("PRAGMA synchronous = FULL");
     database.exec("PRAGMA foreign_keys = ON");
     // A log that a long reader has let grow is cut back once it is no longer needed.
@@ -137,15 +147,28 @@ void configure(SQLite::Database& database) {
 void throwSqlite(const fs::path& path, const std::string& action, const SQLite::Exception& error) {
     StorageCause cause = StorageCause::Other;
     switch (error.getErrorCode()) {
-        case SQLITE_FULL: cause = StorageCause::Full; break;
+        case SQLITE_FULL:
+            cause = StorageCause::Full;
+            break;
         case SQLITE_BUSY:
-        case SQLITE_LOCKED: cause = StorageCause::Busy; break;
-        case SQLITE_READONLY: cause = StorageCause::ReadOnly; break;
+        case SQLITE_LOCKED:
+            cause = StorageCause::Busy;
+            break;
+        case SQLITE_READONLY:
+            cause = StorageCause::ReadOnly;
+            break;
         case SQLITE_CORRUPT:
-        case SQLITE_NOTADB: cause = StorageCause::Corrupt; break;
-        case SQLITE_CONSTRAINT: cause = StorageCause::Conflict; break;
-        case SQLITE_CANTOPEN: cause = StorageCause::Permission; break;
-        default: break;
+        case SQLITE_NOTADB:
+            cause = StorageCause::Corrupt;
+            break;
+        case SQLITE_CONSTRAINT:
+            cause = StorageCause::Conflict;
+            break;
+        case SQLITE_CANTOPEN:
+            cause = StorageCause::Permission;
+            break;
+        default:
+            break;
     }
     throw StorageError(path.string(), "cannot " + action + ": " + error.what(), cause);
 }
@@ -160,7 +183,9 @@ Database::Database(Database&&) noexcept = default;
 Database& Database::operator=(Database&&) noexcept = default;
 Database::~Database() = default;
 
-int Database::newestVersion() { return newestSchemaVersion(); }
+int Database::newestVersion() {
+    return newestSchemaVersion();
+}
 
 Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
     if (fs::exists(path) && !fs::is_regular_file(path))
@@ -174,7 +199,8 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
     Database result;
     result.m_path = path;
     try {
-        const int flags = options.readOnly ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE;
+        const int flags =
+            options.readOnly ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE;
         result.m_sqlite = std::make_unique<SQLite::Database>(path.string(), flags, options.busyMs);
         checkSupported(result.sqlite(), path);
         result.m_version = result.sqlite().execAndGet("PRAGMA user_version").getInt();
@@ -182,11 +208,13 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
             checkWhole(result.sqlite(), path);
 
         if (result.m_version > newestVersion()) {
-            result.m_sqlite = std::make_unique<SQLite::Database>(path.string(), SQLite::OPEN_READONLY, options.busyMs);
+            result.m_sqlite = std::make_unique<SQLite::Database>(
+                path.string(), SQLite::OPEN_READONLY, options.busyMs);
             result.m_readOnly = true;
             result.m_outcome = OpenOutcome::ReadOnlyNewer;
             result.m_notice = path.string() + " was written by a newer version of Fettle (schema " +
-                              std::to_string(result.m_version) + ", this one knows " + std::to_string(newestVersion()) +
+                              std::to_string(result.m_version) + ", this one knows " +
+                              std::to_string(newestVersion()) +
                               "). It is open for reading only; new runs are not stored.";
             return result;
         }
@@ -194,17 +222,22 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
         result.m_readOnly = sqlite3_db_readonly(result.sqlite().getHandle(), "main") == 1;
         if (result.m_readOnly) {
             if (result.m_version < newestVersion())
-                throw StorageError(path.string(), "was written by an older version and cannot be brought up to date: no permission to write",
+                throw StorageError(path.string(),
+                                   "was written by an older version and cannot be brought up to "
+                                   "date: no permission to write",
                                    StorageCause::ReadOnly);
             if (!options.readOnly)
-                result.m_notice = path.string() + " cannot be written; it is open for reading only.";
+                result.m_notice =
+                    path.string() + " cannot be written; it is open for reading only.";
             return result;
         }
         enterWal(result.sqlite());
         const int before = migrateSchema(result.sqlite());
         configure(result.sqlite());
         result.m_version = newestVersion();
-        result.m_outcome = before == 0 ? OpenOutcome::Created : before < newestVersion() ? OpenOutcome::Migrated : OpenOutcome::Opened;
+        result.m_outcome = before == 0                ? OpenOutcome::Created
+                           : before < newestVersion() ? OpenOutcome::Migrated
+                                                      : OpenOutcome::Opened;
     } catch (const SQLite::Exception& error) {
         if (isDamage(error.getErrorCode()))
             throw Damaged{error.what(), inodeOf(path)};
@@ -224,7 +257,8 @@ Database Database::open(const fs::path& given, const OpenOptions& options) {
         return openOnce(path, options);
     } catch (const Damaged& damage) {
         if (options.readOnly)
-            throw StorageError(path.string(), "is damaged: " + damage.reason, StorageCause::Corrupt);
+            throw StorageError(path.string(), "is damaged: " + damage.reason,
+                               StorageCause::Corrupt);
         const fs::path target = setAside(path, damage.inode);
         if (target.empty())  // another process set it aside just now
             return open(path, options);
@@ -234,11 +268,13 @@ Database Database::open(const fs::path& given, const OpenOptions& options) {
             Database result = openOnce(path, fresh);
             result.m_outcome = OpenOutcome::SetAsideCorrupt;
             result.m_setAsideAs = target;
-            result.m_notice = path.string() + " was damaged (" + damage.reason + "). It was set aside as " +
-                              target.filename().string() + "; a new, empty database is in use.";
+            result.m_notice = path.string() + " was damaged (" + damage.reason +
+                              "). It was set aside as " + target.filename().string() +
+                              "; a new, empty database is in use.";
             return result;
         } catch (const Damaged& second) {
-            throw StorageError(path.string(), "is damaged: " + second.reason, StorageCause::Corrupt);
+            throw StorageError(path.string(), "is damaged: " + second.reason,
+                               StorageCause::Corrupt);
         }
     }
 }

@@ -10,8 +10,8 @@
 namespace fettle::storage {
 namespace {
 
-/// A recipe is parsed once, however many experiments share it. One that does not parse (a newer version's) keeps
-/// its hash and is shown without steps.
+/// A recipe is parsed once, however many experiments share it. One that does not parse (a newer
+/// version's) keeps its hash and is shown without steps.
 class RecipeCache {
 public:
     const Recipe& get(const RowReader& row, int idColumn, int jsonColumn) {
@@ -111,12 +111,15 @@ std::vector<ExperimentRecord> ExperimentReader::read(std::optional<std::int64_t>
     const ReadSnapshot snapshot(m_database);
     std::vector<ExperimentRecord> records;
     RecipeCache recipes;
-    RowReader rows(m_database, std::string("SELECT e.id, e.name, m.hash, m.name, m.path, r.hash, r.id, r.json, e.recipe_name, "
-                                           "coalesce(d.name, ''), e.status, e.error, e.seed, e.app_version, e.started_ms, "
-                                           "e.finished_ms, e.parent FROM experiments e JOIN models m ON m.id = e.model "
-                                           "JOIN recipes r ON r.id = e.recipe LEFT JOIN devices d ON d.id = e.device "
-                                           "WHERE e.removed = 0 ") +
-                                   (id ? "AND e.id = ?1" : "ORDER BY e.id"));
+    RowReader rows(
+        m_database,
+        std::string(
+            "SELECT e.id, e.name, m.hash, m.name, m.path, r.hash, r.id, r.json, e.recipe_name, "
+            "coalesce(d.name, ''), e.status, e.error, e.seed, e.app_version, e.started_ms, "
+            "e.finished_ms, e.parent FROM experiments e JOIN models m ON m.id = e.model "
+            "JOIN recipes r ON r.id = e.recipe LEFT JOIN devices d ON d.id = e.device "
+            "WHERE e.removed = 0 ") +
+            (id ? "AND e.id = ?1" : "ORDER BY e.id"));
     if (id)
         rows.bind(1, *id);
     while (rows.next())
@@ -125,8 +128,10 @@ std::vector<ExperimentRecord> ExperimentReader::read(std::optional<std::int64_t>
         return records;
 
     const std::string where = id ? " WHERE experiment = ?1" : "";
-    RowReader metrics(m_database, "SELECT experiment, name, value, unit, low, high, native, estimated, protocol FROM metrics" + where +
-                                      " ORDER BY experiment, name");
+    RowReader metrics(m_database,
+                      "SELECT experiment, name, value, unit, low, high, native, estimated, "
+                      "protocol FROM metrics" +
+                          where + " ORDER BY experiment, name");
     if (id)
         metrics.bind(1, *id);
     merge(metrics, records, [&](ExperimentRecord& record) {
@@ -134,10 +139,12 @@ std::vector<ExperimentRecord> ExperimentReader::read(std::optional<std::int64_t>
         std::string name = metric.name;
         record.metrics.emplace_hint(record.metrics.end(), std::move(name), std::move(metric));
     });
-    RowReader artifacts(m_database, "SELECT experiment, path FROM artifacts" + where + " ORDER BY experiment, id");
+    RowReader artifacts(
+        m_database, "SELECT experiment, path FROM artifacts" + where + " ORDER BY experiment, id");
     if (id)
         artifacts.bind(1, *id);
-    merge(artifacts, records, [&](ExperimentRecord& record) { record.artifactPath = artifacts.text(1); });
+    merge(artifacts, records,
+          [&](ExperimentRecord& record) { record.artifactPath = artifacts.text(1); });
     return records;
 }
 
@@ -160,31 +167,52 @@ std::optional<ExperimentDetail> ExperimentReader::detail(std::int64_t id) const 
             return std::nullopt;
         ExperimentDetail detail;
         detail.record = std::move(*found);
-        RowReader row(m_database, "SELECT inputs, measure, estimate FROM experiments WHERE id = ?1");
+        RowReader row(m_database,
+                      "SELECT inputs, measure, estimate FROM experiments WHERE id = ?1");
         if (row.bind(1, id).next()) {
             detail.inputs = tolerant(runInputsFromJson, row.text(0));
             detail.measure = tolerant(measureOptionsFromJson, row.text(1));
             if (!row.isNull(2))
                 detail.estimate = tolerant(recipeEstimateFromJson, row.text(2));
         }
-        detail.steps = rowsOf<StepReport>(
-            m_database, id, "SELECT step, technique, params, seconds FROM steps WHERE experiment = ?1 ORDER BY step",
-            [](const RowReader& r) {
-                return StepReport{static_cast<std::size_t>(r.integer(0)), r.text(1), jsonOf(r.text(2)), r.real(3)};
-            });
+        detail.steps =
+            rowsOf<StepReport>(m_database, id,
+                               "SELECT step, technique, params, seconds FROM steps WHERE "
+                               "experiment = ?1 ORDER BY step",
+                               [](const RowReader& r) {
+                                   return StepReport{static_cast<std::size_t>(r.integer(0)),
+                                                     r.text(1), jsonOf(r.text(2)), r.real(3)};
+                               });
         detail.layerMetrics = rowsOf<LayerMetric>(
-            m_database, id, "SELECT layer, tensor, name, value FROM layer_metrics WHERE experiment = ?1 ORDER BY id",
-            [](const RowReader& r) { return LayerMetric{static_cast<int>(r.integer(0)), r.text(1), r.text(2), r.real(3)}; });
-        detail.series = rowsOf<SeriesPoint>(m_database, id, "SELECT name, step, value FROM series WHERE experiment = ?1 ORDER BY id",
-                                            [](const RowReader& r) { return SeriesPoint{r.text(0), r.real(1), r.real(2)}; });
-        detail.samples = rowsOf<SampleText>(m_database, id, "SELECT prompt, text FROM samples WHERE experiment = ?1 ORDER BY id",
-                                            [](const RowReader& r) { return SampleText{r.text(0), r.text(1)}; });
+            m_database, id,
+            "SELECT layer, tensor, name, value FROM layer_metrics WHERE experiment = ?1 ORDER BY "
+            "id",
+            [](const RowReader& r) {
+                return LayerMetric{static_cast<int>(r.integer(0)), r.text(1), r.text(2), r.real(3)};
+            });
+        detail.series = rowsOf<SeriesPoint>(
+            m_database, id,
+            "SELECT name, step, value FROM series WHERE experiment = ?1 ORDER BY id",
+            [](const RowReader& r) {
+                return SeriesPoint{r.text(0), r.real(1), r.real(2)};
+            });
+        detail.samples = rowsOf<SampleText>(
+            m_database, id, "SELECT prompt, text FROM samples WHERE experiment = ?1 ORDER BY id",
+            [](const RowReader& r) {
+                return SampleText{r.text(0), r.text(1)};
+            });
         detail.artifacts = rowsOf<ArtifactReport>(
-            m_database, id, "SELECT path, format, bytes, hash FROM artifacts WHERE experiment = ?1 ORDER BY id", [](const RowReader& r) {
+            m_database, id,
+            "SELECT path, format, bytes, hash FROM artifacts WHERE experiment = ?1 ORDER BY id",
+            [](const RowReader& r) {
                 return ArtifactReport{r.text(0), r.text(1), unsignedBits(r.integer(2)), r.text(3)};
             });
-        detail.log = rowsOf<LogLine>(m_database, id, "SELECT time_ms, level, text FROM log WHERE experiment = ?1 ORDER BY id",
-                                     [](const RowReader& r) { return LogLine{r.integer(0), r.text(1), r.text(2)}; });
+        detail.log = rowsOf<LogLine>(
+            m_database, id,
+            "SELECT time_ms, level, text FROM log WHERE experiment = ?1 ORDER BY id",
+            [](const RowReader& r) {
+                return LogLine{r.integer(0), r.text(1), r.text(2)};
+            });
         return detail;
     });
 }
@@ -192,7 +220,8 @@ std::optional<ExperimentDetail> ExperimentReader::detail(std::int64_t id) const 
 std::optional<RunRequest> ExperimentReader::requestFor(std::int64_t id) const {
     return guarded(m_database, "read an experiment", [&]() -> std::optional<RunRequest> {
         RowReader row(m_database,
-                      "SELECT m.path, r.json, e.recipe_name, e.inputs, e.measure FROM experiments e JOIN models m ON m.id = e.model "
+                      "SELECT m.path, r.json, e.recipe_name, e.inputs, e.measure FROM experiments "
+                      "e JOIN models m ON m.id = e.model "
                       "JOIN recipes r ON r.id = e.recipe WHERE e.id = ?1");
         if (!row.bind(1, id).next())
             return std::nullopt;
@@ -202,7 +231,8 @@ std::optional<RunRequest> ExperimentReader::requestFor(std::int64_t id) const {
         try {
             request.recipe = recipeFromText(row.text(1));
         } catch (const RecipeError& error) {
-            throw StorageError(m_database.path().string(), "experiment " + std::to_string(id) + ": " + error.what());
+            throw StorageError(m_database.path().string(),
+                               "experiment " + std::to_string(id) + ": " + error.what());
         }
         request.recipe.name = row.text(2);
         request.inputs = tolerant(runInputsFromJson, row.text(3));
@@ -211,14 +241,18 @@ std::optional<RunRequest> ExperimentReader::requestFor(std::int64_t id) const {
     });
 }
 
-std::optional<std::int64_t> ExperimentReader::findBaseline(const std::string& modelPathOrHash, const std::string& protocol) const {
+std::optional<std::int64_t> ExperimentReader::findBaseline(const std::string& modelPathOrHash,
+                                                           const std::string& protocol) const {
     if (modelPathOrHash.empty())
         return std::nullopt;
     return guarded(m_database, "look for a baseline", [&]() -> std::optional<std::int64_t> {
         RowReader row(m_database,
-                      "SELECT e.id FROM experiments e JOIN models m ON m.id = e.model JOIN recipes r ON r.id = e.recipe "
-                      "WHERE (m.path = ?1 OR m.hash = ?1) AND r.steps = 0 AND e.status = 'finished' AND e.removed = 0 "
-                      "AND (?2 = '' OR EXISTS (SELECT 1 FROM metrics x WHERE x.experiment = e.id AND x.name = 'perplexity' "
+                      "SELECT e.id FROM experiments e JOIN models m ON m.id = e.model JOIN recipes "
+                      "r ON r.id = e.recipe "
+                      "WHERE (m.path = ?1 OR m.hash = ?1) AND r.steps = 0 AND e.status = "
+                      "'finished' AND e.removed = 0 "
+                      "AND (?2 = '' OR EXISTS (SELECT 1 FROM metrics x WHERE x.experiment = e.id "
+                      "AND x.name = 'perplexity' "
                       "AND x.protocol = ?2)) ORDER BY e.id DESC LIMIT 1");
         row.bind(1, modelPathOrHash).bind(2, protocol);
         return row.next() ? std::optional(row.integer(0)) : std::nullopt;
@@ -228,11 +262,14 @@ std::optional<std::int64_t> ExperimentReader::findBaseline(const std::string& mo
 std::optional<std::int64_t> ExperimentReader::findSame(const RunRequest& request) const {
     return guarded(m_database, "look for an experiment", [&]() -> std::optional<std::int64_t> {
         const std::string hash = recipeHash(request.recipe);
-        const std::string inputs = toJson(request.inputs).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+        const std::string inputs =
+            toJson(request.inputs).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
         const std::string measure = toJson(request.measure).dump();
         RowReader row(m_database,
-                      "SELECT e.id FROM recipes r JOIN experiments e ON e.recipe = r.id JOIN models m ON m.id = e.model "
-                      "WHERE r.hash = ?1 AND m.path = ?2 AND e.inputs = ?3 AND e.measure = ?4 AND e.removed = 0 "
+                      "SELECT e.id FROM recipes r JOIN experiments e ON e.recipe = r.id JOIN "
+                      "models m ON m.id = e.model "
+                      "WHERE r.hash = ?1 AND m.path = ?2 AND e.inputs = ?3 AND e.measure = ?4 AND "
+                      "e.removed = 0 "
                       "ORDER BY e.status = 'finished' DESC, e.id DESC LIMIT 1");
         row.bind(1, hash).bind(2, request.modelPath).bind(3, inputs).bind(4, measure);
         return row.next() ? std::optional(row.integer(0)) : std::nullopt;

@@ -10,15 +10,20 @@ namespace {
 
 const char* kindName(LibraryKind kind) {
     switch (kind) {
-        case LibraryKind::Text: return "text";
-        case LibraryKind::Tasks: return "tasks";
-        case LibraryKind::Model: break;
+        case LibraryKind::Text:
+            return "text";
+        case LibraryKind::Tasks:
+            return "tasks";
+        case LibraryKind::Model:
+            break;
     }
     return "model";
 }
 
 LibraryKind kindFrom(const std::string& name) {
-    return name == "text" ? LibraryKind::Text : name == "tasks" ? LibraryKind::Tasks : LibraryKind::Model;
+    return name == "text"    ? LibraryKind::Text
+           : name == "tasks" ? LibraryKind::Tasks
+                             : LibraryKind::Model;
 }
 
 }  // namespace
@@ -26,9 +31,12 @@ LibraryKind kindFrom(const std::string& name) {
 std::vector<LibraryEntry> LibraryRepository::list() const {
     return guarded(m_database, "read the library", [&] {
         std::vector<LibraryEntry> entries;
-        RowReader row(m_database, "SELECT id, kind, name, path, detail, bundled FROM library ORDER BY bundled DESC, id");
+        RowReader row(
+            m_database,
+            "SELECT id, kind, name, path, detail, bundled FROM library ORDER BY bundled DESC, id");
         while (row.next())
-            entries.push_back({row.integer(0), kindFrom(row.text(1)), row.text(2), row.text(3), row.text(4), row.integer(5) != 0});
+            entries.push_back({row.integer(0), kindFrom(row.text(1)), row.text(2), row.text(3),
+                               row.text(4), row.integer(5) != 0});
         return entries;
     });
 }
@@ -36,8 +44,10 @@ std::vector<LibraryEntry> LibraryRepository::list() const {
 std::int64_t LibraryRepository::add(const LibraryEntry& entry) {
     return guarded(m_database, "add to the library", [&] {
         SQLite::Statement insert(m_database.sqlite(),
-                                 "INSERT INTO library (kind, name, path, detail, bundled, added_ms) VALUES (?, ?, ?, ?, ?, ?) "
-                                 "ON CONFLICT (kind, path) DO UPDATE SET name = excluded.name, detail = excluded.detail, "
+                                 "INSERT INTO library (kind, name, path, detail, bundled, "
+                                 "added_ms) VALUES (?, ?, ?, ?, ?, ?) "
+                                 "ON CONFLICT (kind, path) DO UPDATE SET name = excluded.name, "
+                                 "detail = excluded.detail, "
                                  "bundled = excluded.bundled RETURNING id");
         insert.bind(1, kindName(entry.kind));
         insert.bind(2, entry.name);

@@ -9,10 +9,11 @@
 namespace fettle::storage {
 namespace {
 
-/// One statement, prepared once, run for each item. Parameter 1 is the experiment; `bind` fills the others.
+/// One statement, prepared once, run for each item. Parameter 1 is the experiment; `bind` fills the
+/// others.
 template <typename T, typename Bind>
-void insertAll(Database& database, std::int64_t experiment, const std::vector<T>& items, const char* action, const char* sql,
-               Bind bind) {
+void insertAll(Database& database, std::int64_t experiment, const std::vector<T>& items,
+               const char* action, const char* sql, Bind bind) {
     if (items.empty())
         return;
     guarded(database, action, [&] {
@@ -34,20 +35,25 @@ std::string dumped(const nlohmann::json& value) {
 
 }  // namespace
 
-void MeasurementRepository::addSteps(std::int64_t experiment, const std::vector<StepReport>& steps) {
+void MeasurementRepository::addSteps(std::int64_t experiment,
+                                     const std::vector<StepReport>& steps) {
     insertAll(m_database, experiment, steps, "store the steps",
-              "INSERT OR REPLACE INTO steps (experiment, step, technique, params, seconds) VALUES (?, ?, ?, ?, ?)",
+              "INSERT OR REPLACE INTO steps (experiment, step, technique, params, seconds) VALUES "
+              "(?, ?, ?, ?, ?)",
               [](SQLite::Statement& insert, const StepReport& step) {
                   insert.bind(2, signedBits(step.index));
                   insert.bind(3, step.technique);
-                  insert.bind(4, dumped(step.params.is_null() ? nlohmann::json::object() : step.params));
+                  insert.bind(
+                      4, dumped(step.params.is_null() ? nlohmann::json::object() : step.params));
                   insert.bind(5, step.seconds);
               });
 }
 
-void MeasurementRepository::addMetrics(std::int64_t experiment, const std::vector<Measurement>& metrics) {
+void MeasurementRepository::addMetrics(std::int64_t experiment,
+                                       const std::vector<Measurement>& metrics) {
     insertAll(m_database, experiment, metrics, "store the metrics",
-              "INSERT OR REPLACE INTO metrics (experiment, name, value, unit, low, high, native, estimated, protocol) "
+              "INSERT OR REPLACE INTO metrics (experiment, name, value, unit, low, high, native, "
+              "estimated, protocol) "
               "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
               [](SQLite::Statement& insert, const Measurement& metric) {
                   insert.bind(2, metric.name);
@@ -61,18 +67,21 @@ void MeasurementRepository::addMetrics(std::int64_t experiment, const std::vecto
               });
 }
 
-void MeasurementRepository::addLayerMetrics(std::int64_t experiment, const std::vector<LayerMetric>& metrics) {
-    insertAll(m_database, experiment, metrics, "store the metrics of the layers",
-              "INSERT INTO layer_metrics (experiment, layer, tensor, name, value) VALUES (?, ?, ?, ?, ?)",
-              [](SQLite::Statement& insert, const LayerMetric& metric) {
-                  insert.bind(2, metric.layer);
-                  insert.bind(3, metric.tensor);
-                  insert.bind(4, metric.name);
-                  insert.bind(5, metric.value);
-              });
+void MeasurementRepository::addLayerMetrics(std::int64_t experiment,
+                                            const std::vector<LayerMetric>& metrics) {
+    insertAll(
+        m_database, experiment, metrics, "store the metrics of the layers",
+        "INSERT INTO layer_metrics (experiment, layer, tensor, name, value) VALUES (?, ?, ?, ?, ?)",
+        [](SQLite::Statement& insert, const LayerMetric& metric) {
+            insert.bind(2, metric.layer);
+            insert.bind(3, metric.tensor);
+            insert.bind(4, metric.name);
+            insert.bind(5, metric.value);
+        });
 }
 
-void MeasurementRepository::addSeries(std::int64_t experiment, const std::vector<SeriesPoint>& points) {
+void MeasurementRepository::addSeries(std::int64_t experiment,
+                                      const std::vector<SeriesPoint>& points) {
     insertAll(m_database, experiment, points, "store a curve",
               "INSERT INTO series (experiment, name, step, value) VALUES (?, ?, ?, ?)",
               [](SQLite::Statement& insert, const SeriesPoint& point) {
@@ -82,7 +91,8 @@ void MeasurementRepository::addSeries(std::int64_t experiment, const std::vector
               });
 }
 
-void MeasurementRepository::addSamples(std::int64_t experiment, const std::vector<SampleText>& samples) {
+void MeasurementRepository::addSamples(std::int64_t experiment,
+                                       const std::vector<SampleText>& samples) {
     insertAll(m_database, experiment, samples, "store the sample texts",
               "INSERT INTO samples (experiment, prompt, text) VALUES (?, ?, ?)",
               [](SQLite::Statement& insert, const SampleText& sample) {
@@ -93,7 +103,8 @@ void MeasurementRepository::addSamples(std::int64_t experiment, const std::vecto
 
 void MeasurementRepository::addArtifact(std::int64_t experiment, const ArtifactReport& artifact) {
     insertAll(m_database, experiment, std::vector<ArtifactReport>{artifact}, "store the artifact",
-              "INSERT OR REPLACE INTO artifacts (experiment, path, format, bytes, hash) VALUES (?, ?, ?, ?, ?)",
+              "INSERT OR REPLACE INTO artifacts (experiment, path, format, bytes, hash) VALUES (?, "
+              "?, ?, ?, ?)",
               [](SQLite::Statement& insert, const ArtifactReport& entry) {
                   insert.bind(2, entry.path);
                   insert.bind(3, entry.format);
@@ -115,8 +126,10 @@ void MeasurementRepository::addLog(std::int64_t experiment, const std::vector<Lo
 void MeasurementRepository::clearResults(std::int64_t experiment) {
     guarded(m_database, "clear earlier results", [&] {
         Transaction transaction(m_database);
-        for (const char* table : {"steps", "metrics", "layer_metrics", "series", "samples", "artifacts"}) {
-            SQLite::Statement clear(m_database.sqlite(), std::string("DELETE FROM ") + table + " WHERE experiment = ?");
+        for (const char* table :
+             {"steps", "metrics", "layer_metrics", "series", "samples", "artifacts"}) {
+            SQLite::Statement clear(m_database.sqlite(),
+                                    std::string("DELETE FROM ") + table + " WHERE experiment = ?");
             clear.bind(1, experiment);
             clear.exec();
         }
