@@ -43,7 +43,8 @@ ScreenshotDriver::ScreenshotDriver(GuiApplication* application, QString folder, 
     });
 }
 
-void ScreenshotDriver::add(const QString& what, std::function<void()> act, std::function<bool()> done) {
+void ScreenshotDriver::add(const QString& what, std::function<void()> act,
+                           std::function<bool()> done) {
     m_steps.push_back({what, std::move(act), std::move(done)});
 }
 
@@ -55,13 +56,16 @@ void ScreenshotDriver::plan() {
     add(QStringLiteral("recipe-empty"), [window] { window->showPage(Page::Recipe); });
     add(QStringLiteral("explore-empty"), [window] { window->showPage(Page::Explore); });
     add(QStringLiteral("export-empty"), [window] { window->showPage(Page::Export); });
-    add(QStringLiteral("inspect"), [window] { window->inspect(QStringLiteral("demo")); },
+    add(
+        QStringLiteral("inspect"), [window] { window->inspect(QStringLiteral("demo")); },
         [window] { return window->modelView()->histogram()->hasHistogram(); });
     add(QStringLiteral("recipe"), [window, recipe] {
         window->showPage(Page::Recipe);
         const auto& presets = recipe->presets();
         if (!presets.empty()) {
-            recipe->model()->setRecipe(presets.size() > 3 ? presets[2].first : presets.front().first, QStringLiteral("preset"));
+            recipe->model()->setRecipe(
+                presets.size() > 3 ? presets[2].first : presets.front().first,
+                QStringLiteral("preset"));
         }
     });
     add(QStringLiteral("running"), [this, recipe] {
@@ -76,18 +80,26 @@ void ScreenshotDriver::plan() {
         }
         recipe->queueRecipes(recipes);
     });
-    add(QStringLiteral("finished"), [] {}, idle);
+    add(
+        QStringLiteral("finished"), [] {}, idle);
     add(QStringLiteral("runs-log"), [window] {
         for (QTabWidget* tabs : window->runs()->findChildren<QTabWidget*>()) {
             tabs->setCurrentIndex(1);
         }
     });
-    add(QStringLiteral("explore"), [window] { window->showPage(Page::Explore); });
-    add(QStringLiteral("export"), [this, window, idle] {
-        window->showPage(Page::Export);
-        window->exportPage()->setDestination(QDir(m_folder).filePath(QStringLiteral("exported-model")));
-        window->exportPage()->run();
-    }, idle);
+    add(QStringLiteral("explore"), [window] {
+        window->messages()->clear();
+        window->showPage(Page::Explore);
+    });
+    add(
+        QStringLiteral("export"),
+        [this, window, idle] {
+            window->showPage(Page::Export);
+            window->exportPage()->setDestination(
+                QDir(m_folder).filePath(QStringLiteral("exported-model")));
+            window->exportPage()->run();
+        },
+        idle);
     add(QStringLiteral("message"), [window] {
         window->library()->addPaths({QStringLiteral("/nowhere/model.gguf")});
         window->showPage(Page::Recipe);
@@ -99,7 +111,8 @@ QString ScreenshotDriver::fewTasks() const {
     for (const ui::LibraryItem& item : m_application->experiments()->library()) {
         QFile all(item.path);
         QFile few(QDir(m_folder).filePath(QStringLiteral("few-tasks.jsonl")));
-        if (item.kind != ui::LibraryItem::Kind::Tasks || !all.open(QIODevice::ReadOnly) || !few.open(QIODevice::WriteOnly)) {
+        if (item.kind != ui::LibraryItem::Kind::Tasks || !all.open(QIODevice::ReadOnly) ||
+            !few.open(QIODevice::WriteOnly)) {
             continue;
         }
         for (int line = 0; line < 24 && !all.atEnd(); ++line) {
@@ -111,7 +124,8 @@ QString ScreenshotDriver::fewTasks() const {
 }
 
 void ScreenshotDriver::save(const QString& name) {
-    const QString file = QDir(m_folder).filePath(QStringLiteral("%1-%2.png").arg(++m_number, 2, 10, QLatin1Char('0')).arg(name));
+    const QString file = QDir(m_folder).filePath(
+        QStringLiteral("%1-%2.png").arg(++m_number, 2, 10, QLatin1Char('0')).arg(name));
     m_application->window()->grab().save(file);
     QTextStream(stdout) << file << Qt::endl;
 }

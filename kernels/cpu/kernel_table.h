@@ -1,7 +1,8 @@
-// The fast CPU kernels of one instruction-set level, as plain functions over raw memory. cpu/simd/*.cpp is compiled
-// once per level, each time into its own namespace; `kernels()` gives the table of the level in use.
-// Only aggregates and declarations here: anything inline would be compiled with several instruction sets under one
-// name, and the linker would be free to keep the one that this processor cannot run.
+// The fast CPU kernels of one instruction-set level, as plain functions over raw memory.
+// cpu/simd/*.cpp is compiled once per level, each time into its own namespace; `kernels()` gives
+// the table of the level in use. Only aggregates and declarations here: anything inline would be
+// compiled with several instruction sets under one name, and the linker would be free to keep the
+// one that this processor cannot run.
 #pragma once
 
 #include <cstddef>
@@ -13,42 +14,43 @@
 
 namespace fettle::kernels {
 
-/// Quantized activations, see Activations::Quantized. What belongs to a group lies group-major, so that the rows of a tile
-/// are neighbours: element (group, row) at group * stride + row.
+/// Quantized activations, see Activations::Quantized. What belongs to a group lies group-major, so
+/// that the rows of a tile are neighbours: element (group, row) at group * stride + row.
 struct IntActivations {
-    const std::int8_t* codes;        // [m, codeStride]
+    const std::int8_t* codes;  // [m, codeStride]
     std::int64_t codeStride;
-    const float* scales;             // [groups, stride]; [1, stride] per token
-    const float* weightedSums;       // likewise, scale * sum of codes
-    const std::int32_t* sums;        // likewise, of codes
-    const std::int32_t* starts;      // likewise, -zero * sum; [2 groups, stride] for Sub16, per token [spans of
-                                     // kExactGroups, stride]
+    const float* scales;         // [groups, stride]; [1, stride] per token
+    const float* weightedSums;   // likewise, scale * sum of codes
+    const std::int32_t* sums;    // likewise, of codes
+    const std::int32_t* starts;  // likewise, -zero * sum; [2 groups, stride] for Sub16, per token
+                                 // [spans of kExactGroups, stride]
     std::int64_t stride;
 };
 
 struct MatmulArgs {
-    const std::uint8_t* weight;      // packed
+    const std::uint8_t* weight;  // packed
     const PackedLayout* layout;
-    IntActivations ints;             // integer formats
-    const float* x;                  // plain formats, [m, xStride]
+    IntActivations ints;  // integer formats
+    const float* x;       // plain formats, [m, xStride]
     std::int64_t xStride;
     std::int64_t m;
-    float* y;                        // [m, yStride]
+    float* y;  // [m, yStride]
     std::int64_t yStride;
-    const float* bias;               // [rows] or null
+    const float* bias;  // [rows] or null
     bool accumulate;
 };
 
 /// Scratch memory every call of a panel kernel may use, bytes; 64-byte aligned.
 constexpr std::size_t kMatmulScratch = 160 * 1024;
 
-/// What one call of the attention kernel computes: some heads that share a key/value head, some neighbouring tokens.
+/// What one call of the attention kernel computes: some heads that share a key/value head, some
+/// neighbouring tokens.
 struct AttentionPart {
     std::int64_t kvHead;
     std::int64_t firstHead;
     std::int64_t heads;
     std::int64_t firstToken;
-    std::int64_t tokens;             // heads * tokens <= kAttentionRows
+    std::int64_t tokens;  // heads * tokens <= kAttentionRows
 };
 constexpr std::int64_t kAttentionRows = 48;
 /// Floats of scratch memory an attention call needs.
@@ -71,26 +73,27 @@ struct QuantizedRow {
     std::int64_t count;
     std::int64_t group;
     std::int8_t* codes;
-    float* scales;                   // of group g at g * stride, and so on
+    float* scales;  // of group g at g * stride, and so on
     std::int32_t* sums;
     float* weightedSums;
-    std::int32_t* halfSums;          // of every 16 values; group 32 only
+    std::int32_t* halfSums;  // of every 16 values; group 32 only
     std::int64_t stride;
 };
 
 struct KernelTable {
     // Panels [begin, end) of y = x W^T, all m rows.
     void (*intPanels)(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch);
-    void (*plainPanels)(const MatmulArgs* args, WeightFormat format, std::int64_t begin, std::int64_t end,
-                        void* scratch);
+    void (*plainPanels)(const MatmulArgs* args, WeightFormat format, std::int64_t begin,
+                        std::int64_t end, void* scratch);
     void (*quantizeRow)(const QuantizedRow* row);
     void (*attentionRows)(const AttentionArgs* args, const AttentionPart* part, float* scratch);
     void (*appendKv)(const KvAppend* args);
     // As in elementwise.h.
-    void (*rmsNorm)(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows,
-                    std::int64_t cols, float* y, std::int64_t yStride);
-    void (*layerNorm)(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
-                      std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride);
+    void (*rmsNorm)(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
+                    std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride);
+    void (*layerNorm)(const float* x, std::int64_t xStride, const float* w, const float* b,
+                      float eps, std::int64_t rows, std::int64_t cols, float* y,
+                      std::int64_t yStride);
     void (*siluMul)(float* gate, const float* up, std::int64_t count);
     void (*geluTanhMul)(float* gate, const float* up, std::int64_t count);
     void (*geluTanh)(float* x, std::int64_t count);
@@ -99,7 +102,8 @@ struct KernelTable {
     void (*softcap)(float* x, float cap, std::int64_t count);
     void (*rope)(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSin);
     void (*summarizeLogits)(const float* x, std::int64_t count, RowSummary* out);
-    double (*klDivergence)(const float* p, float pLogSumExp, const float* q, float qLogSumExp, std::int64_t count);
+    double (*klDivergence)(const float* p, float pLogSumExp, const float* q, float qLogSumExp,
+                           std::int64_t count);
 };
 
 /// The level in use, see isa.h.

@@ -9,9 +9,11 @@
 namespace fettle::kernels {
 namespace {
 
-constexpr std::int64_t kParallelValues = 32768;  // below this, quantizing is cheaper than waking a thread
+constexpr std::int64_t kParallelValues =
+    32768;  // below this, quantizing is cheaper than waking a thread
 
-void quantize(const Activations& x, std::int64_t group, Activations::Quantized& q, WorkerPool& pool) {
+void quantize(const Activations& x, std::int64_t group, Activations::Quantized& q,
+              WorkerPool& pool) {
     const std::int64_t m = x.rows(), k = x.cols(), groups = group > 0 ? k / group : 0;
     q.group = group;
     q.codeStride = (k + 63) / 64 * 64;
@@ -27,9 +29,15 @@ void quantize(const Activations& x, std::int64_t group, Activations::Quantized& 
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t i = begin; i < end; ++i) {
             std::int8_t* codes = q.codes.data() + i * q.codeStride;
-            const QuantizedRow row = {x.data() + i * x.stride(), k, group, codes, q.scales.data() + i,
-                                      q.sums.data() + i, q.weightedSums.data() + i,
-                                      q.halfSums.empty() ? nullptr : q.halfSums.data() + i, m};
+            const QuantizedRow row = {x.data() + i * x.stride(),
+                                      k,
+                                      group,
+                                      codes,
+                                      q.scales.data() + i,
+                                      q.sums.data() + i,
+                                      q.weightedSums.data() + i,
+                                      q.halfSums.empty() ? nullptr : q.halfSums.data() + i,
+                                      m};
             table.quantizeRow(&row);
             std::fill(codes + k, codes + q.codeStride, std::int8_t{0});
         }
@@ -38,7 +46,8 @@ void quantize(const Activations& x, std::int64_t group, Activations::Quantized& 
         body(0, m, 0);
     else
         // Whole cache lines of [k/group, m] per thread.
-        pool.parallelFor(m, std::max<std::int64_t>(1, kParallelValues / 4 / k / 16) * 16, std::ref(body));
+        pool.parallelFor(m, std::max<std::int64_t>(1, kParallelValues / 4 / k / 16) * 16,
+                         std::ref(body));
     q.valid = true;
 }
 
@@ -51,7 +60,8 @@ void tokenStarts(const Activations& x, int zero, Activations::Quantized& q) {
         for (std::int64_t s = 0; s < spans; ++s) {
             const std::int32_t sum =
                 spans == 1 ? q.sums[static_cast<std::size_t>(i)]
-                           : std::accumulate(codes + s * span, codes + std::min(x.cols(), (s + 1) * span), 0);
+                           : std::accumulate(codes + s * span,
+                                             codes + std::min(x.cols(), (s + 1) * span), 0);
             q.starts[static_cast<std::size_t>(s * x.rows() + i)] = -zero * sum;
         }
     }
@@ -61,8 +71,8 @@ void tokenStarts(const Activations& x, int zero, Activations::Quantized& q) {
 
 void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride) {
     if (m < 0 || k <= 0 || (m > 1 && stride < k))
-        throw std::invalid_argument("activations: bad shape [" + std::to_string(m) + ", " + std::to_string(k) +
-                                    "], stride " + std::to_string(stride));
+        throw std::invalid_argument("activations: bad shape [" + std::to_string(m) + ", " +
+                                    std::to_string(k) + "], stride " + std::to_string(stride));
     m_x = x;
     m_m = m;
     m_k = k;
@@ -78,14 +88,16 @@ const Activations::Quantized& Activations::perToken(WorkerPool& pool) {
 
 const Activations::Quantized& Activations::perGroup32(WorkerPool& pool) {
     if (m_k % kGroupValues != 0)
-        throw std::invalid_argument("activations: " + std::to_string(m_k) + " columns are no multiple of 32");
+        throw std::invalid_argument("activations: " + std::to_string(m_k) +
+                                    " columns are no multiple of 32");
     if (!m_perGroup.valid)
         quantize(*this, kGroupValues, m_perGroup, pool);
     return m_perGroup;
 }
 
 const Activations::Quantized& Activations::startsFor(const PackedLayout& layout, WorkerPool& pool) {
-    const bool token = layout.scales == ScaleLayout::Channel, halves = layout.scales == ScaleLayout::Sub16;
+    const bool token = layout.scales == ScaleLayout::Channel,
+               halves = layout.scales == ScaleLayout::Sub16;
     token ? perToken(pool) : perGroup32(pool);
     Quantized& q = token ? m_perToken : m_perGroup;
     const std::int64_t key = layout.zero * 2 + (halves ? 1 : 0);

@@ -17,10 +17,12 @@ namespace fettle::kernels {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::int64_t kRowTile = 12;          // a multiple of every kernel's register tile
-constexpr std::int64_t kRowBlock = 384;        // rows that share one unpacking of the weights
-constexpr std::int64_t kDirectRows = 8;        // up to here memory speed decides and panels are shared out in long runs
-constexpr std::size_t kChunkBytes = 96 * 1024; // weights per piece of work when memory speed decides
+constexpr std::int64_t kRowTile = 12;    // a multiple of every kernel's register tile
+constexpr std::int64_t kRowBlock = 384;  // rows that share one unpacking of the weights
+constexpr std::int64_t kDirectRows =
+    8;  // up to here memory speed decides and panels are shared out in long runs
+constexpr std::size_t kChunkBytes =
+    96 * 1024;  // weights per piece of work when memory speed decides
 
 /// Large weights ask for huge pages: decoding walks all of them for every token.
 std::byte* allocate(std::size_t bytes) {
@@ -41,7 +43,8 @@ struct FreeScratch {
 };
 
 void* threadScratch() {
-    thread_local const std::unique_ptr<void, FreeScratch> memory(std::aligned_alloc(64, kMatmulScratch));
+    thread_local const std::unique_ptr<void, FreeScratch> memory(
+        std::aligned_alloc(64, kMatmulScratch));
     if (!memory)
         throw std::bad_alloc();
     return memory.get();
@@ -69,14 +72,16 @@ void check(const PackedWeight& w, const Activations& x, std::int64_t yStride) {
         throw std::invalid_argument("matmul: the weight is empty");
     if (x.cols() != w.cols() || (x.rows() > 1 && yStride < w.rows()))
         throw std::invalid_argument("matmul: activations [" + std::to_string(x.rows()) + ", " +
-                                    std::to_string(x.cols()) + "] and weight [" + std::to_string(w.rows()) + ", " +
-                                    std::to_string(w.cols()) + "] do not fit, output stride " +
-                                    std::to_string(yStride));
+                                    std::to_string(x.cols()) + "] and weight [" +
+                                    std::to_string(w.rows()) + ", " + std::to_string(w.cols()) +
+                                    "] do not fit, output stride " + std::to_string(yStride));
 }
 
 }  // namespace
 
-void PackedWeight::Free::operator()(std::byte* p) const { std::free(p); }
+void PackedWeight::Free::operator()(std::byte* p) const {
+    std::free(p);
+}
 
 PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool) {
     PackedWeight p;
@@ -93,8 +98,8 @@ PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool) {
     return p;
 }
 
-void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride, const float* bias,
-            bool accumulate, WorkerPool& pool) {
+void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride,
+            const float* bias, bool accumulate, WorkerPool& pool) {
     check(w, x, yStride);
     const PackedLayout& layout = w.layout();
     MatmulArgs args = {};
@@ -123,12 +128,16 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
     };
     const auto threads = static_cast<std::int64_t>(pool.threads());
     if (args.m <= kDirectRows) {
-        const auto smallest = static_cast<std::int64_t>((kChunkBytes + layout.panelBytes - 1) / layout.panelBytes);
+        const auto smallest =
+            static_cast<std::int64_t>((kChunkBytes + layout.panelBytes - 1) / layout.panelBytes);
         const std::int64_t grain = std::max(smallest, layout.panels / (threads * 4)) + 3;
-        const auto body = [&](std::int64_t begin, std::int64_t end, int) { panels(args, begin, end); };
+        const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+            panels(args, begin, end);
+        };
         return pool.parallelFor(layout.panels, grain / 4 * 4, std::ref(body));
     }
-    // Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread has some.
+    // Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread
+    // has some.
     const std::int64_t pairs = (layout.panels + 1) / 2;
     const std::int64_t wanted = std::max<std::int64_t>(1, (4 * threads + pairs - 1) / pairs);
     const std::int64_t even = (args.m + wanted - 1) / wanted;
@@ -138,12 +147,14 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
         while (begin < end) {
             const std::int64_t block = begin / pairs, first = begin % pairs;
             const std::int64_t last = std::min(pairs, first + end - begin);
-            const MatmulArgs part = rowsOf(args, block * rows, std::min(rows, args.m - block * rows));
+            const MatmulArgs part =
+                rowsOf(args, block * rows, std::min(rows, args.m - block * rows));
             panels(part, 2 * first, std::min(2 * last, layout.panels));
             begin += last - first;
         }
     };
-    pool.parallelFor(pairs * blocks, std::max<std::int64_t>(1, pairs * blocks / (threads * 16)), std::ref(body));
+    pool.parallelFor(pairs * blocks, std::max<std::int64_t>(1, pairs * blocks / (threads * 16)),
+                     std::ref(body));
 }
 
 }  // namespace fettle::kernels

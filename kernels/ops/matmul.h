@@ -1,10 +1,11 @@
-// y = x W^T (+ bias) for every weight format. Weights are packed once into a layout that decode (m = 1) reads at
-// memory speed and prefill (m > 1) computes at full rate; the result of a row does not depend on how many rows are
-// computed together (batch invariance), nor on the number of threads: each output is one chain of sums in K order.
+// y = x W^T (+ bias) for every weight format. Weights are packed once into a layout that decode (m
+// = 1) reads at memory speed and prefill (m > 1) computes at full rate; the result of a row does
+// not depend on how many rows are computed together (batch invariance), nor on the number of
+// threads: each output is one chain of sums in K order.
 //
-// Integer formats multiply integers: activations are quantized on the fly to int8 (per token for Int8Channel, the
-// W8A8 scheme; per 32 values of a token for all group and block formats), products are summed exactly in int32 and
-// scaled once per group. Plain formats multiply in float32.
+// Integer formats multiply integers: activations are quantized on the fly to int8 (per token for
+// Int8Channel, the W8A8 scheme; per 32 values of a token for all group and block formats), products
+// are summed exactly in int32 and scaled once per group. Plain formats multiply in float32.
 #pragma once
 
 #include <cstddef>
@@ -18,12 +19,13 @@
 
 namespace fettle::kernels {
 
-/// A weight in kernel layout (cpu/packed_layout.h), the same for every instruction set. Owns its memory (64-byte
-/// aligned). Immutable after packing; may be shared by threads.
+/// A weight in kernel layout (cpu/packed_layout.h), the same for every instruction set. Owns its
+/// memory (64-byte aligned). Immutable after packing; may be shared by threads.
 class PackedWeight {
 public:
     PackedWeight() = default;
-    /// Packs in parallel. cols must be a multiple of the format's block (32 for Int4Group); any number of rows.
+    /// Packs in parallel. cols must be a multiple of the format's block (32 for Int4Group); any
+    /// number of rows.
     static PackedWeight pack(const WeightView& weight, WorkerPool& pool);
 
     bool empty() const { return m_data == nullptr; }
@@ -46,8 +48,8 @@ private:
     WeightFormat m_format = WeightFormat::F32;
 };
 
-/// A batch of activations [m, k] and its quantized forms, made when first needed and shared by all weights that
-/// multiply it (q/k/v; gate/up). Reuse one object: it keeps its buffers.
+/// A batch of activations [m, k] and its quantized forms, made when first needed and shared by all
+/// weights that multiply it (q/k/v; gate/up). Reuse one object: it keeps its buffers.
 class Activations {
 public:
     /// Borrows x [m, stride]; earlier quantized forms are dropped.
@@ -60,19 +62,21 @@ public:
     /// int8 codes with their scales and code sums; per token (group = k) or per `group` values.
     struct Quantized {
         std::int64_t group = 0;
-        std::int64_t codeStride = 0;             ///< k padded to 64, and off the multiples of 1024 (cache sets)
-        std::vector<std::int8_t> codes;          ///< [m, codeStride], padding 0
-        std::vector<float> scales;               ///< [k/group, m]: the rows of a register tile are neighbours
-        std::vector<std::int32_t> sums;          ///< [k/group, m] of codes
-        std::vector<float> weightedSums;         ///< [k/group, m] scale * sum
-        std::vector<std::int32_t> halfSums;      ///< [k/16, m] of codes; group 32 only
-        std::vector<std::int32_t> starts;        ///< see startsFor
-        std::int64_t startsKey = -1;             ///< what `starts` was made for
+        std::int64_t codeStride =
+            0;  ///< k padded to 64, and off the multiples of 1024 (cache sets)
+        std::vector<std::int8_t> codes;  ///< [m, codeStride], padding 0
+        std::vector<float> scales;  ///< [k/group, m]: the rows of a register tile are neighbours
+        std::vector<std::int32_t> sums;      ///< [k/group, m] of codes
+        std::vector<float> weightedSums;     ///< [k/group, m] scale * sum
+        std::vector<std::int32_t> halfSums;  ///< [k/16, m] of codes; group 32 only
+        std::vector<std::int32_t> starts;    ///< see startsFor
+        std::int64_t startsKey = -1;         ///< what `starts` was made for
         bool valid = false;
     };
     const Quantized& perToken(WorkerPool& pool);
     const Quantized& perGroup32(WorkerPool& pool);
-    /// The quantized form `layout` multiplies, with the integers its sums start from: -zero * sum of codes.
+    /// The quantized form `layout` multiplies, with the integers its sums start from: -zero * sum
+    /// of codes.
     const Quantized& startsFor(const PackedLayout& layout, WorkerPool& pool);
 
 private:
@@ -81,8 +85,9 @@ private:
     Quantized m_perToken, m_perGroup;
 };
 
-/// y[m, w.rows()] (row stride `yStride`) = x W^T + bias; `bias` may be null. `accumulate` adds to what y holds.
-void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride, const float* bias, bool accumulate,
-            WorkerPool& pool);
+/// y[m, w.rows()] (row stride `yStride`) = x W^T + bias; `bias` may be null. `accumulate` adds to
+/// what y holds.
+void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride,
+            const float* bias, bool accumulate, WorkerPool& pool);
 
 }  // namespace fettle::kernels

@@ -1,5 +1,5 @@
-// Reading the scale sections of packed integer weights (packed_layout.h): `block` loads what a scale block shares,
-// the other functions give what group j of the block needs. Simd files only.
+// Reading the scale sections of packed integer weights (packed_layout.h): `block` loads what a
+// scale block shares, the other functions give what group j of the block needs. Simd files only.
 #pragma once
 
 #include "kernels/cpu/packed_layout.h"
@@ -48,8 +48,12 @@ struct Scales<ScaleLayout::SubMin> {
         d = loadHalf(here);
         m = sub(zeroF(), loadHalf(here + 32));
     }
-    FETTLE_MEMBER_INLINE F32x16 scale(std::int64_t j) const { return mul(d, toF(loadU8(here + 64 + 16 * j))); }
-    FETTLE_MEMBER_INLINE F32x16 min(std::int64_t j) const { return mul(m, toF(loadU8(here + 192 + 16 * j))); }
+    FETTLE_MEMBER_INLINE F32x16 scale(std::int64_t j) const {
+        return mul(d, toF(loadU8(here + 64 + 16 * j)));
+    }
+    FETTLE_MEMBER_INLINE F32x16 min(std::int64_t j) const {
+        return mul(m, toF(loadU8(here + 192 + 16 * j)));
+    }
 };
 
 template <>

@@ -1,5 +1,7 @@
-// The two ways to multiply integer weights; both give every output as the same chain of sums, bit for bit:
-//   f = 0; for each group in K order: f = fma(float(exact int32 sum) * activation scale, weight scale, f)
+// The two ways to multiply integer weights; both give every output as the same chain of sums, bit
+// for bit:
+//   f = 0; for each group in K order: f = fma(float(exact int32 sum) * activation scale, weight
+//   scale, f)
 //          and, with mins: f = fma(activation scale * code sum, min, f)
 // Simd files only.
 #pragma once
@@ -16,8 +18,8 @@ constexpr std::int64_t kDirectRows = 4;
 #endif
 void intDirect(const MatmulArgs& args, std::int64_t begin, std::int64_t end);
 
-/// Many activation rows: a piece of the weights is unpacked once into `scratch` (first-level cache) and multiplied by
-/// all rows, a register tile at a time.
+/// Many activation rows: a piece of the weights is unpacked once into `scratch` (first-level cache)
+/// and multiplied by all rows, a register tile at a time.
 void intBlocked(const MatmulArgs& args, std::int64_t begin, std::int64_t end, void* scratch);
 
 }  // namespace fettle::kernels::FETTLE_SIMD

@@ -13,8 +13,9 @@ constexpr int kTileRows = 4, kTilePanels = 1;
 #else
 constexpr int kTileRows = 2, kTilePanels = 1;
 #endif
-constexpr std::int64_t kPieceGroups = 16;  // 512 k: two panels' codes take 16 KiB of the first-level cache
-constexpr std::int64_t kBlockRows = 384;   // rows whose partial results wait in scratch
+constexpr std::int64_t kPieceGroups =
+    16;  // 512 k: two panels' codes take 16 KiB of the first-level cache
+constexpr std::int64_t kBlockRows = 384;  // rows whose partial results wait in scratch
 
 /// How a piece's groups are finished.
 enum class Kind { Scale, ScaleMin, ScaleZero, Sub16, Channel };
@@ -39,10 +40,10 @@ static_assert(sizeof(Scratch) <= kMatmulScratch);
 struct Tile {
     const std::uint8_t* codes[kTilePanels];
     const Piece* pieces;
-    std::int64_t groups;       // of this piece
-    const std::int8_t* act;    // first row and group of the tile
+    std::int64_t groups;     // of this piece
+    const std::int8_t* act;  // first row and group of the tile
     std::int64_t stride;
-    const float* actScales;    // element (group, row) at group * rowStride + row
+    const float* actScales;  // element (group, row) at group * rowStride + row
     const float* weightedSums;
     const std::int32_t* sums;
     const std::int32_t* starts;
@@ -63,8 +64,8 @@ void unpackCodes(const std::uint8_t* codes, std::int64_t groups, Piece& piece) {
 }
 
 template <ScaleLayout S>
-void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first, std::int64_t groups,
-                  Piece& piece) {
+void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first,
+                  std::int64_t groups, Piece& piece) {
     Scales<S> scales;
     scales.section = panel + l.scaleOffset;
     scales.block(first / l.groupsPerScale);
@@ -84,29 +85,44 @@ void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::int64_t
     }
 }
 
-void unpack(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first, std::int64_t groups,
-            Piece& piece) {
+void unpack(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first,
+            std::int64_t groups, Piece& piece) {
     const std::uint8_t* codes = panel + static_cast<std::size_t>(first) * l.groupBytes;
     switch (l.codeBits) {
-        case 4: unpackCodes<4>(codes, groups, piece); break;
-        case 5: unpackCodes<5>(codes, groups, piece); break;
-        case 6: unpackCodes<6>(codes, groups, piece); break;
-        default: break;  // bytes are used where they lie
+        case 4:
+            unpackCodes<4>(codes, groups, piece);
+            break;
+        case 5:
+            unpackCodes<5>(codes, groups, piece);
+            break;
+        case 6:
+            unpackCodes<6>(codes, groups, piece);
+            break;
+        default:
+            break;  // bytes are used where they lie
     }
     switch (l.scales) {
-        case ScaleLayout::F16: return unpackScales<ScaleLayout::F16>(l, panel, first, groups, piece);
-        case ScaleLayout::BF16: return unpackScales<ScaleLayout::BF16>(l, panel, first, groups, piece);
-        case ScaleLayout::F32: return unpackScales<ScaleLayout::F32>(l, panel, first, groups, piece);
-        case ScaleLayout::F16Min: return unpackScales<ScaleLayout::F16Min>(l, panel, first, groups, piece);
-        case ScaleLayout::SubMin: return unpackScales<ScaleLayout::SubMin>(l, panel, first, groups, piece);
-        case ScaleLayout::Sub16: return unpackScales<ScaleLayout::Sub16>(l, panel, first, groups, piece);
-        default: return;
+        case ScaleLayout::F16:
+            return unpackScales<ScaleLayout::F16>(l, panel, first, groups, piece);
+        case ScaleLayout::BF16:
+            return unpackScales<ScaleLayout::BF16>(l, panel, first, groups, piece);
+        case ScaleLayout::F32:
+            return unpackScales<ScaleLayout::F32>(l, panel, first, groups, piece);
+        case ScaleLayout::F16Min:
+            return unpackScales<ScaleLayout::F16Min>(l, panel, first, groups, piece);
+        case ScaleLayout::SubMin:
+            return unpackScales<ScaleLayout::SubMin>(l, panel, first, groups, piece);
+        case ScaleLayout::Sub16:
+            return unpackScales<ScaleLayout::Sub16>(l, panel, first, groups, piece);
+        default:
+            return;
     }
 }
 
 /// acc += four or eight steps (16 or 32 k) of the tile.
 template <int Bits, int M, int Steps>
-FETTLE_INLINE void multiplySteps(const std::uint8_t* const (&w)[kTilePanels], const std::int8_t* act, std::int64_t stride,
+FETTLE_INLINE void multiplySteps(const std::uint8_t* const (&w)[kTilePanels],
+                                 const std::int8_t* act, std::int64_t stride,
                                  I32x16 (&acc)[M][kTilePanels]) {
     FETTLE_UNROLL(8)
     for (int s = 0; s < Steps; ++s) {
@@ -148,7 +164,8 @@ void tile(const Tile& t, float (*results)[kTilePanels][16]) {
         for (int i = 0; i < M; ++i) {
             const std::int64_t r = g * t.rowStride + i;
             for (int p = 0; p < kTilePanels; ++p) {
-                f[i][p] = fma(mul(toF(acc[i][p]), setF(t.actScales[r])), loadF(t.pieces[p].scale[g]), f[i][p]);
+                f[i][p] = fma(mul(toF(acc[i][p]), setF(t.actScales[r])),
+                              loadF(t.pieces[p].scale[g]), f[i][p]);
                 if constexpr (K == Kind::ScaleMin)
                     f[i][p] = fma(setF(t.weightedSums[r]), loadF(t.pieces[p].min[g]), f[i][p]);
             }
@@ -159,8 +176,8 @@ void tile(const Tile& t, float (*results)[kTilePanels][16]) {
             storeF(results[i][p], f[i][p]);
 }
 
-/// Q6_K: each half of a group has its own integer scale. Sums (below 2^16) times scales (below 2^7), and the sum of two
-/// such products, are whole numbers that a float holds exactly.
+/// Q6_K: each half of a group has its own integer scale. Sums (below 2^16) times scales (below
+/// 2^7), and the sum of two such products, are whole numbers that a float holds exactly.
 template <int M>
 void tileSub16(const Tile& t, float (*results)[kTilePanels][16]) {
     for (std::int64_t g = 0; g < t.groups; ++g) {
@@ -219,8 +236,8 @@ void runTile(const Tile& t, float (*results)[kTilePanels][16]) {
 
 /// All rows of a block with the piece now in scratch.
 template <Kind K, int Bits>
-void multiplyRows(const MatmulArgs& a, Tile t, std::int64_t firstRow, std::int64_t count, std::int64_t firstGroup,
-                  Scratch& scratch) {
+void multiplyRows(const MatmulArgs& a, Tile t, std::int64_t firstRow, std::int64_t count,
+                  std::int64_t firstGroup, Scratch& scratch) {
     constexpr int rows = kTileRows;
     const IntActivations& x = a.ints;
     const std::int64_t perGroup = K == Kind::Sub16 ? 2 : 1;
@@ -237,25 +254,39 @@ void multiplyRows(const MatmulArgs& a, Tile t, std::int64_t firstRow, std::int64
         }
         float(*results)[kTilePanels][16] = scratch.results + i;
         switch (count - i) {
-            case 1: runTile<K, Bits, 1>(t, results); break;
-            case 2: runTile<K, Bits, (rows < 2 ? rows : 2)>(t, results); break;
-            case 3: runTile<K, Bits, (rows < 3 ? rows : 3)>(t, results); break;
-            case 4: runTile<K, Bits, (rows < 4 ? rows : 4)>(t, results); break;
-            case 5: runTile<K, Bits, (rows < 5 ? rows : 5)>(t, results); break;
-            default: runTile<K, Bits, rows>(t, results); break;
+            case 1:
+                runTile<K, Bits, 1>(t, results);
+                break;
+            case 2:
+                runTile<K, Bits, (rows < 2 ? rows : 2)>(t, results);
+                break;
+            case 3:
+                runTile<K, Bits, (rows < 3 ? rows : 3)>(t, results);
+                break;
+            case 4:
+                runTile<K, Bits, (rows < 4 ? rows : 4)>(t, results);
+                break;
+            case 5:
+                runTile<K, Bits, (rows < 5 ? rows : 5)>(t, results);
+                break;
+            default:
+                runTile<K, Bits, rows>(t, results);
+                break;
         }
     }
 }
 
-/// Rows [firstRow, firstRow + count) of the panels in `panels` (the second may be a copy of the first).
+/// Rows [firstRow, firstRow + count) of the panels in `panels` (the second may be a copy of the
+/// first).
 template <Kind K, int Bits>
-void block(const MatmulArgs& a, const std::uint8_t* const (&panels)[kTilePanels], std::int64_t firstRow,
-           std::int64_t count, Scratch& scratch) {
+void block(const MatmulArgs& a, const std::uint8_t* const (&panels)[kTilePanels],
+           std::int64_t firstRow, std::int64_t count, Scratch& scratch) {
     const PackedLayout& l = *a.layout;
     for (std::int64_t i = 0; i < count; ++i)
         for (int p = 0; p < kTilePanels; ++p) {
             if constexpr (K == Kind::Channel)
-                storeI(scratch.results[i][p], kSignedBytes ? zeroI() : setI(a.ints.starts[firstRow + i]));
+                storeI(scratch.results[i][p],
+                       kSignedBytes ? zeroI() : setI(a.ints.starts[firstRow + i]));
             else
                 storeF(scratch.results[i][p], zeroF());
         }
@@ -287,8 +318,9 @@ void allBlocks(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratc
                 for (int p = 0; p < kTilePanels && panel + p < end; ++p) {
                     F32x16 result = loadF(scratch.results[i][p]);
                     if constexpr (K == Kind::Channel)
-                        result = mul(mul(toF(loadI(scratch.results[i][p])), setF(a.ints.scales[row + i])),
-                                     loadF(panels[p] + l.scaleOffset));
+                        result = mul(
+                            mul(toF(loadI(scratch.results[i][p])), setF(a.ints.scales[row + i])),
+                            loadF(panels[p] + l.scaleOffset));
                     writeOutputs(a, row + i, panel + p, result);
                 }
             }

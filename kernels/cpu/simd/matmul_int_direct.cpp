@@ -12,8 +12,9 @@ constexpr int kTileRows = 4;
 #else
 constexpr int kTileRows = 1;
 #endif
-// How far ahead of the codes being multiplied memory is asked for. Measured on Zen 5: 4 KiB reaches 70 % of the bandwidth
-// that these distances reach; narrow codes are multiplied faster and need more.
+// How far ahead of the codes being multiplied memory is asked for. Measured on Zen 5: 4 KiB reaches
+// 70 % of the bandwidth that these distances reach; narrow codes are multiplied faster and need
+// more.
 template <int Bits>
 constexpr std::int64_t kPrefetchBytes = Bits == 8 ? 8192 : 12288;
 
@@ -28,8 +29,8 @@ struct Panel {
     std::int64_t scaleStep;   // of that, per group
 };
 
-/// Asks for what will be multiplied some groups from now: codes of this panel or the next, and the next panel's scales,
-/// which are read beside its first codes.
+/// Asks for what will be multiplied some groups from now: codes of this panel or the next, and the
+/// next panel's scales, which are read beside its first codes.
 template <int Bits>
 FETTLE_INLINE void prefetchAhead(const Panel& p, const std::uint8_t* codes, std::int64_t g) {
     const std::uint8_t* ahead = codes + kPrefetchBytes<Bits>;
@@ -57,8 +58,8 @@ FETTLE_INLINE void groupSums(const std::uint8_t* codes, const std::int8_t* act, 
 
 /// What the M integer sums of group g start from.
 template <int Bits, ScaleLayout S, bool Zeros, int M>
-FETTLE_INLINE void startSums(const IntActivations& x, std::int64_t row, std::int64_t g, I32x16 zero, I32x16 (&low)[M],
-                             I32x16 (&high)[M]) {
+FETTLE_INLINE void startSums(const IntActivations& x, std::int64_t row, std::int64_t g, I32x16 zero,
+                             I32x16 (&low)[M], I32x16 (&high)[M]) {
     constexpr bool signedBytes = Bits == 8 && kSignedBytes;
     for (int i = 0; i < M; ++i) {
         const std::int64_t at = g * x.stride + row + i;
@@ -76,9 +77,9 @@ FETTLE_INLINE void startSums(const IntActivations& x, std::int64_t row, std::int
 
 /// Scales and adds the integer sums of group g, the j-th of its scale block.
 template <ScaleLayout S, int M>
-FETTLE_INLINE void finishGroup(const IntActivations& x, std::int64_t row, std::int64_t g, std::int64_t j,
-                               const Scales<S>& scales, const I32x16 (&low)[M], const I32x16 (&high)[M],
-                               F32x16 (&f)[M]) {
+FETTLE_INLINE void finishGroup(const IntActivations& x, std::int64_t row, std::int64_t g,
+                               std::int64_t j, const Scales<S>& scales, const I32x16 (&low)[M],
+                               const I32x16 (&high)[M], F32x16 (&f)[M]) {
     const F32x16 scale = scales.scale(j);
     for (int i = 0; i < M; ++i) {
         const std::int64_t at = g * x.stride + row + i;
@@ -132,7 +133,8 @@ void channelPanel(const MatmulArgs& a, const Panel& p, std::int64_t row, F32x16 
             high[i] = zeroI();
         }
         for (std::int64_t g = begin; g < end; ++g) {
-            groupSums<8>(p.codes + 512 * g, x.codes + row * x.codeStride + 32 * g, x.codeStride, low, high);
+            groupSums<8>(p.codes + 512 * g, x.codes + row * x.codeStride + 32 * g, x.codeStride,
+                         low, high);
             prefetchAhead<8>(p, p.codes + 512 * g, g);
         }
         for (int i = 0; i < M; ++i)
@@ -161,16 +163,23 @@ void fewerRows(const MatmulArgs& a, const Panel& p, std::int64_t panel, std::int
     constexpr int most = kTileRows;
     switch (a.m - row) {
         case 7:
-            rows<Bits, S, Zeros, Single, most < 4 ? most : 4>(a, p, panel, row);
+            rows < Bits, S, Zeros, Single, most<4 ? most : 4>(a, p, panel, row);
             row += 4;
             [[fallthrough]];
-        case 3: return rows<Bits, S, Zeros, Single, most < 3 ? most : 3>(a, p, panel, row);
-        case 6: return rows<Bits, S, Zeros, Single, most < 6 ? most : 6>(a, p, panel, row);
-        case 5: return rows<Bits, S, Zeros, Single, most < 5 ? most : 5>(a, p, panel, row);
-        case 4: return rows<Bits, S, Zeros, Single, most < 4 ? most : 4>(a, p, panel, row);
-        case 2: return rows<Bits, S, Zeros, Single, most < 2 ? most : 2>(a, p, panel, row);
-        case 1: return rows<Bits, S, Zeros, Single, 1>(a, p, panel, row);
-        default: return;
+        case 3:
+            return rows < Bits, S, Zeros, Single, most < 3 ? most : 3 > (a, p, panel, row);
+        case 6:
+            return rows < Bits, S, Zeros, Single, most < 6 ? most : 6 > (a, p, panel, row);
+        case 5:
+            return rows < Bits, S, Zeros, Single, most < 5 ? most : 5 > (a, p, panel, row);
+        case 4:
+            return rows < Bits, S, Zeros, Single, most < 4 ? most : 4 > (a, p, panel, row);
+        case 2:
+            return rows < Bits, S, Zeros, Single, most < 2 ? most : 2 > (a, p, panel, row);
+        case 1:
+            return rows<Bits, S, Zeros, Single, 1>(a, p, panel, row);
+        default:
+            return;
     }
 }
 
@@ -179,9 +188,11 @@ void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
     const PackedLayout& l = *a.layout;
     for (std::int64_t panel = begin; panel < end; ++panel) {
         const std::uint8_t* at = a.weight + static_cast<std::size_t>(panel) * l.panelBytes;
-        const auto bytes = static_cast<std::int64_t>(l.panelBytes), codes = static_cast<std::int64_t>(l.scaleOffset);
-        const Panel p = {at, at + codes, at + l.zeroOffset, l.groups, l.groupsPerScale, bytes, bytes - codes,
-                         (bytes - codes) / l.groups};
+        const auto bytes = static_cast<std::int64_t>(l.panelBytes),
+                   codes = static_cast<std::int64_t>(l.scaleOffset);
+        const Panel p = {
+            at,    at + codes,    at + l.zeroOffset,         l.groups, l.groupsPerScale,
+            bytes, bytes - codes, (bytes - codes) / l.groups};
         std::int64_t row = 0;
         for (; row + kTileRows <= a.m; row += kTileRows)
             rows<Bits, S, Zeros, Single, kTileRows>(a, p, panel, row);
@@ -213,17 +224,22 @@ void intDirect(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
             else
                 fourBits<L::F16>(a, begin, end);
             return;
-        case L::BF16: return fourBits<L::BF16>(a, begin, end);
-        case L::F32: return fourBits<L::F32>(a, begin, end);
+        case L::BF16:
+            return fourBits<L::BF16>(a, begin, end);
+        case L::F32:
+            return fourBits<L::F32>(a, begin, end);
         case L::F16Min:
             return bits == 5 ? panels<5, L::F16Min, false, true>(a, begin, end)
                              : panels<4, L::F16Min, false, true>(a, begin, end);
         case L::SubMin:
             return bits == 5 ? panels<5, L::SubMin, false, false>(a, begin, end)
                              : panels<4, L::SubMin, false, false>(a, begin, end);
-        case L::Sub16: return panels<6, L::Sub16, false, false>(a, begin, end);
-        case L::Channel: return panels<8, L::Channel, false, false>(a, begin, end);
-        case L::None: return;
+        case L::Sub16:
+            return panels<6, L::Sub16, false, false>(a, begin, end);
+        case L::Channel:
+            return panels<8, L::Channel, false, false>(a, begin, end);
+        case L::None:
+            return;
     }
 }
 

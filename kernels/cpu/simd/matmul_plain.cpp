@@ -1,4 +1,5 @@
-// F32, F16 and BF16 weights: float32 products, each output one chain of fused multiply-adds in K order.
+// F32, F16 and BF16 weights: float32 products, each output one chain of fused multiply-adds in K
+// order.
 #include "kernels/cpu/simd/output.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
@@ -48,7 +49,8 @@ FETTLE_INLINE F32x16 loadLast(const std::uint8_t* p) {
         return loadF(p);
 }
 
-/// M activation rows x P neighbouring panels straight from memory; P > 1 gives the adder independent chains.
+/// M activation rows x P neighbouring panels straight from memory; P > 1 gives the adder
+/// independent chains.
 template <WeightFormat F, int M, int P>
 void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
     const PackedLayout& l = *a.layout;
@@ -115,8 +117,8 @@ void unpack(const std::uint8_t* w, std::int64_t count, float (*out)[16]) {
 }
 
 template <WeightFormat F>
-void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int64_t row, std::int64_t count,
-             Scratch& scratch) {
+void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int64_t row,
+             std::int64_t count, Scratch& scratch) {
     const PackedLayout& l = *a.layout;
     for (std::int64_t i = 0; i < count; ++i)
         for (int p = 0; p < kTilePanels; ++p)
@@ -148,12 +150,14 @@ void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& 
         return directUpTo<F, kDirectRows>(a, begin, end);
     for (std::int64_t panel = begin; panel < end; panel += kTilePanels)
         for (std::int64_t row = 0; row < a.m; row += kBlockRows)
-            blocked<F>(a, panel, end, row, a.m - row < kBlockRows ? a.m - row : kBlockRows, scratch);
+            blocked<F>(a, panel, end, row, a.m - row < kBlockRows ? a.m - row : kBlockRows,
+                       scratch);
 }
 
 }  // namespace
 
-void plainPanels(const MatmulArgs* a, WeightFormat format, std::int64_t begin, std::int64_t end, void* memory) {
+void plainPanels(const MatmulArgs* a, WeightFormat format, std::int64_t begin, std::int64_t end,
+                 void* memory) {
     Scratch& scratch = *static_cast<Scratch*>(memory);
     if (format == WeightFormat::F32)
         panels<WeightFormat::F32>(*a, begin, end, scratch);

@@ -1,4 +1,5 @@
-// Activations to int8: scale = amax / 127, code = x * (127 / amax) rounded to even, within [-127, 127].
+// Activations to int8: scale = amax / 127, code = x * (127 / amax) rounded to even, within [-127,
+// 127].
 #include "kernels/cpu/simd/math.h"
 #include "kernels/cpu/simd/tables.h"
 
@@ -18,7 +19,9 @@ Step stepOf(std::int32_t largestBits) {
     return {amax / 127.0F, 127.0F / amax};
 }
 
-FETTLE_INLINE I32x16 codesOf(F32x16 x, F32x16 inverse) { return roundI(mul(x, inverse)); }
+FETTLE_INLINE I32x16 codesOf(F32x16 x, F32x16 inverse) {
+    return roundI(mul(x, inverse));
+}
 
 void quantizeGroups(const QuantizedRow& r) {
     for (std::int64_t g = 0, at = 0; g < r.count / 32; ++g, at += r.stride) {

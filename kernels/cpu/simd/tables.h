@@ -13,10 +13,10 @@ void plainPanels(const MatmulArgs* args, WeightFormat format, std::int64_t begin
 void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* scratch);
 void appendKv(const KvAppend* args);
 
-void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps, std::int64_t rows,
-             std::int64_t cols, float* y, std::int64_t yStride);
-void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps, std::int64_t rows,
-               std::int64_t cols, float* y, std::int64_t yStride);
+void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
+             std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride);
+void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
+               std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride);
 void siluMul(float* gate, const float* up, std::int64_t count);
 void geluTanhMul(float* gate, const float* up, std::int64_t count);
 void geluTanh(float* x, std::int64_t count);
@@ -25,6 +25,7 @@ void scale(float* x, float factor, std::int64_t count);
 void softcap(float* x, float cap, std::int64_t count);
 void rope(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSin);
 void summarizeLogits(const float* x, std::int64_t count, RowSummary* out);
-double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp, std::int64_t count);
+double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp,
+                    std::int64_t count);
 
 }  // namespace fettle::kernels::FETTLE_SIMD

@@ -1,5 +1,6 @@
-// The register tile of float products: M rows of x times kTilePanels neighbouring panels of 16 outputs. Each output is
-// one chain of fused multiply-adds in the order of k, whatever M is. Simd files only.
+// The register tile of float products: M rows of x times kTilePanels neighbouring panels of 16
+// outputs. Each output is one chain of fused multiply-adds in the order of k, whatever M is. Simd
+// files only.
 #pragma once
 
 #include "kernels/cpu/simd/vec16.h"
@@ -19,8 +20,8 @@ using TileRow = float[kTilePanels][16];
 
 /// results[i] += sum over k < count of x[i * stride + k] * w[panel][16 k + lane]; rows M.
 template <int M>
-FETTLE_INLINE void multiplyTile(const float* const (&w)[kTilePanels], std::int64_t count, const float* x,
-                                std::int64_t stride, TileRow* results) {
+FETTLE_INLINE void multiplyTile(const float* const (&w)[kTilePanels], std::int64_t count,
+                                const float* x, std::int64_t stride, TileRow* results) {
     F32x16 f[M][kTilePanels];
     for (int i = 0; i < M; ++i)
         for (int p = 0; p < kTilePanels; ++p)
@@ -42,8 +43,8 @@ FETTLE_INLINE void multiplyTile(const float* const (&w)[kTilePanels], std::int64
 }
 
 template <int M>
-static void multiplyUpTo(const float* const (&w)[kTilePanels], std::int64_t count, const float* x, std::int64_t stride,
-                         TileRow* results, std::int64_t rows) {
+static void multiplyUpTo(const float* const (&w)[kTilePanels], std::int64_t count, const float* x,
+                         std::int64_t stride, TileRow* results, std::int64_t rows) {
     if constexpr (M > 1) {
         if (rows < M)
             return multiplyUpTo<M - 1>(w, count, x, stride, results, rows);
@@ -52,8 +53,9 @@ static void multiplyUpTo(const float* const (&w)[kTilePanels], std::int64_t coun
 }
 
 /// The same for any number of rows.
-static inline void multiplyRows(const float* const (&w)[kTilePanels], std::int64_t count, const float* x,
-                                std::int64_t stride, TileRow* results, std::int64_t rows) {
+static inline void multiplyRows(const float* const (&w)[kTilePanels], std::int64_t count,
+                                const float* x, std::int64_t stride, TileRow* results,
+                                std::int64_t rows) {
     for (std::int64_t i = 0; i < rows; i += kTileRows)
         multiplyUpTo<kTileRows>(w, count, x + i * stride, stride, results + i, rows - i);
 }

@@ -1,5 +1,6 @@
-// Sixteen lanes of float or int32 and 64 unsigned bytes, on each instruction-set level. Included by the simd files only:
-// everything is static and lives in the level's namespace. FETTLE_SIMD names the level.
+// Sixteen lanes of float or int32 and 64 unsigned bytes, on each instruction-set level. Included by
+// the simd files only: everything is static and lives in the level's namespace. FETTLE_SIMD names
+// the level.
 #pragma once
 
 #include <cstdint>
@@ -35,19 +36,43 @@ struct U8x64 {
     __m512i v;
 };
 
-FETTLE_INLINE F32x16 zeroF() { return {_mm512_setzero_ps()}; }
-FETTLE_INLINE F32x16 setF(float x) { return {_mm512_set1_ps(x)}; }
-FETTLE_INLINE F32x16 loadF(const void* p) { return {_mm512_loadu_ps(p)}; }
-FETTLE_INLINE void storeF(void* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
-FETTLE_INLINE F32x16 add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
-FETTLE_INLINE F32x16 sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
-FETTLE_INLINE F32x16 mul(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
-FETTLE_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-FETTLE_INLINE F32x16 div(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+FETTLE_INLINE F32x16 zeroF() {
+    return {_mm512_setzero_ps()};
+}
+FETTLE_INLINE F32x16 setF(float x) {
+    return {_mm512_set1_ps(x)};
+}
+FETTLE_INLINE F32x16 loadF(const void* p) {
+    return {_mm512_loadu_ps(p)};
+}
+FETTLE_INLINE void storeF(void* p, F32x16 a) {
+    _mm512_storeu_ps(p, a.v);
+}
+FETTLE_INLINE F32x16 add(F32x16 a, F32x16 b) {
+    return {_mm512_add_ps(a.v, b.v)};
+}
+FETTLE_INLINE F32x16 sub(F32x16 a, F32x16 b) {
+    return {_mm512_sub_ps(a.v, b.v)};
+}
+FETTLE_INLINE F32x16 mul(F32x16 a, F32x16 b) {
+    return {_mm512_mul_ps(a.v, b.v)};
+}
+FETTLE_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+    return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+FETTLE_INLINE F32x16 div(F32x16 a, F32x16 b) {
+    return {_mm512_div_ps(a.v, b.v)};
+}
 /// The larger; b where either is NaN.
-FETTLE_INLINE F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
-FETTLE_INLINE F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
-FETTLE_INLINE F32x16 abs(F32x16 a) { return {_mm512_abs_ps(a.v)}; }
+FETTLE_INLINE F32x16 max(F32x16 a, F32x16 b) {
+    return {_mm512_max_ps(a.v, b.v)};
+}
+FETTLE_INLINE F32x16 min(F32x16 a, F32x16 b) {
+    return {_mm512_min_ps(a.v, b.v)};
+}
+FETTLE_INLINE F32x16 abs(F32x16 a) {
+    return {_mm512_abs_ps(a.v)};
+}
 /// a < b ? x : y
 FETTLE_INLINE F32x16 selectLess(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
@@ -55,16 +80,25 @@ FETTLE_INLINE F32x16 selectLess(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
 /// |a| with the sign of s
 FETTLE_INLINE F32x16 withSign(F32x16 a, F32x16 s) {
     const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
-    return {_mm512_castsi512_ps(
-        _mm512_ternarylogic_epi32(sign, _mm512_castps_si512(s.v), _mm512_castps_si512(a.v), 0xCA))};  // sign ? s : a
+    return {_mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+        sign, _mm512_castps_si512(s.v), _mm512_castps_si512(a.v), 0xCA))};  // sign ? s : a
 }
-FETTLE_INLINE F32x16 roundEven(F32x16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+FETTLE_INLINE F32x16 roundEven(F32x16 a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 /// a * 2^n for whole n.
-FETTLE_INLINE F32x16 timesPowerOfTwo(F32x16 a, F32x16 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
-FETTLE_INLINE float sumLanes(F32x16 a) { return _mm512_reduce_add_ps(a.v); }
-FETTLE_INLINE float maxLanes(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+FETTLE_INLINE F32x16 timesPowerOfTwo(F32x16 a, F32x16 n) {
+    return {_mm512_scalef_ps(a.v, n.v)};
+}
+FETTLE_INLINE float sumLanes(F32x16 a) {
+    return _mm512_reduce_add_ps(a.v);
+}
+FETTLE_INLINE float maxLanes(F32x16 a) {
+    return _mm512_reduce_max_ps(a.v);
+}
 FETTLE_INLINE void storeHalf(void* p, F32x16 a) {
-    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm256_storeu_si256(static_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 FETTLE_INLINE F32x16 loadHalf(const void* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
@@ -82,37 +116,67 @@ FETTLE_INLINE F32x16 oddBfloat(const void* p) {
         _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))))};
 }
 
-FETTLE_INLINE I32x16 zeroI() { return {_mm512_setzero_si512()}; }
-FETTLE_INLINE I32x16 setI(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
-FETTLE_INLINE I32x16 loadI(const void* p) { return {_mm512_loadu_si512(p)}; }
-FETTLE_INLINE void storeI(void* p, I32x16 a) { _mm512_storeu_si512(p, a.v); }
-FETTLE_INLINE I32x16 add(I32x16 a, I32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
-FETTLE_INLINE I32x16 sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
-FETTLE_INLINE I32x16 mul(I32x16 a, I32x16 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+FETTLE_INLINE I32x16 zeroI() {
+    return {_mm512_setzero_si512()};
+}
+FETTLE_INLINE I32x16 setI(std::int32_t x) {
+    return {_mm512_set1_epi32(x)};
+}
+FETTLE_INLINE I32x16 loadI(const void* p) {
+    return {_mm512_loadu_si512(p)};
+}
+FETTLE_INLINE void storeI(void* p, I32x16 a) {
+    _mm512_storeu_si512(p, a.v);
+}
+FETTLE_INLINE I32x16 add(I32x16 a, I32x16 b) {
+    return {_mm512_add_epi32(a.v, b.v)};
+}
+FETTLE_INLINE I32x16 sub(I32x16 a, I32x16 b) {
+    return {_mm512_sub_epi32(a.v, b.v)};
+}
+FETTLE_INLINE I32x16 mul(I32x16 a, I32x16 b) {
+    return {_mm512_mullo_epi32(a.v, b.v)};
+}
 FETTLE_INLINE I32x16 loadU8(const void* p) {
     return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
 }
 FETTLE_INLINE I32x16 loadI8(const void* p) {
     return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
 }
-FETTLE_INLINE F32x16 toF(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+FETTLE_INLINE F32x16 toF(I32x16 a) {
+    return {_mm512_cvtepi32_ps(a.v)};
+}
 
 /// The float's magnitude as an integer, which orders like it, NaN above all.
 FETTLE_INLINE I32x16 magnitudeBits(F32x16 a) {
     return {_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7FFFFFFF))};
 }
-FETTLE_INLINE I32x16 max(I32x16 a, I32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
-FETTLE_INLINE std::int32_t maxLanes(I32x16 a) { return _mm512_reduce_max_epi32(a.v); }
-FETTLE_INLINE std::int32_t sumLanes(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
+FETTLE_INLINE I32x16 max(I32x16 a, I32x16 b) {
+    return {_mm512_max_epi32(a.v, b.v)};
+}
+FETTLE_INLINE std::int32_t maxLanes(I32x16 a) {
+    return _mm512_reduce_max_epi32(a.v);
+}
+FETTLE_INLINE std::int32_t sumLanes(I32x16 a) {
+    return _mm512_reduce_add_epi32(a.v);
+}
 /// Nearest whole numbers, ties to even.
-FETTLE_INLINE I32x16 roundI(F32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
+FETTLE_INLINE I32x16 roundI(F32x16 a) {
+    return {_mm512_cvtps_epi32(a.v)};
+}
 FETTLE_INLINE void storeI8(void* p, I32x16 a) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
 
-FETTLE_INLINE U8x64 loadBytes(const void* p) { return {_mm512_loadu_si512(p)}; }
-FETTLE_INLINE void storeBytes(void* p, U8x64 a) { _mm512_storeu_si512(p, a.v); }
-FETTLE_INLINE U8x64 lowNibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
+FETTLE_INLINE U8x64 loadBytes(const void* p) {
+    return {_mm512_loadu_si512(p)};
+}
+FETTLE_INLINE void storeBytes(void* p, U8x64 a) {
+    _mm512_storeu_si512(p, a.v);
+}
+FETTLE_INLINE U8x64 lowNibbles(U8x64 a) {
+    return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))};
+}
 FETTLE_INLINE U8x64 highNibbles(U8x64 a) {
     return {_mm512_and_si512(_mm512_srli_epi32(a.v, 4), _mm512_set1_epi8(15))};
 }
@@ -145,28 +209,49 @@ struct U8x64 {
     __m256i a, b;
 };
 
-FETTLE_INLINE __m256i half0(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-FETTLE_INLINE __m256i half1(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p) + 1); }
+FETTLE_INLINE __m256i half0(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+FETTLE_INLINE __m256i half1(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p) + 1);
+}
 
-FETTLE_INLINE F32x16 zeroF() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-FETTLE_INLINE F32x16 setF(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+FETTLE_INLINE F32x16 zeroF() {
+    return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+FETTLE_INLINE F32x16 setF(float x) {
+    return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
 FETTLE_INLINE F32x16 loadF(const void* p) {
-    return {_mm256_loadu_ps(static_cast<const float*>(p)), _mm256_loadu_ps(static_cast<const float*>(p) + 8)};
+    return {_mm256_loadu_ps(static_cast<const float*>(p)),
+            _mm256_loadu_ps(static_cast<const float*>(p) + 8)};
 }
 FETTLE_INLINE void storeF(void* p, F32x16 x) {
     _mm256_storeu_ps(static_cast<float*>(p), x.a);
     _mm256_storeu_ps(static_cast<float*>(p) + 8, x.b);
 }
-FETTLE_INLINE F32x16 add(F32x16 x, F32x16 y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-FETTLE_INLINE F32x16 sub(F32x16 x, F32x16 y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-FETTLE_INLINE F32x16 mul(F32x16 x, F32x16 y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 add(F32x16 x, F32x16 y) {
+    return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+FETTLE_INLINE F32x16 sub(F32x16 x, F32x16 y) {
+    return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+FETTLE_INLINE F32x16 mul(F32x16 x, F32x16 y) {
+    return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
 FETTLE_INLINE F32x16 fma(F32x16 x, F32x16 y, F32x16 z) {
     return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
-FETTLE_INLINE F32x16 div(F32x16 x, F32x16 y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 div(F32x16 x, F32x16 y) {
+    return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
 /// The larger; y where either is NaN.
-FETTLE_INLINE F32x16 max(F32x16 x, F32x16 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-FETTLE_INLINE F32x16 min(F32x16 x, F32x16 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+FETTLE_INLINE F32x16 max(F32x16 x, F32x16 y) {
+    return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+FETTLE_INLINE F32x16 min(F32x16 x, F32x16 y) {
+    return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
 FETTLE_INLINE F32x16 abs(F32x16 x) {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
@@ -186,9 +271,11 @@ FETTLE_INLINE F32x16 roundEven(F32x16 x) {
     return {_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
             _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-/// x * 2^n for whole n in [-252, 254], in two halves so that neither power leaves the range of exponents.
+/// x * 2^n for whole n in [-252, 254], in two halves so that neither power leaves the range of
+/// exponents.
 FETTLE_INLINE __m256 timesPowerHalf(__m256 x, __m256 n) {
-    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1),
+                  bias = _mm256_set1_epi32(127);
     const __m256i rest = _mm256_sub_epi32(whole, half);
     const __m256 low = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
     const __m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
@@ -220,8 +307,9 @@ FETTLE_INLINE F32x16 loadHalf(const void* p) {
 }
 FETTLE_INLINE F32x16 loadBfloat(const void* p) {
     const auto* h = static_cast<const __m128i*>(p);
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h)), 16)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1)), 16))};
+    return {
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h)), 16)),
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1)), 16))};
 }
 FETTLE_INLINE F32x16 evenBfloat(const void* p) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(half0(p), 16)),
@@ -233,15 +321,25 @@ FETTLE_INLINE F32x16 oddBfloat(const void* p) {
             _mm256_castsi256_ps(_mm256_and_si256(half1(p), mask))};
 }
 
-FETTLE_INLINE I32x16 zeroI() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-FETTLE_INLINE I32x16 setI(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-FETTLE_INLINE I32x16 loadI(const void* p) { return {half0(p), half1(p)}; }
+FETTLE_INLINE I32x16 zeroI() {
+    return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+FETTLE_INLINE I32x16 setI(std::int32_t x) {
+    return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+FETTLE_INLINE I32x16 loadI(const void* p) {
+    return {half0(p), half1(p)};
+}
 FETTLE_INLINE void storeI(void* p, I32x16 x) {
     _mm256_storeu_si256(static_cast<__m256i*>(p), x.a);
     _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, x.b);
 }
-FETTLE_INLINE I32x16 add(I32x16 x, I32x16 y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
-FETTLE_INLINE I32x16 sub(I32x16 x, I32x16 y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+FETTLE_INLINE I32x16 add(I32x16 x, I32x16 y) {
+    return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+FETTLE_INLINE I32x16 sub(I32x16 x, I32x16 y) {
+    return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
+}
 FETTLE_INLINE I32x16 mul(I32x16 x, I32x16 y) {
     return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
 }
@@ -253,14 +351,19 @@ FETTLE_INLINE I32x16 loadI8(const void* p) {
     const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
     return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
 }
-FETTLE_INLINE F32x16 toF(I32x16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+FETTLE_INLINE F32x16 toF(I32x16 x) {
+    return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
 
 /// The float's magnitude as an integer, which orders like it, NaN above all.
 FETTLE_INLINE I32x16 magnitudeBits(F32x16 x) {
     const __m256i mask = _mm256_set1_epi32(0x7FFFFFFF);
-    return {_mm256_and_si256(_mm256_castps_si256(x.a), mask), _mm256_and_si256(_mm256_castps_si256(x.b), mask)};
+    return {_mm256_and_si256(_mm256_castps_si256(x.a), mask),
+            _mm256_and_si256(_mm256_castps_si256(x.b), mask)};
 }
-FETTLE_INLINE I32x16 max(I32x16 x, I32x16 y) { return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)}; }
+FETTLE_INLINE I32x16 max(I32x16 x, I32x16 y) {
+    return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
+}
 FETTLE_INLINE std::int32_t maxLanes(I32x16 x) {
     const __m256i eight = _mm256_max_epi32(x.a, x.b);
     __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
@@ -274,22 +377,29 @@ FETTLE_INLINE std::int32_t sumLanes(I32x16 x) {
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
 }
 /// Nearest whole numbers, ties to even.
-FETTLE_INLINE I32x16 roundI(F32x16 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+FETTLE_INLINE I32x16 roundI(F32x16 x) {
+    return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
+}
 FETTLE_INLINE void storeI8(void* p, I32x16 x) {
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
-    _mm_storeu_si128(static_cast<__m128i*>(p),
-                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm_packs_epi16(_mm256_castsi256_si128(words),
+                                                               _mm256_extracti128_si256(words, 1)));
 }
 
-FETTLE_INLINE U8x64 loadBytes(const void* p) { return {half0(p), half1(p)}; }
-FETTLE_INLINE void storeBytes(void* p, U8x64 x) { storeI(p, {x.a, x.b}); }
+FETTLE_INLINE U8x64 loadBytes(const void* p) {
+    return {half0(p), half1(p)};
+}
+FETTLE_INLINE void storeBytes(void* p, U8x64 x) {
+    storeI(p, {x.a, x.b});
+}
 FETTLE_INLINE U8x64 lowNibbles(U8x64 x) {
     const __m256i mask = _mm256_set1_epi8(15);
     return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
 }
 FETTLE_INLINE U8x64 highNibbles(U8x64 x) {
     const __m256i mask = _mm256_set1_epi8(15);
-    return {_mm256_and_si256(_mm256_srli_epi32(x.a, 4), mask), _mm256_and_si256(_mm256_srli_epi32(x.b, 4), mask)};
+    return {_mm256_and_si256(_mm256_srli_epi32(x.a, 4), mask),
+            _mm256_and_si256(_mm256_srli_epi32(x.b, 4), mask)};
 }
 FETTLE_INLINE __m256i shiftAnd(__m256i v, int left, char mask) {
     return _mm256_and_si256(left >= 0 ? _mm256_slli_epi32(v, left) : _mm256_srli_epi32(v, -left),
@@ -311,9 +421,11 @@ FETTLE_INLINE __m256i dotHalf(__m256i acc, __m256i w, __m256i a) {
 #else
     const __m256i ones = _mm256_set1_epi16(1);
     if constexpr (Bits == 8) {
-        // 255 * 127 * 2 would saturate; |w - 128| * (a with the sign of w - 128) is at most 128 * 127 * 2 = 32512.
+        // 255 * 127 * 2 would saturate; |w - 128| * (a with the sign of w - 128) is at most 128 *
+        // 127 * 2 = 32512.
         const __m256i code = _mm256_xor_si256(w, _mm256_set1_epi8(static_cast<char>(0x80)));
-        const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(a, code));
+        const __m256i pairs =
+            _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(a, code));
         return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, ones));
     } else {
         return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), ones));
@@ -348,13 +460,17 @@ FETTLE_INLINE R lanes(const F& f) {
 FETTLE_INLINE F32x16 setF(float x) {
     return lanes<F32x16>([&](int) { return x; });
 }
-FETTLE_INLINE F32x16 zeroF() { return setF(0); }
+FETTLE_INLINE F32x16 zeroF() {
+    return setF(0);
+}
 FETTLE_INLINE F32x16 loadF(const void* p) {
     F32x16 r;
     __builtin_memcpy(&r, p, 64);
     return r;
 }
-FETTLE_INLINE void storeF(void* p, const F32x16& a) { __builtin_memcpy(p, &a, 64); }
+FETTLE_INLINE void storeF(void* p, const F32x16& a) {
+    __builtin_memcpy(p, &a, 64);
+}
 FETTLE_INLINE F32x16 add(const F32x16& a, const F32x16& b) {
     return lanes<F32x16>([&](int i) { return a.v[i] + b.v[i]; });
 }
@@ -381,7 +497,8 @@ FETTLE_INLINE F32x16 abs(const F32x16& a) {
     return lanes<F32x16>([&](int i) { return __builtin_fabsf(a.v[i]); });
 }
 /// a < b ? x : y
-FETTLE_INLINE F32x16 selectLess(const F32x16& a, const F32x16& b, const F32x16& x, const F32x16& y) {
+FETTLE_INLINE F32x16 selectLess(const F32x16& a, const F32x16& b, const F32x16& x,
+                                const F32x16& y) {
     return lanes<F32x16>([&](int i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
 }
 /// |a| with the sign of s
@@ -392,7 +509,8 @@ FETTLE_INLINE F32x16 withSign(const F32x16& a, const F32x16& s) {
 FETTLE_INLINE F32x16 roundEven(const F32x16& a) {
     return lanes<F32x16>([&](int i) { return (a.v[i] + 12582912.0F) - 12582912.0F; });
 }
-/// a * 2^n for whole n in [-252, 254], in two halves so that neither power leaves the range of exponents.
+/// a * 2^n for whole n in [-252, 254], in two halves so that neither power leaves the range of
+/// exponents.
 FETTLE_INLINE F32x16 timesPowerOfTwo(const F32x16& a, const F32x16& n) {
     return lanes<F32x16>([&](int i) {
         const float shifted = n.v[i] + 12582912.0F;
@@ -461,31 +579,41 @@ FETTLE_INLINE F32x16 oddBfloat(const void* p) {
 FETTLE_INLINE I32x16 setI(std::int32_t x) {
     return lanes<I32x16>([&](int) { return x; });
 }
-FETTLE_INLINE I32x16 zeroI() { return setI(0); }
+FETTLE_INLINE I32x16 zeroI() {
+    return setI(0);
+}
 FETTLE_INLINE I32x16 loadI(const void* p) {
     I32x16 r;
     __builtin_memcpy(&r, p, 64);
     return r;
 }
-FETTLE_INLINE void storeI(void* p, const I32x16& a) { __builtin_memcpy(p, &a, 64); }
+FETTLE_INLINE void storeI(void* p, const I32x16& a) {
+    __builtin_memcpy(p, &a, 64);
+}
 // Integer sums may wrap on the way to a result that fits, as they do in the vector units.
-FETTLE_INLINE std::int32_t wrap(std::uint32_t x) { return static_cast<std::int32_t>(x); }
+FETTLE_INLINE std::int32_t wrap(std::uint32_t x) {
+    return static_cast<std::int32_t>(x);
+}
 FETTLE_INLINE I32x16 add(const I32x16& a, const I32x16& b) {
-    return lanes<I32x16>(
-        [&](int i) { return wrap(static_cast<std::uint32_t>(a.v[i]) + static_cast<std::uint32_t>(b.v[i])); });
+    return lanes<I32x16>([&](int i) {
+        return wrap(static_cast<std::uint32_t>(a.v[i]) + static_cast<std::uint32_t>(b.v[i]));
+    });
 }
 FETTLE_INLINE I32x16 sub(const I32x16& a, const I32x16& b) {
-    return lanes<I32x16>(
-        [&](int i) { return wrap(static_cast<std::uint32_t>(a.v[i]) - static_cast<std::uint32_t>(b.v[i])); });
+    return lanes<I32x16>([&](int i) {
+        return wrap(static_cast<std::uint32_t>(a.v[i]) - static_cast<std::uint32_t>(b.v[i]));
+    });
 }
 FETTLE_INLINE I32x16 mul(const I32x16& a, const I32x16& b) {
     return lanes<I32x16>([&](int i) { return a.v[i] * b.v[i]; });
 }
 FETTLE_INLINE I32x16 loadU8(const void* p) {
-    return lanes<I32x16>([&](int i) { return static_cast<std::int32_t>(static_cast<const std::uint8_t*>(p)[i]); });
+    return lanes<I32x16>(
+        [&](int i) { return static_cast<std::int32_t>(static_cast<const std::uint8_t*>(p)[i]); });
 }
 FETTLE_INLINE I32x16 loadI8(const void* p) {
-    return lanes<I32x16>([&](int i) { return static_cast<std::int32_t>(static_cast<const std::int8_t*>(p)[i]); });
+    return lanes<I32x16>(
+        [&](int i) { return static_cast<std::int32_t>(static_cast<const std::int8_t*>(p)[i]); });
 }
 FETTLE_INLINE F32x16 toF(const I32x16& a) {
     return lanes<F32x16>([&](int i) { return static_cast<float>(a.v[i]); });
@@ -514,7 +642,8 @@ FETTLE_INLINE std::int32_t sumLanes(const I32x16& a) {
         sum += v;
     return sum;
 }
-/// Nearest whole numbers, ties to even, for |a| < 2^22: adding 1.5 * 2^23 leaves them in the low bits of the mantissa.
+/// Nearest whole numbers, ties to even, for |a| < 2^22: adding 1.5 * 2^23 leaves them in the low
+/// bits of the mantissa.
 FETTLE_INLINE I32x16 roundI(const F32x16& a) {
     return lanes<I32x16>([&](int i) {
         const float shifted = a.v[i] + 12582912.0F;
@@ -533,7 +662,9 @@ FETTLE_INLINE U8x64 loadBytes(const void* p) {
     __builtin_memcpy(&r, p, 64);
     return r;
 }
-FETTLE_INLINE void storeBytes(void* p, const U8x64& a) { __builtin_memcpy(p, &a, 64); }
+FETTLE_INLINE void storeBytes(void* p, const U8x64& a) {
+    __builtin_memcpy(p, &a, 64);
+}
 FETTLE_INLINE U8x64 lowNibbles(const U8x64& a) {
     U8x64 r;
     for (int i = 0; i < 64; ++i)
@@ -564,14 +695,16 @@ FETTLE_INLINE I32x16 dot(const I32x16& acc, const U8x64& w, const I32x16& x) {
     std::int8_t a[4];
     __builtin_memcpy(a, &x.v[0], 4);
     return lanes<I32x16>([&](int i) {
-        const int sum = w.v[4 * i] * a[0] + w.v[4 * i + 1] * a[1] + w.v[4 * i + 2] * a[2] + w.v[4 * i + 3] * a[3];
+        const int sum = w.v[4 * i] * a[0] + w.v[4 * i + 1] * a[1] + w.v[4 * i + 2] * a[2] +
+                        w.v[4 * i + 3] * a[3];
         return wrap(static_cast<std::uint32_t>(acc.v[i]) + static_cast<std::uint32_t>(sum));
     });
 }
 
 #endif
 
-/// Whether dot<8> takes codes - 128 itself, so that sums must not start at -128 * (sum of activations).
+/// Whether dot<8> takes codes - 128 itself, so that sums must not start at -128 * (sum of
+/// activations).
 #if defined(__AVX2__) && !defined(__AVX512F__) && !defined(__AVXVNNI__)
 constexpr bool kSignedBytes = true;
 #else
@@ -595,6 +728,8 @@ FETTLE_INLINE U8x64 stepCodes(const std::uint8_t* p, int s) {
     }
 }
 
-FETTLE_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+FETTLE_INLINE void prefetch(const void* p) {
+    __builtin_prefetch(p, 0, 3);
+}
 
 }  // namespace fettle::kernels::FETTLE_SIMD
