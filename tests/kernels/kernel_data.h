@@ -15,8 +15,8 @@ namespace fettle::kernels::test {
 
 inline std::vector<Isa> availableIsas() {
     std::vector<Isa> all;
-    for (const Isa isa : {Isa::Baseline, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx})
-        if (hasIsa(isa))
+    for (const Isa isa : {Isa::Baseline, Isa::Avx2, Isa::Avx512Vnni, Isa::Amx})
+        if (isa <= bestIsa())
             all.push_back(isa);
     return all;
 }
