@@ -514,11 +514,12 @@ FETTLE_INLINE F32x16 roundEven(const F32x16& a) {
 FETTLE_INLINE F32x16 timesPowerOfTwo(const F32x16& a, const F32x16& n) {
     return lanes<F32x16>([&](int i) {
         const float shifted = n.v[i] + 12582912.0F;
-        std::int32_t whole;
+        // Unsigned, since a NaN in `n` must come out as some number, not as undefined behaviour.
+        std::uint32_t whole;
         __builtin_memcpy(&whole, &shifted, 4);
-        whole -= 0x4B400000;
-        const std::int32_t half = whole >> 1;
-        const std::int32_t powers[2] = {(half + 127) * (1 << 23), (whole - half + 127) * (1 << 23)};
+        whole -= 0x4B400000U;
+        const auto half = static_cast<std::uint32_t>(static_cast<std::int32_t>(whole) >> 1);
+        const std::uint32_t powers[2] = {(half + 127U) << 23, (whole - half + 127U) << 23};
         float low, high;
         __builtin_memcpy(&low, powers, 4);
         __builtin_memcpy(&high, powers + 1, 4);
