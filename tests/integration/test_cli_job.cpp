@@ -182,9 +182,10 @@ TEST_F(CliJob, SweepGoesOnWhereItStopped) {
 TEST_F(CliJob, KilledRunIsInterruptedAndCanBeResumed) {
     const json finished = ask(with({"run", kInt8, "--model", "demo", "--no-baseline"}, quick));
     {
-        // All of the text in short windows: long enough to be hit in the middle.
-        CliProcess run({"run", kInt8, "--model", "demo", "--no-baseline", "--context", "32",
-                        "--max-tokens", "30000"},
+        // Many short windows: long enough to be hit in the middle.
+        CliProcess run(with({"run", kInt8, "--model", "demo", "--no-baseline"},
+                            {"--context", "32", "--max-tokens", "12000", "--no-speed", "--tasks",
+                             home.file("few.jsonl")}),
                        home.path());
         ASSERT_TRUE(run.waitForError("Evaluating", 120));
         run.signal(SIGKILL);
