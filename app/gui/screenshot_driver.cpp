@@ -32,7 +32,7 @@ using Page = ui::MainWindow::Page;
 
 constexpr int kSettleMs = 450;  ///< layouts, debounced estimates and chart animations come to rest
 constexpr int kPollMs = 100;
-constexpr int kGiveUpMs = 240'000;
+constexpr int kGiveUpMs = 600'000;
 
 ScreenshotDriver::ScreenshotDriver(GuiApplication* application, QString folder, QObject* parent)
     : QObject(parent), m_application(application), m_folder(std::move(folder)) {
@@ -70,7 +70,7 @@ void ScreenshotDriver::plan() {
     });
     add(QStringLiteral("running"), [this, recipe] {
         MeasureOptions measure;
-        measure.maxTokens = 4096;
+        measure.maxTokens = 2048;
         measure.speed = false;  // a number taken while pictures are taken would say nothing
         recipe->setup()->setMeasure(measure);
         recipe->setup()->setTasksPath(fewTasks());
@@ -87,9 +87,10 @@ void ScreenshotDriver::plan() {
             tabs->setCurrentIndex(1);
         }
     });
-    add(QStringLiteral("explore"), [window] {
+    add(QStringLiteral("explore"), [this, window] {
         window->messages()->clear();
-        window->showPage(Page::Explore);
+        const std::vector<ExperimentRecord> records = m_application->experiments()->experiments();
+        window->showExperiment(records.empty() ? 0 : records.back().id);
     });
     add(
         QStringLiteral("export"),
@@ -115,7 +116,7 @@ QString ScreenshotDriver::fewTasks() const {
             !few.open(QIODevice::WriteOnly)) {
             continue;
         }
-        for (int line = 0; line < 24 && !all.atEnd(); ++line) {
+        for (int line = 0; line < 8 && !all.atEnd(); ++line) {
             few.write(all.readLine());
         }
         return few.fileName();

@@ -265,7 +265,7 @@ private slots:
         peak.value = 120;
         result.metrics = {peak};
         m_fixture->engine.send(m_fixture->engine.of<RunRequest>()[1].first, JobFinished{result});
-        QVERIFY2(m_page->estimate()->outcomeText().contains(QStringLiteral("+20 %")),
+        QVERIFY2(m_page->estimate()->outcomeText().contains(QStringLiteral("+20\u00a0%")),
                  qPrintable(m_page->estimate()->outcomeText()));
     }
 

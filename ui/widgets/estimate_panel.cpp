@@ -32,7 +32,7 @@ QString deviation(double promised, double measured) {
     if (std::abs(percent) < 0.5) {
         return EstimatePanel::tr("as estimated");
     }
-    return QStringLiteral("%1%2 %")
+    return QStringLiteral("%1%2\u00a0%")
         .arg(percent > 0 ? QStringLiteral("+") : QStringLiteral("−"))
         .arg(std::abs(percent), 0, 'f', 0);
 }
