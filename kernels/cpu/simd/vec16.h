@@ -650,7 +650,7 @@ FETTLE_INLINE I32x16 roundI(const F32x16& a) {
         const float shifted = a.v[i] + 12582912.0F;
         std::int32_t bits;
         __builtin_memcpy(&bits, &shifted, 4);
-        return bits - 0x4B400000;
+        return (bits & 0x7FFFFF) - 0x400000;
     });
 }
 FETTLE_INLINE void storeI8(void* p, const I32x16& a) {
