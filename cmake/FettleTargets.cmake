@@ -21,3 +21,26 @@ function(fettle_library name)
   target_link_libraries(${name} PUBLIC fettle_flags)
   set_target_properties(${name} PROPERTIES AUTOMOC OFF AUTORCC OFF)
 endfunction()
+
+# Vector code is compiled once per instruction-set level, each into a namespace of its own.
+set(FETTLE_SIMD_FLAGS_baseline "")
+set(FETTLE_SIMD_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(FETTLE_SIMD_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx2 -mfma -mf16c -mbmi2
+    -mprefer-vector-width=512)
+# Sanitized vector code at -O3 takes minutes a file to compile and finds nothing more.
+if(FETTLE_SANITIZE)
+  set(FETTLE_SIMD_OPTIMIZATION -O1)
+else()
+  set(FETTLE_SIMD_OPTIMIZATION -O3)
+endif()
+
+# fettle_simd_object(NAME LEVEL NAMESPACE SOURCES...): objects with the flags of LEVEL in fettle::kernels::NAMESPACE.
+function(fettle_simd_object name level namespace)
+  add_library(${name} OBJECT ${ARGN})
+  target_link_libraries(${name} PRIVATE fettle_flags)
+  target_compile_options(${name} PRIVATE ${FETTLE_SIMD_FLAGS_${level}} ${FETTLE_SIMD_OPTIMIZATION} -fno-math-errno -fno-trapping-math
+                         # gcc 12's own AVX-512 headers trip over these
+                         -Wno-maybe-uninitialized -Wno-uninitialized)
+  target_compile_definitions(${name} PRIVATE FETTLE_SIMD=${namespace})
+  set_target_properties(${name} PROPERTIES AUTOMOC OFF AUTORCC OFF)
+endfunction()

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "kernels/cpu/amx/permission.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -35,7 +37,7 @@ std::uint64_t savedStates() {
 }
 
 Isa detect() {
-    constexpr std::uint64_t ymm = 0x6, zmm = 0xE6;
+    constexpr std::uint64_t ymm = 0x6, zmm = 0xE6, tiles = 0x60000;
     const std::uint64_t states = savedStates();
     const Leaf one = leaf(1), seven = leaf(7);
     const auto bit = [](unsigned word, int index) { return (word >> index & 1u) != 0; };
@@ -46,6 +48,11 @@ Isa detect() {
                         bit(seven.ebx, 17) /* dq */ && bit(seven.ebx, 30) /* bw */ &&
                         bit(seven.ebx, 31) /* vl */ && bit(seven.ecx, 1) /* vbmi */ &&
                         bit(seven.ecx, 11) /* vnni */;
+    const bool amx =
+        (states & tiles) == tiles && bit(seven.edx, 24) /* tile */ && bit(seven.edx, 25) /* int8 */;
+    // Some hypervisors announce tiles that do not work; a known product tells.
+    if (avx2 && avx512 && amx && requestTiles() && amx::tilesMultiplyRight())
+        return Isa::Amx;
     if (avx2 && avx512)
         return Isa::Avx512Vnni;
     return avx2 ? Isa::Avx2 : Isa::Baseline;

@@ -14,12 +14,22 @@ extern const KernelTable kTable;
 namespace avx512 {
 extern const KernelTable kTable;
 }
+namespace amx {
+void fillTable(KernelTable& table);
+}
 #endif
 
 const KernelTable& kernels() {
 #if defined(__x86_64__)
     switch (currentIsa()) {
-        case Isa::Amx:
+        case Isa::Amx: {
+            static const KernelTable table = [] {
+                KernelTable t;
+                amx::fillTable(t);
+                return t;
+            }();
+            return table;
+        }
         case Isa::Avx512Vnni:
             return avx512::kTable;
         case Isa::Avx2:

@@ -7,6 +7,7 @@
 #include "engine/core/error.h"
 #include "engine/io/strict_json.h"
 #include "engine/model/architectures/architecture.h"
+#include "engine/tokenizer/gguf_pre.h"
 
 namespace fettle {
 namespace {
@@ -324,8 +325,9 @@ GgufTokenizerData tokenizerFromGguf(const GgufFile& file) {
     data.unknown = tokenId(file, "tokenizer.ggml.unknown_token_id",
                            sentencePiece && count > 2 ? 0 : -1, count);
     data.padding = tokenId(file, "tokenizer.ggml.padding_token_id", -1, count);
+    const GgufPre* pre = findGgufPre(data.pre);
     data.addBos = file.findBool("tokenizer.ggml.add_bos_token")
-                      .value_or(sentencePiece || data.pre == "llama-bpe");
+                      .value_or(sentencePiece || (pre && pre->addsBos));
     data.addEos = file.findBool("tokenizer.ggml.add_eos_token").value_or(false);
     data.addSpacePrefix = file.findBool("tokenizer.ggml.add_space_prefix").value_or(sentencePiece);
     data.chatTemplate = file.findString("tokenizer.chat_template").value_or("");

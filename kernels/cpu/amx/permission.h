@@ -1,0 +1,15 @@
+// Asking for AMX's tile registers. Linux grants them to a process once it asks (arch_prctl).
+#pragma once
+
+namespace fettle::kernels {
+
+/// Asks the operating system for the tile registers, once per process; false where it refuses.
+bool requestTiles();
+
+namespace amx {
+/// Multiplies a small known product on the tiles and compares it with plain arithmetic. After
+/// requestTiles() only.
+bool tilesMultiplyRight();
+}  // namespace amx
+
+}  // namespace fettle::kernels
