@@ -5,6 +5,8 @@
 #include <QSettings>
 #include <QTextStream>
 #include <QTimer>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 
@@ -63,11 +65,38 @@ Options parse(const QApplication& application) {
     return options;
 }
 
+/// Whether Qt would look for a display server and find none; it would then abort with its own
+/// words.
+bool lacksDisplay(int argc, char** argv) {
+#if defined(Q_OS_LINUX)
+    for (int i = 1; i < argc; ++i) {
+        if (std::strcmp(argv[i], "-platform") == 0) {
+            return false;
+        }
+    }
+    return qEnvironmentVariableIsEmpty("DISPLAY") &&
+           qEnvironmentVariableIsEmpty("WAYLAND_DISPLAY") &&
+           qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM");
+#else
+    Q_UNUSED(argc)
+    Q_UNUSED(argv)
+    return false;
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     QElapsedTimer clock;
     clock.start();
+    if (lacksDisplay(argc, argv)) {
+        std::fputs(
+            "fettle: there is no display (DISPLAY and WAYLAND_DISPLAY are not set); fettle-cli "
+            "does "
+            "the same work without one\n",
+            stderr);
+        return 4;
+    }
     QApplication::setHighDpiScaleFactorRoundingPolicy(
         Qt::HighDpiScaleFactorRoundingPolicy::PassThrough);
     QApplication application(argc, argv);

@@ -17,6 +17,7 @@ void addRun(CLI::App& app, CommandLine& line);
 void addSweep(CLI::App& app, CommandLine& line);
 void addExperiments(CLI::App& app, CommandLine& line);
 void addGate(CLI::App& app, CommandLine& line);
+void addReport(CLI::App& app, CommandLine& line);
 void addExport(CLI::App& app, CommandLine& line);
 void addDemo(CLI::App& app, CommandLine& line);
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "app/core/experiment_csv.h"
+#include "app/core/html_report.h"
 #include "app/core/logging.h"
 #include "app/core/paths.h"
 #include "storage/storage_error.h"
@@ -174,6 +175,39 @@ TEST(Csv, JsonHoldsTheSame) {
     EXPECT_EQ(list[0]["metrics"]["perplexity"]["low"], 7.0);
     EXPECT_EQ(list[1]["summary"], "ptq int8");
     EXPECT_EQ(list[1]["metrics"]["perplexity"]["value"], "inf");
+}
+
+TEST(HtmlReport, EscapesWhatComesFromOutside) {
+    EXPECT_EQ(htmlText("<a href=\"x\">'&\x01"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+    EXPECT_EQ(htmlText("\xff"), "\xEF\xBF\xBD");  // not UTF-8: the replacement character
+}
+
+TEST(HtmlReport, SaysWhetherALossIsReal) {
+    const auto page = [](double low, double high) {
+        ExperimentDetail e;
+        e.record.id = 7;
+        e.record.name = "<script>";
+        e.record.status = ExperimentStatus::Finished;
+        e.record.recipe.steps = {{"ptq", {{"scheme", "int8"}}}};
+        Measurement ratio;
+        ratio.name = "ppl_ratio";
+        ratio.value = (low + high) / 2;
+        ratio.low = low;
+        ratio.high = high;
+        e.record.metrics["ppl_ratio"] = ratio;
+        e.series = {{"train_loss", 0, 3}, {"train_loss", 10, 2}};
+        e.layerMetrics = {{0, "layers.0.attn.q.weight", "sqnr_db", 20}};
+        return htmlReport({"title", {e}, 0, {{"chart", "<svg/>"}}, "1"});
+    };
+    EXPECT_NE(page(1.01, 1.02).find("The loss in perplexity is real: +1.00% to +2.00%"),
+              std::string::npos);
+    EXPECT_NE(page(0.99, 1.02).find("not distinguishable from none"), std::string::npos);
+    const std::string text = page(0.98, 0.99);
+    EXPECT_NE(text.find("Perplexity is lower"), std::string::npos);
+    EXPECT_EQ(text.find("<script>"), std::string::npos);
+    EXPECT_NE(text.find("data:image/svg+xml;base64,PHN2Zy8+"), std::string::npos);
+    EXPECT_NE(text.find("<path d=\"M60.0 20.0L580.0 160.0\""), std::string::npos);
+    EXPECT_NE(text.find(">attn.q</th>"), std::string::npos);
 }
 
 TEST(Csv, FilesAreWrittenByTheirEnding) {

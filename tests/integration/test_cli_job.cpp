@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -159,6 +160,21 @@ TEST_F(CliJob, FromRecipeToExportedFileAndBack) {
     EXPECT_EQ(home.run(with(gate, {"--max-perplexity-increase", "50%"})).exitCode, 0);
     EXPECT_EQ(home.run(with(gate, {"--max-perplexity-increase", "-50%"})).exitCode, 1);
     EXPECT_TRUE(fs::exists(home.file("gate.xml")));
+
+    // One page that needs nothing beside it.
+    const std::string page = home.file("report.html");
+    const json report = ask({"report", run["baseline"].dump(), run["experiment"].dump(), "--out",
+                             page, "--title", "<speed> & size"});
+    EXPECT_EQ(report["baseline"], run["baseline"]);
+    std::ifstream file(page);
+    const std::string html{std::istreambuf_iterator<char>(file), {}};
+    EXPECT_NE(html.find("&lt;speed&gt; &amp; size"), std::string::npos);
+    EXPECT_NE(html.find("id=\"e" + run["experiment"].dump() + "\""), std::string::npos);
+    EXPECT_NE(html.find("95% interval, paired over the same tokens"), std::string::npos);
+    EXPECT_NE(html.find("fettle-cli run"), std::string::npos);
+    for (const char* outside : {"http://", "https://", "<script", "<link", "@import"})
+        EXPECT_EQ(html.find(outside), std::string::npos) << outside;
+    EXPECT_EQ(home.run({"report", "99", "--out", home.file("none.html")}).exitCode, 2);
 
     ask({"experiments", "remove", run["experiment"].dump()});
     EXPECT_FALSE(fs::exists(run["artifact"].get<std::string>()));

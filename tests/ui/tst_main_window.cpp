@@ -16,11 +16,9 @@
 #include <QTreeView>
 #include <QtTest>
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cmath>
+#include <fstream>
 #include <set>
-#include <thread>
 
 #include "engine/model/model.h"
 #include "tests/support/window_fixture.h"
@@ -52,6 +50,14 @@ double contrast(const QColor& a, const QColor& b) {
 }
 
 }  // namespace
+
+/// Time this thread was ready to run but had no processor, in ms; 0 where the system does not tell.
+static qint64 waitedForProcessorMs() {
+    std::ifstream file("/proc/thread-self/schedstat");
+    long long ran = 0, waited = 0;
+    file >> ran >> waited;
+    return waited / 1000000;
+}
 
 class MainWindowTest : public QObject {
     Q_OBJECT
@@ -246,6 +252,8 @@ private slots:
         RecipePage* recipe = window->recipe();
 
         qint64 longest = 0;
+        qint64 longestOwn = 0;
+        qint64 waitedBefore = 0;
         qint64 ticks = 0;
         int step = 0;
         int longestAt = 0;
@@ -254,11 +262,17 @@ private slots:
         tick.setTimerType(Qt::PreciseTimer);
         tick.setInterval(5);
         connect(&tick, &QTimer::timeout, this, [&] {
-            const qint64 gap = since.restart();
-            ++ticks;
-            if (ticks > 1 && gap > longest) {
-                longest = gap;
-                longestAt = step;
+            const qint64 gap = since.restart(), waited = waitedForProcessorMs();
+            // Other programs on few cores only ever add: what counts is the time the thread was not
+            // just waiting for a processor.
+            const qint64 own = gap - (waited - waitedBefore);
+            waitedBefore = waited;
+            if (++ticks > 1) {
+                longest = std::max(longest, gap);
+                if (own > longestOwn) {
+                    longestOwn = own;
+                    longestAt = step;
+                }
             }
         });
         const auto use = [&] {
@@ -318,31 +332,20 @@ private slots:
             recipes[i].name = "stall " + std::to_string(i);
             recipes[i].steps = {{"ptq", {{"scheme", i % 2 == 0 ? "int8" : "int4-g32"}}}};
         }
-        QCOMPARE(recipe->queueRecipes(recipes).size(), recipes.size());
         QTimer user;
         connect(&user, &QTimer::timeout, this, use);
-        // A thread that does nothing but tick shows what the machine itself takes away (other
-        // programs on few cores).
-        std::atomic<qint64> machine = 0;
-        std::jthread reference([&machine](const std::stop_token& stop) {
-            QElapsedTimer clock;
-            clock.start();
-            while (!stop.stop_requested()) {
-                std::this_thread::sleep_for(std::chrono::milliseconds(5));
-                machine = std::max<qint64>(machine, clock.restart() - 5);
-            }
-        });
+        QCOMPARE(recipe->queueRecipes(recipes).size(), recipes.size());
         since.start();
+        waitedBefore = waitedForProcessorMs();
         tick.start();
         user.start(150);
         QTest::qWait(20000);
         user.stop();
         tick.stop();
-        reference.request_stop();
         qInfo(
-            "longest stall %lld ms (step %d) in %lld ticks, %d runs still active; an idle thread "
-            "waited up to %lld ms",
-            longest, longestAt % 12, ticks, window->queue()->activeCount(), machine.load());
+            "longest stall %lld ms, %lld ms of its own making (step %d), in %lld ticks, %d runs "
+            "still active",
+            longest, longestOwn, longestAt % 12, ticks, window->queue()->activeCount());
         window->runs()->cancelAll();
         QTRY_COMPARE_WITH_TIMEOUT(window->queue()->activeCount(), 0, 20000);
         bool worked = false;
@@ -350,7 +353,7 @@ private slots:
             worked |= window->queue()->entry(row).startedMs > 0;
         }
         QVERIFY(worked);
-        QVERIFY2(longest < 50 + machine, qPrintable(QStringLiteral("%1 ms").arg(longest)));
+        QVERIFY2(longestOwn < 50, qPrintable(QStringLiteral("%1 ms").arg(longestOwn)));
     }
 };
 
