@@ -19,8 +19,10 @@ Step stepOf(std::int32_t largestBits) {
     return {amax / 127.0F, 127.0F / amax};
 }
 
+/// NaN becomes -128 (its scale is NaN and says so); the largest negative int32 would overflow the
+/// sums.
 FETTLE_INLINE I32x16 codesOf(F32x16 x, F32x16 inverse) {
-    return roundI(mul(x, inverse));
+    return max(roundI(mul(x, inverse)), setI(-128));
 }
 
 void quantizeGroups(const QuantizedRow& r) {
