@@ -1,0 +1,203 @@
+#include "kernels/cuda/attention.h"
+
+#include "kernels/cuda/device.cuh"
+
+namespace fettle::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kTile = 64;  // positions whose scores are kept at once: two a lane
+constexpr int kOwned = static_cast<int>(kMaxHeadDim) / kThreads;  // output values of a thread
+constexpr int kHeader = 2;  // a part's result: maximum, sum of weights, then headDim sums
+
+struct F32Cache {
+    using Element = float;
+    static __device__ float load(const float* at) { return *at; }
+    static __device__ float store(float value) { return value; }
+};
+struct F16Cache {
+    using Element = std::uint16_t;
+    static __device__ float load(const std::uint16_t* at) { return fromHalf(*at); }
+    static __device__ std::uint16_t store(float value) { return toHalf(value); }
+};
+
+struct Shape {
+    std::int64_t qStride, capacity, past, heads, kvHeads, headDim, window, parts;
+    float scale, softcap;
+};
+
+/// Part blockIdx.y of head blockIdx.x for token blockIdx.z: online softmax, tile by tile. Each warp
+/// takes every fourth position of a tile for the scores; then each thread owns output columns.
+template <class Cache>
+__global__ void __launch_bounds__(kThreads)
+    attentionPartKernel(const float* q, const typename Cache::Element* keys,
+                        const typename Cache::Element* values, Shape shape, float* workspace) {
+    FETTLE_SHARED(float, scores, kTile);
+    FETTLE_SHARED(float, weights, kTile);
+    const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
+    const std::int64_t head = blockIdx.x, part = blockIdx.y, token = blockIdx.z;
+    const std::int64_t last = shape.past + token;
+    const std::int64_t seen =
+        shape.window > 0 && last >= shape.window ? last - shape.window + 1 : 0;
+    const std::int64_t partBegin = part * kAttentionPart, partEnd = partBegin + kAttentionPart;
+    const std::int64_t begin = partBegin > seen ? partBegin : seen;
+    const std::int64_t end = partEnd < last + 1 ? partEnd : last + 1;
+    const std::int64_t plane = head / (shape.heads / shape.kvHeads) * shape.capacity;
+    const float* query = q + token * shape.qStride + head * shape.headDim;
+
+    float maximum = -INFINITY, sum = 0, mean[kOwned] = {};
+    for (std::int64_t tile = begin; tile < end; tile += kTile) {
+        const int count = static_cast<int>(end - tile < kTile ? end - tile : kTile);
+        for (int p = warp; p < count; p += kWarps) {
+            const auto* key = keys + (plane + tile + p) * shape.headDim;
+            float s = 0;
+            for (std::int64_t d = lane; d < shape.headDim; d += kWarp)
+                s += query[d] * Cache::load(key + d);
+            s = warpSum(s) * shape.scale;
+            if (shape.softcap > 0)
+                s = shape.softcap * tanhf(s / shape.softcap);
+            if (lane == 0)
+                scores[p] = s;
+        }
+        __syncthreads();
+        float best = -INFINITY;
+        for (int p = lane; p < count; p += kWarp)
+            best = fmaxf(best, scores[p]);
+        best = fmaxf(maximum, warpMax(best));
+        if (thread < count)
+            weights[thread] = expf(scores[thread] - best);
+        const float shrink = expf(maximum - best);  // 0 for the first tile
+        maximum = best;
+        __syncthreads();
+        float added = 0;
+        for (int p = lane; p < count; p += kWarp)
+            added += weights[p];
+        sum = sum * shrink + warpSum(added);
+#pragma unroll
+        for (int i = 0; i < kOwned; ++i) {
+            const std::int64_t d = thread + i * kThreads;
+            if (d >= shape.headDim)
+                continue;
+            float column = 0;
+            for (int p = 0; p < count; ++p)
+                column += weights[p] * Cache::load(values + (plane + tile + p) * shape.headDim + d);
+            mean[i] = mean[i] * shrink + column;
+        }
+    }
+    float* out =
+        workspace + ((token * shape.heads + head) * shape.parts + part) * (shape.headDim + kHeader);
+    if (thread == 0) {
+        out[0] = maximum;
+        out[1] = sum;
+    }
+#pragma unroll
+    for (int i = 0; i < kOwned; ++i) {
+        const std::int64_t d = thread + i * kThreads;
+        if (d < shape.headDim)
+            out[kHeader + d] = mean[i];
+    }
+}
+
+/// Joins the parts of head blockIdx.x for token blockIdx.z.
+__global__ void __launch_bounds__(kThreads)
+    attentionJoinKernel(const float* workspace, std::int64_t parts, std::int64_t heads,
+                        std::int64_t headDim, float* out, std::int64_t outStride) {
+    const std::int64_t head = blockIdx.x, token = blockIdx.z, step = headDim + kHeader;
+    const float* from = workspace + (token * heads + head) * parts * step;
+    float maximum = -INFINITY;
+    for (std::int64_t p = 0; p < parts; ++p)
+        maximum = fmaxf(maximum, from[p * step]);
+    for (std::int64_t d = threadIdx.x; d < headDim; d += kThreads) {
+        float sum = 0, mean = 0;
+        for (std::int64_t p = 0; p < parts; ++p) {
+            // A part that sees no position has maximum -infinity: weight 0.
+            const float weight = expf(from[p * step] - maximum);
+            sum += weight * from[p * step + 1];
+            mean += weight * from[p * step + kHeader + d];
+        }
+        out[token * outStride + head * headDim + d] = mean / sum;
+    }
+}
+
+/// One block a token and key/value head.
+template <class Cache>
+__global__ void __launch_bounds__(kThreads)
+    appendKvKernel(const float* k, const float* v, std::int64_t stride,
+                   typename Cache::Element* keys, typename Cache::Element* values,
+                   std::int64_t capacity, std::int64_t past, std::int64_t headDim) {
+    const std::int64_t token = blockIdx.x, head = blockIdx.y;
+    const std::int64_t from = token * stride + head * headDim;
+    const std::int64_t to = (head * capacity + past + token) * headDim;
+    for (std::int64_t d = threadIdx.x; d < headDim; d += kThreads) {
+        keys[to + d] = Cache::store(k[from + d]);
+        values[to + d] = Cache::store(v[from + d]);
+    }
+}
+
+constexpr std::int64_t kMaxGridX = 0x7fffffff;
+constexpr std::int64_t kMaxGridYZ = 65535;
+
+std::int64_t partsOf(const AttentionArgs& a) {
+    return (a.past + a.tokens + kAttentionPart - 1) / kAttentionPart;
+}
+
+bool isValid(const AttentionArgs& a) {
+    return a.kvHeads > 0 && a.heads > 0 && a.heads % a.kvHeads == 0 && a.headDim > 0 &&
+           a.headDim <= kMaxHeadDim && a.past >= 0 && a.tokens >= 0 &&
+           a.past + a.tokens <= a.capacity && a.heads <= kMaxGridX && a.tokens <= kMaxGridYZ &&
+           partsOf(a) <= kMaxGridYZ;
+}
+
+template <class Cache>
+Status attendParts(const AttentionArgs& a, const Shape& shape, float* workspace, Stream stream) {
+    const dim3 grid(static_cast<unsigned>(a.heads), static_cast<unsigned>(shape.parts),
+                    static_cast<unsigned>(a.tokens));
+    return launch(attentionPartKernel<Cache>, grid, kThreads, 0, stream, a.q,
+                  static_cast<const typename Cache::Element*>(a.keys),
+                  static_cast<const typename Cache::Element*>(a.values), shape, workspace);
+}
+
+}  // namespace
+
+std::size_t attentionWorkspace(const AttentionArgs& args) {
+    return isValid(args) ? static_cast<std::size_t>(args.tokens * args.heads * partsOf(args) *
+                                                    (args.headDim + kHeader))
+                         : 0;
+}
+
+Status attention(const AttentionArgs& a, float* workspace, Stream stream) {
+    if (!isValid(a))
+        return kInvalidValue;
+    if (a.tokens == 0)
+        return kSuccess;
+    const Shape shape = {a.qStride, a.capacity, a.past,     a.heads, a.kvHeads,
+                         a.headDim, a.window,   partsOf(a), a.scale, a.softcap};
+    const Status status = a.kvType == KvType::F16
+                              ? attendParts<F16Cache>(a, shape, workspace, stream)
+                              : attendParts<F32Cache>(a, shape, workspace, stream);
+    if (status != kSuccess)
+        return status;
+    const dim3 grid(static_cast<unsigned>(a.heads), 1, static_cast<unsigned>(a.tokens));
+    return launch(attentionJoinKernel, grid, kThreads, 0, stream, workspace, shape.parts, a.heads,
+                  a.headDim, a.out, a.outStride);
+}
+
+Status appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+                KvType kvType, std::int64_t capacity, std::int64_t past, std::int64_t tokens,
+                std::int64_t kvHeads, std::int64_t headDim, Stream stream) {
+    if (past < 0 || tokens < 0 || past + tokens > capacity || tokens > kMaxGridX || kvHeads < 0 ||
+        kvHeads > kMaxGridYZ)
+        return kInvalidValue;
+    if (tokens == 0 || kvHeads == 0)
+        return kSuccess;
+    const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(kvHeads));
+    if (kvType == KvType::F16)
+        return launch(appendKvKernel<F16Cache>, grid, kThreads, 0, stream, k, v, stride,
+                      static_cast<std::uint16_t*>(keys), static_cast<std::uint16_t*>(values),
+                      capacity, past, headDim);
+    return launch(appendKvKernel<F32Cache>, grid, kThreads, 0, stream, k, v, stride,
+                  static_cast<float*>(keys), static_cast<float*>(values), capacity, past, headDim);
+}
+
+}  // namespace fettle::kernels::cuda

@@ -1,0 +1,142 @@
+// What every kernel file needs, for both compilers that read it: nvcc, and the host compiler, which
+// runs the kernels on the emulator in tests/simt (docs/decisions/0005). Kernels are written in
+// plain CUDA but for three things, since these have no common spelling: launches, shared memory,
+// and vector and float16 access to memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/stream.h"
+
+#ifdef __CUDACC__
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+namespace fettle::kernels::cuda {
+
+template <class T>
+using SharedPointer = T*;
+#define FETTLE_SHARED(type, name, count) __shared__ type name[count]
+#define FETTLE_DYNAMIC_SHARED(type, name)                        \
+    extern __shared__ __align__(16) unsigned char name##Bytes[]; \
+    type* const name = reinterpret_cast<type*>(name##Bytes)
+
+/// Queues kernel<<<grid, block, sharedBytes, stream>>>(arguments...).
+template <class... Parameters, class... Arguments>
+Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes,
+              Stream stream, Arguments... arguments) {
+    kernel<<<grid, block, sharedBytes, static_cast<cudaStream_t>(stream)>>>(
+        static_cast<Parameters>(arguments)...);
+    return static_cast<Status>(cudaGetLastError());
+}
+
+__device__ __forceinline__ int4 load16(const void* at) {
+    return *static_cast<const int4*>(at);
+}
+__device__ __forceinline__ float fromHalf(std::uint16_t bits) {
+    return __half2float(__ushort_as_half(bits));
+}
+__device__ __forceinline__ std::uint16_t toHalf(float value) {
+    return __half_as_ushort(__float2half_rn(value));
+}
+__device__ __forceinline__ float bitsToFloat(std::uint32_t bits) {
+    return __uint_as_float(bits);
+}
+
+}  // namespace fettle::kernels::cuda
+
+#else
+
+#include <simt_device.h>
+
+#include "kernels/formats/weight_format.h"
+
+namespace fettle::kernels::cuda {
+
+template <class T>
+using SharedPointer = simt::SharedPointer<T>;
+#define FETTLE_SHARED(type, name, count)            \
+    static const char name##Tag = 0;                \
+    const ::fettle::simt::SharedPointer<type> name( \
+        ::fettle::simt::sharedBlock(&name##Tag, (count) * sizeof(type)), 0)
+#define FETTLE_DYNAMIC_SHARED(type, name) \
+    const ::fettle::simt::SharedPointer<type> name(::fettle::simt::sharedBlock(nullptr, 0), 0)
+
+template <class... Parameters, class... Arguments>
+Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes, Stream,
+              Arguments... arguments) {
+    simt::launch(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...);
+    return kSuccess;
+}
+
+inline int4 load16(const void* at) {
+    if (reinterpret_cast<std::uintptr_t>(at) % 16 != 0)
+        simt::report(simt::Defect::Misaligned,
+                     "16 bytes are read from an address off their multiples");
+    return *static_cast<const int4*>(at);
+}
+inline float fromHalf(std::uint16_t bits) {
+    return halfToFloat(bits);
+}
+inline std::uint16_t toHalf(float value) {
+    return floatToHalf(value);
+}
+inline float bitsToFloat(std::uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+}  // namespace fettle::kernels::cuda
+
+#endif
+
+namespace fettle::kernels::cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffU;
+
+__device__ __forceinline__ float warpSum(float v) {
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+        v += __shfl_xor_sync(kAllLanes, v, lanes);
+    return v;
+}
+
+__device__ __forceinline__ int warpSum(int v) {
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+        v += __shfl_xor_sync(kAllLanes, v, lanes);
+    return v;
+}
+
+__device__ __forceinline__ float warpMax(float v) {
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+        v = fmaxf(v, __shfl_xor_sync(kAllLanes, v, lanes));
+    return v;
+}
+
+/// The sum over the block, in every thread. `partial` holds one value for each warp and is used by
+/// nothing else in the kernel, which saves a closing barrier. The block is made of whole warps.
+__device__ __forceinline__ float blockSum(float v, SharedPointer<float> partial) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int warps = static_cast<int>(blockDim.x) / kWarp;
+    v = warpSum(v);
+    if (lane == 0)
+        partial[threadIdx.x / kWarp] = v;
+    __syncthreads();
+    return warpSum(lane < warps ? static_cast<float>(partial[lane]) : 0.0F);
+}
+
+/// The maximum over the block, under the same rules.
+__device__ __forceinline__ float blockMax(float v, SharedPointer<float> partial) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int warps = static_cast<int>(blockDim.x) / kWarp;
+    v = warpMax(v);
+    if (lane == 0)
+        partial[threadIdx.x / kWarp] = v;
+    __syncthreads();
+    return warpMax(lane < warps ? static_cast<float>(partial[lane]) : v);
+}
+
+}  // namespace fettle::kernels::cuda

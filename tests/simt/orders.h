@@ -1,0 +1,48 @@
+// Runs something on the emulator in every thread order.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "tests/simt/emulator/emulator.h"
+
+namespace fettle::simt {
+
+/// Sets the emulator's options for one scope.
+class OptionScope {
+public:
+    explicit OptionScope(const Options& changed) : m_before(options()) { options() = changed; }
+    ~OptionScope() { options() = m_before; }
+    OptionScope(const OptionScope&) = delete;
+    OptionScope& operator=(const OptionScope&) = delete;
+
+private:
+    Options m_before;
+};
+
+template <class T>
+bool sameBits(const std::vector<T>& a, const std::vector<T>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+/// The result of body(), a vector, which must be the same bit by bit in every order.
+template <class Body>
+auto inEveryOrder(Body body) {
+    auto first = [&] {
+        const OptionScope scope({.order = Order::Plain});
+        return body();
+    }();
+    for (const Order order : kOrders) {
+        for (const std::uint64_t seed : {1U, 2U}) {
+            if (order == Order::Plain || (seed > 1 && order != Order::Shuffled))
+                continue;
+            const OptionScope scope({.order = order, .seed = seed});
+            EXPECT_TRUE(sameBits(body(), first)) << name(order) << " order, seed " << seed;
+        }
+    }
+    return first;
+}
+
+}  // namespace fettle::simt
