@@ -1,4 +1,5 @@
 // fettle-cli bench MODEL
+#include <cstdio>
 #include <memory>
 
 #include "app/cli/commands.h"
@@ -6,7 +7,9 @@
 #include "app/cli/measure_options.h"
 #include "app/cli/output.h"
 #include "engine/eval/throughput.h"
+#include "engine/job/recipe_runner.h"
 #include "engine/model/transformer.h"
+#include "engine/speculative/speculation_measure.h"
 
 namespace fettle::cli {
 
@@ -15,20 +18,21 @@ namespace {
 struct Options {
     std::string model;
     std::string draft;
+    std::string draftTokens;
+    std::string text;
     MeasureOptions measure;
 };
 
 int bench(const CommandLine& line, const Options& options) {
-    if (!options.draft.empty())
-        throw EngineError(ErrorKind::Usage,
-                          "--draft: speculative decoding is not part of this version");
     return runDirectly(line, [&](CpuBackend& backend, RunControl& control) {
         control.beginPhase("Loading", 0.1);
         const double start = steadySeconds();
         const Model model = loadModel(options.model, &control);
         Transformer transformer(model, backend, &control);
         const double loadMs = 1e3 * (steadySeconds() - start);
-        control.beginPhase("Timing", 0.9);
+        const auto setup =
+            requestedSetup(options.draft, options.draftTokens, model, backend, control);
+        control.beginPhase("Timing", setup ? 0.3 : 0.9);
         const MeasureOptions& measure = options.measure;
         std::vector<Measurement> metrics = measureThroughput(
             transformer, {measure.promptTokens, measure.newTokens, measure.repeats}, control);
@@ -37,15 +41,35 @@ int bench(const CommandLine& line, const Options& options) {
         load.unit = "ms";
         load.value = loadMs;
         metrics.push_back(load);
+        SpeculationMeasure speculation;
+        if (setup) {
+            const auto proposer =
+                makeProposer(*setup, model, transformer, backend, backend.pool(), control);
+            control.beginPhase("Timing speculative decoding", 0.6);
+            speculation = measureSpeculation(
+                transformer, model, *proposer, *setup, speculationText(options.text),
+                {measure.promptTokens, measure.newTokens, measure.repeats, false}, control);
+            mergeSpeculation(metrics, speculation.metrics);
+        }
         if (!line.json) {
             printMetrics(metrics);
+            if (setup)
+                std::printf("%s: %s\n", setup->draft.c_str(), speculation.verdict.c_str());
             return kExitDone;
         }
         nlohmann::json document = metricValues(metrics);
         document["model"] = options.model;
         document["native"] = transformer.native();
-        document["acceptance_rate"] = nullptr;
-        document["speedup"] = nullptr;
+        if (!setup) {
+            document["acceptance_rate"] = nullptr;
+            document["speedup"] = nullptr;
+        } else {
+            document["draft"] = setup->draft;
+            document["verdict"] = speculation.verdict;
+            nlohmann::json& series = document["series"] = nlohmann::json::array();
+            for (const SeriesPoint& point : speculation.series)
+                series.push_back(toJson(point));
+        }
         document["device"] = backend.device().name;
         document["isa"] = backend.device().isa;
         document["threads"] = backend.threads();
@@ -63,7 +87,9 @@ void addBench(CLI::App& app, CommandLine& line) {
                                    [&line, options] { return bench(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();
     addSpeedOptions(*command, options->measure);
-    command->add_option("--draft", options->draft, "Draft model for speculative decoding (later)");
+    addDraftOptions(*command, options->draft, options->draftTokens);
+    command->add_option("--text", options->text,
+                        "Text whose pieces are the prompts for --draft (default: the bundled one)");
 }
 
 }  // namespace fettle::cli

@@ -28,8 +28,15 @@ Recipe ptq(const std::string& scheme, const std::string& search, const std::stri
     return recipe;
 }
 
+Recipe speculative() {
+    Recipe recipe;
+    recipe.name = "speculative, bundled draft";
+    recipe.steps = {{"speculative", {{"draft", "demo-draft"}}}};
+    return recipe;
+}
+
 std::vector<Recipe> demoRecipes() {
-    return {ptq("int8", "mse", "int8"), ptq("int4-g32", "mse", "int4-g32"),
+    return {speculative(), ptq("int8", "mse", "int8"), ptq("int4-g32", "mse", "int4-g32"),
             ptq("int4-g128", "mse", "int4-g128"), ptq("int4-g32", "absmax", "int4-g32 absmax")};
 }
 
@@ -56,6 +63,24 @@ std::string cell(const ExperimentRecord& record, const ExperimentRecord& baselin
     if (record.id == baseline.id || base == baseline.metrics.end())
         return text;
     return text + " (" + changeText(found->second.value, base->second.value) + ")";
+}
+
+/// One sentence for the run with a draft: its gain, or why there is none.
+std::string speculationText(const ExperimentRecord& record) {
+    const auto value = [&](const char* metric) {
+        const auto found = record.metrics.find(metric);
+        return found == record.metrics.end() ? std::string("not measured")
+                                             : formatMetric(metric, found->second.value);
+    };
+    const auto speedup = record.metrics.find("speedup");
+    if (speedup == record.metrics.end())
+        return {};
+    return std::string("The draft ") +
+           (speedup->second.value > 1 ? "pays: " : "does not pay on this machine: ") +
+           value("speedup") + " plain decoding with the same text (" + value("identical_output") +
+           " of the answers identical); " + value("acceptance_rate") +
+           " of the tried tokens accepted, drafting one takes " + value("draft_cost") +
+           " of a step.";
 }
 
 void printComparison(const std::vector<ExperimentRecord>& records) {
@@ -123,6 +148,9 @@ int demo(const CommandLine& line, const Options& options) {
     }
     printComparison(records);
     std::printf("\nChanges are against the baseline, measured on this machine just now.\n");
+    for (const ExperimentRecord& record : records)
+        if (const std::string text = speculationText(record); !text.empty())
+            std::printf("%s\n", text.c_str());
     for (const std::string& path : charts)
         std::printf("chart  %s\n", path.c_str());
     std::printf("table  %s, comparison.json\n", csv.c_str());

@@ -4,6 +4,7 @@
 
 #include "app/cli/commands.h"
 #include "app/cli/engine_session.h"
+#include "app/cli/measure_options.h"
 #include "app/cli/output.h"
 
 namespace fettle::cli {
@@ -12,23 +13,15 @@ namespace {
 
 struct Options {
     GenerateRequest request;
-    std::string draft;
 };
 
 int generate(const CommandLine& line, Options options) {
-    if (!options.draft.empty())
-        throw EngineError(ErrorKind::Usage,
-                          "--draft: speculative decoding is not part of this version");
     options.request.threads = line.threads;
     EngineSession engine(line);
     engine.printer().streamText(!line.json);
     const auto report = engine.run<GenerateReport>(options.request);
     if (line.json) {
-        printJson({{"text", report.text},
-                   {"ids", report.ids},
-                   {"ttft_ms", report.ttftMs},
-                   {"decode_tokens_per_s", report.decodeTokensPerSecond},
-                   {"stopped", report.stopped}});
+        printJson(toJson(report));
         return kExitDone;
     }
     std::printf("\n");
@@ -36,6 +29,12 @@ int generate(const CommandLine& line, Options options) {
     std::fprintf(stderr, "%zu tokens, first after %s, then %s\n", report.ids.size(),
                  formatMetric("ttft_ms", report.ttftMs).c_str(),
                  formatMetric("decode_tokens_per_s", report.decodeTokensPerSecond).c_str());
+    if (report.speculation)
+        std::fprintf(stderr, "%s: %lld of %lld drafted tokens accepted, %.2f tokens per pass\n",
+                     report.speculation->draft.c_str(),
+                     static_cast<long long>(report.speculation->accepted),
+                     static_cast<long long>(report.speculation->drafted),
+                     report.speculation->meanAcceptedLength);
     return kExitDone;
 }
 
@@ -59,7 +58,16 @@ void addGenerate(CLI::App& app, CommandLine& line) {
                      "Sample from the most likely tokens that make up this share (default 1)")
         ->check(CLI::Range(0.0, 1.0));
     command->add_option("--seed", request.seed, "Seed of the sampling (default 1)");
-    command->add_option("--draft", options->draft, "Draft model for speculative decoding (later)");
+    command
+        ->add_option("--top-k", request.topK,
+                     "Sample from this many of the likeliest (default all)")
+        ->check(CLI::Range(0, 1 << 24));
+    command
+        ->add_option(
+            "--min-p", request.minP,
+            "Sample from tokens at least this share as likely as the likeliest (default 0)")
+        ->check(CLI::Range(0.0, 1.0));
+    addDraftOptions(*command, request.draft, request.draftTokens);
 }
 
 }  // namespace fettle::cli

@@ -21,6 +21,10 @@ void startDemoWhenEmpty(GuiApplication& application) {
         for (const auto& [preset, help] : page->presets()) {
             recipes.push_back(preset);
         }
+        Recipe drafted;
+        drafted.name = "Speculative decoding, bundled draft";
+        drafted.steps = {{"speculative", {{"draft", "demo-draft"}}}};
+        recipes.push_back(drafted);
         page->queueRecipes(recipes);
         application.window()->showPage(ui::MainWindow::Page::Explore);
     });

@@ -7,7 +7,7 @@ namespace fettle::app {
 class GuiApplication;
 
 /// Once the database is open, and only if it holds no experiment yet: queues the bundled model with
-/// all presets and shows the explore page.
+/// all presets and with the bundled draft, and shows the explore page.
 void startDemoWhenEmpty(GuiApplication& application);
 
 }  // namespace fettle::app

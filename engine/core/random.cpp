@@ -27,8 +27,8 @@ std::array<std::uint32_t, 4> Philox::at(std::uint64_t counter) const {
     return c;
 }
 
-double Philox::uniform() {
-    const auto words = at(m_counter++);
+double Philox::uniformAt(std::uint64_t counter) const {
+    const auto words = at(counter);
     const std::uint64_t bits = (static_cast<std::uint64_t>(words[0]) << 32 | words[1]) >> 11;
     return static_cast<double>(bits) * 0x1.0p-53;
 }

@@ -15,8 +15,10 @@ public:
 
     /// The draw at `counter`, 32 random bits each.
     std::array<std::uint32_t, 4> at(std::uint64_t counter) const;
+    /// The draw at `counter`, uniform in [0, 1) with 53 bits; leaves the stream where it is.
+    double uniformAt(std::uint64_t counter) const;
     /// Next value, uniform in [0, 1) with 53 bits.
-    double uniform();
+    double uniform() { return uniformAt(m_counter++); }
     /// Next value, uniform in [0, bound).
     std::uint64_t below(std::uint64_t bound);
 

@@ -28,28 +28,19 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
     if (prompt.empty())
         throw EngineError(ErrorKind::Usage, "the prompt is empty: there is nothing to continue");
     GenerateReport report;
-    Sampler sampler(options.sampling);
-    KvCache cache =
-        transformer.makeCache(static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens);
-    const double start = steadySeconds();
-    transformer.forward(prompt, cache, &control);
-    double firstToken = start;
+    SpeculativeDecoder decoder(transformer, options.proposer, options.draftLength, options.sampling,
+                               static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens);
+    const auto& stops = tokenizer.stopIds();
     std::size_t shown = 0;
-    for (int i = 0; i < options.maxNewTokens; ++i) {
-        control.check();
-        if (i > 0)
-            transformer.forward(std::span<const std::int32_t>(&report.ids.back(), 1), cache,
-                                &control);
-        const std::int32_t id =
-            sampler.sample(transformer.lastLogits(), transformer.config().vocabularySize);
-        if (i == 0)
-            firstToken = steadySeconds();
-        const auto& stops = tokenizer.stopIds();
-        if (!options.ignoreStop && std::find(stops.begin(), stops.end(), id) != stops.end()) {
-            report.stopped = true;
-            break;
+    // Appends what a round gave, up to the first stop.
+    const auto take = [&](std::span<const std::int32_t> ids) {
+        for (const std::int32_t id : ids) {
+            report.stopped =
+                !options.ignoreStop && std::find(stops.begin(), stops.end(), id) != stops.end();
+            if (report.stopped)
+                break;
+            report.ids.push_back(id);
         }
-        report.ids.push_back(id);
         // Decoding the whole answer each time keeps decoders right that look at neighbouring
         // tokens.
         report.text = tokenizer.decode(report.ids);
@@ -57,12 +48,25 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
         if (onPiece && whole > shown)
             onPiece(report.text.substr(shown, whole - shown));
         shown = std::max(shown, whole);
-    }
+    };
+    const double start = steadySeconds();
+    const std::int32_t first = decoder.begin(prompt, control);
+    const double firstToken = steadySeconds();
+    take({&first, 1});
+    while (!report.stopped && static_cast<int>(report.ids.size()) < options.maxNewTokens)
+        take(decoder.next(options.maxNewTokens - static_cast<int>(report.ids.size()), control)
+                 .tokens);
     const double end = steadySeconds();
     report.ttftMs = (firstToken - start) * 1e3;
     if (report.ids.size() > 1 && end > firstToken)
         report.decodeTokensPerSecond =
             static_cast<double>(report.ids.size() - 1) / (end - firstToken);
+    if (options.proposer) {
+        const SpeculationCounts& counts = decoder.counts();
+        report.speculation =
+            SpeculationReport{options.proposer->description(), counts.drafted, counts.accepted,
+                              100 * counts.acceptanceRate(), counts.meanAcceptedLength()};
+    }
     return report;
 }
 

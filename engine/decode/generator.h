@@ -6,9 +6,10 @@
 #include <vector>
 
 #include "engine/core/run_control.h"
-#include "engine/decode/sampler.h"
+#include "engine/decode/token_distribution.h"
 #include "engine/model/model.h"
 #include "engine/model/transformer.h"
+#include "engine/speculative/speculative_decoder.h"
 
 namespace fettle {
 
@@ -16,6 +17,9 @@ struct GenerateOptions {
     int maxNewTokens = 64;
     SamplingOptions sampling;
     bool ignoreStop = false;  ///< measuring: go on past end-of-text
+    /// Both given: decode speculatively. Borrowed.
+    Proposer* proposer = nullptr;
+    DraftLength* draftLength = nullptr;
 };
 
 /// Runs `prompt` and samples until a stop id or the limit. `onPiece` (may be empty) gets text as it

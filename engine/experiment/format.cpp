@@ -118,7 +118,7 @@ std::string formatMetric(std::string_view id, double value) {
         return significant(value, 3) + " " + unit;
     if (unit == "bits")
         return fixed(value, 2) + " bits";
-    if (id == "speedup")
+    if (id.find("speedup") != std::string_view::npos)
         return fixed(value, 2) + "×";
     if (unit == "nats")
         return significant(value, 3);

@@ -66,9 +66,13 @@ struct GenerateRequest {
     std::string prompt;
     int maxNewTokens = 64;
     double temperature = 0;
+    int topK = 0;
     double topP = 1;
+    double minP = 0;
     std::uint64_t seed = 1;
     int threads = 0;
+    std::string draft;  ///< as in a recipe; empty: what the model itself names; "none": no draft
+    std::string draftTokens;  ///< empty: what the model itself names, else "auto"
 };
 
 using JobRequest = std::variant<InspectRequest, HistogramRequest, EstimateRequest, RunRequest,

@@ -172,11 +172,21 @@ RunResult runResultFromJson(const json& value) {
 }
 
 json toJson(const GenerateReport& report) {
-    return {{"text", report.text},
-            {"ids", report.ids},
-            {"ttft_ms", number(report.ttftMs)},
-            {"decode_tokens_per_s", number(report.decodeTokensPerSecond)},
-            {"stopped", report.stopped}};
+    json result{{"text", report.text},
+                {"ids", report.ids},
+                {"ttft_ms", number(report.ttftMs)},
+                {"decode_tokens_per_s", number(report.decodeTokensPerSecond)},
+                {"stopped", report.stopped},
+                {"acceptance_rate", nullptr}};
+    if (report.speculation) {
+        const SpeculationReport& speculation = *report.speculation;
+        result["draft"] = speculation.draft;
+        result["drafted"] = speculation.drafted;
+        result["accepted"] = speculation.accepted;
+        result["acceptance_rate"] = number(speculation.acceptanceRate);
+        result["mean_accepted_length"] = number(speculation.meanAcceptedLength);
+    }
+    return result;
 }
 
 json toJson(const ExperimentRecord& record) {

@@ -138,12 +138,22 @@ struct ExportReport {
 };
 nlohmann::json toJson(const ExportReport& report);
 
+/// What drafting did for one answer.
+struct SpeculationReport {
+    std::string draft;  ///< in words
+    std::int64_t drafted = 0;
+    std::int64_t accepted = 0;
+    double acceptanceRate = 0;      ///< %, of the drafted tokens that were tried
+    double meanAcceptedLength = 0;  ///< tokens per pass of the full model
+};
+
 struct GenerateReport {
     std::string text;
     std::vector<std::int32_t> ids;
     double ttftMs = 0;
     double decodeTokensPerSecond = 0;
     bool stopped = false;  ///< ended by an end-of-text token rather than by the limit
+    std::optional<SpeculationReport> speculation;
 };
 nlohmann::json toJson(const GenerateReport& report);
 

@@ -94,11 +94,12 @@ public:
         writeText(staged.path() / "config.json",
                   config().dump(2, ' ', false, json::error_handler_t::replace) + "\n");
         writeSideFiles(staged.path());
+        writeDraft(staged.path());
         refuseChangedFiles(m_model);
         ExportReport report;
         report.path = out.string();
-        for (const auto& entry : fs::directory_iterator(staged.path()))
-            report.bytes += entry.file_size();
+        for (const auto& entry : fs::recursive_directory_iterator(staged.path()))
+            report.bytes += entry.is_regular_file() ? entry.file_size() : 0;
         staged.commit();
         report.lossy = m_notes.list();
         return report;
@@ -443,6 +444,18 @@ private:
         const GgufTokenizerData data = m_model.tokenizer->toGguf();
         writeText(folder / "tokenizer.json", tokenizerJson(data, m_model.path));
         writeText(folder / "tokenizer_config.json", tokenizerConfigJson(data));
+    }
+
+    /// What the model is decoded with: its draft is written along, so that the folder is whole.
+    void writeDraft(const fs::path& folder) const {
+        if (!m_model.speculative)
+            return;
+        if (m_model.speculative->hasModel()) {
+            Model draft = loadModel(m_model.speculative->draft, &m_control);
+            draft.speculative.reset();
+            writeModelFolder(draft, folder / kDraftFolder, m_control);
+        }
+        writeText(folder / kSpeculativeFile, toJson(*m_model.speculative).dump(2) + "\n");
     }
 
     static void copyFile(const fs::path& from, const fs::path& to) {

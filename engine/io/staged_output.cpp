@@ -34,13 +34,14 @@ void syncFolder(const fs::path& folder) {
 }
 
 /// True for an empty folder and for one that looks like a model: a config.json and nothing but
-/// files.
+/// files, and perhaps a draft of the same kind.
 bool mayReplace(const fs::path& folder) {
     bool any = false, config = false;
     for (const auto& entry : fs::directory_iterator(folder)) {
         any = true;
         config = config || entry.path().filename() == "config.json";
-        if (entry.is_directory())
+        if (entry.is_directory() &&
+            (entry.path().filename() != "draft" || !mayReplace(entry.path())))
             return false;
     }
     return !any || config;

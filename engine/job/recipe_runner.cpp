@@ -12,6 +12,7 @@
 #include "engine/eval/text_windows.h"
 #include "engine/eval/throughput.h"
 #include "engine/io/exporter.h"
+#include "engine/speculative/speculation_measure.h"
 #include "engine/technique/technique.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -194,10 +195,31 @@ private:
         m_control.beginPhase("Timing", kSpeedShare);
         m_peak = peakResidentBytes();  // measuring speed starts a new mark
         Transformer transformer(optimized, m_backend, nullptr);
-        add(measureThroughput(transformer,
+        std::vector<Measurement> metrics =
+            measureThroughput(transformer,
                               {m_request.measure.promptTokens, m_request.measure.newTokens,
                                m_request.measure.repeats},
-                              m_control));
+                              m_control);
+        if (optimized.speculative)
+            addSpeculation(transformer, optimized, metrics);
+        add(std::move(metrics));
+    }
+
+    void addSpeculation(Transformer& transformer, const Model& optimized,
+                        std::vector<Measurement>& metrics) {
+        const std::unique_ptr<Proposer> proposer = makeProposer(
+            *optimized.speculative, optimized, transformer, m_backend, m_backend.pool(), m_control);
+        SpeculationMeasure measure =
+            measureSpeculation(transformer, optimized, *proposer, *optimized.speculative,
+                               speculationText(m_inputs.evaluate),
+                               {m_request.measure.promptTokens, m_request.measure.newTokens,
+                                m_request.measure.repeats, true},
+                               m_control);
+        m_control.info("speculative decoding with " + proposer->description() + " " +
+                       measure.verdict);
+        for (const SeriesPoint& point : measure.series)
+            m_control.sink().series(point);
+        mergeSpeculation(metrics, std::move(measure.metrics));
     }
 
     void writeArtifact(const Model& optimized, const Model& original) {
@@ -246,6 +268,32 @@ Recipe checkedRecipe(const Recipe& recipe) {
     if (!problems.empty())
         throw EngineError(ErrorKind::Usage, problems);
     return checked;
+}
+
+std::string speculationText(const std::string& path) {
+    const fs::path bundled = resourcesFolder() / "demo" / "texts" / "evaluate.txt";
+    return readText(path.empty() ? bundled.string() : path);
+}
+
+void mergeSpeculation(std::vector<Measurement>& metrics, std::vector<Measurement> speculative) {
+    const double draftBytes =
+        std::find_if(speculative.begin(), speculative.end(), [](const Measurement& m) {
+            return m.name == "draft_bytes";
+        })->value;
+    for (Measurement& metric : metrics)
+        if (metric.name == "weight_bytes")
+            metric.value += draftBytes;
+    for (Measurement& metric : speculative) {
+        const auto plain = std::find_if(metrics.begin(), metrics.end(), [&](const Measurement& m) {
+            return m.name == metric.name;
+        });
+        if (plain == metrics.end()) {
+            metrics.push_back(std::move(metric));
+            continue;
+        }
+        metric.protocol = plain->protocol;
+        *plain = std::move(metric);
+    }
 }
 
 RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs) {
@@ -426,6 +474,25 @@ ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend,
     return report;
 }
 
+std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
+                                               const std::string& draftTokens, const Model& model,
+                                               CpuBackend& backend, RunControl& control) {
+    if (draft == "none" || (draft.empty() && !model.speculative)) {
+        if (!draftTokens.empty())
+            throw EngineError(ErrorKind::Usage, "a number of draft tokens needs a draft");
+        return std::nullopt;
+    }
+    if (!draft.empty())
+        return makeSetup(draft, draftTokens.empty() ? "auto" : draftTokens, model, backend, {},
+                         control);
+    SpeculativeSetup setup = *model.speculative;
+    if (!draftTokens.empty()) {
+        fixedDraftTokens(draftTokens);
+        setup.draftTokens = draftTokens;
+    }
+    return setup;
+}
+
 GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
                             RunControl& control) {
     control.beginPhase("Loading", 0.1);
@@ -434,8 +501,19 @@ GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
     GenerateOptions options;
     options.maxNewTokens = request.maxNewTokens;
     options.sampling.temperature = request.temperature;
+    options.sampling.topK = request.topK;
     options.sampling.topP = request.topP;
+    options.sampling.minP = request.minP;
     options.sampling.seed = request.seed;
+    std::unique_ptr<Proposer> proposer;
+    std::unique_ptr<DraftLength> length;
+    if (const auto setup =
+            requestedSetup(request.draft, request.draftTokens, model, backend, control)) {
+        proposer = makeProposer(*setup, model, transformer, backend, backend.pool(), control);
+        length = makeDraftLength(*setup);
+        options.proposer = proposer.get();
+        options.draftLength = length.get();
+    }
     control.beginPhase("Generating", 0.9);
     return generate(transformer, *model.tokenizer, model.tokenizer->encode(request.prompt, true),
                     options, control,

@@ -7,6 +7,7 @@
 #include "engine/core/run_control.h"
 #include "engine/experiment/job_values.h"
 #include "engine/model/model.h"
+#include "engine/speculative/draft_source.h"
 
 namespace fettle {
 
@@ -25,6 +26,16 @@ EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend
 /// text.
 ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend,
                              RunControl& control);
+/// The draft that a request or else the model itself names; nothing for neither and for "none".
+/// Throws EngineError as makeSetup does.
+std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
+                                               const std::string& draftTokens, const Model& model,
+                                               CpuBackend& backend, RunControl& control);
+/// The text to measure speculative decoding on: `path`, or the bundled one where that is empty.
+std::string speculationText(const std::string& path);
+/// Puts `speculative` in the place of plain figures of the same name, which keep their protocol,
+/// and adds the rest; weight_bytes grows by the draft.
+void mergeSpeculation(std::vector<Measurement>& metrics, std::vector<Measurement> speculative);
 GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
                             RunControl& control);
 

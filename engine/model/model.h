@@ -20,6 +20,7 @@
 #include "engine/core/run_control.h"
 #include "engine/experiment/model_report.h"
 #include "engine/model/model_config.h"
+#include "engine/model/speculative_setup.h"
 #include "engine/tensor/weight.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -47,6 +48,8 @@ struct Model {
     /// generation_config.json, ...).
     std::vector<std::filesystem::path> sideFiles;
     std::vector<std::string> warnings;
+    /// How it is to be decoded speculatively, if it is.
+    std::optional<SpeculativeSetup> speculative;
 
     bool has(const std::string& canonical) const { return weights.count(canonical) != 0; }
     /// Throws EngineError(BadInput) naming the model and the missing tensor.

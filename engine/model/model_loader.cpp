@@ -156,6 +156,7 @@ public:
         reportTensors();
         collectSideFiles();
         m_model.tokenizer = Tokenizer::fromFolder(m_folder);
+        m_model.speculative = readSpeculativeSetup(m_folder);
         return std::move(m_model);
     }
 

@@ -294,12 +294,16 @@ void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
 }
 
 void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
-                           float* hidden) {
+                           const SkippedLayers* skipped, float* hidden) {
     const std::int64_t m = static_cast<std::int64_t>(ids.size());
     embed(ids, cache.length());
     for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
         if (control)
             control->check();
+        if (m_blockObserver)
+            m_blockObserver(i, buffer(m_x), m);
+        if (skipped && (*skipped)[static_cast<std::size_t>(i)])
+            continue;
         Layer& layer = m_layers[static_cast<std::size_t>(i)];
         runAttention(layer, i, m, cache);
         if (control)
@@ -307,10 +311,13 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
         runFeedForward(layer, m);
     }
     cache.advance(m);
+    if (m_blockObserver)
+        m_blockObserver(m_config.layerCount(), buffer(m_x), m);
     normalize(m_finalNorm, buffer(m_x), m, m_config.hiddenSize, hidden);
 }
 
-void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control) {
+void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
+                          const SkippedLayers* skipped) {
     const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
     if (cache.length() + tokens > cache.capacity())
         throw EngineError(ErrorKind::Internal, "the key/value cache has room for " +
@@ -329,7 +336,7 @@ void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, Run
     for (std::int64_t at = 0; at < tokens; at += kChunkTokens) {
         const std::int64_t m = std::min(kChunkTokens, tokens - at);
         runChunk(ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(m)), cache,
-                 control, buffer(m_hidden) + at * m_config.hiddenSize);
+                 control, skipped, buffer(m_hidden) + at * m_config.hiddenSize);
     }
 }
 

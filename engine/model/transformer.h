@@ -35,10 +35,22 @@ public:
     /// For calibration. Pass an empty function to switch off.
     void observeLinears(LinearObserver observer) { m_observer = std::move(observer); }
 
+    /// Sees the residual stream before layer `layer`, and after the last one (layer = layerCount):
+    /// x [rows, hiddenSize] without gaps.
+    using BlockObserver =
+        std::function<void(std::int64_t layer, const float* x, std::int64_t rows)>;
+    /// For rankings of layers. Pass an empty function to switch off.
+    void observeBlocks(BlockObserver observer) { m_blockObserver = std::move(observer); }
+
+    /// One flag per layer: true leaves it out.
+    using SkippedLayers = std::vector<bool>;
+
     /// Runs `ids` after what `cache` holds and appends them to it. Afterwards hiddenStates() are
     /// theirs. Tokens are run in chunks that keep the activations small; `control` is polled in
-    /// every layer.
-    void forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control = nullptr);
+    /// every layer. With `skipped` the tokens pass those layers unchanged, which then have nothing
+    /// in the cache for them: such tokens are guesses, to be truncated away again.
+    void forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control = nullptr,
+                 const SkippedLayers* skipped = nullptr);
     /// [tokens of the last forward, hiddenSize], after the final norm.
     const float* hiddenStates() const { return static_cast<const float*>(m_hidden->data()); }
     std::int64_t hiddenRows() const { return m_hiddenRows; }
@@ -75,7 +87,7 @@ private:
     void extendRope(std::int64_t positions);
     void embed(std::span<const std::int32_t> ids, std::int64_t past);
     void runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
-                  float* hidden);
+                  const SkippedLayers* skipped, float* hidden);
     void runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache);
     void runFeedForward(Layer& layer, std::int64_t m);
     void normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
@@ -94,6 +106,7 @@ private:
     Norm m_finalNorm;
     Linear m_head;
     LinearObserver m_observer;
+    BlockObserver m_blockObserver;
 
     struct RopeTable {
         RopeConfig config;

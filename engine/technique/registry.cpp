@@ -3,13 +3,15 @@
 
 #include "engine/core/error.h"
 #include "engine/technique/ptq.h"
+#include "engine/technique/speculative.h"
 #include "engine/technique/technique.h"
 
 namespace fettle {
 
 const std::vector<const Technique*>& techniques() {
     static const Ptq ptq;
-    static const std::vector<const Technique*> all{&ptq};
+    static const Speculative speculative;
+    static const std::vector<const Technique*> all{&ptq, &speculative};
     return all;
 }
 

@@ -1,0 +1,71 @@
+#include "engine/model/speculative_setup.h"
+
+#include <charconv>
+
+#include "engine/core/error.h"
+#include "engine/io/strict_json.h"
+
+namespace fettle {
+
+namespace {
+constexpr int kMostDraftTokens = 16;
+}  // namespace
+
+bool SpeculativeSetup::hasModel() const {
+    return draft != "ngram" && draft != "suffix" && draft.rfind("self:", 0) != 0;
+}
+
+std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path& folder) {
+    const std::filesystem::path file = folder / kSpeculativeFile;
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored))
+        return std::nullopt;
+    const nlohmann::json json = readJsonObject(file);
+    SpeculativeSetup setup;
+    try {
+        setup.draft = json.at("draft").get<std::string>();
+        setup.draftTokens = json.value("draft_tokens", "auto");
+        setup.skippedLayers = json.value("skipped_layers", std::vector<int>{});
+        fixedDraftTokens(setup.draftTokens);
+    } catch (const nlohmann::json::exception& error) {
+        throwBadInput(file.string(), std::string("is not a speculative setup: ") + error.what());
+    } catch (const EngineError& error) {
+        throwBadInput(file.string(), error.what());
+    }
+    if (setup.draft.empty())
+        throwBadInput(file.string(), "\"draft\" is empty");
+    if (setup.hasModel()) {
+        const std::filesystem::path relative(setup.draft);
+        bool inside = relative.is_relative();
+        for (const auto& part : relative)
+            inside = inside && part != "..";
+        if (!inside)
+            throwBadInput(file.string(), "\"draft\" must name a folder inside the model's own");
+        setup.draft = (folder / relative).string();
+    }
+    return setup;
+}
+
+nlohmann::json toJson(const SpeculativeSetup& setup) {
+    nlohmann::json json{{"target", "."},
+                        {"draft", setup.hasModel() ? kDraftFolder : setup.draft},
+                        {"draft_tokens", setup.draftTokens}};
+    if (!setup.skippedLayers.empty())
+        json["skipped_layers"] = setup.skippedLayers;
+    return json;
+}
+
+std::optional<int> fixedDraftTokens(const std::string& draftTokens) {
+    if (draftTokens == "auto" || draftTokens.empty())
+        return std::nullopt;
+    int tokens = 0;
+    const char* end = draftTokens.data() + draftTokens.size();
+    const auto [stopped, failed] = std::from_chars(draftTokens.data(), end, tokens);
+    if (failed != std::errc() || stopped != end || tokens < 1 || tokens > kMostDraftTokens)
+        throw EngineError(ErrorKind::Usage, "draft_tokens must be \"auto\" or a number from 1 to " +
+                                                std::to_string(kMostDraftTokens) + ", not \"" +
+                                                draftTokens + "\"");
+    return tokens;
+}
+
+}  // namespace fettle

@@ -1,0 +1,93 @@
+// How many tokens to draft: as many as pay, from what drafting, verifying and acceptance were
+// measured to be. With acceptance a, draft cost c and verification cost v in units of one plain
+// step, g drafted tokens give (1 - a^(g+1)) / ((1 - a)(g c + v(g+1))) tokens in the time of one
+// (Leviathan et al. 2023, theorem 3.8, with a v that grows). Looks only at drafts and the past, so
+// the text does not depend on it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/speculative/acceptance.h"
+#include "engine/speculative/draft.h"
+
+namespace fettle {
+
+constexpr int kMostDrafted = 16;
+
+/// Tokens per round and speed-up that the formula promises.
+double expectedTokens(double acceptance, int drafted);
+double expectedSpeedup(double acceptance, int drafted, double draftCost, double verifyCost);
+
+/// What one round took and gave.
+struct RoundOutcome {
+    const Draft* draft = nullptr;
+    const Verdict* verdict = nullptr;  ///< null: a plain step
+    double draftSeconds = 0;
+    double verifySeconds = 0;
+};
+
+class DraftLength {
+public:
+    virtual ~DraftLength() = default;
+    /// Most tokens to draft in this round; 0: a plain step.
+    virtual int most() = 0;
+    /// Whether another token is worth its time after those of `draft`.
+    virtual bool more(const Draft& draft) = 0;
+    virtual void learn(const RoundOutcome& round) = 0;
+};
+
+class FixedDraftLength : public DraftLength {
+public:
+    explicit FixedDraftLength(int tokens) : m_tokens(tokens) {}
+    int most() override { return m_tokens; }
+    bool more(const Draft&) override { return true; }
+    void learn(const RoundOutcome&) override {}
+
+private:
+    int m_tokens;
+};
+
+/// Learns costs and acceptance as it goes; drafts while the next token is expected to raise the
+/// speed; stops drafting when nothing pays and tries again later, ever more rarely. What tries may
+/// lose is bounded by a share of the time spent.
+class AdaptiveDraftLength : public DraftLength {
+public:
+    int most() override;
+    bool more(const Draft& draft) override;
+    void learn(const RoundOutcome& round) override;
+
+    /// Mean over the recent past; for reports.
+    double acceptance() const { return m_all.rate(); }
+    bool paused() const { return m_pausedTokens > 0; }
+
+private:
+    /// Accepted of tried, the recent ones weighing more.
+    struct Rate {
+        double tried = 0, accepted = 0;
+        void add(bool yes, double decay) {
+            tried = tried * decay + 1;
+            accepted = accepted * decay + (yes ? 1 : 0);
+        }
+        double rate() const { return accepted / tried; }
+    };
+    static std::size_t binOf(double confidence);
+    void learnNode(const DraftNode& node, bool accepted);
+    double chanceOf(double confidence) const;
+    double verifySeconds(int tokens) const;
+    double bestSpeedup() const;
+    void learnCosts(const RoundOutcome& round);
+
+    static constexpr int kBins = 10;
+    Rate m_all{4, 2.8};  // a hopeful start that a few rejections overcome
+    std::array<Rate, kBins> m_bins{};
+    std::array<double, kMostDrafted + 2> m_verify{};  ///< seconds by tokens; 0: not seen yet
+    double m_draftToken = 0;                          ///< seconds per drafted token
+    double m_elapsed = 0;                             ///< seconds of all rounds
+    double m_balance = 0;  ///< seconds won (or lost, below 0) by drafting
+    int m_pausedTokens = 0;
+    int m_interval = 0;
+};
+
+}  // namespace fettle

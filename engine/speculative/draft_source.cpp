@@ -1,0 +1,154 @@
+#include "engine/speculative/draft_source.h"
+
+#include <charconv>
+
+#include "engine/core/error.h"
+#include "engine/quant/rtn.h"
+#include "engine/speculative/block_influence.h"
+#include "engine/speculative/lookup_proposer.h"
+#include "engine/speculative/model_proposer.h"
+#include "engine/tokenizer/vocabulary_match.h"
+
+namespace fettle {
+
+namespace {
+
+constexpr const char* kRankingText =
+    "The harbour was quiet that morning. Two boats had gone out before dawn, and the rest lay "
+    "against the wall while their owners mended nets and talked about the price of fish. A girl "
+    "came down the steps with a basket of bread, counted the loaves twice, and asked who had "
+    "ordered twelve. Nobody answered. \"Then I shall eat them myself,\" she said, and sat down on "
+    "a coil of rope to wait for the ferry, which was due at nine and never came before ten.";
+
+/// What follows "self:": a number of layers or a scheme.
+struct SelfDraft {
+    int layers = 0;
+    std::optional<QuantScheme> scheme;
+};
+
+[[noreturn]] void refuseDraft(const std::string& draft, const std::string& why) {
+    throw EngineError(ErrorKind::Usage, "draft \"" + draft + "\": " + why);
+}
+
+SelfDraft parseSelf(const std::string& draft, const ModelConfig& target) {
+    const std::string rest = draft.substr(5);
+    SelfDraft self;
+    const auto [end, failed] = std::from_chars(rest.data(), rest.data() + rest.size(), self.layers);
+    if (failed == std::errc() && end == rest.data() + rest.size()) {
+        const std::int64_t layers = target.layerCount();
+        if (self.layers < 1 || self.layers >= layers)
+            refuseDraft(draft, "of " + std::to_string(layers) + " layers, 1 to " +
+                                   std::to_string(layers - 1) + " can be left out");
+        return self;
+    }
+    self.layers = 0;
+    self.scheme = findQuantScheme(rest);
+    const bool ours = self.scheme && (self.scheme->format == kernels::WeightFormat::Int8Channel ||
+                                      self.scheme->format == kernels::WeightFormat::Int4Group);
+    if (!ours)
+        refuseDraft(draft,
+                    "self: is followed by a number of layers to leave out or by a scheme such as "
+                    "int4-g32");
+    return self;
+}
+
+Model loadDraft(const std::string& path, const Model& target, RunControl& control) {
+    Model draft = loadModel(path, &control);
+    const std::string refusal = draftRefusal(target, draft);
+    if (!refusal.empty())
+        throwBadInput(path, "cannot draft for " + target.name + ": " + refusal);
+    return draft;
+}
+
+}  // namespace
+
+std::string draftRefusal(const Model& target, const Model& draft) {
+    const VocabularyMatch match = matchVocabularies(*target.tokenizer, *draft.tokenizer);
+    if (match.same)
+        return {};
+    return "the two speak of different tokens (first the target, second the draft): " +
+           match.difference;
+}
+
+Model quantizedCopy(const Model& model, const QuantScheme& scheme, kernels::WorkerPool& pool,
+                    RunControl& control) {
+    Model copy = model;
+    RtnOptions options;
+    options.scheme = scheme;
+    options.search = ScaleSearch::Absmax;
+    for (const std::string& name : linearWeightNames(model.config)) {
+        control.check();
+        if (!model.has(name) || name == "lm_head.weight")
+            continue;
+        const Weight& weight = model.weight(name);
+        const std::int64_t cols = weight.shape().at(1);
+        if (cols % 32 != 0 || (scheme.groupSize > 0 && cols % scheme.groupSize != 0))
+            continue;
+        copy.weights[name] = Weight(quantizeRtn(name, weight, options, pool, control).tensor);
+    }
+    return copy;
+}
+
+SpeculativeSetup makeSetup(const std::string& draft, const std::string& draftTokens,
+                           const Model& target, Backend& backend,
+                           const std::vector<std::vector<std::int32_t>>& rankingTexts,
+                           RunControl& control) {
+    SpeculativeSetup setup;
+    setup.draft = draft;
+    setup.draftTokens = draftTokens;
+    fixedDraftTokens(draftTokens);
+    if (draft.empty())
+        refuseDraft(draft, "name a model, ngram, suffix, self:N or self:SCHEME");
+    if (setup.hasModel()) {
+        loadDraft(draft, target, control);
+    } else if (draft.rfind("self:", 0) == 0) {
+        const SelfDraft self = parseSelf(draft, target.config);
+        if (self.layers > 0) {
+            Transformer transformer(target, backend, nullptr);
+            std::vector<std::vector<std::int32_t>> texts = rankingTexts;
+            if (texts.empty())
+                texts.push_back(target.tokenizer->encode(kRankingText, true));
+            setup.skippedLayers =
+                leastInfluential(blockInfluence(transformer, texts, control), self.layers);
+        }
+    }
+    return setup;
+}
+
+std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Model& target,
+                                       Transformer& transformer, Backend& backend,
+                                       kernels::WorkerPool& pool, RunControl& control) {
+    if (setup.draft == "ngram")
+        return std::make_unique<NgramProposer>();
+    if (setup.draft == "suffix")
+        return std::make_unique<SuffixProposer>();
+    if (setup.hasModel()) {
+        const Model draft = loadDraft(setup.draft, target, control);
+        return std::make_unique<ModelProposer>(
+            "draft model " + draft.name, std::make_unique<Transformer>(draft, backend, nullptr));
+    }
+    const SelfDraft self = parseSelf(setup.draft, target.config);
+    if (self.scheme)
+        return std::make_unique<SelfProposer>(
+            "the model itself as " + self.scheme->id, transformer,
+            std::make_unique<Transformer>(quantizedCopy(target, *self.scheme, pool, control),
+                                          backend, nullptr),
+            Transformer::SkippedLayers{});
+    Transformer::SkippedLayers skipped(static_cast<std::size_t>(target.config.layerCount()));
+    for (const int layer : setup.skippedLayers) {
+        if (layer < 0 || layer >= static_cast<int>(skipped.size()))
+            refuseDraft(setup.draft, "the model has no layer " + std::to_string(layer));
+        skipped[static_cast<std::size_t>(layer)] = true;
+    }
+    return std::make_unique<SelfProposer>(
+        "the model itself without " + std::to_string(self.layers) + " layers", transformer, nullptr,
+        std::move(skipped));
+}
+
+std::unique_ptr<DraftLength> makeDraftLength(const SpeculativeSetup& setup) {
+    if (const std::optional<int> fixed = fixedDraftTokens(setup.draftTokens))
+        return std::make_unique<FixedDraftLength>(*fixed);
+    return std::make_unique<AdaptiveDraftLength>();
+}
+
+}  // namespace fettle

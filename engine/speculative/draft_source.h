@@ -1,0 +1,35 @@
+// From the words that name a draft - a model, "ngram", "suffix", "self:N", "self:SCHEME" - to a
+// proposer for a target.
+#pragma once
+
+#include "engine/backend/backend.h"
+#include "engine/model/model.h"
+#include "engine/speculative/draft_length.h"
+#include "engine/speculative/proposer.h"
+#include "kernels/ops/worker_pool.h"
+
+namespace fettle {
+
+/// Why `draft` cannot draft for `target`, in words; empty if it can. Every id must mean the same
+/// token to both.
+std::string draftRefusal(const Model& target, const Model& draft);
+
+/// Checks `draft` and `draftTokens` for `target` without building anything. For self:N the layers
+/// are ranked on `rankingTexts`, or on a short English text of our own if there is none. Throws
+/// EngineError(Usage) for words that name no draft, (BadInput) for a model that does not fit.
+SpeculativeSetup makeSetup(const std::string& draft, const std::string& draftTokens,
+                           const Model& target, Backend& backend,
+                           const std::vector<std::vector<std::int32_t>>& rankingTexts,
+                           RunControl& control);
+
+/// The proposer of a setup. `transformer` is the target's, borrowed.
+std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Model& target,
+                                       Transformer& transformer, Backend& backend,
+                                       kernels::WorkerPool& pool, RunControl& control);
+std::unique_ptr<DraftLength> makeDraftLength(const SpeculativeSetup& setup);
+
+/// The linear weights of `model` rounded to `scheme`; those whose rows do not divide stay.
+Model quantizedCopy(const Model& model, const QuantScheme& scheme, kernels::WorkerPool& pool,
+                    RunControl& control);
+
+}  // namespace fettle

@@ -1,0 +1,146 @@
+#include "engine/speculative/lookup_proposer.h"
+
+#include <algorithm>
+
+namespace fettle {
+
+namespace {
+
+constexpr std::int32_t kSeparator = -1;
+constexpr std::size_t kMostRemembered = std::size_t{1} << 20;  // tokens; then it starts afresh
+constexpr int kShortestSuffix = 2;
+
+std::uint64_t hashOf(std::span<const std::int32_t> tokens) {
+    std::uint64_t hash = 0xCBF29CE484222325u;
+    for (const std::int32_t token : tokens) {
+        hash ^= static_cast<std::uint32_t>(token);
+        hash *= 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+/// The longer the match, the likelier it goes on: starting points, put right by what is measured.
+double confidenceOf(int matched) {
+    return 1 - 1 / (1 + 0.5 * matched);
+}
+
+void copy(std::span<const std::int32_t> from, double confidence, const DraftRequest& request,
+          Draft& draft) {
+    for (const std::int32_t token : from) {
+        if (token < 0 || token >= request.vocabulary)
+            return;
+        draft.add(token, draft.size() - 1, confidence);
+        if (draft.size() >= request.most || !request.more(draft))
+            return;
+    }
+}
+
+}  // namespace
+
+void NgramProposer::restart() {
+    for (auto& places : m_places)
+        places.clear();
+    m_learned = 0;
+}
+
+std::uint64_t NgramProposer::bytes() const {
+    std::uint64_t entries = 0;
+    for (const auto& places : m_places)
+        entries += places.size();
+    return entries * 4 * sizeof(std::uint64_t);
+}
+
+/// An n-gram is entered once the token after it is known: it has something to offer from then on.
+void NgramProposer::learn(std::span<const std::int32_t> text) {
+    for (; m_learned + 1 < text.size(); ++m_learned) {
+        const std::size_t end = m_learned + 1;
+        for (int n = kShortest; n <= kLongest && static_cast<std::size_t>(n) <= end; ++n) {
+            const auto size = static_cast<std::size_t>(n);
+            m_places[size][hashOf(text.subspan(end - size, size))] = end;
+        }
+    }
+}
+
+void NgramProposer::propose(const DraftRequest& request, Draft& draft) {
+    const std::span<const std::int32_t> text = request.text;
+    learn(text);
+    for (auto n = static_cast<std::size_t>(kLongest); n >= kShortest; --n) {
+        if (n > text.size())
+            continue;
+        const auto found = m_places[n].find(hashOf(text.last(n)));
+        if (found == m_places[n].end())
+            continue;
+        const std::size_t at = found->second;
+        // Equal hashes of different n-grams would offer nonsense; look.
+        if (!std::equal(text.end() - static_cast<std::ptrdiff_t>(n), text.end(),
+                        text.begin() + static_cast<std::ptrdiff_t>(at - n)))
+            continue;
+        return copy(text.subspan(at), confidenceOf(static_cast<int>(n)), request, draft);
+    }
+}
+
+void SuffixProposer::clear() {
+    m_states.assign(1, State{});
+    m_all.clear();
+    m_last = 0;
+    m_learned = 0;
+}
+
+void SuffixProposer::restart() {
+    if (m_all.size() > kMostRemembered)
+        return clear();
+    if (!m_all.empty())
+        append(kSeparator);
+    m_learned = 0;
+}
+
+std::uint64_t SuffixProposer::bytes() const {
+    constexpr std::uint64_t perEdge = 48;  // a node of a map
+    return m_states.size() * (sizeof(State) + perEdge) + m_all.size() * sizeof(std::int32_t);
+}
+
+void SuffixProposer::append(std::int32_t token) {
+    m_all.push_back(token);
+    const int added = static_cast<int>(m_states.size());
+    m_states.emplace_back();
+    const auto state = [this](int i) -> State& { return m_states[static_cast<std::size_t>(i)]; };
+    state(added).length = state(m_last).length + 1;
+    state(added).end = m_all.size();
+    int p = m_last;
+    for (; p != -1 && !state(p).next.count(token); p = state(p).link)
+        state(p).next[token] = added;
+    if (p == -1) {
+        state(added).link = 0;
+    } else {
+        const int q = state(p).next[token];
+        if (state(q).length == state(p).length + 1) {
+            state(added).link = q;
+        } else {
+            const int clone = static_cast<int>(m_states.size());
+            m_states.push_back(state(q));
+            state(clone).length = state(p).length + 1;
+            for (; p != -1 && state(p).next.count(token) && state(p).next[token] == q;
+                 p = state(p).link)
+                state(p).next[token] = clone;
+            state(q).link = state(added).link = clone;
+        }
+    }
+    m_last = added;
+}
+
+void SuffixProposer::propose(const DraftRequest& request, Draft& draft) {
+    for (; m_learned < request.text.size(); ++m_learned)
+        append(request.text[m_learned]);
+    // The suffix link of the whole text is its longest suffix that stood somewhere before.
+    State& match =
+        m_states[static_cast<std::size_t>(m_states[static_cast<std::size_t>(m_last)].link)];
+    if (match.length < kShortestSuffix)
+        return;
+    const std::size_t at = match.end;
+    match.end = m_all.size();
+    copy(std::span<const std::int32_t>(m_all).subspan(at), confidenceOf(match.length), request,
+         draft);
+}
+
+}  // namespace fettle

@@ -1,0 +1,298 @@
+#include "engine/speculative/speculation_measure.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "engine/core/random.h"
+#include "engine/eval/statistics.h"
+
+namespace fettle {
+
+namespace {
+
+using Prompts = std::vector<std::vector<std::int32_t>>;
+
+constexpr std::uint64_t kNoiseStream = 0x5BEC;
+constexpr int kCostRounds = 3;
+
+struct Sequence {
+    std::vector<std::int32_t> answer;
+    double ttft = 0;    // seconds
+    double decode = 0;  // seconds from the first token on
+    std::vector<double> interToken;
+    SpeculationCounts counts;
+};
+
+/// Plain and speculative runs of the same prompts.
+struct Paired {
+    std::vector<double> speedups, ttft, decodeRate, interToken;
+    SpeculationCounts counts;
+    double plainSeconds = 0, plainSteps = 0;
+    int same = 0, runs = 0;
+};
+
+class Bench {
+public:
+    Bench(Transformer& target, Proposer& proposer, const SpeculativeSetup& setup, int newTokens,
+          RunControl& control)
+        : m_target(target),
+          m_proposer(proposer),
+          m_setup(setup),
+          m_newTokens(newTokens),
+          m_control(control) {}
+
+    Sequence run(const std::vector<std::int32_t>& prompt, const SamplingOptions& sampling,
+                 bool speculative) {
+        const std::unique_ptr<DraftLength> length = makeDraftLength(m_setup);
+        SpeculativeDecoder decoder(m_target, speculative ? &m_proposer : nullptr,
+                                   speculative ? length.get() : nullptr, sampling,
+                                   static_cast<std::int64_t>(prompt.size()) + m_newTokens);
+        Sequence sequence;
+        const double start = steadySeconds();
+        decoder.begin(prompt, m_control);
+        const double first = steadySeconds();
+        double last = first;
+        for (int left = m_newTokens - 1; left > 0;) {
+            const Round& round = decoder.next(left, m_control);
+            const double now = steadySeconds();
+            // Tokens of one round appear together: the first waits for it, the others do not.
+            sequence.interToken.push_back(now - last);
+            sequence.interToken.insert(sequence.interToken.end(), round.tokens.size() - 1, 0.0);
+            last = now;
+            left -= static_cast<int>(round.tokens.size());
+        }
+        sequence.ttft = first - start;
+        sequence.decode = last - first;
+        sequence.counts = decoder.counts();
+        sequence.answer.assign(decoder.text().begin() + static_cast<std::ptrdiff_t>(prompt.size()),
+                               decoder.text().end());
+        return sequence;
+    }
+
+    /// Greedy, `repeats` times over all prompts; which of the two goes first changes.
+    Paired compare(const Prompts& prompts, int repeats) {
+        Paired paired;
+        run(prompts.front(), {}, true);  // warm-up
+        run(prompts.front(), {}, false);
+        bool plainFirst = true;
+        for (int repeat = 0; repeat < repeats; ++repeat)
+            for (const auto& prompt : prompts) {
+                Sequence plain, fast;
+                if (plainFirst)
+                    plain = run(prompt, {}, false);
+                fast = run(prompt, {}, true);
+                if (!plainFirst)
+                    plain = run(prompt, {}, false);
+                plainFirst = !plainFirst;
+                add(paired, plain, fast);
+            }
+        return paired;
+    }
+
+private:
+    void add(Paired& paired, const Sequence& plain, const Sequence& fast) const {
+        const double tokens = m_newTokens - 1;
+        paired.speedups.push_back(plain.decode / fast.decode);
+        paired.ttft.push_back(fast.ttft * 1e3);
+        paired.decodeRate.push_back(tokens / fast.decode);
+        for (const double seconds : fast.interToken)
+            paired.interToken.push_back(seconds * 1e3);
+        paired.counts.add(fast.counts);
+        paired.plainSeconds += plain.decode;
+        paired.plainSteps += tokens;
+        paired.same += plain.answer == fast.answer ? 1 : 0;
+        ++paired.runs;
+    }
+
+    Transformer& m_target;
+    Proposer& m_proposer;
+    const SpeculativeSetup& m_setup;
+    int m_newTokens;
+    RunControl& m_control;
+};
+
+Measurement metricOf(const std::string& name, const std::string& unit, double value, bool native) {
+    Measurement metric;
+    metric.name = name;
+    metric.unit = unit;
+    metric.value = value;
+    metric.native = native;
+    return metric;
+}
+
+Measurement rangeOf(const std::string& name, const std::string& unit,
+                    const std::vector<double>& values, bool native) {
+    Measurement metric = metricOf(name, unit, median(values), native);
+    if (values.size() > 1) {
+        metric.low = *std::min_element(values.begin(), values.end());
+        metric.high = *std::max_element(values.begin(), values.end());
+    }
+    return metric;
+}
+
+/// Pieces of `text`, evenly spread.
+Prompts proseOf(const std::vector<std::int32_t>& ids, std::size_t size, std::size_t count) {
+    Prompts prompts;
+    const std::size_t step = std::max<std::size_t>(1, (ids.size() - size) / count);
+    for (std::size_t i = 0; i < count && i * step + size <= ids.size(); ++i)
+        prompts.emplace_back(ids.begin() + static_cast<std::ptrdiff_t>(i * step),
+                             ids.begin() + static_cast<std::ptrdiff_t>(i * step + size));
+    return prompts;
+}
+
+/// A passage and its own beginning again: the answer that a faithful copy would go on with is in
+/// the prompt.
+Prompts copiesOf(const Prompts& prose) {
+    Prompts prompts;
+    for (const auto& prompt : prose) {
+        const auto part = static_cast<std::ptrdiff_t>(prompt.size() * 3 / 4);
+        std::vector<std::int32_t> copy(prompt.begin(), prompt.begin() + part);
+        copy.insert(copy.end(), prompt.begin(),
+                    prompt.begin() + static_cast<std::ptrdiff_t>(prompt.size()) - part);
+        prompts.push_back(std::move(copy));
+    }
+    return prompts;
+}
+
+/// Tokens without sense: nothing in them helps to guess.
+Prompts noiseLike(const Prompts& prose, std::int64_t vocabulary) {
+    Philox random(1, kNoiseStream);
+    Prompts prompts = prose;
+    for (auto& prompt : prompts)
+        for (std::int32_t& id : prompt)
+            id = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(vocabulary)));
+    return prompts;
+}
+
+/// What the formula promises for the draft lengths that were used.
+double promised(const SpeculationCounts& counts, double draftCost,
+                const std::vector<double>& verify) {
+    const double acceptance = counts.acceptanceRate();
+    double tokens = 0, steps = 0;
+    for (std::size_t g = 0; g < counts.roundsOf.size(); ++g) {
+        const auto rounds = static_cast<double>(counts.roundsOf[g]);
+        const int drafted = static_cast<int>(g);
+        tokens += rounds * expectedTokens(acceptance, drafted);
+        steps +=
+            rounds * (drafted * draftCost + verify[std::min(g, verify.size() - 1)] / verify[0]);
+    }
+    return steps > 0 ? tokens / steps : 1;
+}
+
+std::string verdictOf(const Paired& paired, double speedup, double draftCost, double verifyTwo) {
+    char text[200];
+    const double acceptance = paired.counts.acceptanceRate();
+    if (speedup > 1)
+        std::snprintf(text, sizeof text,
+                      "pays: %.2f x plain decoding; %.0f%% of the tried tokens were accepted, "
+                      "drafting one takes %.0f%% of a step",
+                      speedup, 100 * acceptance, 100 * draftCost);
+    else
+        std::snprintf(text, sizeof text,
+                      "does not pay (%.2f x): %.0f%% of the tried tokens were accepted, but "
+                      "drafting one takes %.0f%% of a step and verifying two %.0f%%",
+                      speedup, 100 * acceptance, 100 * draftCost, 100 * verifyTwo);
+    return text;
+}
+
+}  // namespace
+
+std::vector<double> measureVerifySeconds(Transformer& target, std::int64_t context, int most,
+                                         RunControl& control) {
+    const std::int64_t vocabulary = target.config().vocabularySize;
+    KvCache cache = target.makeCache(context + most);
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(std::max<std::int64_t>(context, most)));
+    for (std::size_t i = 0; i < ids.size(); ++i)
+        ids[i] = static_cast<std::int32_t>(i % static_cast<std::size_t>(vocabulary));
+    const std::span<const std::int32_t> tokens(ids);
+    target.forward(tokens.first(static_cast<std::size_t>(context)), cache, &control);
+    std::vector<float> logits(static_cast<std::size_t>(most * vocabulary));
+    std::vector<double> best(static_cast<std::size_t>(most), 1e30);
+    for (int round = 0; round < kCostRounds; ++round)
+        for (int m = 1; m <= most; ++m) {
+            const double start = steadySeconds();
+            target.forward(tokens.first(static_cast<std::size_t>(m)), cache, &control);
+            target.logits(0, m, logits.data());
+            double& least = best[static_cast<std::size_t>(m - 1)];
+            least = std::min(least, steadySeconds() - start);
+            cache.truncate(context);
+        }
+    return best;
+}
+
+SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, Proposer& proposer,
+                                      const SpeculativeSetup& setup, const std::string& text,
+                                      const SpeculationOptions& options, RunControl& control) {
+    // Past the context a model was made for, neither its text nor its acceptance means anything.
+    const std::int64_t context = std::max<std::int64_t>(target.config().contextLength, 16);
+    const auto newTokens = static_cast<int>(
+        std::clamp<std::int64_t>(options.newTokens, 2, std::max<std::int64_t>(2, context / 2)));
+    const std::vector<std::int32_t> ids = model.tokenizer->encode(text, false);
+    const std::int64_t wanted = std::min<std::int64_t>(options.promptTokens, context - newTokens);
+    const auto size = static_cast<std::size_t>(
+        std::clamp<std::int64_t>(wanted, 1, static_cast<std::int64_t>(ids.size())));
+    if (ids.size() < 8)
+        throw EngineError(ErrorKind::Usage,
+                          "the text to measure speculative decoding on has fewer than 8 tokens");
+    const Prompts prose =
+        proseOf(ids, size, static_cast<std::size_t>(std::max(1, options.repeats)));
+
+    Bench bench(target, proposer, setup, newTokens, control);
+    const Paired paired = bench.compare(prose, 1);
+    const std::vector<double> verify =
+        measureVerifySeconds(target, static_cast<std::int64_t>(size), kMostDrafted + 1, control);
+
+    const SpeculationCounts& counts = paired.counts;
+    const double step = paired.plainSeconds / paired.plainSteps;
+    const double draftCost =
+        counts.drafted > 0 ? counts.draftSeconds / static_cast<double>(counts.drafted) / step : 0;
+    const double speedup = median(paired.speedups);
+    const bool native = target.native();
+    SpeculationMeasure out;
+    out.pays = speedup > 1;
+    out.verdict = verdictOf(paired, speedup, draftCost, verify[1] / verify[0]);
+    const auto rate = [](const SpeculationCounts& c) { return 100 * c.acceptanceRate(); };
+    out.metrics = {
+        rangeOf("speedup", "", paired.speedups, native),
+        metricOf("expected_speedup", "", promised(counts, draftCost, verify), native),
+        metricOf("acceptance_rate", "%", rate(counts), native),
+        metricOf("mean_accepted_length", "tokens", counts.meanAcceptedLength(), native),
+        metricOf("identical_output", "%", 100.0 * paired.same / paired.runs, native),
+        metricOf("draft_cost", "%", 100 * draftCost, native),
+        metricOf("draft_bytes", "bytes", static_cast<double>(proposer.bytes()), native),
+        rangeOf("decode_tokens_per_s", "tokens/s", paired.decodeRate, native),
+        rangeOf("ttft_ms", "ms", paired.ttft, native),
+        metricOf("inter_token_ms_p50", "ms", percentile(paired.interToken, 0.5), native),
+        metricOf("inter_token_ms_p95", "ms", percentile(paired.interToken, 0.95), native),
+    };
+    for (std::size_t i = 0; i < counts.triedAt.size(); ++i)
+        if (counts.triedAt[i] > 0)
+            out.series.push_back({"acceptance_by_position", static_cast<double>(i + 1),
+                                  100 * static_cast<double>(counts.acceptedAt[i]) /
+                                      static_cast<double>(counts.triedAt[i])});
+    for (std::size_t m = 0; m < verify.size(); ++m)
+        out.series.push_back({"verify_cost", static_cast<double>(m + 1), verify[m] / verify[0]});
+    if (!options.thorough)
+        return out;
+
+    const auto addClass = [&](const std::string& name, const Prompts& prompts) {
+        const Paired other = bench.compare(prompts, 1);
+        out.metrics.push_back(metricOf("acceptance_rate_" + name, "%", rate(other.counts), native));
+        out.metrics.push_back(rangeOf("speedup_" + name, "", other.speedups, native));
+    };
+    addClass("copy", copiesOf(prose));
+    addClass("random", noiseLike(prose, target.config().vocabularySize));
+    out.series.push_back({"acceptance_by_temperature", 0, rate(counts)});
+    for (const double temperature : {0.7, 1.0}) {
+        SpeculationCounts sampled;
+        for (const auto& prompt : prose) {
+            SamplingOptions sampling;
+            sampling.temperature = temperature;
+            sampled.add(bench.run(prompt, sampling, true).counts);
+        }
+        out.series.push_back({"acceptance_by_temperature", temperature, rate(sampled)});
+    }
+    return out;
+}
+
+}  // namespace fettle

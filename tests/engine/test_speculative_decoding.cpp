@@ -1,0 +1,324 @@
+// Speculative decoding with real models: whatever drafts, greedy text is bit for bit that of plain
+// decoding, the cache is what a fresh pass would leave, and the setup travels with the model.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "engine/backend/cpu_backend.h"
+#include "engine/core/random.h"
+#include "engine/decode/generator.h"
+#include "engine/eval/text_windows.h"
+#include "engine/io/exporter.h"
+#include "engine/job/recipe_runner.h"
+#include "engine/speculative/block_influence.h"
+#include "engine/speculative/draft_source.h"
+#include "engine/speculative/lookup_proposer.h"
+#include "engine/speculative/speculation_measure.h"
+#include "engine/technique/technique.h"
+#include "tests/support/fixtures.h"
+#include "tests/support/model_files.h"
+
+namespace fettle {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The bundled pair on two threads, with prompts from the bundled text.
+class SpeculativeDecoding : public ::testing::Test {
+protected:
+    SpeculativeDecoding()
+        : m_control({}, nullptr, m_sink),
+          m_model(loadModel("demo")),
+          m_backend(2),
+          m_target(m_model, m_backend) {
+        m_ids = m_model.tokenizer->encode(speculationText(""), false);
+    }
+
+    std::vector<std::int32_t> prompt(std::size_t index, std::size_t size = 24) const {
+        const std::size_t at = index * 67 % (m_ids.size() - size);
+        return {m_ids.begin() + static_cast<std::ptrdiff_t>(at),
+                m_ids.begin() + static_cast<std::ptrdiff_t>(at + size)};
+    }
+    SpeculativeSetup setup(const std::string& draft, const std::string& tokens = "auto") {
+        return makeSetup(draft, tokens, m_model, m_backend, {}, m_control);
+    }
+    std::unique_ptr<Proposer> proposer(const SpeculativeSetup& setup) {
+        return makeProposer(setup, m_model, m_target, m_backend, m_backend.pool(), m_control);
+    }
+    std::vector<std::int32_t> decode(const std::vector<std::int32_t>& prompt, int tokens,
+                                     Proposer* proposer, DraftLength* length,
+                                     const SamplingOptions& sampling = {}) {
+        SpeculativeDecoder decoder(m_target, proposer, length, sampling,
+                                   static_cast<std::int64_t>(prompt.size()) + tokens);
+        decoder.begin(prompt, m_control);
+        const auto wanted = prompt.size() + static_cast<std::size_t>(tokens);
+        while (decoder.text().size() < wanted)
+            decoder.next(static_cast<int>(wanted - decoder.text().size()), m_control);
+        EXPECT_EQ(decoder.text().size(), wanted);
+        m_counts.add(decoder.counts());
+        return decoder.text();
+    }
+
+    NullProgress m_sink;
+    RunControl m_control;
+    Model m_model;
+    CpuBackend m_backend;
+    Transformer m_target;
+    std::vector<std::int32_t> m_ids;
+    SpeculationCounts m_counts;
+};
+
+/// Guesses at random; may say anything.
+class RandomProposer : public Proposer {
+public:
+    std::string description() const override { return "random tokens"; }
+    void restart() override {}
+    void propose(const DraftRequest& request, Draft& draft) override {
+        while (draft.size() < request.most)
+            draft.add(static_cast<std::int32_t>(
+                          m_random.below(static_cast<std::uint64_t>(request.vocabulary))),
+                      draft.size() - 1, 0.5);
+    }
+    std::uint64_t bytes() const override { return 0; }
+
+private:
+    Philox m_random{5};
+};
+
+TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts) {
+    constexpr int kPrompts = 504, kTokens = 40;
+    struct Way {
+        std::string draft, tokens;
+    };
+    const std::vector<Way> ways{{"demo-draft", "4"}, {"demo-draft", "auto"}, {"ngram", "8"},
+                                {"suffix", "auto"},  {"self:1", "3"},        {"self:int4-g32", "5"},
+                                {"self:2", "auto"}};
+    std::vector<std::unique_ptr<Proposer>> proposers;
+    std::vector<SpeculativeSetup> setups;
+    for (const Way& way : ways) {
+        setups.push_back(setup(way.draft, way.tokens));
+        proposers.push_back(proposer(setups.back()));
+    }
+    RandomProposer random;
+    FixedDraftLength sixteen(16);
+    for (int i = 0; i < kPrompts; ++i) {
+        const auto index = static_cast<std::size_t>(i);
+        const std::vector<std::int32_t> text = prompt(index, 8 + index % 40);
+        const std::vector<std::int32_t> plain = decode(text, kTokens, nullptr, nullptr);
+        const std::size_t way = index % ways.size();
+        const auto length = makeDraftLength(setups[way]);
+        ASSERT_EQ(decode(text, kTokens, proposers[way].get(), length.get()), plain)
+            << ways[way].draft << ", prompt " << i;
+        if (i % 4 == 0) {
+            ASSERT_EQ(decode(text, kTokens, &random, &sixteen), plain) << "random, prompt " << i;
+        }
+    }
+}
+
+TEST_F(SpeculativeDecoding, CacheIsWhatAFreshPassLeaves) {
+    const SpeculativeSetup four = setup("self:1", "4");
+    const auto self = proposer(four);
+    FixedDraftLength length(4);
+    const std::vector<std::int32_t> text = prompt(3);
+    const std::int64_t capacity = static_cast<std::int64_t>(text.size()) + 30;
+    SpeculativeDecoder decoder(m_target, self.get(), &length, {}, capacity);
+    decoder.begin(text, m_control);
+    for (int round = 0; round < 6; ++round) {
+        decoder.next(5, m_control);
+        KvCache fresh = m_target.makeCache(capacity);
+        std::vector<std::int32_t> seen = decoder.text();
+        seen.pop_back();
+        m_target.forward(seen, fresh);
+        ASSERT_EQ(decoder.cache().length(), fresh.length());
+        const ModelConfig& c = m_model.config;
+        for (std::int64_t layer = 0; layer < c.layerCount(); ++layer)
+            for (std::int64_t head = 0; head < c.kvHeads; ++head) {
+                // Values lie [head][position][headDim], keys [head][position / 16][headDim][16].
+                const auto* a = static_cast<const std::uint16_t*>(decoder.cache().values(layer)) +
+                                head * capacity * c.headDim;
+                const auto* b = static_cast<const std::uint16_t*>(fresh.values(layer)) +
+                                head * capacity * c.headDim;
+                ASSERT_EQ(
+                    std::memcmp(a, b, static_cast<std::size_t>(fresh.length() * c.headDim) * 2), 0);
+                const auto* ka = static_cast<const std::uint16_t*>(decoder.cache().keys(layer)) +
+                                 head * capacity * c.headDim;
+                const auto* kb = static_cast<const std::uint16_t*>(fresh.keys(layer)) +
+                                 head * capacity * c.headDim;
+                for (std::int64_t p = 0; p < fresh.length(); ++p) {
+                    const std::int64_t block = p / 16 * 16,
+                                       width = std::min<std::int64_t>(16, capacity - block);
+                    for (std::int64_t d = 0; d < c.headDim; ++d) {
+                        const std::int64_t at = block * c.headDim + d * width + p - block;
+                        ASSERT_EQ(ka[at], kb[at]);
+                    }
+                }
+            }
+    }
+}
+
+TEST_F(SpeculativeDecoding, SampledTextRepeatsForASeedAndDraftsAreAccepted) {
+    SamplingOptions sampling;
+    sampling.temperature = 0.8;
+    sampling.topP = 0.95;
+    const SpeculativeSetup drafted = setup("demo-draft", "4");
+    const auto first = proposer(drafted), second = proposer(drafted);
+    FixedDraftLength length(4);
+    const std::vector<std::int32_t> a = decode(prompt(1), 64, first.get(), &length, sampling);
+    EXPECT_EQ(decode(prompt(1), 64, second.get(), &length, sampling), a);
+    sampling.seed = 2;
+    EXPECT_NE(decode(prompt(1), 64, second.get(), &length, sampling), a);
+    EXPECT_GT(m_counts.accepted, 0);
+    EXPECT_GT(m_counts.tried, m_counts.accepted);
+}
+
+TEST_F(SpeculativeDecoding, CountsAddUp) {
+    const SpeculativeSetup drafted = setup("demo-draft", "6");
+    const auto draft = proposer(drafted);
+    FixedDraftLength length(6);
+    decode(prompt(9), 60, draft.get(), &length);
+    EXPECT_EQ(m_counts.emitted, m_counts.accepted + m_counts.rounds);
+    EXPECT_LE(m_counts.tried, m_counts.drafted);
+    std::int64_t tried = 0, accepted = 0;
+    for (std::size_t i = 0; i < m_counts.triedAt.size(); ++i) {
+        tried += m_counts.triedAt[i];
+        accepted += m_counts.acceptedAt[i];
+        if (i > 0) {
+            EXPECT_LE(m_counts.triedAt[i], m_counts.acceptedAt[i - 1]);
+        }
+    }
+    EXPECT_EQ(tried, m_counts.tried);
+    EXPECT_EQ(accepted, m_counts.accepted);
+    EXPECT_GT(m_counts.acceptanceRate(), 0.3);  // the draft was distilled from this very model
+}
+
+TEST_F(SpeculativeDecoding, LookupsCopyWhatFollowedBefore) {
+    const std::vector<std::int32_t> text{1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 7, 8, 2, 3, 4};
+    KvCache cache = m_target.makeCache(4);
+    PhiloxChance chance(1);
+    const SamplingOptions greedy;
+    const auto ask = [&](Proposer& proposer, std::span<const std::int32_t> said) {
+        Draft draft;
+        proposer.propose(
+            {said, cache, 3, 2048, greedy, chance, [](const Draft&) { return true; }, nullptr},
+            draft);
+        std::vector<std::int32_t> tokens;
+        for (const DraftNode& node : draft.nodes)
+            tokens.push_back(node.token);
+        return tokens;
+    };
+    NgramProposer ngram;
+    EXPECT_EQ(ask(ngram, text), (std::vector<std::int32_t>{7, 8, 2}));  // the latest place
+    ngram.restart();
+    EXPECT_TRUE(ask(ngram, std::span(text).first(6)).empty());
+    SuffixProposer suffix;
+    EXPECT_EQ(ask(suffix, text).size(), 3u);
+    suffix.restart();
+    // The sequence before is remembered.
+    EXPECT_EQ(ask(suffix, std::vector<std::int32_t>{40, 4, 5}),
+              (std::vector<std::int32_t>{6, 9, 2}));
+}
+
+TEST_F(SpeculativeDecoding, RefusesWhatCannotDraftInWords) {
+    const auto reason = [&](const std::string& draft, const std::string& tokens) -> std::string {
+        try {
+            setup(draft, tokens);
+        } catch (const EngineError& error) {
+            return error.what();
+        }
+        return "";
+    };
+    EXPECT_NE(reason("self:9", "auto").find("of 4 layers, 1 to 3"), std::string::npos);
+    EXPECT_NE(reason("self:q4_k", "auto").find("scheme"), std::string::npos);
+    EXPECT_NE(reason("ngram", "17").find("1 to 16"), std::string::npos);
+    EXPECT_NE(reason("/nowhere/model", "auto").find("/nowhere/model"), std::string::npos);
+    const auto other = test::fixture("qwen3-draft-500k");
+    FETTLE_NEED_FILE(other);
+    const std::string different = reason(other.string(), "auto");
+    EXPECT_NE(different.find("tokens differ"), std::string::npos) << different;
+}
+
+TEST_F(SpeculativeDecoding, InfluenceRanksAllLayers) {
+    const std::vector<std::vector<std::int32_t>> texts{prompt(0, 64), prompt(5, 64)};
+    const std::vector<double> influence = blockInfluence(m_target, texts, m_control);
+    ASSERT_EQ(influence.size(), 4u);
+    for (const double value : influence)
+        EXPECT_GT(value, 0);
+    const std::vector<int> least = leastInfluential(influence, 2);
+    ASSERT_EQ(least.size(), 2u);
+    EXPECT_LT(least[0], least[1]);
+    for (int layer = 0; layer < 4; ++layer)
+        if (layer != least[0] && layer != least[1]) {
+            EXPECT_GE(influence[static_cast<std::size_t>(layer)],
+                      std::max(influence[static_cast<std::size_t>(least[0])],
+                               influence[static_cast<std::size_t>(least[1])]));
+        }
+}
+
+TEST_F(SpeculativeDecoding, RecipeMeasuresAndTheArtifactRemembersItsDraft) {
+    test::TempFolder folder;
+    RunRequest request;
+    request.modelPath = "demo";
+    request.recipe.steps = {{"ptq", {{"scheme", "int8"}, {"scale_search", "absmax"}}},
+                            {"speculative", {{"draft", "demo-draft"}, {"draft_tokens", 3}}}};
+    request.artifactFolder = (folder / "artifact").string();
+    request.measure.maxTokens = 512;
+    request.measure.promptTokens = 32;
+    request.measure.newTokens = 24;
+    request.measure.repeats = 1;
+    request.inputs.tasks = "";
+    const RunResult result = runRecipe(request, m_backend, m_control);
+    std::map<std::string, double> values;
+    for (const Measurement& metric : result.metrics) {
+        EXPECT_EQ(values.count(metric.name), 0u) << metric.name << " stands twice";
+        values[metric.name] = metric.value;
+    }
+    for (const char* name :
+         {"speedup", "expected_speedup", "acceptance_rate", "mean_accepted_length", "draft_bytes",
+          "acceptance_rate_copy", "speedup_random", "ttft_ms"})
+        EXPECT_EQ(values.count(name), 1u) << name;
+    EXPECT_EQ(values["identical_output"], 100);
+    EXPECT_GT(values["acceptance_rate"], 20);
+    EXPECT_GT(values["mean_accepted_length"], 1);
+
+    const Model artifact = loadModel(result.artifact->path);
+    ASSERT_TRUE(artifact.speculative.has_value());
+    EXPECT_EQ(artifact.speculative->draftTokens, "3");
+    EXPECT_EQ(artifact.speculative->draft, (fs::path(result.artifact->path) / "draft").string());
+    GenerateRequest generate;
+    generate.modelPath = result.artifact->path;
+    generate.prompt = "Question: What is 3 + 1?\nAnswer:";
+    generate.maxNewTokens = 16;
+    const GenerateReport fast = generateText(generate, m_backend, m_control);
+    generate.draft = "none";
+    const GenerateReport plain = generateText(generate, m_backend, m_control);
+    ASSERT_TRUE(fast.speculation.has_value());
+    EXPECT_FALSE(plain.speculation.has_value());
+    EXPECT_EQ(fast.ids, plain.ids);
+    // An artifact can be written again, over itself too.
+    writeModelFolder(artifact, folder / "again", m_control);
+    writeModelFolder(artifact, folder / "again", m_control);
+    EXPECT_TRUE(loadModel((folder / "again").string()).speculative->hasModel());
+}
+
+TEST(SpeculativeSetup, BadFilesAreRefusedByName) {
+    test::TempFolder folder;
+    const auto reason = [&](const std::string& text) -> std::string {
+        test::writeFile(folder / kSpeculativeFile, text);
+        try {
+            readSpeculativeSetup(folder.path());
+        } catch (const EngineError& error) {
+            return error.what();
+        }
+        return "";
+    };
+    EXPECT_NE(reason("{").find(kSpeculativeFile), std::string::npos);
+    EXPECT_NE(reason("{}").find(kSpeculativeFile), std::string::npos);
+    EXPECT_NE(reason(R"({"draft": "../other"})").find("inside"), std::string::npos);
+    EXPECT_NE(reason(R"({"draft": "/etc"})").find("inside"), std::string::npos);
+    EXPECT_NE(reason(R"({"draft": "ngram", "draft_tokens": "many"})").find("draft_tokens"),
+              std::string::npos);
+    EXPECT_EQ(reason(R"({"draft": "self:2", "skipped_layers": [1, 2]})"), "");
+}
+
+}  // namespace
+}  // namespace fettle

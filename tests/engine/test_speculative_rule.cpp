@@ -1,0 +1,354 @@
+// The rules of speculative decoding without a model: the law of the output by enumeration of every
+// chance, by counting draws, and the parts that choose what and how much to draft.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "engine/core/random.h"
+#include "engine/speculative/acceptance.h"
+#include "engine/speculative/draft_length.h"
+
+namespace fettle {
+namespace {
+
+constexpr int kTokens = 5;
+constexpr int kDepth = 3;
+
+/// Walks all outcomes of a computation: each run follows one path of decisions and has its
+/// probability; the paths differ until none is left.
+class EnumeratingChance : public Chance {
+public:
+    bool happens(double probability, const Decision&) override {
+        return decide({1 - probability, probability}) == 1;
+    }
+    std::int32_t draw(const TokenDistribution& from, const Decision&) override {
+        return from.idAt(static_cast<std::size_t>(decide(from.p)));
+    }
+    double weight() const { return m_weight; }
+    /// Turns to the next path; false after the last.
+    bool advance() {
+        while (!m_path.empty() && m_path.back().second + 1 >= m_path.back().first)
+            m_path.pop_back();
+        if (m_path.empty())
+            return false;
+        ++m_path.back().second;
+        m_at = 0;
+        m_weight = 1;
+        return true;
+    }
+
+private:
+    int decide(const std::vector<double>& p) {
+        if (m_at == m_path.size())
+            m_path.emplace_back(static_cast<int>(p.size()), 0);
+        const int choice = m_path[m_at++].second;
+        m_weight *= p[static_cast<std::size_t>(choice)];
+        return choice;
+    }
+    std::vector<std::pair<int, int>> m_path;  // number of choices, the one taken
+    std::size_t m_at = 0;
+    double m_weight = 1;
+};
+
+TokenDistribution randomDistribution(Philox& random, int tokens, bool sparse) {
+    TokenDistribution d;
+    double total = 0;
+    for (int i = 0; i < tokens; ++i) {
+        const double value = sparse && random.uniform() < 0.5 ? 0 : random.uniform();
+        d.p.push_back(value);
+        total += value;
+    }
+    if (total == 0)
+        d.p[0] = total = 1;
+    for (double& p : d.p)
+        p /= total;
+    return d;
+}
+
+/// A language model as a table: the distribution after each text.
+class Table {
+public:
+    Table(std::uint64_t seed, int tokens, bool sparse)
+        : m_random(seed), m_tokens(tokens), m_sparse(sparse) {}
+    const TokenDistribution& after(const std::vector<std::int32_t>& text) {
+        const auto found = m_rows.find(text);
+        if (found != m_rows.end())
+            return found->second;
+        return m_rows[text] = randomDistribution(m_random, m_tokens, m_sparse);
+    }
+
+private:
+    Philox m_random;
+    int m_tokens;
+    bool m_sparse;
+    std::map<std::vector<std::int32_t>, TokenDistribution> m_rows;
+};
+
+enum class Kind { Drawn, Chosen, Tree };
+
+Draft makeDraft(Table& q, Kind kind, int tokens, Chance& chance) {
+    Draft draft;
+    std::vector<std::int32_t> text;
+    if (kind == Kind::Tree) {
+        // Two roots drawn one after the other without putting back, children of the first chosen.
+        const TokenDistribution first = q.after({});
+        const std::int32_t a = chance.draw(first, {Purpose::Draft, 0, 0});
+        TokenDistribution second = first;
+        second.p[static_cast<std::size_t>(a)] = 0;
+        const double rest = std::accumulate(second.p.begin(), second.p.end(), 0.0);
+        draft.add(a, -1, 1, first);
+        if (rest > 0) {
+            for (double& p : second.p)
+                p /= rest;
+            draft.add(chance.draw(second, {Purpose::Draft, 0, 1}), -1, 1, second);
+        }
+        draft.add(1 % tokens, 0, 1);
+        draft.add(2 % tokens, 0, 1);
+        if (draft.size() > 3)
+            draft.add(0, 1, 1);
+        return draft;
+    }
+    for (int i = 0; i < kDepth; ++i) {
+        TokenDistribution next = q.after(text);
+        const std::int32_t token = kind == Kind::Chosen
+                                       ? static_cast<std::int32_t>((i * 2 + 1) % tokens)
+                                       : chance.draw(next, {Purpose::Draft, i, 0});
+        draft.add(token, i - 1, 1, kind == Kind::Chosen ? TokenDistribution{} : next);
+        text.push_back(token);
+    }
+    return draft;
+}
+
+std::vector<std::int32_t> textOf(const Draft& draft, int node) {
+    std::vector<std::int32_t> text;
+    for (; node >= 0; node = draft.nodes[static_cast<std::size_t>(node)].parent)
+        text.insert(text.begin(), draft.nodes[static_cast<std::size_t>(node)].token);
+    return text;
+}
+
+/// Probability that the output begins with `prefix`, by the target alone.
+double targetLaw(Table& p, const std::vector<std::int32_t>& output) {
+    double probability = 1;
+    std::vector<std::int32_t> text;
+    for (const std::int32_t token : output) {
+        probability *= p.after(text).of(token);
+        text.push_back(token);
+    }
+    return probability;
+}
+
+class SpeculativeLaw : public ::testing::TestWithParam<std::tuple<Kind, bool, int>> {};
+
+/// Every output of one round, continued by the target to a fixed length, has the target's law.
+TEST_P(SpeculativeLaw, EqualsTheTargetsByEnumeration) {
+    const auto [kind, sparse, seed] = GetParam();
+    const int tokens = kind == Kind::Tree ? 4 : kTokens;
+    Table p(static_cast<std::uint64_t>(seed), tokens, sparse),
+        q(static_cast<std::uint64_t>(seed) + 100, tokens, sparse);
+    std::map<std::vector<std::int32_t>, double> law;  // of what one round gives
+    double total = 0;
+    EnumeratingChance chance;
+    do {
+        const Draft draft = makeDraft(q, kind, tokens, chance);
+        const Verdict verdict = judge(
+            draft, [&](int node) { return p.after(textOf(draft, node)); }, 0, chance);
+        std::vector<std::int32_t> output = verdict.accepted.empty()
+                                               ? std::vector<std::int32_t>{}
+                                               : textOf(draft, verdict.accepted.back());
+        output.push_back(verdict.next);
+        law[output] += chance.weight();
+        total += chance.weight();
+    } while (chance.advance());
+    EXPECT_NEAR(total, 1, 1e-12);
+    // The probability that the text begins with `prefix`: rounds that reach so far, and shorter
+    // ones that the target itself continues.
+    const auto begins = [&](const std::vector<std::int32_t>& prefix) {
+        double sum = 0;
+        for (const auto& [output, probability] : law) {
+            const std::size_t common = std::min(output.size(), prefix.size());
+            if (!std::equal(output.begin(), output.begin() + static_cast<std::ptrdiff_t>(common),
+                            prefix.begin()))
+                continue;
+            double weight = probability;
+            std::vector<std::int32_t> text = output;
+            for (std::size_t i = common; i < prefix.size(); ++i) {
+                weight *= p.after(text).of(prefix[i]);
+                text.push_back(prefix[i]);
+            }
+            sum += weight;
+        }
+        return sum;
+    };
+    for (std::int32_t a = 0; a < tokens; ++a) {
+        EXPECT_NEAR(begins({a}), targetLaw(p, {a}), 1e-12);
+        for (std::int32_t b = 0; b < tokens; ++b) {
+            EXPECT_NEAR(begins({a, b}), targetLaw(p, {a, b}), 1e-12);
+            for (std::int32_t c = 0; c < tokens; ++c)
+                EXPECT_NEAR(begins({a, b, c}), targetLaw(p, {a, b, c}), 1e-12);
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SpeculativeLaw,
+                         ::testing::Combine(::testing::Values(Kind::Drawn, Kind::Chosen,
+                                                              Kind::Tree),
+                                            ::testing::Bool(), ::testing::Values(1, 2, 3)));
+
+/// Upper bound of the chi-square statistic at p = 1e-4, Wilson & Hilferty 1931.
+double chiSquareLimit(double degrees) {
+    const double z = 3.719, t = 2 / (9 * degrees);
+    return degrees * std::pow(1 - t + z * std::sqrt(t), 3);
+}
+
+double chiSquare(const std::vector<int>& counts, const TokenDistribution& expected, int draws) {
+    double sum = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        const double e = expected.of(static_cast<std::int32_t>(i)) * draws;
+        if (e <= 0) {
+            EXPECT_EQ(counts[i], 0) << "token " << i << " has no probability";
+            continue;
+        }
+        sum += (counts[i] - e) * (counts[i] - e) / e;
+    }
+    return sum;
+}
+
+class SpeculativeDraws : public ::testing::TestWithParam<SamplingOptions> {};
+
+TEST_P(SpeculativeDraws, FollowTheTargetsDistribution) {
+    constexpr int kDraws = 200000, kWords = 12;
+    const SamplingOptions options = GetParam();
+    Philox random(7);
+    std::vector<float> target(kWords), draft(kWords);
+    for (int i = 0; i < kWords; ++i) {
+        target[static_cast<std::size_t>(i)] = static_cast<float>(3 * random.uniform());
+        draft[static_cast<std::size_t>(i)] = static_cast<float>(3 * random.uniform());
+    }
+    const TokenDistribution p = nextTokens(target.data(), kWords, options),
+                            q = nextTokens(draft.data(), kWords, options);
+    double agreement = 0;
+    for (std::int32_t i = 0; i < kWords; ++i)
+        agreement += std::min(p.of(i), q.of(i));
+    std::vector<int> counts(kWords), bonus(kWords);
+    int accepted = 0;
+    PhiloxChance chance(99);
+    for (int i = 0; i < kDraws; ++i) {
+        Draft proposal;
+        const std::int64_t position = 2 * i;
+        proposal.add(chance.draw(q, {Purpose::Draft, position, 0}), -1, 1, q);
+        const Verdict verdict = judge(
+            proposal, [&](int) { return p; }, position, chance);
+        const bool taken = !verdict.accepted.empty();
+        accepted += taken ? 1 : 0;
+        ++counts[static_cast<std::size_t>(taken ? proposal.nodes[0].token : verdict.next)];
+        if (taken)
+            ++bonus[static_cast<std::size_t>(verdict.next)];
+    }
+    EXPECT_LT(chiSquare(counts, p, kDraws), chiSquareLimit(static_cast<double>(p.p.size()) - 1));
+    EXPECT_LT(chiSquare(bonus, p, accepted), chiSquareLimit(static_cast<double>(p.p.size()) - 1));
+    // The acceptance rate is the overlap of the two distributions.
+    EXPECT_NEAR(static_cast<double>(accepted) / kDraws, agreement,
+                4 * std::sqrt(agreement * (1 - agreement) / kDraws) + 1e-9);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sampling, SpeculativeDraws,
+    ::testing::Values(SamplingOptions{1, 0, 1, 0, 1}, SamplingOptions{0.5, 0, 1, 0, 1},
+                      SamplingOptions{1.5, 5, 1, 0, 1}, SamplingOptions{1, 0, 0.7, 0, 1},
+                      SamplingOptions{1, 0, 1, 0.3, 1}, SamplingOptions{0.8, 8, 0.9, 0.1, 1}));
+
+TEST(SpeculativeRule, GuardsAgainstRoundingToNothing) {
+    const TokenDistribution p{{}, {0.5, 0.5}};
+    EXPECT_EQ(acceptProbability(p, p, 0), 1);
+    EXPECT_EQ(afterRejection(p, p, 0).p, p.p);
+    const TokenDistribution other = TokenDistribution::certain(1);
+    EXPECT_EQ(acceptProbability(TokenDistribution::certain(0), other, 1), 0);
+    EXPECT_EQ(afterRejection(TokenDistribution::certain(0), other, 1).at(0.9), 0);
+}
+
+TEST(Sampling, KeepsWhatTheOptionsAsk) {
+    const std::vector<float> logits{1, 3, 2, 3, -1};
+    SamplingOptions greedy;
+    EXPECT_EQ(nextTokens(logits.data(), 5, greedy).ids, std::vector<std::int32_t>{1});
+    SamplingOptions top;
+    top.temperature = 1;
+    top.topK = 3;
+    EXPECT_EQ(nextTokens(logits.data(), 5, top).ids, (std::vector<std::int32_t>{1, 2, 3}));
+    SamplingOptions nucleus;
+    nucleus.temperature = 1;
+    nucleus.topP = 0.5;  // e^3 + e^3 of e + 2 e^3 + e^2 + 1/e: one is 0.39, two are 0.79
+    EXPECT_EQ(nextTokens(logits.data(), 5, nucleus).ids, (std::vector<std::int32_t>{1, 3}));
+    SamplingOptions minimum;
+    minimum.temperature = 1;
+    minimum.minP = 0.3;  // e^-1 = 0.37 stays, e^-2 = 0.14 goes
+    EXPECT_EQ(nextTokens(logits.data(), 5, minimum).ids, (std::vector<std::int32_t>{1, 2, 3}));
+    SamplingOptions plain;
+    plain.temperature = 2;
+    const TokenDistribution all = nextTokens(logits.data(), 5, plain);
+    EXPECT_NEAR(std::accumulate(all.p.begin(), all.p.end(), 0.0), 1, 1e-15);
+    EXPECT_NEAR(all.of(1) / all.of(0), std::exp(1.0), 1e-12);
+}
+
+TEST(DraftLength, FormulaGivesTheKnownOptima) {
+    // a = .8, c = .05: 8 tokens, 3.09 times (Leviathan et al. 2023, theorem 3.8 with v = 1).
+    EXPECT_NEAR(expectedSpeedup(0.8, 8, 0.05, 1), 3.09, 0.005);
+    EXPECT_NEAR(expectedSpeedup(0.6, 2, 0.2, 1), 1.40, 0.005);
+    EXPECT_NEAR(expectedTokens(1, 5), 6, 1e-12);
+}
+
+/// A machine with fixed costs and a draft that is right with a fixed probability: time per token
+/// against plain decoding.
+double simulatedSpeedup(double acceptance, double draftCost, double slope, int tokens) {
+    AdaptiveDraftLength length;
+    Philox random(3);
+    double seconds = 0;
+    int emitted = 0;
+    while (emitted < tokens) {
+        Draft draft;
+        const int most = length.most();
+        if (most > 0) {
+            do
+                draft.add(0, draft.size() - 1, 0.5);
+            while (draft.size() < most && length.more(draft));
+        }
+        Verdict verdict;
+        for (int i = 0; i < draft.size(); ++i) {
+            if (random.uniform() >= acceptance) {
+                verdict.rejected.push_back(i);
+                break;
+            }
+            verdict.accepted.push_back(i);
+        }
+        const double drafting = draft.size() * draftCost, verifying = 1 + slope * draft.size();
+        length.learn({&draft, draft.empty() ? nullptr : &verdict, drafting, verifying});
+        seconds += drafting + verifying;
+        emitted += static_cast<int>(verdict.accepted.size()) + 1;
+    }
+    return emitted / seconds;
+}
+
+TEST(DraftLength, AdaptsToWhatPays) {
+    for (const double acceptance : {0.6, 0.8, 0.9})
+        for (const double cost : {0.02, 0.1, 0.2}) {
+            double best = 1;
+            for (int g = 1; g <= kMostDrafted; ++g)
+                best = std::max(best, expectedSpeedup(acceptance, g, cost, 1 + 0.04 * g));
+            EXPECT_GT(simulatedSpeedup(acceptance, cost, 0.04, 4000), 0.9 * best)
+                << "acceptance " << acceptance << ", cost " << cost;
+        }
+}
+
+TEST(DraftLength, NeverLosesMoreThanThreePercent) {
+    for (const double acceptance : {0.0, 0.05, 0.2, 0.4})
+        for (const double cost : {0.0, 0.1, 0.5, 0.9})
+            for (const double slope : {0.05, 0.3, 1.0})
+                for (const int tokens : {128, 1024})
+                    EXPECT_GT(simulatedSpeedup(acceptance, cost, slope, tokens), 0.97)
+                        << "acceptance " << acceptance << ", cost " << cost << ", slope " << slope
+                        << ", tokens " << tokens;
+}
+
+}  // namespace
+}  // namespace fettle
