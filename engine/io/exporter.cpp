@@ -4,6 +4,7 @@
 
 #include "engine/core/error.h"
 #include "engine/io/export_parts.h"
+#include "engine/io/staged_output.h"
 
 namespace fettle {
 namespace {
@@ -34,12 +35,36 @@ ExportReport write(const Model& model, const std::string& format, const std::fil
     throw EngineError(ErrorKind::Internal, "export format " + format + " has no writer");
 }
 
+/// llama.cpp takes a draft as a file of its own. It stands beside the target's, as NAME-draft.gguf,
+/// and NAME.speculative.json names both.
+void writeGgufDraft(const Model& model, const std::filesystem::path& out, ExportReport& report,
+                    const std::string& format, RunControl& control) {
+    const std::filesystem::path base = out.parent_path() / out.stem();
+    nlohmann::json names = toJson(*model.speculative);
+    names["target"] = out.filename().string();
+    if (model.speculative->hasModel()) {
+        const std::filesystem::path file = base.string() + "-draft.gguf";
+        report.bytes +=
+            write(loadModel(model.speculative->draft, &control), format, file, control).bytes;
+        names["draft"] = file.filename().string();
+    }
+    const std::string text = names.dump(2) + "\n";
+    StagedOutput staged(base.string() + ".speculative.json", StagedOutput::Kind::File, text.size());
+    FileWriter writer(staged.path());
+    writer.write(text);
+    writer.finish();
+    staged.commit();
+    report.bytes += text.size();
+}
+
 }  // namespace
 
 ExportReport exportModel(const Model& model, const std::string& format,
                          const std::filesystem::path& out, RunControl& control) {
     const ExportFormatInfo& info = findFormat(format);
     ExportReport report = write(model, info.id, out, control);
+    if (info.isFile && model.speculative)
+        writeGgufDraft(model, out, report, info.id, control);
     report.format = info.id;
     report.loadedBy = info.loadedBy;
     return report;

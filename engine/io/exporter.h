@@ -15,7 +15,8 @@ namespace fettle {
 /// type, quantized weights dequantized to bf16/f16), "compressed-tensors" (keeps int8 and int4
 /// codes bit by bit), "gguf-f16", "gguf-q8_0", "gguf-q4_0". Throws EngineError(BadInput) when the
 /// model cannot be expressed in the format, (Io) on a full disk. NaN or infinite values, and zero
-/// or missing scales, are refused by name.
+/// or missing scales, are refused by name. A draft that the model is decoded with is written along:
+/// in the folder "draft", or beside a GGUF file.
 ExportReport exportModel(const Model& model, const std::string& format,
                          const std::filesystem::path& out, RunControl& control);
 

@@ -16,7 +16,7 @@ constexpr double kFirstSlope = 0.08;  // of one step, per verified token, until 
 constexpr double kMostLost = 0.015;   // of all time
 constexpr double kAllowance = 1.5;    // steps that may be lost before any time has passed
 constexpr double kMostWon = 4;        // steps of credit that are remembered
-constexpr int kFirstDraft = 2;
+constexpr int kFirstDraft = 1;
 constexpr int kFirstInterval = 64;  // tokens without drafting before the next try
 constexpr int kLastInterval = 1024;
 
@@ -91,9 +91,10 @@ int AdaptiveDraftLength::most() {
         --m_pausedTokens;
         return 0;
     }
-    if (m_balance < -(kMostLost * m_elapsed + kAllowance * m_verify[1]))
+    const double risk = m_draftToken + verifySeconds(2) - m_verify[1];
+    if (m_balance - risk < -(kMostLost * m_elapsed + kAllowance * m_verify[1]))
         return 0;
-    return m_verify[2] <= 0 && m_verify[3] <= 0 ? kFirstDraft : kMostDrafted;
+    return m_draftToken <= 0 && m_verify[2] <= 0 ? kFirstDraft : kMostDrafted;
 }
 
 bool AdaptiveDraftLength::more(const Draft& draft) {

@@ -249,7 +249,6 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
     const double speedup = median(paired.speedups);
     const bool native = target.native();
     SpeculationMeasure out;
-    out.pays = speedup > 1;
     out.verdict = verdictOf(paired, speedup, draftCost, verify[1] / verify[0]);
     const auto rate = [](const SpeculationCounts& c) { return 100 * c.acceptanceRate(); };
     out.metrics = {

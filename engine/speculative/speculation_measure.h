@@ -23,7 +23,6 @@ struct SpeculationOptions {
 struct SpeculationMeasure {
     std::vector<Measurement> metrics;  ///< speedup, acceptance_rate, ... as in metricCatalogue()
     std::vector<SeriesPoint> series;   ///< acceptance by position and temperature, verify cost
-    bool pays = false;                 ///< the measured speed-up is above 1
     std::string verdict;               ///< why it pays or does not, in a sentence with figures
 };
 
