@@ -165,10 +165,10 @@ Prompts noiseLike(const Prompts& prose, std::int64_t vocabulary) {
 }
 
 /// What the formula promises for the draft lengths that were used.
-double promised(const SpeculationCounts& counts, double draftCost,
+double promised(const SpeculationCounts& counts, double draftCost, double step,
                 const std::vector<double>& verify) {
     const double acceptance = counts.acceptanceRate();
-    double tokens = 0, steps = 0;
+    double tokens = 0, steps = counts.catchUpSeconds / step;
     for (std::size_t g = 0; g < counts.roundsOf.size(); ++g) {
         const auto rounds = static_cast<double>(counts.roundsOf[g]);
         const int drafted = static_cast<int>(g);
@@ -244,8 +244,9 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
 
     const SpeculationCounts& counts = paired.counts;
     const double step = paired.plainSeconds / paired.plainSteps;
-    const double draftCost =
-        counts.drafted > 0 ? counts.draftSeconds / static_cast<double>(counts.drafted) / step : 0;
+    const double draftCost = counts.drafted > 0 ? (counts.draftSeconds - counts.catchUpSeconds) /
+                                                      static_cast<double>(counts.drafted) / step
+                                                : 0;
     const double speedup = median(paired.speedups);
     const bool native = target.native();
     SpeculationMeasure out;
@@ -253,7 +254,7 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
     const auto rate = [](const SpeculationCounts& c) { return 100 * c.acceptanceRate(); };
     out.metrics = {
         rangeOf("speedup", "", paired.speedups, native),
-        metricOf("expected_speedup", "", promised(counts, draftCost, verify), native),
+        metricOf("expected_speedup", "", promised(counts, draftCost, step, verify), native),
         metricOf("acceptance_rate", "%", rate(counts), native),
         metricOf("mean_accepted_length", "tokens", counts.meanAcceptedLength(), native),
         metricOf("identical_output", "%", 100.0 * paired.same / paired.runs, native),

@@ -28,6 +28,7 @@ void SpeculationCounts::add(const SpeculationCounts& other) {
     accepted += other.accepted;
     draftSeconds += other.draftSeconds;
     verifySeconds += other.verifySeconds;
+    catchUpSeconds += other.catchUpSeconds;
     addTo(triedAt, other.triedAt);
     addTo(acceptedAt, other.acceptedAt);
     addTo(roundsOf, other.roundsOf);
@@ -126,6 +127,7 @@ void SpeculativeDecoder::count() {
     m_counts.tried += static_cast<std::int64_t>(verdict.accepted.size() + verdict.rejected.size());
     m_counts.draftSeconds += m_round.draftSeconds;
     m_counts.verifySeconds += m_round.verifySeconds;
+    m_counts.catchUpSeconds += m_round.draft.catchUpSeconds;
     increment(m_counts.roundsOf, m_round.draft.size());
     const auto depthOf = [this](int node) {
         return m_round.draft.nodes[static_cast<std::size_t>(node)].depth - 1;

@@ -23,6 +23,7 @@ struct SpeculationCounts {
     std::vector<std::int64_t> triedAt, acceptedAt;  ///< by depth, from 1 on at index 0
     std::vector<std::int64_t> roundsOf;             ///< by number of drafted tokens
     double draftSeconds = 0, verifySeconds = 0;
+    double catchUpSeconds = 0;  ///< of draftSeconds: reading text that was not drafted
 
     double acceptanceRate() const {
         return tried > 0 ? static_cast<double>(accepted) / static_cast<double>(tried) : 0;
