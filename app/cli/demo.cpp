@@ -36,7 +36,7 @@ Recipe speculative() {
 }
 
 std::vector<Recipe> demoRecipes() {
-    return {speculative(), ptq("int8", "mse", "int8"), ptq("int4-g32", "mse", "int4-g32"),
+    return {ptq("int8", "mse", "int8"), speculative(), ptq("int4-g32", "mse", "int4-g32"),
             ptq("int4-g128", "mse", "int4-g128"), ptq("int4-g32", "absmax", "int4-g32 absmax")};
 }
 

@@ -260,7 +260,7 @@ TEST_F(CliJob, CancelEndsSoon) {
 TEST_F(CliJob, DemoWritesTablesAndCharts) {
     const std::string out = home.file("demo");
     const json demo = ask({"demo", "--quick", "--out", out});
-    ASSERT_EQ(demo["experiments"].size(), 5U);
+    ASSERT_EQ(demo["experiments"].size(), 6U);
     std::set<std::string> names;
     for (const json& experiment : demo["experiments"]) {
         EXPECT_EQ(experiment["status"], "finished");
@@ -268,14 +268,16 @@ TEST_F(CliJob, DemoWritesTablesAndCharts) {
         expectKeys(experiment["metrics"],
                    {"perplexity", "task_accuracy", "decode_tokens_per_s", "weight_bytes"});
     }
-    EXPECT_EQ(names.size(), 5U);
+    EXPECT_EQ(names.size(), 6U);
+    expectKeys(demo["experiments"][2]["metrics"],
+               {"speedup", "expected_speedup", "acceptance_rate", "identical_output"});
     const double baseline = demo["experiments"][0]["metrics"]["weight_bytes"];
     EXPECT_LT(demo["experiments"][1]["metrics"]["weight_bytes"].get<double>(), baseline);
     EXPECT_TRUE(fs::exists(fs::path(out) / "comparison.csv"));
     EXPECT_TRUE(fs::exists(fs::path(out) / "comparison.json"));
     for (const json& chart : demo["charts"])
         EXPECT_GT(fs::file_size(chart.get<std::string>()), 1000U) << chart;
-    EXPECT_EQ(ask({"demo", "--quick", "--out", out})["experiments"].size(), 5U) << "a second time";
+    EXPECT_EQ(ask({"demo", "--quick", "--out", out})["experiments"].size(), 6U) << "a second time";
 }
 
 }  // namespace
