@@ -51,48 +51,61 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
     m_embedding = model.weight("embed.weight");
     if (c.learnedPositions)
         m_positions = model.weight("position_embed.weight");
-    const std::int64_t qSize = c.heads * c.headDim;
-    const std::int64_t kvSize = c.kvHeads * c.headDim;
     m_layers.resize(static_cast<std::size_t>(c.layerCount()));
     for (std::int64_t i = 0; i < c.layerCount(); ++i) {
-        Layer& layer = m_layers[static_cast<std::size_t>(i)];
         if (control)
             control->progress(static_cast<double>(i) / static_cast<double>(c.layerCount()),
                               layerName(i, ""));
-        layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
-        layer.q = loadLinear(model, layerName(i, "attn.q"), qSize, c.hiddenSize, control);
-        layer.k = loadLinear(model, layerName(i, "attn.k"), kvSize, c.hiddenSize, control);
-        layer.v = loadLinear(model, layerName(i, "attn.v"), kvSize, c.hiddenSize, control);
-        layer.o = loadLinear(model, layerName(i, "attn.o"), c.hiddenSize, qSize, control);
-        if (c.qkNorm) {
-            layer.qNorm = loadNorm(model, layerName(i, "attn.q_norm"), c.headDim);
-            layer.kNorm = loadNorm(model, layerName(i, "attn.k_norm"), c.headDim);
-        }
-        if (c.postNorms) {
-            layer.postAttnNorm = loadNorm(model, layerName(i, "post_attn_norm"), c.hiddenSize);
-            layer.postFfnNorm = loadNorm(model, layerName(i, "post_ffn_norm"), c.hiddenSize);
-        }
-        layer.ffnNorm = loadNorm(model, layerName(i, "ffn_norm"), c.hiddenSize);
-        if (c.feedForward != FeedForwardKind::GeluTanh)
-            layer.gate = loadLinear(model, layerName(i, "ffn.gate"), c.feedForwardSize,
-                                    c.hiddenSize, control);
-        layer.up =
-            loadLinear(model, layerName(i, "ffn.up"), c.feedForwardSize, c.hiddenSize, control);
-        layer.down =
-            loadLinear(model, layerName(i, "ffn.down"), c.hiddenSize, c.feedForwardSize, control);
-
-        const RopeConfig& rope = c.layers[static_cast<std::size_t>(i)].rope;
-        const auto known = std::find_if(m_rope.begin(), m_rope.end(),
-                                        [&](const RopeTable& t) { return t.config == rope; });
-        layer.ropeTable = static_cast<std::size_t>(known - m_rope.begin());
-        if (known == m_rope.end())
-            m_rope.push_back({rope, {}, 0});
+        loadLayer(model, i, control);
     }
     m_finalNorm = loadNorm(model, "final_norm", c.hiddenSize);
     m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize,
                         c.hiddenSize, control);
     m_head.name = "lm_head.weight";
     m_lastLogits = m_backend.allocate(static_cast<std::size_t>(c.vocabularySize) * sizeof(float));
+}
+
+Transformer::Transformer(const Model& model, Backend& backend, LayerByLayer)
+    : m_config(model.config), m_backend(backend) {
+    m_embedding = model.weight("embed.weight");
+    if (m_config.learnedPositions)
+        m_positions = model.weight("position_embed.weight");
+    m_layers.resize(static_cast<std::size_t>(m_config.layerCount()));
+    m_finalNorm = loadNorm(model, "final_norm", m_config.hiddenSize);
+}
+
+void Transformer::loadLayer(const Model& model, std::int64_t i, RunControl* control) {
+    const ModelConfig& c = m_config;
+    const std::int64_t qSize = c.heads * c.headDim;
+    const std::int64_t kvSize = c.kvHeads * c.headDim;
+    Layer& layer = m_layers[static_cast<std::size_t>(i)];
+    layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
+    layer.q = loadLinear(model, layerName(i, "attn.q"), qSize, c.hiddenSize, control);
+    layer.k = loadLinear(model, layerName(i, "attn.k"), kvSize, c.hiddenSize, control);
+    layer.v = loadLinear(model, layerName(i, "attn.v"), kvSize, c.hiddenSize, control);
+    layer.o = loadLinear(model, layerName(i, "attn.o"), c.hiddenSize, qSize, control);
+    if (c.qkNorm) {
+        layer.qNorm = loadNorm(model, layerName(i, "attn.q_norm"), c.headDim);
+        layer.kNorm = loadNorm(model, layerName(i, "attn.k_norm"), c.headDim);
+    }
+    if (c.postNorms) {
+        layer.postAttnNorm = loadNorm(model, layerName(i, "post_attn_norm"), c.hiddenSize);
+        layer.postFfnNorm = loadNorm(model, layerName(i, "post_ffn_norm"), c.hiddenSize);
+    }
+    layer.ffnNorm = loadNorm(model, layerName(i, "ffn_norm"), c.hiddenSize);
+    if (c.feedForward != FeedForwardKind::GeluTanh)
+        layer.gate =
+            loadLinear(model, layerName(i, "ffn.gate"), c.feedForwardSize, c.hiddenSize, control);
+    layer.up = loadLinear(model, layerName(i, "ffn.up"), c.feedForwardSize, c.hiddenSize, control);
+    layer.down =
+        loadLinear(model, layerName(i, "ffn.down"), c.hiddenSize, c.feedForwardSize, control);
+
+    const RopeConfig& rope = c.layers[static_cast<std::size_t>(i)].rope;
+    const auto known = std::find_if(m_rope.begin(), m_rope.end(),
+                                    [&](const RopeTable& t) { return t.config == rope; });
+    layer.ropeTable = static_cast<std::size_t>(known - m_rope.begin());
+    if (known == m_rope.end())
+        m_rope.push_back({rope, {}, 0});
 }
 
 Transformer::Linear Transformer::loadLinear(const Model& model, const std::string& name,
@@ -223,7 +236,8 @@ void Transformer::linear(const float* x, std::int64_t m, std::int64_t k,
     m_backend.linear(x, m, k, k, std::span<const LinearTarget>(targets.data(), count));
 }
 
-void Transformer::runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache) {
+void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache,
+                         std::int64_t cacheIndex) {
     const ModelConfig& c = m_config;
     const std::int64_t past = cache.length();
     const std::int64_t qSize = c.heads * c.headDim;
@@ -243,14 +257,14 @@ void Transformer::runAttention(Layer& layer, std::int64_t index, std::int64_t m,
         m_backend.rope(q, m, qSize, c.heads, c.headDim, cosSin);
         m_backend.rope(k, m, kvSize, c.kvHeads, c.headDim, cosSin);
     }
-    m_backend.appendKv(k, v, kvSize, cache.keys(index), cache.values(index), cache.type(),
+    m_backend.appendKv(k, v, kvSize, cache.keys(cacheIndex), cache.values(cacheIndex), cache.type(),
                        cache.capacity(), past, m, c.kvHeads, c.headDim);
 
     kernels::AttentionArgs args;
     args.q = q;
     args.qStride = qSize;
-    args.keys = cache.keys(index);
-    args.values = cache.values(index);
+    args.keys = cache.keys(cacheIndex);
+    args.values = cache.values(cacheIndex);
     args.kvType = cache.type();
     args.capacity = cache.capacity();
     args.past = past;
@@ -264,14 +278,22 @@ void Transformer::runAttention(Layer& layer, std::int64_t index, std::int64_t m,
     args.out = buffer(m_attn);
     args.outStride = qSize;
     m_backend.attention(args);
+}
 
-    linear(buffer(m_attn), m, qSize, {{&layer.o, buffer(m_branch)}});
+void Transformer::attentionOutput(Layer& layer, std::int64_t m) {
+    const ModelConfig& c = m_config;
+    linear(buffer(m_attn), m, c.heads * c.headDim, {{&layer.o, buffer(m_branch)}});
     if (c.postNorms)
         normalize(layer.postAttnNorm, buffer(m_branch), m, c.hiddenSize, buffer(m_branch));
     m_backend.add(buffer(m_x), buffer(m_branch), m * c.hiddenSize);
 }
 
-void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
+void Transformer::runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache) {
+    attend(layer, index, m, cache, index);
+    attentionOutput(layer, m);
+}
+
+float* Transformer::expand(Layer& layer, std::int64_t m) {
     const ModelConfig& c = m_config;
     normalize(layer.ffnNorm, buffer(m_x), m, c.hiddenSize, buffer(m_normed));
     float* inner = buffer(m_up);
@@ -287,10 +309,19 @@ void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
         else
             m_backend.geluTanhMul(inner, buffer(m_up), m * c.feedForwardSize);
     }
+    return inner;
+}
+
+void Transformer::contract(Layer& layer, const float* inner, std::int64_t m) {
+    const ModelConfig& c = m_config;
     linear(inner, m, c.feedForwardSize, {{&layer.down, buffer(m_branch)}});
     if (c.postNorms)
         normalize(layer.postFfnNorm, buffer(m_branch), m, c.hiddenSize, buffer(m_branch));
     m_backend.add(buffer(m_x), buffer(m_branch), m * c.hiddenSize);
+}
+
+void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
+    contract(layer, expand(layer, m), m);
 }
 
 void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
@@ -338,6 +369,67 @@ void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, Run
         runChunk(ids.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(m)), cache,
                  control, skipped, buffer(m_hidden) + at * m_config.hiddenSize);
     }
+}
+
+void Transformer::prepareLayer(const Model& model, std::int64_t index, RunControl* control) {
+    for (Layer& layer : m_layers)
+        layer = Layer();
+    loadLayer(model, index, control);
+}
+
+void Transformer::embedTokens(std::span<const std::int32_t> ids, float* x) {
+    const auto tokens = static_cast<std::int64_t>(ids.size());
+    reserve(tokens);
+    embed(ids, 0);
+    std::copy_n(buffer(m_x), tokens * m_config.hiddenSize, x);
+}
+
+void Transformer::startHalf(const float* x, std::int64_t tokens) {
+    reserve(tokens);
+    if (m_config.rotary)
+        extendRope(tokens);
+    if (!m_sequenceCache || m_sequenceCache->capacity() < tokens) {
+        ModelConfig one = m_config;
+        one.layers.resize(1);
+        m_sequenceCache = std::make_unique<KvCache>(one, tokens, kernels::KvType::F16, m_backend);
+    }
+    m_sequenceCache->truncate(0);
+    std::copy_n(x, tokens * m_config.hiddenSize, buffer(m_x));
+}
+
+const float* Transformer::halfInput(std::int64_t layer, Half half, const float* x,
+                                    std::int64_t tokens) {
+    startHalf(x, tokens);
+    const Layer& l = m_layers[static_cast<std::size_t>(layer)];
+    normalize(half == Half::Attention ? l.attnNorm : l.ffnNorm, buffer(m_x), tokens,
+              m_config.hiddenSize, buffer(m_normed));
+    return buffer(m_normed);
+}
+
+const float* Transformer::halfInner(std::int64_t layer, Half half, const float* x,
+                                    std::int64_t tokens) {
+    startHalf(x, tokens);
+    Layer& l = m_layers[static_cast<std::size_t>(layer)];
+    if (half == Half::FeedForward)
+        return expand(l, tokens);
+    attend(l, layer, tokens, *m_sequenceCache, 0);
+    return buffer(m_attn);
+}
+
+void Transformer::runHalf(std::int64_t layer, Half half, float* x, std::int64_t tokens) {
+    const float* inner = halfInner(layer, half, x, tokens);
+    Layer& l = m_layers[static_cast<std::size_t>(layer)];
+    if (half == Half::Attention)
+        attentionOutput(l, tokens);
+    else
+        contract(l, inner, tokens);
+    std::copy_n(buffer(m_x), tokens * m_config.hiddenSize, x);
+}
+
+const float* Transformer::finalInput(const float* x, std::int64_t tokens) {
+    startHalf(x, tokens);
+    normalize(m_finalNorm, buffer(m_x), tokens, m_config.hiddenSize, buffer(m_normed));
+    return buffer(m_normed);
 }
 
 void Transformer::logits(std::int64_t first, std::int64_t count, float* out) {

@@ -24,6 +24,12 @@ public:
     /// Throws EngineError(BadInput) for a missing or misshapen tensor. `control` may be null.
     Transformer(const Model& model, Backend& backend, RunControl* control = nullptr);
 
+    /// For work that goes through a model layer by layer, so that only one layer's weights are
+    /// held: nothing is prepared until prepareLayer(). Only the functions on halves, embedTokens()
+    /// and finalInput() may then be called.
+    struct LayerByLayer {};
+    Transformer(const Model& model, Backend& backend, LayerByLayer);
+
     const ModelConfig& config() const { return m_config; }
     Backend& backend() const { return m_backend; }
     KvCache makeCache(std::int64_t capacity, kernels::KvType type = kernels::KvType::F16) const;
@@ -59,6 +65,23 @@ public:
     /// Logits of the last row into an internal buffer.
     const float* lastLogits();
 
+    /// A decoder layer is two halves around residual connections: attention (norm; q, k, v; o) and
+    /// feed-forward (norm; gate, up; down). Below, x [tokens, hiddenSize] is one sequence from its
+    /// start.
+    enum class Half : std::uint8_t { Attention, FeedForward };
+    /// Prepares layer `index` of `model` and drops the one prepared before.
+    void prepareLayer(const Model& model, std::int64_t index, RunControl* control);
+    /// What the model's first layer sees of `ids`.
+    void embedTokens(std::span<const std::int32_t> ids, float* x);
+    /// Input of q, k, v or of gate, up: [tokens, hiddenSize]; valid until the next call.
+    const float* halfInput(std::int64_t layer, Half half, const float* x, std::int64_t tokens);
+    /// Input of o [tokens, heads * headDim] or of down [tokens, feedForwardSize]; likewise.
+    const float* halfInner(std::int64_t layer, Half half, const float* x, std::int64_t tokens);
+    /// Replaces x by what the half makes of it.
+    void runHalf(std::int64_t layer, Half half, float* x, std::int64_t tokens);
+    /// Input of the head [tokens, hiddenSize] for x after the last layer; likewise.
+    const float* finalInput(const float* x, std::int64_t tokens);
+
     /// Bytes of all weights as the device holds them, and whether it multiplies all of them
     /// natively.
     std::uint64_t weightBytes() const;
@@ -80,6 +103,7 @@ private:
         std::size_t ropeTable = 0;
     };
 
+    void loadLayer(const Model& model, std::int64_t index, RunControl* control);
     Linear loadLinear(const Model& model, const std::string& name, std::int64_t rows,
                       std::int64_t cols, RunControl* control);
     Norm loadNorm(const Model& model, const std::string& name, std::int64_t size) const;
@@ -89,7 +113,15 @@ private:
     void runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
                   const SkippedLayers* skipped, float* hidden);
     void runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache);
+    /// Everything before o, into m_attn; keys and values go to layer `cacheIndex` of the cache.
+    void attend(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache,
+                std::int64_t cacheIndex);
+    void attentionOutput(Layer& layer, std::int64_t m);
     void runFeedForward(Layer& layer, std::int64_t m);
+    /// Everything before down; returns where its input lies.
+    float* expand(Layer& layer, std::int64_t m);
+    void contract(Layer& layer, const float* inner, std::int64_t m);
+    void startHalf(const float* x, std::int64_t tokens);
     void normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
                    float* y) const;
     void linear(const float* x, std::int64_t m, std::int64_t k,
@@ -115,6 +147,7 @@ private:
     };
     std::vector<RopeTable> m_rope;
 
+    std::unique_ptr<KvCache> m_sequenceCache;  // one layer, for work on halves
     std::int64_t m_reserved = 0;
     std::int64_t m_hiddenRows = 0;
     std::int64_t m_hiddenCapacity = 0;

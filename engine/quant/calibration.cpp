@@ -2,58 +2,202 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <sstream>
+#include <unordered_set>
+
+#include "engine/core/error.h"
+#include "engine/core/random.h"
+#include "engine/eval/text_windows.h"
+#include "kernels/ops/matmul.h"
 
 namespace fettle {
 
-CalibrationStatistics collectInputStatistics(Transformer& transformer,
-                                             const std::vector<TextWindow>& windows,
-                                             RunControl& control) {
-    struct Sums {
-        std::vector<double> squares;
-        std::vector<float> maximum;
-        std::int64_t tokens = 0;
-    };
-    std::map<std::string, Sums> sums;
-    transformer.observeLinears([&](const std::string& name, const float* x, std::int64_t rows,
-                                   std::int64_t cols, std::int64_t stride) {
-        Sums& s = sums[name];
-        s.squares.resize(static_cast<std::size_t>(cols));
-        s.maximum.resize(static_cast<std::size_t>(cols));
-        for (std::int64_t r = 0; r < rows; ++r)
-            for (std::int64_t j = 0; j < cols; ++j) {
-                const float value = x[r * stride + j];
-                s.squares[static_cast<std::size_t>(j)] += static_cast<double>(value) * value;
-                s.maximum[static_cast<std::size_t>(j)] =
-                    std::max(s.maximum[static_cast<std::size_t>(j)], std::fabs(value));
-            }
-        s.tokens += rows;
+namespace {
+
+// Shorter lines are alike by chance.
+constexpr std::size_t kLineLength = 40;
+
+std::string calibrationText(const std::string& path) {
+    std::string text = readText(path);
+    if (!path.ends_with(".jsonl"))
+        return text;
+    std::istringstream lines(text);
+    std::string joined, line;
+    for (std::int64_t number = 1; std::getline(lines, line); ++number) {
+        if (line.find_first_not_of(" \t\r") == std::string::npos)
+            continue;
+        const nlohmann::json value = nlohmann::json::parse(line, nullptr, false);
+        if (!value.is_object() || !value.contains("text") || !value["text"].is_string())
+            throwBadInput(path, "line " + std::to_string(number) +
+                                    " is not a JSON object with a string \"text\"");
+        joined += value["text"].get<std::string>() + "\n";
+    }
+    return joined;
+}
+
+std::vector<std::string> longLines(const std::string& path) {
+    std::istringstream text(calibrationText(path));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(text, line);)
+        if (line.size() >= kLineLength)
+            lines.push_back(line);
+    return lines;
+}
+
+}  // namespace
+
+CalibrationText sampleCalibration(const Tokenizer& tokenizer, const std::string& path,
+                                  std::int64_t tokens, std::int64_t length, std::uint64_t seed) {
+    MeasureOptions options;
+    options.context = static_cast<int>(length);
+    options.maxTokens = 0;
+    options.protocol = PerplexityProtocol::Plain;
+    std::vector<TextWindow> windows = makeWindows(tokenizer, calibrationText(path), options);
+    const std::size_t wanted =
+        static_cast<std::size_t>(std::max<std::int64_t>(1, (tokens + length - 1) / length));
+    // Every token's inputs weigh the same, so the short rest of the text is as good as the others
+    // only where there is nothing else.
+    if (windows.size() > 1 && windows.back().ids.size() < static_cast<std::size_t>(length))
+        windows.pop_back();
+    if (windows.empty())
+        throwBadInput(path, "holds too little text to calibrate with");
+    std::vector<std::size_t> chosen(windows.size());
+    std::iota(chosen.begin(), chosen.end(), 0);
+    if (wanted < windows.size()) {
+        Philox random(seed);
+        for (std::size_t i = 0; i < wanted; ++i)
+            std::swap(chosen[i], chosen[i + random.below(windows.size() - i)]);
+        chosen.resize(wanted);
+        std::sort(chosen.begin(), chosen.end());
+    }
+    CalibrationText out;
+    for (const std::size_t i : chosen) {
+        out.tokens += static_cast<std::int64_t>(windows[i].ids.size());
+        out.sequences.push_back(std::move(windows[i].ids));
+    }
+    return out;
+}
+
+double textOverlap(const std::string& calibration, const std::string& evaluation) {
+    const std::vector<std::string> lines = longLines(calibration), others = longLines(evaluation);
+    const std::unordered_set<std::string> known(others.begin(), others.end());
+    const auto shared = std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
+        return known.count(line) != 0;
     });
-    struct Off {  // the observer refers to this frame: it must go, whatever happens
-        Transformer& transformer;
-        ~Off() { transformer.observeLinears({}); }
-    } off{transformer};
+    return lines.empty() ? 0 : static_cast<double>(shared) / static_cast<double>(lines.size());
+}
 
-    std::size_t longest = 0;
-    for (const TextWindow& window : windows)
-        longest = std::max(longest, window.ids.size());
-    KvCache cache = transformer.makeCache(static_cast<std::int64_t>(longest));
-    for (std::size_t w = 0; w < windows.size(); ++w) {
-        control.progress(static_cast<double>(w) / static_cast<double>(windows.size()),
-                         "calibration window " + std::to_string(w + 1) + " of " +
-                             std::to_string(windows.size()));
-        cache.truncate(0);
-        transformer.forward(windows[w].ids, cache, &control);
-    }
+InputCollector::InputCollector(std::int64_t cols, std::int64_t tokens, bool gram,
+                               std::int64_t sampleRows, kernels::WorkerPool& pool)
+    : m_pool(pool),
+      m_squares(static_cast<std::size_t>(cols)),
+      m_magnitudes(static_cast<std::size_t>(cols)),
+      m_expected(std::max<std::int64_t>(1, tokens)),
+      m_keep(std::min(sampleRows, m_expected)) {
+    m_statistics.cols = cols;
+    m_statistics.maximum.resize(static_cast<std::size_t>(cols));
+    if (gram)
+        m_statistics.gram.resize(static_cast<std::size_t>(cols * cols));
+}
 
-    CalibrationStatistics statistics;
-    for (auto& [name, s] : sums) {
-        InputStatistics& out = statistics[name];
-        out.tokens = s.tokens;
-        out.maximum = std::move(s.maximum);
-        for (const double square : s.squares)
-            out.meanSquare.push_back(static_cast<float>(square / static_cast<double>(s.tokens)));
+void InputCollector::add(const float* x, std::int64_t rows) {
+    InputStatistics& s = m_statistics;
+    const std::int64_t cols = s.cols;
+    for (std::int64_t r = 0; r < rows; ++r) {
+        const float* token = x + r * cols;
+        for (std::int64_t j = 0; j < cols; ++j) {
+            const auto at = static_cast<std::size_t>(j);
+            const float magnitude = std::fabs(token[j]);
+            m_squares[at] += static_cast<double>(token[j]) * token[j];
+            m_magnitudes[at] += magnitude;
+            s.maximum[at] = std::max(s.maximum[at], magnitude);
+        }
+        // Token t is kept where t * keep / expected reaches the next whole number.
+        if ((s.tokens + r) * m_keep / m_expected >= s.sampleRows && s.sampleRows < m_keep) {
+            s.sample.insert(s.sample.end(), token, token + cols);
+            ++s.sampleRows;
+        }
     }
-    return statistics;
+    s.tokens += rows;
+    if (s.gram.empty())
+        return;
+    m_transposed.resize(static_cast<std::size_t>(rows * cols));
+    m_pool.parallelFor(cols, 16, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+        for (std::int64_t r = 0; r < rows; ++r)
+            for (std::int64_t j = begin; j < end; ++j)
+                m_transposed[static_cast<std::size_t>(j * rows + r)] = x[r * cols + j];
+    });
+    kernels::WeightView view;
+    view.rows = cols;
+    view.cols = rows;
+    view.data = m_transposed.data();
+    kernels::Activations left;
+    left.assign(m_transposed.data(), cols, rows, rows);
+    kernels::matmul(kernels::PackedWeight::pack(view, m_pool), left, s.gram.data(), cols, nullptr,
+                    true, m_pool);
+}
+
+InputStatistics InputCollector::finish() {
+    InputStatistics& s = m_statistics;
+    const double count = static_cast<double>(std::max<std::int64_t>(1, s.tokens));
+    for (std::size_t j = 0; j < m_squares.size(); ++j) {
+        s.meanSquare.push_back(static_cast<float>(m_squares[j] / count));
+        s.meanMagnitude.push_back(static_cast<float>(m_magnitudes[j] / count));
+    }
+    for (float& value : s.gram)
+        value = static_cast<float>(value / count);
+    return std::move(m_statistics);
+}
+
+CalibrationStream::CalibrationStream(Transformer& transformer, const CalibrationText& text,
+                                     kernels::WorkerPool& pool, RunControl& control)
+    : m_transformer(transformer), m_pool(pool), m_control(control), m_tokens(text.tokens) {
+    const std::int64_t width = transformer.config().hiddenSize;
+    for (const std::vector<std::int32_t>& ids : text.sequences) {
+        m_hidden.emplace_back(ids.size() * static_cast<std::size_t>(width));
+        transformer.embedTokens(ids, m_hidden.back().data());
+    }
+}
+
+InputStatistics CalibrationStream::gather(
+    std::int64_t cols, bool gram, std::int64_t sampleRows,
+    const std::function<const float*(const float*, std::int64_t)>& input) {
+    InputCollector collector(cols, m_tokens, gram, sampleRows, m_pool);
+    for (const std::vector<float>& x : m_hidden) {
+        m_control.check();
+        const auto rows = static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize;
+        collector.add(input(x.data(), rows), rows);
+    }
+    return collector.finish();
+}
+
+InputStatistics CalibrationStream::collect(std::int64_t layer, Half half, bool inner, bool gram,
+                                           std::int64_t sampleRows) {
+    const ModelConfig& c = m_transformer.config();
+    const std::int64_t cols = !inner                    ? c.hiddenSize
+                              : half == Half::Attention ? c.heads * c.headDim
+                                                        : c.feedForwardSize;
+    return gather(cols, gram, sampleRows, [&](const float* x, std::int64_t rows) {
+        return inner ? m_transformer.halfInner(layer, half, x, rows)
+                     : m_transformer.halfInput(layer, half, x, rows);
+    });
+}
+
+InputStatistics CalibrationStream::collectFinal(bool gram, std::int64_t sampleRows) {
+    return gather(
+        m_transformer.config().hiddenSize, gram, sampleRows,
+        [&](const float* x, std::int64_t rows) { return m_transformer.finalInput(x, rows); });
+}
+
+void CalibrationStream::advance(std::int64_t layer, Half half) {
+    for (std::vector<float>& x : m_hidden) {
+        m_control.check();
+        m_transformer.runHalf(
+            layer, half, x.data(),
+            static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize);
+    }
 }
 
 }  // namespace fettle

@@ -1,26 +1,89 @@
-// What calibration text tells about the inputs of each linear weight.
+// What calibration text tells about the inputs of linear weights, gathered layer by layer: only one
+// layer's weights need to be prepared at a time, and the inputs of a layer come from whatever the
+// layers before it have become ("sequential" calibration). For quantization and pruning alike.
 #pragma once
 
-#include <map>
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "engine/core/run_control.h"
-#include "engine/eval/text_windows.h"
 #include "engine/model/transformer.h"
+#include "kernels/ops/worker_pool.h"
 
 namespace fettle {
 
-struct InputStatistics {
-    std::vector<float> meanSquare;  ///< [cols] mean of x_j^2 over tokens
-    std::vector<float> maximum;     ///< [cols] max |x_j|
+/// Token sequences to calibrate with.
+struct CalibrationText {
+    std::vector<std::vector<std::int32_t>> sequences;
     std::int64_t tokens = 0;
 };
-using CalibrationStatistics = std::map<std::string, InputStatistics>;
+/// Cuts the text (or, of a .jsonl file, the "text" of every line) into sequences of `length` tokens
+/// and draws as many of them by `seed` as make `tokens`; all of them where there are not that many.
+/// Throws EngineError(BadInput) naming the file where nothing is left to draw from.
+CalibrationText sampleCalibration(const Tokenizer& tokenizer, const std::string& path,
+                                  std::int64_t tokens, std::int64_t length, std::uint64_t seed);
+/// Share of the longer lines of `calibration` that also stand in `evaluation`, both paths.
+double textOverlap(const std::string& calibration, const std::string& evaluation);
 
-/// Runs `windows` through the model and collects statistics by canonical weight name.
-CalibrationStatistics collectInputStatistics(Transformer& transformer,
-                                             const std::vector<TextWindow>& windows,
-                                             RunControl& control);
+/// Of one input that one or several linear weights share. x_j is input channel j of a token.
+struct InputStatistics {
+    std::vector<float> meanSquare;     ///< [cols] mean of x_j^2: llama.cpp's importance matrix
+    std::vector<float> meanMagnitude;  ///< [cols] mean of |x_j|
+    std::vector<float> maximum;        ///< [cols] max |x_j|
+    std::vector<float> gram;           ///< [cols, cols] mean of x x^T; empty unless asked for
+    std::vector<float> sample;         ///< [sampleRows, cols] tokens evenly spread over the text
+    std::int64_t sampleRows = 0;
+    std::int64_t tokens = 0;
+    std::int64_t cols = 0;
+};
+
+class InputCollector {
+public:
+    /// `sampleRows` of `tokens` tokens to come are kept. The gram is a float32 product per call of
+    /// add(), summed in the order of calls: it does not depend on the number of threads.
+    InputCollector(std::int64_t cols, std::int64_t tokens, bool gram, std::int64_t sampleRows,
+                   kernels::WorkerPool& pool);
+    /// x [rows, cols] without gaps.
+    void add(const float* x, std::int64_t rows);
+    InputStatistics finish();
+
+private:
+    kernels::WorkerPool& m_pool;
+    InputStatistics m_statistics;
+    std::vector<double> m_squares, m_magnitudes;
+    std::vector<float> m_transposed;
+    std::int64_t m_expected;
+    std::int64_t m_keep;
+};
+
+/// The sequences as they stand before some layer, [tokens, hiddenSize] each.
+class CalibrationStream {
+public:
+    using Half = Transformer::Half;
+    /// `transformer` works layer by layer and must outlive this.
+    CalibrationStream(Transformer& transformer, const CalibrationText& text,
+                      kernels::WorkerPool& pool, RunControl& control);
+
+    /// Statistics of the input of q, k, v or gate, up (`inner` false), or of o or down (true), of
+    /// the prepared layer.
+    InputStatistics collect(std::int64_t layer, Half half, bool inner, bool gram,
+                            std::int64_t sampleRows);
+    /// Statistics of the head's input, after the last layer.
+    InputStatistics collectFinal(bool gram, std::int64_t sampleRows);
+    /// Moves the stream past the half.
+    void advance(std::int64_t layer, Half half);
+
+private:
+    InputStatistics gather(std::int64_t cols, bool gram, std::int64_t sampleRows,
+                           const std::function<const float*(const float*, std::int64_t)>& input);
+
+    Transformer& m_transformer;
+    kernels::WorkerPool& m_pool;
+    RunControl& m_control;
+    std::int64_t m_tokens;
+    std::vector<std::vector<float>> m_hidden;  // per sequence
+};
 
 }  // namespace fettle

@@ -10,12 +10,11 @@
 #include <vector>
 
 #include "engine/core/run_control.h"
+#include "engine/quant/group_quantizer.h"
 #include "engine/tensor/weight.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle {
-
-enum class ScaleSearch { Absmax, Mse };
 
 struct RtnOptions {
     QuantScheme scheme;

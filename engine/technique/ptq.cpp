@@ -1,15 +1,20 @@
 #include "engine/technique/ptq.h"
 
+#include <cmath>
+#include <map>
 #include <optional>
 
 #include "engine/core/error.h"
-#include "engine/eval/text_windows.h"
 #include "engine/quant/calibration.h"
 #include "engine/quant/rtn.h"
+#include "engine/technique/ptq_layers.h"
 
 namespace fettle {
 
 namespace {
+
+// Names, headings and the like stand in any two texts of a kind.
+constexpr double kOverlapWorthAWarning = 0.01;
 
 TechniqueDescriptor makeDescriptor() {
     TechniqueDescriptor d;
@@ -37,6 +42,8 @@ TechniqueDescriptor makeDescriptor() {
          "while running."},
         {"int4-g32", "int4, groups of 32",
          "4-bit weights, one 16-bit scale per 32 weights: 4.5 bits per weight."},
+        {"int4-g64", "int4, groups of 64",
+         "4-bit weights, one 16-bit scale per 64 weights: 4.25 bits per weight."},
         {"int4-g128", "int4, groups of 128",
          "4-bit weights, one 16-bit scale per 128 weights: 4.125 bits per weight."},
     };
@@ -48,8 +55,21 @@ TechniqueDescriptor makeDescriptor() {
     method.type = ParameterType::Choice;
     method.defaultValue = "rtn";
     method.choices = {
-        {"rtn", "Round to nearest", "Each weight goes to the nearest code of its group's scale."}};
+        {"rtn", "Round to nearest", "Each weight goes to the nearest code of its group's scale."},
+        {"gptq", "GPTQ",
+         "Weights are rounded one input at a time; those that follow make up for the error of the "
+         "outputs. Needs calibration text."},
+        {"awq", "AWQ",
+         "Inputs that carry much are scaled up before rounding, so that their weights keep more "
+         "precision. Needs calibration text."},
+        {"smoothquant", "SmoothQuant",
+         "Moves outliers of the inputs into the weights: for int8, where activations are rounded "
+         "too. Needs calibration text."},
+        {"auto", "Best of all",
+         "GPTQ, with SmoothQuant's scales first for int8. Without calibration text it rounds to "
+         "nearest and says so."}};
     method.help = "How codes are chosen.";
+    method.sweepable = true;
 
     ParameterSchema search;
     search.name = "scale_search";
@@ -70,14 +90,47 @@ TechniqueDescriptor makeDescriptor() {
     calibrate.name = "calibration_tokens";
     calibrate.title = "Calibration";
     calibrate.type = ParameterType::Int;
-    calibrate.defaultValue = 8192;
+    calibrate.defaultValue = 16384;
     calibrate.minimum = 0;
     calibrate.maximum = 1048576;
     calibrate.unit = "tokens";
     calibrate.help =
-        "How many tokens of the calibration text weigh the scale search. 0, or no calibration "
-        "text: all inputs weigh the same.";
-    calibrate.visibleWhen = VisibleWhen{"scale_search", {"mse"}};
+        "How many tokens of the calibration text are run through the model, drawn by the recipe's "
+        "seed. 0, or no calibration text: all inputs weigh the same. GPTQ wants several times as "
+        "many as the widest layer has inputs.";
+
+    ParameterSchema length;
+    length.name = "calibration_length";
+    length.title = "Sequence length";
+    length.type = ParameterType::Int;
+    length.defaultValue = 0;
+    length.minimum = 0;
+    length.maximum = 32768;
+    length.unit = "tokens";
+    length.help = "Length of a calibration sequence. 0: the context that is evaluated with.";
+
+    ParameterSchema damping;
+    damping.name = "damping";
+    damping.title = "Damping";
+    damping.type = ParameterType::Double;
+    damping.defaultValue = 0.01;
+    damping.minimum = 0.0001;
+    damping.maximum = 1;
+    damping.sweepable = true;
+    damping.help =
+        "Share of the mean input power that is added to every input: more trusts the calibration "
+        "text less.";
+    damping.visibleWhen = VisibleWhen{"method", {"gptq", "auto"}};
+
+    ParameterSchema order;
+    order.name = "activation_order";
+    order.title = "Largest inputs first";
+    order.type = ParameterType::Bool;
+    order.defaultValue = true;
+    order.help =
+        "Rounds the weights of the largest inputs first, while most others can still make up for "
+        "them.";
+    order.visibleWhen = VisibleWhen{"method", {"gptq", "auto"}};
 
     ParameterSchema head;
     head.name = "quantize_head";
@@ -99,7 +152,7 @@ TechniqueDescriptor makeDescriptor() {
         "Tensor names that stay as they are: globs such as layers.0.* or *.ffn.down.weight, or "
         "regular expressions after re:. Embeddings and norms always stay.";
 
-    d.parameters = {scheme, method, search, calibrate, head, exclude};
+    d.parameters = {scheme, method, search, calibrate, length, damping, order, head, exclude};
     return d;
 }
 
@@ -142,29 +195,86 @@ DType scaleTypeFor(const Model& model) {
                : DType::F16;
 }
 
-std::optional<CalibrationStatistics> calibrate(const Model& model, TechniqueContext& context) {
-    const std::int64_t tokens = context.params.at("calibration_tokens").get<std::int64_t>();
-    if (context.inputs.calibration.empty() || tokens == 0 ||
-        context.params.at("scale_search") != "mse")
+/// The text to calibrate with; nothing where none is given or wanted, or where the method and the
+/// scale search make no use of it.
+std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueContext& context) {
+    const nlohmann::json& params = context.params;
+    const std::string method = params.at("method").get<std::string>();
+    const std::int64_t tokens = params.at("calibration_tokens").get<std::int64_t>();
+    if (context.inputs.calibration.empty() || tokens == 0) {
+        if (method == "auto")
+            context.control.warn(
+                "ptq: there is no calibration text, so \"auto\" rounds to nearest");
+        else if (method != "rtn")
+            throw EngineError(ErrorKind::Usage,
+                              "ptq: the method " + method +
+                                  " needs a calibration text and calibration_tokens above 0");
         return std::nullopt;
-    MeasureOptions options = context.measure;
-    options.maxTokens = tokens;
-    options.protocol = PerplexityProtocol::Plain;
-    const std::vector<TextWindow> windows =
-        makeWindows(*model.tokenizer, readText(context.inputs.calibration), options);
-    if (windows.empty())
-        throwBadInput(context.inputs.calibration, "holds too little text to calibrate with");
-    context.control.beginPhase("Calibrating", 0.4);
-    Transformer transformer(model, context.backend, nullptr);
-    CalibrationStatistics statistics =
-        collectInputStatistics(transformer, windows, context.control);
+    }
+    if (method == "rtn" && params.at("scale_search") != "mse")
+        return std::nullopt;
+    std::int64_t length = params.at("calibration_length").get<std::int64_t>();
+    if (length < 2)
+        length = context.measure.context;
+    length = std::min(length, model.config.contextLength);
+    CalibrationText text = sampleCalibration(*model.tokenizer, context.inputs.calibration, tokens,
+                                             length, context.seed);
+    if (!context.inputs.evaluate.empty()) {
+        const double shared = textOverlap(context.inputs.calibration, context.inputs.evaluate);
+        if (shared > kOverlapWorthAWarning)
+            context.control.warn(
+                "the calibration text shares " + std::to_string(std::lround(shared * 100)) +
+                "% of its lines with the evaluation text: the measured accuracy is too good");
+    }
     Measurement used;
     used.name = "calibration_tokens";
     used.unit = "tokens";
-    for (const TextWindow& window : windows)
-        used.value += static_cast<double>(window.ids.size());
+    used.value = static_cast<double>(text.tokens);
     context.metrics.push_back(used);
-    return statistics;
+    return text;
+}
+
+LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantScheme& wanted) {
+    const std::string method = params.at("method").get<std::string>();
+    LayerwiseOptions options;
+    if (method == "awq")
+        options.scaling = InputScaling::Awq;
+    if (method == "smoothquant" || (method == "auto" && wanted.bits == 8))
+        options.scaling = InputScaling::SmoothQuant;
+    options.gptq = method == "gptq" || method == "auto";
+    options.search = params.at("scale_search") == "absmax" ? ScaleSearch::Absmax : ScaleSearch::Mse;
+    options.damping = params.at("damping").get<double>();
+    options.activationOrder = params.at("activation_order").get<bool>();
+    return options;
+}
+
+/// Without calibration: every weight by itself, a row at a time.
+void roundToNearest(Model& out, const std::map<std::string, QuantScheme>& schemes,
+                    const LayerwiseOptions& layerwise, TechniqueContext& context) {
+    RtnOptions options;
+    options.search = layerwise.search;
+    options.scaleType = layerwise.scaleType;
+    double total = 0;
+    for (const auto& [name, scheme] : schemes)
+        total += static_cast<double>(out.weight(name).elements());
+    for (const std::string& name : linearWeightNames(out.config)) {
+        const auto found = schemes.find(name);
+        if (found == schemes.end())
+            continue;
+        const Weight& weight = out.weight(name);
+        context.control.beginPhase("Quantizing", static_cast<double>(weight.elements()) / total);
+        options.scheme = found->second;
+        RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
+        weight.dropPages();
+        const int layer = layerOf(name);
+        context.layerMetrics.push_back({layer, name, "sqnr_db", result.sqnrDb});
+        context.layerMetrics.push_back({layer, name, "mse", result.mse});
+        context.layerMetrics.push_back(
+            {layer, name, "relative_output_error", result.relativeOutputError});
+        context.layerMetrics.push_back(
+            {layer, name, "bits", found->second.bitsPerWeight(weight.shape().at(1))});
+        out.weights[name] = Weight(std::move(result.tensor));
+    }
 }
 
 }  // namespace
@@ -217,8 +327,16 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
     estimate.seconds = quantized / (speed.quantizeRate * (mse ? 1 : 10));
     estimate.peakBytes = estimate.output.bytes();
     const double tokens = params.at("calibration_tokens").get<double>();
-    if (mse && !inputs.calibration.empty() && tokens > 0) {
-        estimate.seconds += tokens * model.activeElements() / speed.multiplyRate;
+    const std::string method = params.at("method").get<std::string>();
+    if (inputs.calibration.empty() || tokens == 0) {
+        if (method != "rtn" && method != "auto")
+            estimate.problems.push_back("the method " + method + " needs a calibration text");
+    } else if (mse || method != "rtn") {
+        // Each half of a layer is run up to three times, and the products of inputs with each other
+        // cost about as much as one run; searches of input scales quantize every weight ten times.
+        estimate.seconds += 4 * tokens * model.activeElements() / speed.multiplyRate;
+        if (method == "awq" || method == "smoothquant" || (method == "auto" && wanted.bits == 8))
+            estimate.seconds += 10 * quantized / (speed.quantizeRate * 10);
         estimate.peakBytes = std::max(estimate.peakBytes, model.activeBytes());
     }
     return estimate;
@@ -228,58 +346,45 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
     refuseNonFinite(model, context.control);
     const QuantScheme wanted = wantedScheme(context.params);
     const auto exclude = context.params.at("exclude").get<std::vector<std::string>>();
-    const std::optional<CalibrationStatistics> statistics = calibrate(model, context);
+    const std::optional<CalibrationText> text = calibrationFor(model, context);
 
     Model out = model;
     if (context.params.at("quantize_head").get<bool>() && model.config.tiedEmbeddings) {
         out.weights["lm_head.weight"] = model.weight("embed.weight");
         out.config.tiedEmbeddings = false;
     }
-    RtnOptions options;
-    options.search =
-        context.params.at("scale_search") == "absmax" ? ScaleSearch::Absmax : ScaleSearch::Mse;
-    options.scaleType = scaleTypeFor(model);
-    const std::vector<std::string> names = linearWeightNames(out.config);
-    double total = 0;
-    for (const std::string& name : names)
-        total += static_cast<double>(out.weight(name).elements());
-    std::size_t quantized = 0;
-    for (const std::string& name : names) {
-        const Weight& weight = out.weight(name);
-        context.control.beginPhase(
-            "Quantizing",
-            (statistics ? 0.6 : 1.0) * static_cast<double>(weight.elements()) / total);
+    std::map<std::string, QuantScheme> schemes;
+    for (const std::string& name : linearWeightNames(out.config)) {
         if (!chosen(name, context.params, exclude))
             continue;
-        const std::optional<QuantScheme> scheme = schemeFor(wanted, weight.shape().at(1));
+        const std::int64_t cols = out.weight(name).shape().at(1);
+        const std::optional<QuantScheme> scheme = schemeFor(wanted, cols);
         if (!scheme) {
-            context.control.warn(name + " stays as it is: rows of " +
-                                 std::to_string(weight.shape().at(1)) +
+            context.control.warn(name + " stays as it is: rows of " + std::to_string(cols) +
                                  " do not divide into groups of 32");
             continue;
         }
         if (*scheme != wanted)
-            context.control.info(
-                name + " gets " + scheme->id + ": rows of " + std::to_string(weight.shape().at(1)) +
-                " do not divide into groups of " + std::to_string(wanted.groupSize));
-        options.scheme = *scheme;
-        options.inputPower =
-            statistics && statistics->count(name) ? &statistics->at(name).meanSquare : nullptr;
-        RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
-        weight.dropPages();
-        const int layer = layerOf(name);
-        context.layerMetrics.push_back({layer, name, "sqnr_db", result.sqnrDb});
-        context.layerMetrics.push_back({layer, name, "mse", result.mse});
-        context.layerMetrics.push_back(
-            {layer, name, "relative_output_error", result.relativeOutputError});
-        context.layerMetrics.push_back(
-            {layer, name, "bits", scheme->bitsPerWeight(weight.shape().at(1))});
-        out.weights[name] = Weight(std::move(result.tensor));
-        ++quantized;
+            context.control.info(name + " gets " + scheme->id + ": rows of " +
+                                 std::to_string(cols) + " do not divide into groups of " +
+                                 std::to_string(wanted.groupSize));
+        schemes.emplace(name, *scheme);
     }
-    if (quantized == 0)
+    if (schemes.empty())
         throw EngineError(ErrorKind::Usage,
                           "ptq: nothing is left to quantize: every linear weight is excluded");
+    LayerwiseOptions options = layerwiseOptions(context.params, wanted);
+    options.scaleType = scaleTypeFor(model);
+    if (text) {
+        options.schemeOf = [&](const std::string& name) {
+            const auto found = schemes.find(name);
+            return found == schemes.end() ? std::nullopt : std::optional(found->second);
+        };
+        context.control.beginPhase("Quantizing", 1);
+        quantizeLayerwise(out, *text, options, context);
+        return out;
+    }
+    roundToNearest(out, schemes, options, context);
     return out;
 }
 

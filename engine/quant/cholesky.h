@@ -1,0 +1,16 @@
+// Cholesky factor of a symmetric positive definite matrix, blocked so that almost all work is
+// matrix products.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/core/run_control.h"
+#include "kernels/ops/worker_pool.h"
+
+namespace fettle {
+
+/// A = L L^T in place: the lower triangle of a [n, n] row-major becomes L, the upper one is left
+/// undefined. False where a pivot is not positive: A is not positive definite to float32.
+bool choleskyInPlace(float* a, std::int64_t n, kernels::WorkerPool& pool, RunControl& control);
+
+}  // namespace fettle

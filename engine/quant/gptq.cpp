@@ -1,0 +1,197 @@
+#include "engine/quant/gptq.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "engine/core/error.h"
+#include "engine/quant/cholesky.h"
+#include "kernels/ops/matmul.h"
+
+namespace fettle {
+
+namespace {
+
+constexpr std::int64_t kLanes = 16;  // rows that go through a block together
+constexpr int kDampingAttempts = 4;
+using Lanes = std::array<float, kLanes>;
+
+std::vector<std::int64_t> columnOrder(const std::vector<float>& gram, std::int64_t cols,
+                                      bool activationOrder) {
+    std::vector<std::int64_t> order(static_cast<std::size_t>(cols));
+    std::iota(order.begin(), order.end(), 0);
+    if (activationOrder)
+        std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+            return gram[static_cast<std::size_t>(a * cols + a)] >
+                   gram[static_cast<std::size_t>(b * cols + b)];
+        });
+    return order;
+}
+
+class Sweep {
+public:
+    Sweep(const GptqFactor& factor, const GptqOptions& options, std::vector<float> weights,
+          std::int64_t rows, std::int64_t cols)
+        : m_factor(factor),
+          m_options(options),
+          m_quantizer(options.scheme, options.search, options.scaleType),
+          m_weights(std::move(weights)),
+          m_rows(rows),
+          m_cols(cols),
+          m_group(m_quantizer.groupSize(cols)),
+          m_codes(m_weights.size()),
+          m_scales(static_cast<std::size_t>(rows * (cols / m_group))),
+          m_errors(m_weights.size()),
+          m_losses(static_cast<std::size_t>(rows)) {}
+
+    void findScales(const std::vector<float>& inputPower, kernels::WorkerPool& pool,
+                    RunControl& control) {
+        const std::int64_t groups = m_cols / m_group;
+        pool.parallelFor(m_rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+            for (std::int64_t i = begin * groups; i < end * groups && !control.cancelled(); ++i)
+                m_scales[static_cast<std::size_t>(i)] =
+                    m_quantizer.scaleOf(m_weights.data() + i * m_group,
+                                        inputPower.data() + i % groups * m_group, m_group);
+        });
+        control.check();
+    }
+
+    void run(kernels::WorkerPool& pool, RunControl& control) {
+        const std::int64_t block = std::max<std::int64_t>(1, m_options.block);
+        std::vector<float> sums(static_cast<std::size_t>(m_rows * block)), factors;
+        kernels::Activations errors;
+        for (std::int64_t b = 0; b < m_cols; b += block) {
+            control.check();
+            const std::int64_t width = std::min(block, m_cols - b);
+            if (b > 0) {
+                // What the columns done so far leave for those of this block.
+                factors.resize(static_cast<std::size_t>(width * b));
+                for (std::int64_t j = 0; j < width; ++j)
+                    std::copy_n(m_factor.lower.data() + (b + j) * m_cols, b,
+                                factors.data() + j * b);
+                kernels::WeightView view;
+                view.rows = width;
+                view.cols = b;
+                view.data = factors.data();
+                errors.assign(m_errors.data(), m_rows, b, m_cols);
+                kernels::matmul(kernels::PackedWeight::pack(view, pool), errors, sums.data(), block,
+                                nullptr, false, pool);
+            }
+            pool.parallelFor((m_rows + kLanes - 1) / kLanes, 1,
+                             [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+                                 for (std::int64_t t = begin; t < end; ++t)
+                                     quantizeBlock(t * kLanes, b, width,
+                                                   b > 0 ? sums.data() : nullptr, block);
+                             });
+        }
+    }
+
+    GptqResult result() const {
+        GptqResult result;
+        result.tensor = packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_scales.data(),
+                                  m_options.scaleType);
+        for (const double loss : m_losses)
+            result.loss += loss;
+        return result;
+    }
+
+private:
+    /// Columns [b, b + width) of up to 16 rows. `sums` [rows, stride] comes from columns before b.
+    void quantizeBlock(std::int64_t first, std::int64_t b, std::int64_t width, const float* sums,
+                       std::int64_t stride) {
+        const std::int64_t count = std::min(kLanes, m_rows - first);
+        const std::int64_t groups = m_cols / m_group;
+        std::vector<Lanes> done(static_cast<std::size_t>(width));
+        for (std::int64_t j = 0; j < width; ++j) {
+            const float* factor = m_factor.lower.data() + (b + j) * m_cols + b;
+            Lanes sum{};
+            for (std::int64_t r = 0; sums && r < count; ++r)
+                sum[static_cast<std::size_t>(r)] = sums[(first + r) * stride + j];
+            for (std::int64_t i = 0; i < j; ++i) {
+                const Lanes& d = done[static_cast<std::size_t>(i)];
+                const float f = factor[i];
+                for (std::size_t r = 0; r < kLanes; ++r)
+                    sum[r] += d[r] * f;
+            }
+            const std::int64_t column = m_factor.order[static_cast<std::size_t>(b + j)];
+            Lanes& out = done[static_cast<std::size_t>(j)];
+            out = {};
+            for (std::int64_t r = 0; r < count; ++r) {
+                const auto lane = static_cast<std::size_t>(r);
+                const auto at = static_cast<std::size_t>((first + r) * m_cols + column);
+                const float scale =
+                    m_scales[static_cast<std::size_t>((first + r) * groups + column / m_group)];
+                const float target = m_weights[at] + sum[lane] / factor[j];
+                const float q = m_quantizer.codeOf(target, 1.0f / scale);
+                m_codes[at] = static_cast<std::int8_t>(q);
+                out[lane] = m_weights[at] - q * scale;
+                m_errors[static_cast<std::size_t>((first + r) * m_cols + b + j)] = out[lane];
+                const double left = (static_cast<double>(target) - q * scale) * factor[j];
+                m_losses[static_cast<std::size_t>(first + r)] += left * left;
+            }
+        }
+    }
+
+    const GptqFactor& m_factor;
+    const GptqOptions& m_options;
+    GroupQuantizer m_quantizer;
+    std::vector<float> m_weights;  // [rows, cols]
+    std::int64_t m_rows, m_cols, m_group;
+    std::vector<std::int8_t> m_codes;  // [rows, cols]
+    std::vector<float> m_scales;       // [rows, groups]
+    std::vector<float> m_errors;       // [rows, cols] W - W^ in the factor's order
+    std::vector<double> m_losses;      // [rows]
+};
+
+}  // namespace
+
+GptqFactor factorInputs(const std::vector<float>& gram, std::int64_t cols, double damping,
+                        bool activationOrder, kernels::WorkerPool& pool, RunControl& control) {
+    GptqFactor factor;
+    factor.order = columnOrder(gram, cols, activationOrder);
+    double mean = 0;
+    for (std::int64_t j = 0; j < cols; ++j)
+        mean += gram[static_cast<std::size_t>(j * cols + j)] / static_cast<double>(cols);
+    std::vector<float> flipped(gram.size());
+    factor.damping = damping;
+    for (int attempt = 0; attempt < kDampingAttempts && !factor.usable; ++attempt) {
+        if (attempt > 0)
+            factor.damping *= 10;
+        // Last column first: the lower factor of that is U of H = U U^T, read backwards.
+        for (std::int64_t a = 0; a < cols; ++a) {
+            const std::int64_t row = factor.order[static_cast<std::size_t>(cols - 1 - a)];
+            for (std::int64_t b = 0; b < cols; ++b)
+                flipped[static_cast<std::size_t>(a * cols + b)] = gram[static_cast<std::size_t>(
+                    row * cols + factor.order[static_cast<std::size_t>(cols - 1 - b)])];
+            flipped[static_cast<std::size_t>(a * cols + a)] +=
+                static_cast<float>(factor.damping * mean);
+        }
+        factor.usable = choleskyInPlace(flipped.data(), cols, pool, control);
+    }
+    if (!factor.usable)
+        return factor;
+    factor.lower.assign(gram.size(), 0);
+    for (std::int64_t j = 0; j < cols; ++j)
+        for (std::int64_t i = 0; i <= j; ++i)
+            factor.lower[static_cast<std::size_t>(j * cols + i)] =
+                flipped[static_cast<std::size_t>((cols - 1 - i) * cols + cols - 1 - j)];
+    return factor;
+}
+
+GptqResult quantizeGptq(const std::string& name, const Weight& weight, const GptqFactor& factor,
+                        const std::vector<float>& inputPower, const GptqOptions& options,
+                        kernels::WorkerPool& pool, RunControl& control) {
+    const std::int64_t rows = weight.shape().at(0), cols = weight.shape().at(1);
+    std::vector<float> values = weight.toFloat();
+    for (const float value : values)
+        if (!std::isfinite(value))
+            throw EngineError(ErrorKind::BadInput,
+                              "tensor " + name + " holds NaN or infinite values");
+    Sweep sweep(factor, options, std::move(values), rows, cols);
+    sweep.findScales(inputPower, pool, control);
+    sweep.run(pool, control);
+    return sweep.result();
+}
+
+}  // namespace fettle

@@ -1,0 +1,33 @@
+// Quantizes a model layer by layer under calibration text: each linear weight sees the inputs that
+// the layers already quantized give it. Only one layer's weights are prepared at a time.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "engine/quant/calibration.h"
+#include "engine/quant/group_quantizer.h"
+#include "engine/quant/input_scales.h"
+#include "engine/technique/technique.h"
+
+namespace fettle {
+
+struct LayerwiseOptions {
+    std::optional<InputScaling> scaling;  ///< scale input channels first, folded into the model
+    bool gptq = false;                    ///< else round to nearest
+    ScaleSearch search = ScaleSearch::Mse;
+    DType scaleType = DType::F16;
+    double damping = 0.01;
+    bool activationOrder = true;
+    /// The scheme a weight gets by its canonical name; nothing: it stays as it is.
+    std::function<std::optional<QuantScheme>(const std::string&)> schemeOf;
+};
+
+/// Replaces weights of `model` (whose head, if quantized, is a weight of its own) and writes a
+/// metric per weight to the context: sqnr_db, mse, relative_output_error (of the outputs on the
+/// calibration text), output_cosine, bits. Returns how many weights were quantized.
+std::size_t quantizeLayerwise(Model& model, const CalibrationText& text,
+                              const LayerwiseOptions& options, TechniqueContext& context);
+
+}  // namespace fettle
