@@ -110,19 +110,6 @@ const TrainParameter& Network::parameter(const std::string& name) const {
     return m_parameters[found->second];
 }
 
-void Network::quantizeInput(const std::string& name) {
-    if (name == "lm_head.weight") {
-        m_quantizeHead = true;
-        return;
-    }
-    Layer& layer = m_layers.at(static_cast<std::size_t>(layerOf(name)));
-    const std::string part = name.substr(name.find('.', 7) + 1);
-    (part == "attn.o.weight"     ? layer.quantizeO
-     : part.starts_with("attn.") ? layer.quantizeQkv
-     : part == "ffn.down.weight" ? layer.quantizeDown
-                                 : layer.quantizeGateUp) = true;
-}
-
 void Network::zeroGrads() {
     m_grads.assign(m_values.size(), 0.0F);
 }

@@ -15,7 +15,6 @@
 #include "kernels/ops/attention_train.h"
 #include "kernels/ops/elementwise_backward.h"
 #include "kernels/ops/gemm.h"
-#include "kernels/ops/matmul.h"
 
 namespace fettle {
 
@@ -63,13 +62,6 @@ public:
     const std::vector<float>& values() const { return m_values; }
     std::vector<float>& grads() { return m_grads; }
 
-    /// Weights the passes multiply with, laid out like values(); null: values() themselves. Set by
-    /// fake quantization. Gradients are with respect to these.
-    void computeWith(const float* weights) { m_compute = weights; }
-    /// Quantizes the inputs of the linear `name` ("layers.0.attn.q.weight") per token to int8, as
-    /// the kernels of W8A8 do; the gradient passes straight through. Linears that share an input
-    /// share the setting.
-    void quantizeInput(const std::string& name);
     /// Keeps only the inputs of layers and computes the rest again for the gradient. Same numbers
     /// bit for bit.
     void setCheckpointing(bool on) { m_checkpointing = on; }
@@ -95,7 +87,6 @@ private:
         Offset attnNorm, attnNormBias, qkv, qkvBias, qNorm, kNorm, o, oBias, postAttnNorm;
         Offset ffnNorm, ffnNormBias, gateUp, gateUpBias, down, downBias, postFfnNorm;
         std::size_t rope = 0;
-        bool quantizeQkv = false, quantizeO = false, quantizeGateUp = false, quantizeDown = false;
     };
     /// What the gradient of a layer needs of its forward pass.
     struct Saved {
@@ -111,7 +102,7 @@ private:
     Offset add(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols,
                bool decays);
     Offset addOptional(const Model& model, const std::string& name, std::int64_t cols);
-    const float* weight(Offset at) const { return (m_compute ? m_compute : m_values.data()) + at; }
+    const float* weight(Offset at) const { return m_values.data() + at; }
     float* grad(Offset at) { return m_grads.data() + at; }
 
     void prepare(const TrainBatch& batch);
@@ -128,7 +119,6 @@ private:
     void headNormsBackward(const Layer& layer, const float* raw, float* dqkv);
     void rotate(const Layer& layer, float* qkv, bool back);
     kernels::AttentionTrainArgs attentionArgs(std::size_t index, Saved& saved) const;
-    const float* input(const float* x, std::int64_t cols, bool quantize);
     void linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows, float* y);
     void linearBackward(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
                         const float* dy, float* dx);
@@ -142,9 +132,7 @@ private:
     std::vector<TrainParameter> m_parameters;
     std::map<std::string, std::size_t> m_index;
     std::vector<float> m_values, m_grads;
-    const float* m_compute = nullptr;
     Offset m_embedding = -1, m_positions = -1, m_finalNorm = -1, m_finalNormBias = -1, m_head = -1;
-    bool m_quantizeHead = false;
     bool m_checkpointing = false;
     std::vector<Layer> m_layers;
     std::int64_t m_qSize = 0, m_kvSize = 0, m_gateUpSize = 0;
@@ -161,11 +149,10 @@ private:
     std::vector<std::vector<float>> m_stream;  ///< inputs of the layers, then the last output
     std::vector<Saved> m_saved;
     std::vector<float> m_normed, m_inner, m_branch, m_dInner, m_dQkv, m_dGateUp, m_dx, m_hidden,
-        m_logits, m_teacherLogits, m_dequantized;
+        m_logits, m_teacherLogits;
     kernels::GemmScratch m_gemm;
     kernels::AttentionScratch m_attention;
     kernels::RowSumScratch m_rowSums;
-    kernels::Activations m_activations;
 };
 
 }  // namespace fettle

@@ -180,24 +180,6 @@ kernels::AttentionTrainArgs Network::attentionArgs(std::size_t index, Saved& sav
     return args;
 }
 
-const float* Network::input(const float* x, std::int64_t cols, bool quantize) {
-    if (!quantize)
-        return x;
-    fit(m_dequantized, m_tokens * cols);
-    m_activations.assign(x, m_tokens, cols, cols);
-    const kernels::Activations::Quantized& q = m_activations.perToken(m_pool);
-    m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t t = begin; t < end; ++t) {
-            const std::int8_t* codes = q.codes.data() + t * q.codeStride;
-            const float scale = q.scales[static_cast<std::size_t>(t)];
-            for (std::int64_t i = 0; i < cols; ++i)
-                m_dequantized[static_cast<std::size_t>(t * cols + i)] =
-                    scale * static_cast<float>(codes[i]);
-        }
-    });
-    return m_dequantized.data();
-}
-
 void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
                      float* y) {
     kernels::gemm(
@@ -250,7 +232,7 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
 
     norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
     float* raw = c.qkNorm ? saved.qkvRaw.data() : saved.qkv.data();
-    linear(input(m_normed.data(), d, layer.quantizeQkv), d, layer.qkv, layer.qkvBias, qkvSize, raw);
+    linear(m_normed.data(), d, layer.qkv, layer.qkvBias, qkvSize, raw);
     if (c.qkNorm)
         headNorms(layer, raw, saved.qkv.data());
     rotate(layer, saved.qkv.data(), false);
@@ -266,16 +248,13 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
             kernels::add(to + begin * d, m_branch.data() + begin * d, (end - begin) * d);
         });
     };
-    linear(input(saved.attention.data(), m_qSize, layer.quantizeO), m_qSize, layer.o, layer.oBias,
-           d, m_branch.data());
+    linear(saved.attention.data(), m_qSize, layer.o, layer.oBias, d, m_branch.data());
     join(x, saved.attnBranch, layer.postAttnNorm, saved.middle.data());
 
     norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
-    linear(input(m_normed.data(), d, layer.quantizeGateUp), d, layer.gateUp, layer.gateUpBias,
-           m_gateUpSize, saved.gateUp.data());
+    linear(m_normed.data(), d, layer.gateUp, layer.gateUpBias, m_gateUpSize, saved.gateUp.data());
     activate(saved, m_inner.data());
-    linear(input(m_inner.data(), c.feedForwardSize, layer.quantizeDown), c.feedForwardSize,
-           layer.down, layer.downBias, d, m_branch.data());
+    linear(m_inner.data(), c.feedForwardSize, layer.down, layer.downBias, d, m_branch.data());
     join(saved.middle.data(), saved.ffnBranch, layer.postFfnNorm, out);
 }
 
@@ -295,7 +274,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
         return m_branch.data();
     };
     activate(saved, m_inner.data());
-    linearBackward(input(m_inner.data(), f, layer.quantizeDown), f, layer.down, layer.downBias, d,
+    linearBackward(m_inner.data(), f, layer.down, layer.downBias, d,
                    branchGradient(saved.ffnBranch, layer.postFfnNorm), m_dInner.data());
     const bool gated = c.feedForward != FeedForwardKind::GeluTanh;
     kernels::GatedBackwardArgs gate;
@@ -309,13 +288,12 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
     gate.rows = m_tokens;
     kernels::gatedBackward(gatedKind(c.feedForward), gate, m_pool);
     norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
-    linearBackward(input(m_normed.data(), d, layer.quantizeGateUp), d, layer.gateUp,
-                   layer.gateUpBias, m_gateUpSize, m_dGateUp.data(), m_branch.data());
+    linearBackward(m_normed.data(), d, layer.gateUp, layer.gateUpBias, m_gateUpSize,
+                   m_dGateUp.data(), m_branch.data());
     normBackward(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_branch.data(), dx, true);
 
-    linearBackward(input(saved.attention.data(), m_qSize, layer.quantizeO), m_qSize, layer.o,
-                   layer.oBias, d, branchGradient(saved.attnBranch, layer.postAttnNorm),
-                   m_dInner.data());
+    linearBackward(saved.attention.data(), m_qSize, layer.o, layer.oBias, d,
+                   branchGradient(saved.attnBranch, layer.postAttnNorm), m_dInner.data());
     float* dq = m_dQkv.data();
     kernels::attentionBackward(attentionArgs(index, saved),
                                {m_dInner.data(), dq, dq + m_qSize, dq + m_qSize + m_kvSize},
@@ -324,8 +302,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
     if (c.qkNorm)
         headNormsBackward(layer, saved.qkvRaw.data(), dq);
     norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
-    linearBackward(input(m_normed.data(), d, layer.quantizeQkv), d, layer.qkv, layer.qkvBias,
-                   qkvSize, dq, m_branch.data());
+    linearBackward(m_normed.data(), d, layer.qkv, layer.qkvBias, qkvSize, dq, m_branch.data());
     normBackward(layer.attnNorm, layer.attnNormBias, x, m_branch.data(), dx, true);
 }
 
@@ -351,7 +328,7 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
 
 void Network::headLogits(std::int64_t first, std::int64_t count, float* out) {
     const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize;
-    const float* hidden = input(m_hidden.data(), d, m_quantizeHead) + first * d;
+    const float* hidden = m_hidden.data() + first * d;
     kernels::gemm(
         {kernels::GemmLayout::NT, count, v, d, hidden, d, weight(m_head), d, out, v, false}, m_gemm,
         m_pool);
@@ -422,7 +399,7 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
         }
         if (!gradient)
             continue;
-        const float* hidden = input(m_hidden.data(), d, m_quantizeHead) + first * d;
+        const float* hidden = m_hidden.data() + first * d;
         kernels::gemm({kernels::GemmLayout::TN, v, d, count, m_logits.data(), v, hidden, d,
                        grad(m_head), d, true},
                       m_gemm, m_pool);
