@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "engine/core/error.h"
+#include "engine/model/rope_table.h"
 
 namespace fettle {
 
@@ -14,30 +14,6 @@ namespace {
 // activations to stay in the second-level cache of most processors.
 constexpr std::int64_t kChunkTokens = 512;
 constexpr std::int64_t kRopeStep = 256;
-
-std::vector<float> ropeFrequencies(const RopeConfig& rope, std::int64_t headDim) {
-    std::vector<float> frequencies(static_cast<std::size_t>(headDim / 2));
-    for (std::size_t i = 0; i < frequencies.size(); ++i) {
-        double f = std::pow(static_cast<double>(rope.theta),
-                            -2.0 * static_cast<double>(i) / static_cast<double>(headDim));
-        if (rope.llama3Factor != 1) {
-            // Llama 3.1: long wavelengths are stretched, short ones kept, those between blended.
-            const double wavelength = 2 * std::numbers::pi / f;
-            const double longest = rope.llama3OriginalContext / rope.llama3LowFreq;
-            const double shortest = rope.llama3OriginalContext / rope.llama3HighFreq;
-            if (wavelength > longest) {
-                f /= rope.llama3Factor;
-            } else if (wavelength > shortest) {
-                const double blend =
-                    (rope.llama3OriginalContext / wavelength - rope.llama3LowFreq) /
-                    (rope.llama3HighFreq - rope.llama3LowFreq);
-                f = (1 - blend) * f / rope.llama3Factor + blend * f;
-            }
-        }
-        frequencies[i] = static_cast<float>(f / rope.linearFactor);
-    }
-    return frequencies;
-}
 
 std::string layerName(std::int64_t layer, const char* rest) {
     return "layers." + std::to_string(layer) + "." + rest;
@@ -168,19 +144,8 @@ void Transformer::extendRope(std::int64_t positions) {
         if (table.positions >= positions)
             continue;
         const std::int64_t target = (positions + kRopeStep - 1) / kRopeStep * kRopeStep;
-        const std::vector<float> frequencies = ropeFrequencies(table.config, m_config.headDim);
         table.cosSin.resize(static_cast<std::size_t>(target * m_config.headDim));
-        const std::size_t half = frequencies.size();
-        for (std::int64_t p = table.positions; p < target; ++p) {
-            float* row = table.cosSin.data() + p * m_config.headDim;
-            for (std::size_t i = 0; i < half; ++i) {
-                // As transformers does: the angle is a float32 product, cosine and sine are taken
-                // of that.
-                const float angle = static_cast<float>(p) * frequencies[i];
-                row[i] = std::cos(angle);
-                row[half + i] = std::sin(angle);
-            }
-        }
+        fillRope(table.config, m_config.headDim, table.positions, target, table.cosSin.data());
         table.positions = target;
     }
 }

@@ -1,0 +1,158 @@
+// A model that learns: the forward pass of transformer.h with its gradient, written out layer by
+// layer for every family that a ModelConfig describes. All parameters lie in one buffer, their
+// gradients in another, so that optimizer, clipping and checkpoints see flat memory. Float32 on the
+// CPU. One thread at a time; results do not depend on the number of threads of the pool.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/core/run_control.h"
+#include "engine/model/model.h"
+#include "kernels/ops/attention_train.h"
+#include "kernels/ops/elementwise_backward.h"
+#include "kernels/ops/gemm.h"
+
+namespace fettle {
+
+/// Sequences packed one after the other; tokens see their own sequence only.
+struct TrainBatch {
+    std::vector<std::int32_t> ids;
+    std::vector<std::int32_t> targets;  ///< what follows each token; negative: not scored
+    std::vector<kernels::TokenSpan> sequences;
+
+    std::int64_t scored() const;
+    /// Appends a sequence; each token's target is the next one, the last has none.
+    void add(std::span<const std::int32_t> sequence);
+};
+
+struct TrainParameter {
+    std::string name;  ///< canonical
+    std::int64_t offset = 0;
+    std::int64_t rows = 1, cols = 0;
+    bool decays = false;  ///< matrices do, norms and biases do not
+    std::int64_t count() const { return rows * cols; }
+};
+
+/// What is minimized. Terms are means over the scored tokens.
+struct TrainLoss {
+    float crossEntropy = 1;
+    float distillation = 0;  ///< T^2 KL(teacher || student) on logits; needs a teacher
+    float temperature = 1;
+};
+struct LossSums {
+    double crossEntropy = 0;  ///< sums over scored tokens, nats
+    double distillation = 0;
+    std::int64_t tokens = 0;
+};
+
+class Network {
+public:
+    /// Copies the weights of `model` as float32. Throws EngineError(BadInput) for a missing or
+    /// misshapen tensor.
+    Network(const Model& model, kernels::WorkerPool& pool);
+
+    const ModelConfig& config() const { return m_config; }
+    const std::vector<TrainParameter>& parameters() const { return m_parameters; }
+    const TrainParameter& parameter(const std::string& name) const;
+    std::vector<float>& values() { return m_values; }
+    const std::vector<float>& values() const { return m_values; }
+    std::vector<float>& grads() { return m_grads; }
+
+    /// Keeps only the inputs of layers and computes the rest again for the gradient. Same numbers
+    /// bit for bit.
+    void setCheckpointing(bool on) { m_checkpointing = on; }
+
+    /// Adds the gradient of the loss times `scale` to grads(). With a scale of 1 / (scored tokens
+    /// of all micro-batches), accumulated micro-batches equal one large batch. `teacher` may be
+    /// null where the loss needs none. `control` is polled in every layer.
+    LossSums accumulate(const TrainBatch& batch, const TrainLoss& loss, float scale,
+                        Network* teacher, RunControl* control);
+    /// The loss without gradient.
+    LossSums evaluate(const TrainBatch& batch, const TrainLoss& loss, Network* teacher,
+                      RunControl* control);
+    /// Logits [ids, vocabulary] of one sequence.
+    std::vector<float> logits(std::span<const std::int32_t> ids);
+
+    void zeroGrads();
+    /// `like` with these values in the float type its weights had (F32 where they were quantized).
+    Model toModel(const Model& like) const;
+
+private:
+    using Offset = std::int64_t;  // into the flat buffers; negative: the model has none
+    struct Layer {
+        Offset attnNorm, attnNormBias, qkv, qkvBias, qNorm, kNorm, o, oBias, postAttnNorm;
+        Offset ffnNorm, ffnNormBias, gateUp, gateUpBias, down, downBias, postFfnNorm;
+        std::size_t rope = 0;
+    };
+    /// What the gradient of a layer needs of its forward pass.
+    struct Saved {
+        std::vector<float> qkvRaw;     ///< before q/k norms and rope; with q/k norms only
+        std::vector<float> qkv;        ///< [tokens, q + 2 kv]
+        std::vector<float> attention;  ///< [tokens, q]
+        std::vector<float> logSumExp;  ///< [tokens, heads]
+        std::vector<float> attnBranch, ffnBranch;  ///< before the post norms; with those only
+        std::vector<float> middle;                 ///< residual stream between the halves
+        std::vector<float> gateUp;                 ///< [tokens, 2 ffn] or [tokens, ffn]
+    };
+
+    Offset add(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols,
+               bool decays);
+    Offset addOptional(const Model& model, const std::string& name, std::int64_t cols);
+    const float* weight(Offset at) const { return m_values.data() + at; }
+    float* grad(Offset at) { return m_grads.data() + at; }
+
+    void prepare(const TrainBatch& batch);
+    void embed(const TrainBatch& batch);
+    void forwardLayers(const TrainBatch& batch, bool keep, RunControl* control);
+    void forwardLayer(std::size_t index, const float* x, float* out, Saved& saved,
+                      const TrainBatch& batch);
+    void backwardLayer(std::size_t index, const float* x, float* dx, Saved& saved,
+                       const TrainBatch& batch);
+    void norm(Offset w, Offset b, const float* x, float* y);
+    void normBackward(Offset w, Offset b, const float* x, const float* dy, float* dx,
+                      bool accumulate);
+    void headNorms(const Layer& layer, const float* from, float* to);
+    void headNormsBackward(const Layer& layer, const float* raw, float* dqkv);
+    void rotate(const Layer& layer, float* qkv, bool back);
+    kernels::AttentionTrainArgs attentionArgs(std::size_t index, Saved& saved) const;
+    void linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows, float* y);
+    void linearBackward(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
+                        const float* dy, float* dx);
+    void activate(const Saved& saved, float* out);
+    LossSums runHead(const TrainBatch& batch, const TrainLoss& loss, float scale, Network* teacher,
+                     bool gradient, RunControl* control);
+    void headLogits(std::int64_t first, std::int64_t count, float* out);
+
+    ModelConfig m_config;
+    kernels::WorkerPool& m_pool;
+    std::vector<TrainParameter> m_parameters;
+    std::map<std::string, std::size_t> m_index;
+    std::vector<float> m_values, m_grads;
+    Offset m_embedding = -1, m_positions = -1, m_finalNorm = -1, m_finalNormBias = -1, m_head = -1;
+    bool m_checkpointing = false;
+    std::vector<Layer> m_layers;
+    std::int64_t m_qSize = 0, m_kvSize = 0, m_gateUpSize = 0;
+
+    struct RopeTable {
+        RopeConfig config;
+        std::vector<float> forward, back;  ///< [positions, headDim]; back: sines negated
+        std::int64_t positions = 0;
+    };
+    std::vector<RopeTable> m_rope;
+
+    std::int64_t m_tokens = 0;
+    std::vector<std::int32_t> m_position;      ///< of each token in its sequence
+    std::vector<std::vector<float>> m_stream;  ///< inputs of the layers, then the last output
+    std::vector<Saved> m_saved;
+    std::vector<float> m_normed, m_inner, m_branch, m_dInner, m_dQkv, m_dGateUp, m_dx, m_hidden,
+        m_logits, m_teacherLogits;
+    kernels::GemmScratch m_gemm;
+    kernels::AttentionScratch m_attention;
+    kernels::RowSumScratch m_rowSums;
+};
+
+}  // namespace fettle

@@ -1,0 +1,458 @@
+// The forward and backward passes of Network. Formulas of the single ops: kernels/ops.
+#include <algorithm>
+
+#include "engine/core/error.h"
+#include "engine/model/rope_table.h"
+#include "engine/train/network.h"
+#include "kernels/ops/elementwise.h"
+#include "kernels/ops/loss.h"
+
+namespace fettle {
+
+namespace {
+
+// Logits held at once, values; their rows stay a multiple of what a product works on.
+constexpr std::int64_t kLogitValues = std::int64_t{1} << 20;
+
+std::int64_t headRows(std::int64_t vocabulary) {
+    return std::clamp<std::int64_t>(kLogitValues / vocabulary / 48 * 48, 48, 1536);
+}
+
+void fit(std::vector<float>& buffer, std::int64_t count) {
+    if (static_cast<std::int64_t>(buffer.size()) < count)
+        buffer.resize(static_cast<std::size_t>(count));
+}
+
+kernels::GatedKind gatedKind(FeedForwardKind kind) {
+    return kind == FeedForwardKind::SiluGated       ? kernels::GatedKind::Silu
+           : kind == FeedForwardKind::GeluTanhGated ? kernels::GatedKind::GeluTanh
+                                                    : kernels::GatedKind::GeluTanhPlain;
+}
+
+constexpr std::int64_t kRowGrain = 64;
+
+}  // namespace
+
+void Network::prepare(const TrainBatch& batch) {
+    const ModelConfig& c = m_config;
+    m_tokens = static_cast<std::int64_t>(batch.ids.size());
+    m_position.resize(batch.ids.size());
+    std::int64_t longest = 0;
+    for (const kernels::TokenSpan& s : batch.sequences) {
+        longest = std::max(longest, s.count);
+        for (std::int64_t t = 0; t < s.count; ++t)
+            m_position[static_cast<std::size_t>(s.first + t)] = static_cast<std::int32_t>(t);
+    }
+    if (c.learnedPositions && longest > c.contextLength)
+        throw EngineError(ErrorKind::Usage, "sequences of " + std::to_string(longest) +
+                                                " tokens, the model has positions for " +
+                                                std::to_string(c.contextLength));
+    for (const std::int32_t id : batch.ids)
+        if (id < 0 || id >= c.vocabularySize)
+            throw EngineError(ErrorKind::BadInput, "token id " + std::to_string(id) +
+                                                       " is outside the vocabulary of " +
+                                                       std::to_string(c.vocabularySize));
+    if (c.rotary)
+        for (RopeTable& table : m_rope) {
+            if (table.positions >= longest)
+                continue;
+            table.forward.resize(static_cast<std::size_t>(longest * c.headDim));
+            fillRope(table.config, c.headDim, table.positions, longest, table.forward.data());
+            table.back = table.forward;
+            for (std::int64_t p = 0; p < longest; ++p)
+                for (std::int64_t i = c.headDim / 2; i < c.headDim; ++i)
+                    table.back[static_cast<std::size_t>(p * c.headDim + i)] *= -1;
+            table.positions = longest;
+        }
+    fit(m_normed, m_tokens * c.hiddenSize);
+    fit(m_branch, m_tokens * c.hiddenSize);
+    fit(m_hidden, m_tokens * c.hiddenSize);
+    fit(m_inner, m_tokens * std::max(c.feedForwardSize, m_qSize));
+}
+
+void Network::embed(const TrainBatch& batch) {
+    const std::int64_t width = m_config.hiddenSize;
+    float* x = m_stream[0].data();
+    m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t) {
+            const auto at = static_cast<std::size_t>(t);
+            std::copy_n(weight(m_embedding) + batch.ids[at] * width, width, x + t * width);
+            if (m_config.embeddingScale != 1)
+                kernels::scale(x + t * width, m_config.embeddingScale, width);
+            if (m_positions >= 0)
+                kernels::add(x + t * width, weight(m_positions) + m_position[at] * width, width);
+        }
+    });
+}
+
+void Network::norm(Offset w, Offset b, const float* x, float* y) {
+    const std::int64_t cols = m_config.hiddenSize;
+    m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+        if (m_config.norm == NormKind::Rms)
+            kernels::rmsNorm(x + begin * cols, cols, weight(w), m_config.normOffset,
+                             m_config.normEpsilon, end - begin, cols, y + begin * cols, cols);
+        else
+            kernels::layerNorm(x + begin * cols, cols, weight(w), b >= 0 ? weight(b) : nullptr,
+                               m_config.normEpsilon, end - begin, cols, y + begin * cols, cols);
+    });
+}
+
+void Network::normBackward(Offset w, Offset b, const float* x, const float* dy, float* dx,
+                           bool accumulate) {
+    kernels::NormBackwardArgs args;
+    args.x = x;
+    args.dy = dy;
+    args.dx = dx;
+    args.cols = m_config.hiddenSize;
+    args.rows = m_tokens;
+    args.xPlace = args.dyPlace = args.dxPlace = {1, args.cols};
+    args.w = weight(w);
+    args.offset = m_config.normOffset;
+    args.eps = m_config.normEpsilon;
+    args.accumulate = accumulate;
+    if (m_config.norm == NormKind::Rms)
+        kernels::rmsNormBackward(args, grad(w), m_rowSums, m_pool);
+    else
+        kernels::layerNormBackward(args, grad(w), b >= 0 ? grad(b) : nullptr, m_rowSums, m_pool);
+}
+
+void Network::headNorms(const Layer& layer, const float* from, float* to) {
+    const ModelConfig& c = m_config;
+    const std::int64_t stride = m_qSize + 2 * m_kvSize;
+    m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t) {
+            const float* x = from + t * stride;
+            float* y = to + t * stride;
+            kernels::rmsNorm(x, c.headDim, weight(layer.qNorm), c.normOffset, c.normEpsilon,
+                             c.heads, c.headDim, y, c.headDim);
+            kernels::rmsNorm(x + m_qSize, c.headDim, weight(layer.kNorm), c.normOffset,
+                             c.normEpsilon, c.kvHeads, c.headDim, y + m_qSize, c.headDim);
+            std::copy_n(x + m_qSize + m_kvSize, m_kvSize, y + m_qSize + m_kvSize);
+        }
+    });
+}
+
+void Network::headNormsBackward(const Layer& layer, const float* raw, float* dqkv) {
+    const std::int64_t stride = m_qSize + 2 * m_kvSize;
+    kernels::NormBackwardArgs args;
+    args.cols = m_config.headDim;
+    args.offset = m_config.normOffset;
+    args.eps = m_config.normEpsilon;
+    for (const bool keys : {false, true}) {
+        const std::int64_t heads = keys ? m_config.kvHeads : m_config.heads;
+        args.x = raw + (keys ? m_qSize : 0);
+        args.dy = args.dx = dqkv + (keys ? m_qSize : 0);
+        args.xPlace = args.dyPlace = args.dxPlace = {heads, stride};
+        args.rows = m_tokens * heads;
+        args.w = weight(keys ? layer.kNorm : layer.qNorm);
+        kernels::rmsNormBackward(args, grad(keys ? layer.kNorm : layer.qNorm), m_rowSums, m_pool);
+    }
+}
+
+void Network::rotate(const Layer& layer, float* qkv, bool back) {
+    if (!m_config.rotary)
+        return;
+    const std::int64_t stride = m_qSize + 2 * m_kvSize, dim = m_config.headDim;
+    const RopeTable& table = m_rope[layer.rope];
+    const std::vector<float>& angles = back ? table.back : table.forward;
+    m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t)
+            kernels::rope(qkv + t * stride, m_config.heads + m_config.kvHeads, dim,
+                          angles.data() + m_position[static_cast<std::size_t>(t)] * dim);
+    });
+}
+
+kernels::AttentionTrainArgs Network::attentionArgs(std::size_t index, Saved& saved) const {
+    kernels::AttentionTrainArgs args;
+    args.q = saved.qkv.data();
+    args.k = args.q + m_qSize;
+    args.v = args.k + m_kvSize;
+    args.qStride = args.kvStride = m_qSize + 2 * m_kvSize;
+    args.heads = m_config.heads;
+    args.kvHeads = m_config.kvHeads;
+    args.headDim = m_config.headDim;
+    args.scale = m_config.attentionScale;
+    args.window = m_config.layers[index].slidingWindow;
+    args.softcap = m_config.attentionSoftcap;
+    args.out = saved.attention.data();
+    args.outStride = m_qSize;
+    args.logSumExp = saved.logSumExp.data();
+    return args;
+}
+
+void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
+                     float* y) {
+    kernels::gemm(
+        {kernels::GemmLayout::NT, m_tokens, rows, cols, x, cols, weight(w), cols, y, rows, false},
+        m_gemm, m_pool);
+    if (b >= 0)
+        m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+            for (std::int64_t t = begin; t < end; ++t)
+                kernels::add(y + t * rows, weight(b), rows);
+        });
+}
+
+void Network::linearBackward(const float* x, std::int64_t cols, Offset w, Offset b,
+                             std::int64_t rows, const float* dy, float* dx) {
+    kernels::gemm(
+        {kernels::GemmLayout::TN, rows, cols, m_tokens, dy, rows, x, cols, grad(w), cols, true},
+        m_gemm, m_pool);
+    if (b >= 0)
+        kernels::addRowSums(dy, rows, m_tokens, rows, grad(b), m_rowSums, m_pool);
+    kernels::gemm(
+        {kernels::GemmLayout::NN, m_tokens, cols, rows, dy, rows, weight(w), cols, dx, cols, false},
+        m_gemm, m_pool);
+}
+
+void Network::activate(const Saved& saved, float* out) {
+    const std::int64_t f = m_config.feedForwardSize;
+    const bool gated = m_config.feedForward != FeedForwardKind::GeluTanh;
+    kernels::gatedForward(
+        {gatedKind(m_config.feedForward), saved.gateUp.data(),
+         saved.gateUp.data() + (gated ? f : 0), m_gateUpSize, out, f, m_tokens, f},
+        m_pool);
+}
+
+void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved& saved,
+                           const TrainBatch& batch) {
+    const ModelConfig& c = m_config;
+    const Layer& layer = m_layers[index];
+    const std::int64_t qkvSize = m_qSize + 2 * m_kvSize, d = c.hiddenSize;
+    fit(saved.qkv, m_tokens * qkvSize);
+    fit(saved.attention, m_tokens * m_qSize);
+    fit(saved.logSumExp, m_tokens * c.heads);
+    fit(saved.middle, m_tokens * d);
+    fit(saved.gateUp, m_tokens * m_gateUpSize);
+    if (c.qkNorm)
+        fit(saved.qkvRaw, m_tokens * qkvSize);
+    if (c.postNorms) {
+        fit(saved.attnBranch, m_tokens * d);
+        fit(saved.ffnBranch, m_tokens * d);
+    }
+
+    norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
+    float* raw = c.qkNorm ? saved.qkvRaw.data() : saved.qkv.data();
+    linear(m_normed.data(), d, layer.qkv, layer.qkvBias, qkvSize, raw);
+    if (c.qkNorm)
+        headNorms(layer, raw, saved.qkv.data());
+    rotate(layer, saved.qkv.data(), false);
+    kernels::attentionForward(attentionArgs(index, saved), batch.sequences, m_attention, m_pool);
+    // y = x + branch, with a norm in between where the family has one
+    const auto join = [&](const float* from, std::vector<float>& kept, Offset post, float* to) {
+        if (c.postNorms) {
+            std::copy_n(m_branch.data(), m_tokens * d, kept.data());
+            norm(post, -1, kept.data(), m_branch.data());
+        }
+        m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+            std::copy_n(from + begin * d, (end - begin) * d, to + begin * d);
+            kernels::add(to + begin * d, m_branch.data() + begin * d, (end - begin) * d);
+        });
+    };
+    linear(saved.attention.data(), m_qSize, layer.o, layer.oBias, d, m_branch.data());
+    join(x, saved.attnBranch, layer.postAttnNorm, saved.middle.data());
+
+    norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
+    linear(m_normed.data(), d, layer.gateUp, layer.gateUpBias, m_gateUpSize, saved.gateUp.data());
+    activate(saved, m_inner.data());
+    linear(m_inner.data(), c.feedForwardSize, layer.down, layer.downBias, d, m_branch.data());
+    join(saved.middle.data(), saved.ffnBranch, layer.postFfnNorm, out);
+}
+
+void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved& saved,
+                            const TrainBatch& batch) {
+    const ModelConfig& c = m_config;
+    const Layer& layer = m_layers[index];
+    const std::int64_t qkvSize = m_qSize + 2 * m_kvSize, d = c.hiddenSize, f = c.feedForwardSize;
+    fit(m_dInner, m_tokens * std::max(f, m_qSize));
+    fit(m_dQkv, m_tokens * qkvSize);
+    fit(m_dGateUp, m_tokens * m_gateUpSize);
+
+    const auto branchGradient = [&](const std::vector<float>& kept, Offset post) -> const float* {
+        if (!c.postNorms)
+            return dx;
+        normBackward(post, -1, kept.data(), dx, m_branch.data(), false);
+        return m_branch.data();
+    };
+    activate(saved, m_inner.data());
+    linearBackward(m_inner.data(), f, layer.down, layer.downBias, d,
+                   branchGradient(saved.ffnBranch, layer.postFfnNorm), m_dInner.data());
+    const bool gated = c.feedForward != FeedForwardKind::GeluTanh;
+    kernels::GatedBackwardArgs gate;
+    gate.gate = saved.gateUp.data();
+    gate.up = saved.gateUp.data() + (gated ? f : 0);
+    gate.inStride = gate.gradStride = m_gateUpSize;
+    gate.dOut = m_dInner.data();
+    gate.outStride = gate.cols = f;
+    gate.dGate = m_dGateUp.data();
+    gate.dUp = m_dGateUp.data() + (gated ? f : 0);
+    gate.rows = m_tokens;
+    kernels::gatedBackward(gatedKind(c.feedForward), gate, m_pool);
+    norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
+    linearBackward(m_normed.data(), d, layer.gateUp, layer.gateUpBias, m_gateUpSize,
+                   m_dGateUp.data(), m_branch.data());
+    normBackward(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_branch.data(), dx, true);
+
+    linearBackward(saved.attention.data(), m_qSize, layer.o, layer.oBias, d,
+                   branchGradient(saved.attnBranch, layer.postAttnNorm), m_dInner.data());
+    float* dq = m_dQkv.data();
+    kernels::attentionBackward(attentionArgs(index, saved),
+                               {m_dInner.data(), dq, dq + m_qSize, dq + m_qSize + m_kvSize},
+                               batch.sequences, m_attention, m_pool);
+    rotate(layer, dq, true);
+    if (c.qkNorm)
+        headNormsBackward(layer, saved.qkvRaw.data(), dq);
+    norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
+    linearBackward(m_normed.data(), d, layer.qkv, layer.qkvBias, qkvSize, dq, m_branch.data());
+    normBackward(layer.attnNorm, layer.attnNormBias, x, m_branch.data(), dx, true);
+}
+
+void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* control) {
+    prepare(batch);
+    const std::size_t layers = m_layers.size();
+    // Without a gradient two buffers take turns and one set of activations serves all layers.
+    m_stream.resize(keep ? layers + 1 : std::max<std::size_t>(2, m_stream.size()));
+    m_saved.resize(std::max<std::size_t>(keep && !m_checkpointing ? layers : 1, m_saved.size()));
+    for (std::vector<float>& x : m_stream)
+        fit(x, m_tokens * m_config.hiddenSize);
+    embed(batch);
+    for (std::size_t i = 0; i < layers; ++i) {
+        if (control)
+            control->check();
+        const std::size_t from = keep ? i : i % 2, to = keep ? i + 1 : (i + 1) % 2;
+        forwardLayer(i, m_stream[from].data(), m_stream[to].data(),
+                     m_saved[keep && !m_checkpointing ? i : 0], batch);
+    }
+    norm(m_finalNorm, m_finalNormBias, m_stream[keep ? layers : layers % 2].data(),
+         m_hidden.data());
+}
+
+void Network::headLogits(std::int64_t first, std::int64_t count, float* out) {
+    const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize;
+    const float* hidden = m_hidden.data() + first * d;
+    kernels::gemm(
+        {kernels::GemmLayout::NT, count, v, d, hidden, d, weight(m_head), d, out, v, false}, m_gemm,
+        m_pool);
+    if (m_config.finalSoftcap > 0)
+        m_pool.parallelFor(count, 8, [&](std::int64_t begin, std::int64_t end, int) {
+            kernels::softcap(out + begin * v, m_config.finalSoftcap, (end - begin) * v);
+        });
+}
+
+LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float scale,
+                          Network* teacher, bool gradient, RunControl* control) {
+    const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize, chunk = headRows(v);
+    const bool distill = loss.distillation != 0, plain = loss.crossEntropy != 0;
+    const bool both = distill && plain, capped = gradient && m_config.finalSoftcap > 0;
+    if (distill && !teacher)
+        throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
+    if (distill && teacher->config().vocabularySize != v)
+        throw EngineError(ErrorKind::Usage, "the teacher's vocabulary has " +
+                                                std::to_string(teacher->config().vocabularySize) +
+                                                " tokens, the student's " + std::to_string(v));
+    fit(m_logits, chunk * v);
+    if (distill)
+        fit(m_teacherLogits, chunk * v);
+    if (gradient)
+        fit(m_dx, m_tokens * d);
+    std::vector<float> second(both ? static_cast<std::size_t>(chunk * v) : 0);
+    std::vector<float> cap(capped ? static_cast<std::size_t>(chunk * v) : 0);
+    std::vector<double> ce(static_cast<std::size_t>(chunk)), kl(ce.size());
+    LossSums sums;
+    for (std::int64_t first = 0; first < m_tokens; first += chunk) {
+        if (control)
+            control->check();
+        const std::int64_t count = std::min(chunk, m_tokens - first);
+        headLogits(first, count, m_logits.data());
+        if (capped)
+            std::copy_n(m_logits.data(), count * v, cap.data());
+        if (distill)
+            teacher->headLogits(first, count, m_teacherLogits.data());
+        m_pool.parallelFor(count, 4, [&](std::int64_t begin, std::int64_t end, int) {
+            for (std::int64_t r = begin; r < end; ++r) {
+                const auto at = static_cast<std::size_t>(r);
+                const std::int32_t target = batch.targets[static_cast<std::size_t>(first + r)];
+                float* z = m_logits.data() + r * v;
+                ce[at] = kl[at] = 0;
+                if (target < 0) {
+                    std::fill_n(z, v, 0.0F);
+                    continue;
+                }
+                float* forCe = z;
+                if (both) {
+                    forCe = second.data() + r * v;
+                    std::copy_n(z, v, forCe);
+                }
+                if (distill)
+                    kl[at] = kernels::distillRow(z, m_teacherLogits.data() + r * v, v,
+                                                 loss.temperature, scale * loss.distillation);
+                if (plain)
+                    ce[at] = kernels::crossEntropyRow(forCe, v, target, scale * loss.crossEntropy);
+                if (both)
+                    kernels::add(z, forCe, v);
+                if (capped)
+                    kernels::softcapBackward(cap.data() + r * v, m_config.finalSoftcap, z, v);
+            }
+        });
+        for (std::int64_t r = 0; r < count; ++r) {
+            sums.crossEntropy += ce[static_cast<std::size_t>(r)];
+            sums.distillation += kl[static_cast<std::size_t>(r)];
+        }
+        if (!gradient)
+            continue;
+        const float* hidden = m_hidden.data() + first * d;
+        kernels::gemm({kernels::GemmLayout::TN, v, d, count, m_logits.data(), v, hidden, d,
+                       grad(m_head), d, true},
+                      m_gemm, m_pool);
+        kernels::gemm({kernels::GemmLayout::NN, count, d, v, m_logits.data(), v, weight(m_head), d,
+                       m_normed.data() + first * d, d, false},
+                      m_gemm, m_pool);
+    }
+    sums.tokens = batch.scored();
+    return sums;
+}
+
+LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, float scale,
+                             Network* teacher, RunControl* control) {
+    if (m_grads.size() != m_values.size())
+        zeroGrads();
+    if (teacher && loss.distillation != 0)
+        teacher->forwardLayers(batch, false, control);
+    forwardLayers(batch, true, control);
+    const LossSums sums = runHead(batch, loss, scale, teacher, true, control);
+    const std::size_t layers = m_layers.size();
+    // The gradient of the last hidden states lies in m_normed.
+    normBackward(m_finalNorm, m_finalNormBias, m_stream[layers].data(), m_normed.data(),
+                 m_dx.data(), false);
+    for (std::size_t i = layers; i-- > 0;) {
+        if (control)
+            control->check();
+        if (m_checkpointing)
+            forwardLayer(i, m_stream[i].data(), m_stream[i + 1].data(), m_saved[0], batch);
+        backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[m_checkpointing ? 0 : i], batch);
+    }
+    kernels::embeddingBackward(batch.ids, m_dx.data(), m_config.hiddenSize, m_config.embeddingScale,
+                               grad(m_embedding), m_pool);
+    if (m_positions >= 0)
+        kernels::embeddingBackward(m_position, m_dx.data(), m_config.hiddenSize, 1.0F,
+                                   grad(m_positions), m_pool);
+    return sums;
+}
+
+LossSums Network::evaluate(const TrainBatch& batch, const TrainLoss& loss, Network* teacher,
+                           RunControl* control) {
+    if (teacher && loss.distillation != 0)
+        teacher->forwardLayers(batch, false, control);
+    forwardLayers(batch, false, control);
+    return runHead(batch, loss, 1.0F, teacher, false, control);
+}
+
+std::vector<float> Network::logits(std::span<const std::int32_t> ids) {
+    TrainBatch batch;
+    batch.add(ids);
+    forwardLayers(batch, false, nullptr);
+    std::vector<float> out(ids.size() * static_cast<std::size_t>(m_config.vocabularySize));
+    headLogits(0, m_tokens, out.data());
+    return out;
+}
+
+}  // namespace fettle

@@ -1,0 +1,26 @@
+#include "kernels/cpu/simd/train_tables.h"
+
+namespace fettle::kernels::FETTLE_SIMD {
+
+extern const TrainTable kTrainTable;
+const TrainTable kTrainTable = {kGemmWidth,
+                                kGemmRows,
+                                gemmBlock,
+                                gemmPack,
+                                attentionScratchFloats,
+                                attentionForward,
+                                attentionBackward,
+                                rmsNormBackward,
+                                layerNormBackward,
+                                siluMulBackward,
+                                geluTanhMulBackward,
+                                geluTanhBackward,
+                                gatedForward,
+                                softcapBackward,
+                                addScaled,
+                                crossEntropyRow,
+                                distillRow,
+                                sumSquares,
+                                adamw};
+
+}  // namespace fettle::kernels::FETTLE_SIMD

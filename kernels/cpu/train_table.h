@@ -1,0 +1,73 @@
+// The fast kernels of training on one instruction-set level, as plain functions over raw memory;
+// see kernel_table.h for why there are only aggregates and declarations here.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/ops/adamw.h"
+#include "kernels/ops/attention_train.h"
+#include "kernels/ops/elementwise_backward.h"
+#include "kernels/ops/loss.h"
+
+namespace fettle::kernels {
+
+/// One block of a product. a(i, k) lies at a[i * aRow + k * aStep]; one of the two is 1. b is
+/// packed: panels of `packWidth` columns, [panel][k][column].
+struct GemmBlock {
+    std::int64_t rows, cols, k;
+    const float* a;
+    std::int64_t aRow, aStep;
+    const float* b;
+    std::int64_t panelStride;  // elements between panels of b
+    float* c;
+    std::int64_t cStride;
+    bool accumulate;
+};
+
+/// One piece of b to pack: `cols` <= packWidth columns, `k` steps; column j of step i is
+/// from[j * column + i * step]. Columns beyond `cols` become zero.
+struct GemmPack {
+    const float* from;
+    std::int64_t column, step, cols, k;
+    float* to;
+};
+
+/// Attention of one sequence and one key/value head, all its query heads.
+struct AttentionUnit {
+    std::int64_t firstToken, tokens, kvHead;
+};
+
+struct TrainTable {
+    std::int64_t packWidth;
+    std::int64_t tileRows;
+    void (*gemmBlock)(const GemmBlock* block);
+    void (*gemmPack)(const GemmPack* piece);
+    std::int64_t (*attentionScratch)(std::int64_t tokens, std::int64_t headDim);  // floats
+    void (*attentionForward)(const AttentionTrainArgs* args, const AttentionUnit* unit,
+                             float* scratch);
+    void (*attentionBackward)(const AttentionTrainArgs* args, const AttentionGrads* grads,
+                              const AttentionUnit* unit, float* scratch);
+    // Rows [begin, end); sums over rows are added to dw and db.
+    void (*rmsNormBackward)(const NormBackwardArgs* args, std::int64_t begin, std::int64_t end,
+                            float* dw);
+    void (*layerNormBackward)(const NormBackwardArgs* args, std::int64_t begin, std::int64_t end,
+                              float* dw, float* db);
+    void (*siluMulBackward)(const GatedBackwardArgs* args, std::int64_t begin, std::int64_t end);
+    void (*geluTanhMulBackward)(const GatedBackwardArgs* args, std::int64_t begin,
+                                std::int64_t end);
+    void (*geluTanhBackward)(const GatedBackwardArgs* args, std::int64_t begin, std::int64_t end);
+    // gate [rows, cols], up likewise -> out; forward of the gated units without overwriting.
+    void (*gatedForward)(const GatedForwardArgs* args, std::int64_t begin, std::int64_t end);
+    void (*softcapBackward)(const float* y, float cap, float* dy, std::int64_t count);
+    void (*addScaled)(float* y, const float* x, float factor, std::int64_t count);
+    double (*crossEntropyRow)(float* logits, std::int64_t count, std::int64_t target, float scale);
+    double (*distillRow)(float* student, const float* teacher, std::int64_t count,
+                         float temperature, float scale);
+    double (*sumSquares)(const float* x, std::int64_t count);
+    void (*adamw)(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
+};
+
+/// The level in use, see isa.h.
+const TrainTable& trainKernels();
+
+}  // namespace fettle::kernels

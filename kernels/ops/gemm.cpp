@@ -1,0 +1,97 @@
+#include "kernels/ops/gemm.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/cpu/train_table.h"
+
+namespace fettle::kernels {
+namespace {
+
+// What is packed at once: at most this many columns and steps of b (16 MiB).
+constexpr std::int64_t kPackedColumns = 2048;
+constexpr std::int64_t kPackedSteps = 2048;
+// Units of work: this many panels times some register tiles of rows.
+constexpr std::int64_t kUnitPanels = 8;
+constexpr std::int64_t kUnitTiles = 8;
+
+std::int64_t up(std::int64_t value, std::int64_t unit) {
+    return (value + unit - 1) / unit;
+}
+
+void check(const GemmArgs& g) {
+    const bool tn = g.layout == GemmLayout::TN, nt = g.layout == GemmLayout::NT;
+    if (g.m < 0 || g.n < 0 || g.k <= 0 || g.aStride < (tn ? g.m : g.k) ||
+        g.bStride < (nt ? g.k : g.n) || g.cStride < g.n)
+        throw std::invalid_argument("gemm: bad shape m=" + std::to_string(g.m) +
+                                    " n=" + std::to_string(g.n) + " k=" + std::to_string(g.k));
+}
+
+}  // namespace
+
+void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
+    check(g);
+    if (g.m == 0 || g.n == 0)
+        return;
+    const TrainTable& table = trainKernels();
+    const bool tn = g.layout == GemmLayout::TN, nt = g.layout == GemmLayout::NT;
+    const std::int64_t width = table.packWidth;
+    const std::int64_t aRow = tn ? 1 : g.aStride, aStep = tn ? g.aStride : 1;
+    const std::int64_t bColumn = nt ? g.bStride : 1, bStep = nt ? 1 : g.bStride;
+    const std::int64_t columnsAtOnce = std::min(up(g.n, width) * width, kPackedColumns);
+    const std::int64_t stepsAtOnce = std::min(g.k, kPackedSteps);
+    const auto floats = static_cast<std::size_t>(columnsAtOnce * stepsAtOnce);
+    if (scratch.packed.size() < floats)
+        scratch.packed.resize(floats);
+
+    for (std::int64_t column = 0; column < g.n; column += columnsAtOnce) {
+        const std::int64_t columns = std::min(columnsAtOnce, g.n - column);
+        const std::int64_t panels = up(columns, width);
+        for (std::int64_t step = 0; step < g.k; step += stepsAtOnce) {
+            const std::int64_t steps = std::min(stepsAtOnce, g.k - step);
+            const auto pack = [&](std::int64_t begin, std::int64_t end, int) {
+                for (std::int64_t p = begin; p < end; ++p) {
+                    const GemmPack piece = {g.b + (column + p * width) * bColumn + step * bStep,
+                                            bColumn,
+                                            bStep,
+                                            std::min(width, columns - p * width),
+                                            steps,
+                                            scratch.packed.data() + p * width * steps};
+                    table.gemmPack(&piece);
+                }
+            };
+            pool.parallelFor(panels, 1, std::ref(pack));
+
+            // Small products are cut finer, so that every thread gets some; where a cut lies does
+            // not change any sum.
+            std::int64_t unitTiles = kUnitTiles, unitPanels = kUnitPanels;
+            const std::int64_t tiles = up(g.m, table.tileRows);
+            const auto units = [&] { return up(tiles, unitTiles) * up(panels, unitPanels); };
+            while (units() < 6 * pool.threads() && (unitTiles > 2 || unitPanels > 2))
+                (unitTiles > 2 ? unitTiles : unitPanels) /= 2;
+            const std::int64_t rowUnits = up(tiles, unitTiles);
+            const auto multiply = [&](std::int64_t begin, std::int64_t end, int) {
+                for (std::int64_t u = begin; u < end; ++u) {
+                    const std::int64_t row = u % rowUnits * unitTiles * table.tileRows;
+                    const std::int64_t panel = u / rowUnits * unitPanels;
+                    const GemmBlock block = {std::min(unitTiles * table.tileRows, g.m - row),
+                                             std::min(unitPanels * width, columns - panel * width),
+                                             steps,
+                                             g.a + row * aRow + step * aStep,
+                                             aRow,
+                                             aStep,
+                                             scratch.packed.data() + panel * width * steps,
+                                             width * steps,
+                                             g.c + row * g.cStride + column + panel * width,
+                                             g.cStride,
+                                             g.accumulate || step > 0};
+                    table.gemmBlock(&block);
+                }
+            };
+            pool.parallelFor(rowUnits * up(panels, unitPanels), 1, std::ref(multiply));
+        }
+    }
+}
+
+}  // namespace fettle::kernels

@@ -1,0 +1,39 @@
+// Products of float32 matrices in the three layouts that training needs: outputs, gradients of the
+// inputs, gradients of the weights. Each output is one chain of fused multiply-adds in the order of
+// k, whatever the blocking: results depend neither on the number of threads nor on how many rows
+// are computed together. Blocking: Goto & van de Geijn 2008.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/ops/worker_pool.h"
+
+namespace fettle::kernels {
+
+enum class GemmLayout : std::uint8_t {
+    NT,  ///< c = a b^T, a [m, k], b [n, k]: outputs of a linear layer
+    NN,  ///< c = a b, a [m, k], b [k, n]: gradient of its input
+    TN   ///< c = a^T b, a [k, m], b [k, n]: gradient of its weight
+};
+
+struct GemmArgs {
+    GemmLayout layout = GemmLayout::NT;
+    std::int64_t m = 0, n = 0, k = 0;
+    const float* a = nullptr;
+    std::int64_t aStride = 0;  ///< elements between rows as stored
+    const float* b = nullptr;
+    std::int64_t bStride = 0;
+    float* c = nullptr;  ///< [m, n]
+    std::int64_t cStride = 0;
+    bool accumulate = false;  ///< the chains start from what c holds
+};
+
+/// Memory a product works in; keep one and reuse it.
+struct GemmScratch {
+    std::vector<float> packed;
+};
+
+void gemm(const GemmArgs& args, GemmScratch& scratch, WorkerPool& pool);
+
+}  // namespace fettle::kernels

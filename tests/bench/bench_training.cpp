@@ -1,0 +1,53 @@
+// Tokens per second of a training step: bench_training MODEL [rows 8] [context 256] [steps 10]
+// [threads 0]. Random tokens, AdamW, float32; the median step. compare_torch_train.py runs it
+// beside PyTorch.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "engine/core/random.h"
+#include "engine/eval/memory_probe.h"
+#include "engine/train/optimizer.h"
+
+int main(int argc, char** argv) {
+    using namespace fettle;
+    if (argc < 2) {
+        std::fprintf(stderr, "usage: bench_training MODEL [rows] [context] [steps] [threads]\n");
+        return 2;
+    }
+    const auto number = [&](int i, int otherwise) {
+        return argc > i ? std::atoi(argv[i]) : otherwise;
+    };
+    const int rows = number(2, 8), context = number(3, 256), steps = number(4, 10);
+    try {
+        const Model model = loadModel(argv[1]);
+        kernels::WorkerPool pool(number(5, 0));
+        Network network(model, pool);
+        Optimizer optimizer(network, {}, pool);
+        Philox random(1);
+        std::vector<double> seconds;
+        for (int step = 0; step < steps + 2; ++step) {
+            TrainBatch batch;
+            std::vector<std::int32_t> ids(static_cast<std::size_t>(context));
+            for (int r = 0; r < rows; ++r) {
+                for (std::int32_t& id : ids)
+                    id = static_cast<std::int32_t>(
+                        random.below(static_cast<std::uint64_t>(model.config.vocabularySize)));
+                batch.add(ids);
+            }
+            const double start = steadySeconds();
+            network.accumulate(batch, {}, 1.0F / static_cast<float>(batch.scored()), nullptr,
+                               nullptr);
+            optimizer.step(1e-5F);
+            if (step >= 2)  // the first ones reserve memory
+                seconds.push_back(steadySeconds() - start);
+        }
+        std::sort(seconds.begin(), seconds.end());
+        std::printf("{\"tokens_per_s\": %.0f, \"peak_bytes\": %llu}\n",
+                    rows * context / seconds[seconds.size() / 2],
+                    static_cast<unsigned long long>(peakResidentBytes()));
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
+}
