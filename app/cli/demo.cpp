@@ -58,7 +58,7 @@ std::string cell(const ExperimentRecord& record, const ExperimentRecord& baselin
     const auto found = record.metrics.find(metric);
     if (found == record.metrics.end())
         return "";
-    const std::string text = formatMetric(metric, found->second.value);
+    std::string text = formatMetric(metric, found->second.value);
     const auto base = baseline.metrics.find(metric);
     if (record.id == baseline.id || base == baseline.metrics.end())
         return text;
@@ -85,6 +85,7 @@ std::string speculationText(const ExperimentRecord& record) {
 
 void printComparison(const std::vector<ExperimentRecord>& records) {
     std::vector<std::vector<std::string>> rows;
+    rows.reserve(records.size());
     for (const ExperimentRecord& record : records)
         rows.push_back({record.isBaseline() ? "baseline" : record.name,
                         cell(record, records.front(), "perplexity"),

@@ -163,7 +163,7 @@ std::optional<QuantScheme> schemeFor(const QuantScheme& wanted, std::int64_t col
         return cols % 32 == 0 || wanted.granularity != Granularity::Group ? std::optional(wanted)
                                                                           : std::nullopt;
     for (const char* id : {"int4-g64", "int4-g32"}) {
-        const std::optional<QuantScheme> smaller = findQuantScheme(id);
+        std::optional<QuantScheme> smaller = findQuantScheme(id);
         if (smaller && smaller->groupSize < wanted.groupSize && cols % smaller->groupSize == 0)
             return smaller;
     }

@@ -124,6 +124,7 @@ private:
     InputScales search(const std::vector<std::string>& consumers, const InputStatistics& statistics,
                        std::vector<std::int64_t> classes) {
         std::vector<Weight> weights;
+        weights.reserve(consumers.size());
         for (const std::string& each : consumers)
             weights.push_back(m_model.weight(each));
         InputScaleOptions options;
