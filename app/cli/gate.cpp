@@ -8,6 +8,7 @@
 #include "app/cli/commands.h"
 #include "app/cli/experiment_store.h"
 #include "app/cli/output.h"
+#include "app/core/markup.h"
 #include "engine/core/error.h"
 
 namespace fettle::cli {
@@ -99,43 +100,21 @@ private:
     std::vector<Check> m_checks;
 };
 
-std::string xmlText(const std::string& text) {
-    std::string escaped;
-    for (const char c : text) {
-        switch (c) {
-            case '&':
-                escaped += "&amp;";
-                break;
-            case '<':
-                escaped += "&lt;";
-                break;
-            case '>':
-                escaped += "&gt;";
-                break;
-            case '"':
-                escaped += "&quot;";
-                break;
-            default:
-                escaped += c;
-        }
-    }
-    return escaped;
-}
-
 void writeJunit(const std::string& path, const std::string& name,
                 const std::vector<Check>& checks) {
     std::size_t failures = 0;
     std::string cases;
     for (const Check& check : checks) {
         failures += check.passed ? 0 : 1;
-        cases += "    <testcase classname=\"fettle.gate\" name=\"" + xmlText(check.name) + "\">";
+        cases +=
+            "    <testcase classname=\"fettle.gate\" name=\"" + app::markupText(check.name) + "\">";
         if (!check.passed)
-            cases += "<failure message=\"" + xmlText(check.text) + "\"/>";
-        cases += "<system-out>" + xmlText(check.text) + "</system-out></testcase>\n";
+            cases += "<failure message=\"" + app::markupText(check.text) + "\"/>";
+        cases += "<system-out>" + app::markupText(check.text) + "</system-out></testcase>\n";
     }
     std::ofstream file(path, std::ios::trunc);
     file << "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\""
-         << xmlText(name) << "\" tests=\"" << checks.size() << "\" failures=\"" << failures
+         << app::markupText(name) << "\" tests=\"" << checks.size() << "\" failures=\"" << failures
          << "\">\n"
          << cases << "  </testsuite>\n</testsuites>\n";
     file.flush();

@@ -8,6 +8,8 @@
 #include <map>
 #include <set>
 
+#include "app/core/markup.h"
+
 namespace fettle::app {
 namespace {
 
@@ -100,7 +102,7 @@ std::string caveats(const Measurement& metric) {
 std::string cell(const Measurement* metric, const Measurement* base) {
     if (!metric)
         return "<td class=\"soft\">not measured</td>";
-    std::string text = "<td>" + htmlText(formatMetric(metric->name, metric->value));
+    std::string text = "<td>" + markupText(formatMetric(metric->name, metric->value));
     const MetricInfo* info = findMetric(metric->name);
     if (base && base != metric) {
         if (base->protocol != metric->protocol) {
@@ -153,13 +155,13 @@ std::string comparison(const HtmlReport& report, const ExperimentRecord* baselin
             columns.emplace_back(metric);
     std::string text = "<div class=\"wide\"><table><thead><tr><th>Experiment</th>";
     for (const std::string& metric : columns)
-        text += "<th>" + htmlText(titleOf(metric)) + "</th>";
+        text += "<th>" + markupText(titleOf(metric)) + "</th>";
     text += "</tr></thead><tbody>";
     for (const ExperimentDetail& e : report.experiments) {
         const ExperimentRecord& r = e.record;
         text += "<tr><td><a href=\"#e" + std::to_string(r.id) + "\">" +
-                htmlText(r.name.empty() ? r.summary() : r.name) + "</a><small>" +
-                std::to_string(r.id) + " · " + htmlText(r.summary()) + "</small></td>";
+                markupText(r.name.empty() ? r.summary() : r.name) + "</a><small>" +
+                std::to_string(r.id) + " · " + markupText(r.summary()) + "</small></td>";
         for (const std::string& metric : columns)
             text += cell(find(r, metric),
                          baseline && baseline->id != r.id ? find(*baseline, metric) : nullptr);
@@ -168,7 +170,7 @@ std::string comparison(const HtmlReport& report, const ExperimentRecord* baselin
     text += "</tbody></table></div>";
     if (baseline)
         text += "<p class=\"soft\">Changes are against experiment " + std::to_string(baseline->id) +
-                ", " + htmlText(baseline->name) + ".</p>";
+                ", " + markupText(baseline->name) + ".</p>";
     return text;
 }
 
@@ -181,10 +183,10 @@ std::string metricTable(const ExperimentRecord& record) {
         if (!m)
             continue;
         const std::string notes = caveats(*m);
-        text += "<tr><td>" + htmlText(info.title) + "</td><td>" +
-                htmlText(formatMetric(info.id, m->value)) +
+        text += "<tr><td>" + markupText(info.title) + "</td><td>" +
+                markupText(formatMetric(info.id, m->value)) +
                 (notes.empty() ? "" : "<small>" + notes + "</small>") + "</td><td>" +
-                htmlText(intervalText(*m)) + "</td><td>" + htmlText(m->protocol) + "</td></tr>";
+                markupText(intervalText(*m)) + "</td><td>" + markupText(m->protocol) + "</td></tr>";
     }
     return text + "</tbody></table></div>";
 }
@@ -210,10 +212,10 @@ std::string layerTable(const std::vector<LayerMetric>& metrics, const std::strin
     }
     if (rows.empty())
         return {};
-    std::string text = "<h3>" + htmlText(name) +
+    std::string text = "<h3>" + markupText(name) +
                        " by layer</h3><div class=\"wide\"><table><thead><tr><th>Layer</th>";
     for (const std::string& column : columns)
-        text += "<th>" + htmlText(column) + "</th>";
+        text += "<th>" + markupText(column) + "</th>";
     text += "</tr></thead><tbody>";
     for (const auto& [layer, values] : rows) {
         text += "<tr><td>" + (layer < 0 ? std::string("outside") : std::to_string(layer)) + "</td>";
@@ -256,10 +258,10 @@ std::string curve(const std::vector<SeriesPoint>& series, const std::string& nam
     for (const auto& [x, y] : points)
         path += (path.empty() ? "M" : "L") + number("%.1f", 60 + 520 * (x - x0) / (x1 - x0)) + " " +
                 number("%.1f", 160 - 140 * (y - y0) / (y1 - y0));
-    return "<h3>" + htmlText(name) +
+    return "<h3>" + markupText(name) +
            "</h3><svg class=\"curve\" viewBox=\"0 0 600 190\" width=\"600\" role=\"img\" "
            "aria-label=\"" +
-           htmlText(name) + "\"><path d=\"" + path +
+           markupText(name) + "\"><path d=\"" + path +
            "\" fill=\"none\" stroke=\"#0b6e63\" stroke-width=\"2\"/>" +
            "<g font-size=\"12\" fill=\"#333\"><text x=\"4\" y=\"24\">" + number("%.4g", y1) +
            "</text><text x=\"4\" y=\"164\">" + number("%.4g", y0) +
@@ -303,7 +305,7 @@ std::string command(const ExperimentDetail& e) {
 std::string field(const std::string& name, const std::string& value) {
     return value.empty()
                ? ""
-               : "<tr><td>" + htmlText(name) + "</td><td>" + htmlText(value) + "</td></tr>";
+               : "<tr><td>" + markupText(name) + "</td><td>" + markupText(value) + "</td></tr>";
 }
 
 std::string promises(const ExperimentDetail& e) {
@@ -312,8 +314,8 @@ std::string promises(const ExperimentDetail& e) {
     const auto row = [&](const char* name, const char* metric, double promised) {
         const Measurement* m = find(e.record, metric);
         return "<tr><td>" + std::string(name) + "</td><td>" +
-               htmlText(formatMetric(metric, promised)) + "</td><td>" +
-               (m ? htmlText(formatMetric(metric, m->value)) : "") + "</td></tr>";
+               markupText(formatMetric(metric, promised)) + "</td><td>" +
+               (m ? markupText(formatMetric(metric, m->value)) : "") + "</td></tr>";
     };
     return "<h3>Estimated before, measured after</h3><div "
            "class=\"wide\"><table><thead><tr><th></th><th>Estimate</th><th>Measured</th></tr></"
@@ -327,10 +329,10 @@ std::string promises(const ExperimentDetail& e) {
 std::string section(const ExperimentDetail& e, bool isBaseline) {
     const ExperimentRecord& r = e.record;
     std::string text = "<section id=\"e" + std::to_string(r.id) + "\"><h2>" + std::to_string(r.id) +
-                       " · " + htmlText(r.name.empty() ? r.summary() : r.name) + "</h2>";
+                       " · " + markupText(r.name.empty() ? r.summary() : r.name) + "</h2>";
     if (r.status != ExperimentStatus::Finished)
-        text += "<p class=\"bad\">" + htmlText(toString(r.status)) +
-                (r.error.empty() ? "" : ": " + htmlText(r.error)) + "</p>";
+        text += "<p class=\"bad\">" + markupText(toString(r.status)) +
+                (r.error.empty() ? "" : ": " + markupText(r.error)) + "</p>";
     else if (!isBaseline)
         text += "<p>" + verdict(r) + "</p>";
     text += "<div class=\"wide\"><table><tbody>" +
@@ -342,8 +344,9 @@ std::string section(const ExperimentDetail& e, bool isBaseline) {
             "</tbody></table></div>";
     for (const StepReport& step : e.steps)
         text += "<p class=\"soft\">Step " + std::to_string(step.index + 1) + ", " +
-                htmlText(step.technique) + ": " + htmlText(formatDuration(step.seconds)) + "</p>";
-    text += "<h3>Run it again</h3><pre>" + htmlText(command(e)) + "</pre>";
+                markupText(step.technique) + ": " + markupText(formatDuration(step.seconds)) +
+                "</p>";
+    text += "<h3>Run it again</h3><pre>" + markupText(command(e)) + "</pre>";
     text += "<details><summary>All measurements</summary>" + metricTable(r) + "</details>";
     text += promises(e);
     std::set<std::string> names;
@@ -361,47 +364,15 @@ std::string section(const ExperimentDetail& e, bool isBaseline) {
         text += "</details>";
     }
     for (const SampleText& sample : e.samples)
-        text += "<h3>Sample</h3><pre><b>" + htmlText(sample.prompt) + "</b>" +
-                htmlText(sample.text) + "</pre>";
+        text += "<h3>Sample</h3><pre><b>" + markupText(sample.prompt) + "</b>" +
+                markupText(sample.text) + "</pre>";
     for (const LogLine& line : e.log)
         if (line.level == "warning" || line.level == "error")
-            text += "<p class=\"bad\">" + htmlText(line.text) + "</p>";
+            text += "<p class=\"bad\">" + markupText(line.text) + "</p>";
     return text + "</section>";
 }
 
 }  // namespace
-
-std::string htmlText(const std::string& text) {
-    // The JSON library replaces what is not UTF-8.
-    const std::string clean = json(text).dump(-1, ' ', false, json::error_handler_t::replace);
-    const std::string utf8 = json::parse(clean).get<std::string>();
-    std::string escaped;
-    escaped.reserve(utf8.size());
-    for (const char c : utf8) {
-        switch (c) {
-            case '&':
-                escaped += "&amp;";
-                break;
-            case '<':
-                escaped += "&lt;";
-                break;
-            case '>':
-                escaped += "&gt;";
-                break;
-            case '"':
-                escaped += "&quot;";
-                break;
-            case '\'':
-                escaped += "&#39;";
-                break;
-            default:
-                // Control characters have no place in HTML; tab and line feed do.
-                if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t')
-                    escaped += c;
-        }
-    }
-    return escaped;
-}
 
 std::string htmlReport(const HtmlReport& report) {
     const ExperimentRecord* baseline = nullptr;
@@ -411,14 +382,14 @@ std::string htmlReport(const HtmlReport& report) {
     std::string text =
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
         "content=\"width=device-width, initial-scale=1\"><title>" +
-        htmlText(report.title) + "</title><style>" + kStyle + "</style></head><body>";
-    text += "<h1>" + htmlText(report.title) + "</h1><p class=\"soft\">" +
+        markupText(report.title) + "</title><style>" + kStyle + "</style></head><body>";
+    text += "<h1>" + markupText(report.title) + "</h1><p class=\"soft\">" +
             std::to_string(report.experiments.size()) +
             (report.experiments.size() == 1 ? " experiment" : " experiments") + " · Fettle " +
-            htmlText(report.appVersion) + "</p>";
+            markupText(report.appVersion) + "</p>";
     text += "<h2>Comparison</h2>" + comparison(report, baseline);
     for (const ReportChart& chart : report.charts)
-        text += "<h2>" + htmlText(chart.title) + "</h2><img alt=\"" + htmlText(chart.title) +
+        text += "<h2>" + markupText(chart.title) + "</h2><img alt=\"" + markupText(chart.title) +
                 "\" src=\"data:image/svg+xml;base64," + base64(chart.svg) + "\">";
     for (const ExperimentDetail& e : report.experiments)
         text += section(e, baseline && baseline->id == e.record.id);

@@ -26,8 +26,4 @@ struct HtmlReport {
 /// pictures from elsewhere are not referred to.
 std::string htmlReport(const HtmlReport& report);
 
-/// Text as it may stand in HTML content and in quoted attributes; bytes that are not UTF-8 are
-/// replaced.
-std::string htmlText(const std::string& text);
-
 }  // namespace fettle::app

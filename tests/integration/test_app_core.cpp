@@ -11,6 +11,7 @@
 #include "app/core/experiment_csv.h"
 #include "app/core/html_report.h"
 #include "app/core/logging.h"
+#include "app/core/markup.h"
 #include "app/core/paths.h"
 #include "storage/storage_error.h"
 
@@ -177,9 +178,9 @@ TEST(Csv, JsonHoldsTheSame) {
     EXPECT_EQ(list[1]["metrics"]["perplexity"]["value"], "inf");
 }
 
-TEST(HtmlReport, EscapesWhatComesFromOutside) {
-    EXPECT_EQ(htmlText("<a href=\"x\">'&\x01"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
-    EXPECT_EQ(htmlText("\xff"), "\xEF\xBF\xBD");  // not UTF-8: the replacement character
+TEST(Markup, EscapesWhatComesFromOutside) {
+    EXPECT_EQ(markupText("<a href=\"x\">'&\x01"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+    EXPECT_EQ(markupText("\xff"), "\xEF\xBF\xBD");  // not UTF-8: the replacement character
 }
 
 TEST(HtmlReport, SaysWhetherALossIsReal) {
