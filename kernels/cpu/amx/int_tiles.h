@@ -11,7 +11,6 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd/int_piece.h"
-#include "kernels/cpu/simd/output.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 
@@ -173,13 +172,7 @@ static void amxBlock(const MatmulArgs& a, const std::uint8_t* const (&panels)[kA
                      std::int64_t blockRow, std::int64_t count, AmxScratch& scratch) {
     const PackedLayout& l = *a.layout;
     constexpr std::int64_t k = K == Kind::Channel ? 64 : 32;
-    for (std::int64_t i = 0; i < count; ++i)
-        for (int p = 0; p < kAmxPanels; ++p) {
-            if constexpr (K == Kind::Channel)
-                storeI(scratch.results[i][p], setI(a.ints.starts[blockRow + i]));
-            else
-                storeF(scratch.results[i][p], zeroF());
-        }
+    startResults<K>(a, blockRow, count, scratch.results);
     const std::int64_t whole = count / kAmxRows * kAmxRows;
     const TileConfig wholeConfig = tileConfig(kAmxRows, k),
                      restConfig = tileConfig(count - whole, k);
@@ -214,27 +207,10 @@ static void amxBlock(const MatmulArgs& a, const std::uint8_t* const (&panels)[kA
 template <class Tiles, Kind K>
 static void amxPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end,
                       AmxScratch& scratch) {
-    const PackedLayout& l = *a.layout;
-    for (std::int64_t panel = begin; panel < end; panel += kAmxPanels) {
-        const std::uint8_t* panels[kAmxPanels];
-        for (int p = 0; p < kAmxPanels; ++p) {
-            const std::int64_t here = panel + p < end ? panel + p : end - 1;
-            panels[p] = a.weight + static_cast<std::size_t>(here) * l.panelBytes;
-        }
-        for (std::int64_t row = 0; row < a.m; row += kAmxBlockRows) {
-            const std::int64_t count = a.m - row < kAmxBlockRows ? a.m - row : kAmxBlockRows;
-            amxBlock<Tiles, K>(a, panels, row, count, scratch);
-            for (std::int64_t i = 0; i < count; ++i)
-                for (int p = 0; p < kAmxPanels && panel + p < end; ++p) {
-                    F32x16 result = loadF(scratch.results[i][p]);
-                    if constexpr (K == Kind::Channel)
-                        result = mul(
-                            mul(toF(loadI(scratch.results[i][p])), setF(a.ints.scales[row + i])),
-                            loadF(panels[p] + l.scaleOffset));
-                    writeOutputs(a, row + i, panel + p, result);
-                }
-        }
-    }
+    eachBlock<K, kAmxPanels>(a, begin, end, kAmxBlockRows, scratch.results,
+                             [&](const auto& panels, std::int64_t row, std::int64_t count) {
+                                 amxBlock<Tiles, K>(a, panels, row, count, scratch);
+                             });
     Tiles::release();
 }
 

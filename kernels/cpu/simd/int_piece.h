@@ -1,8 +1,9 @@
-// A piece of packed integer weights, unpacked into the first-level cache: codes as bytes, scales as
-// float. Simd files only.
+// What the products of many activation rows share: a piece of packed integer weights, unpacked into
+// the first-level cache, and the walk over panels and blocks of rows. Simd files only.
 #pragma once
 
 #include "kernels/cpu/simd/int_scales.h"
+#include "kernels/cpu/simd/output.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 
@@ -89,6 +90,47 @@ static inline void unpack(const PackedLayout& l, const std::uint8_t* panel, std:
             return unpackScales<ScaleLayout::Sub16>(l, panel, first, groups, piece);
         default:
             return;
+    }
+}
+
+/// What the partial results of rows [firstRow, firstRow + count) start from; int32 for Channel.
+template <Kind K, int Panels>
+static void startResults(const MatmulArgs& a, std::int64_t firstRow, std::int64_t count,
+                         float (*results)[Panels][16]) {
+    for (std::int64_t i = 0; i < count; ++i)
+        for (int p = 0; p < Panels; ++p) {
+            if constexpr (K == Kind::Channel)
+                storeI(results[i][p], kSignedBytes ? zeroI() : setI(a.ints.starts[firstRow + i]));
+            else
+                storeF(results[i][p], zeroF());
+        }
+}
+
+/// Lets `block(panels, firstRow, count)` compute into `results` the partial results of at most
+/// `blockRows` rows of some neighbouring panels (behind the last one, copies of it), finishes them
+/// and writes them out; all rows, panels [begin, end).
+template <Kind K, int Panels, class Block>
+static void eachBlock(const MatmulArgs& a, std::int64_t begin, std::int64_t end,
+                      std::int64_t blockRows, float (*results)[Panels][16], const Block& block) {
+    const PackedLayout& l = *a.layout;
+    for (std::int64_t panel = begin; panel < end; panel += Panels) {
+        const std::uint8_t* panels[Panels];
+        for (int p = 0; p < Panels; ++p) {
+            const std::int64_t here = panel + p < end ? panel + p : end - 1;
+            panels[p] = a.weight + static_cast<std::size_t>(here) * l.panelBytes;
+        }
+        for (std::int64_t row = 0; row < a.m; row += blockRows) {
+            const std::int64_t count = a.m - row < blockRows ? a.m - row : blockRows;
+            block(panels, row, count);
+            for (std::int64_t i = 0; i < count; ++i)
+                for (int p = 0; p < Panels && panel + p < end; ++p) {
+                    F32x16 result = loadF(results[i][p]);
+                    if constexpr (K == Kind::Channel)
+                        result = mul(mul(toF(loadI(results[i][p])), setF(a.ints.scales[row + i])),
+                                     loadF(panels[p] + l.scaleOffset));
+                    writeOutputs(a, row + i, panel + p, result);
+                }
+        }
     }
 }
 

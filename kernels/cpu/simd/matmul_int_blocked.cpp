@@ -1,6 +1,5 @@
 #include "kernels/cpu/simd/int_piece.h"
 #include "kernels/cpu/simd/matmul_int.h"
-#include "kernels/cpu/simd/output.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
@@ -197,14 +196,7 @@ template <Kind K, int Bits>
 void block(const MatmulArgs& a, const std::uint8_t* const (&panels)[kTilePanels],
            std::int64_t firstRow, std::int64_t count, Scratch& scratch) {
     const PackedLayout& l = *a.layout;
-    for (std::int64_t i = 0; i < count; ++i)
-        for (int p = 0; p < kTilePanels; ++p) {
-            if constexpr (K == Kind::Channel)
-                storeI(scratch.results[i][p],
-                       kSignedBytes ? zeroI() : setI(a.ints.starts[firstRow + i]));
-            else
-                storeF(scratch.results[i][p], zeroF());
-        }
+    startResults<K>(a, firstRow, count, scratch.results);
     for (std::int64_t g = 0; g < l.groups; g += kPieceGroups) {
         Tile t;
         t.groups = l.groups - g < kPieceGroups ? l.groups - g : kPieceGroups;
@@ -219,28 +211,10 @@ void block(const MatmulArgs& a, const std::uint8_t* const (&panels)[kTilePanels]
 
 template <Kind K, int Bits>
 void allBlocks(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& scratch) {
-    const PackedLayout& l = *a.layout;
-    for (std::int64_t panel = begin; panel < end; panel += kTilePanels) {
-        const std::uint8_t* panels[kTilePanels];
-        for (int p = 0; p < kTilePanels; ++p) {
-            const std::int64_t here = panel + p < end ? panel + p : end - 1;
-            panels[p] = a.weight + static_cast<std::size_t>(here) * l.panelBytes;
-        }
-        for (std::int64_t row = 0; row < a.m; row += kBlockRows) {
-            const std::int64_t count = a.m - row < kBlockRows ? a.m - row : kBlockRows;
-            block<K, Bits>(a, panels, row, count, scratch);
-            for (std::int64_t i = 0; i < count; ++i) {
-                for (int p = 0; p < kTilePanels && panel + p < end; ++p) {
-                    F32x16 result = loadF(scratch.results[i][p]);
-                    if constexpr (K == Kind::Channel)
-                        result = mul(
-                            mul(toF(loadI(scratch.results[i][p])), setF(a.ints.scales[row + i])),
-                            loadF(panels[p] + l.scaleOffset));
-                    writeOutputs(a, row + i, panel + p, result);
-                }
-            }
-        }
-    }
+    eachBlock<K, kTilePanels>(a, begin, end, kBlockRows, scratch.results,
+                              [&](const auto& panels, std::int64_t row, std::int64_t count) {
+                                  block<K, Bits>(a, panels, row, count, scratch);
+                              });
 }
 
 }  // namespace
