@@ -81,6 +81,7 @@ void ArtifactStore::abandon(std::int64_t experiment) {
 
 void ArtifactStore::remove(std::int64_t experiment) {
     const fs::path target = folder(experiment);
+    removeTree(target.string() + ".checkpoints");
     if (!fs::exists(target))
         return;
     const fs::path doomed = m_root / partialName("removed-" + std::to_string(experiment));

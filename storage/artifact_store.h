@@ -31,8 +31,8 @@ public:
     ArtifactReport commit(std::int64_t experiment, const std::string& format);
     void abandon(std::int64_t experiment);
 
-    /// Deletes the artifact; no error when there is none. Renamed first, so that no half of it
-    /// keeps its name.
+    /// Deletes the artifact and what an unfinished run keeps beside it in FOLDER.checkpoints; no
+    /// error when there is none. Renamed first, so that no half of it keeps its name.
     void remove(std::int64_t experiment);
     /// Removes half-written folders whose process is gone; returns how many.
     int cleanUp();

@@ -32,6 +32,16 @@ void PauseGate::wait(const std::stop_token& stop) {
     m_changed.wait(lock, stop, [this] { return !m_paused.load(); });
 }
 
+void PauseGate::setFinishable(bool on) {
+    m_finish = false;
+    m_finishable = on;
+}
+
+void RunControl::setFinishable(bool on) const {
+    if (m_gate)
+        m_gate->setFinishable(on);
+}
+
 void RunControl::check() const {
     if (m_gate && m_gate->paused())
         m_gate->wait(m_stop);
@@ -59,7 +69,8 @@ void RunControl::progress(double fraction, const std::string& detail, double tok
     const double elapsed = now - m_startSeconds;
     // Too little evidence gives wild guesses, so nothing is promised in the first percent.
     const double left = whole > 0.01 && elapsed > 0.2 ? elapsed / whole * (1 - whole) : -1;
-    m_sink->progress({m_phase, whole, tokensPerSecond, left, detail});
+    m_sink->progress(
+        {m_phase, whole, tokensPerSecond, left, detail, m_gate && m_gate->finishable()});
 }
 
 }  // namespace fettle

@@ -35,7 +35,7 @@ public:
     void text(const std::string&) override {}
 };
 
-/// Shared between the thread that runs a job and the threads that may pause it.
+/// Shared between the thread that runs a job and the threads that may pause it or end it early.
 class PauseGate {
 public:
     void pause();
@@ -44,8 +44,18 @@ public:
     /// Blocks while paused; returns at once when `stop` is requested.
     void wait(const std::stop_token& stop);
 
+    /// Asks the running job to end what it trains now and to go on with what it has. Does nothing
+    /// while the job trains nothing.
+    void finishEarly() { m_finish = m_finishable.load(); }
+    /// Whether the job can end early and keep what there is; taking it back forgets the wish.
+    void setFinishable(bool on);
+    bool finishable() const { return m_finishable.load(std::memory_order_relaxed); }
+    bool finishRequested() const { return m_finish.load(std::memory_order_relaxed); }
+
 private:
     std::atomic<bool> m_paused{false};
+    std::atomic<bool> m_finishable{false};
+    std::atomic<bool> m_finish{false};
     std::mutex m_mutex;
     std::condition_variable_any m_changed;
 };
@@ -59,6 +69,9 @@ public:
     /// The cancellation point: every loop that can take over 50 ms calls it. Throws Cancelled.
     void check() const;
     bool cancelled() const { return m_stop.stop_requested(); }
+    /// See PauseGate. Without a gate nobody can ask.
+    void setFinishable(bool on) const;
+    bool finishRequested() const { return m_gate && m_gate->finishRequested(); }
     ProgressSink& sink() const { return *m_sink; }
     void info(const std::string& text) const { m_sink->log(JobLog::Level::Info, text); }
     void warn(const std::string& text) const { m_sink->log(JobLog::Level::Warning, text); }

@@ -96,6 +96,7 @@ struct JobProgress {
     double tokensPerSecond = 0;
     double secondsLeft = -1;  ///< negative while unknown
     std::string detail;       ///< e.g. tensor name
+    bool finishable = false;  ///< what runs now can be ended early and kept
 };
 struct JobLog {
     enum class Level { Info, Warning, Error } level = Level::Info;

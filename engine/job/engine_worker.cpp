@@ -105,6 +105,11 @@ void EngineWorker::resume(JobId id) {
     }
 }
 
+void EngineWorker::finishEarly(JobId id) {
+    if (const std::shared_ptr<Job> job = find(id))
+        job->gate.finishEarly();
+}
+
 void EngineWorker::emitEvent(const Job& job, JobEventBody body) {
     m_handler({job.id, experimentOf(job.request), std::move(body)});
 }

@@ -37,6 +37,9 @@ public:
     /// Holds a running job at its next cancellation point; a waiting job starts paused.
     void pause(JobId job);
     void resume(JobId job);
+    /// Ends what a running job trains now; it goes on with what it has. Nothing happens while it
+    /// trains nothing (JobProgress::finishable).
+    void finishEarly(JobId job);
 
     static constexpr std::size_t kMaxQueued = 10000;
 

@@ -106,6 +106,9 @@ public:
         add(plainMetric("run_peak_bytes", "bytes",
                         static_cast<double>(std::max(m_peak, peakResidentBytes()))));
         add(plainMetric("wall_seconds", "s", steadySeconds() - start));
+        std::error_code ignored;
+        if (!m_request.artifactFolder.empty())
+            fs::remove_all(checkpointsOf(m_request.artifactFolder), ignored);
         return std::move(m_result);
     }
 
@@ -133,6 +136,10 @@ private:
                                      m_inputs,        m_request.measure, step.params,
                                      m_recipe.seed,   stepControl,       m_result.layerMetrics,
                                      m_result.metrics};
+            if (!m_request.artifactFolder.empty())
+                context.checkpointFolder =
+                    (fs::path(checkpointsOf(m_request.artifactFolder)) / std::to_string(i + 1))
+                        .string();
             model = technique->apply(std::move(model), context);
             m_result.steps.push_back({i, step.technique, step.params, steadySeconds() - start});
             m_control.sink().stepFinished(m_result.steps.back());
@@ -247,6 +254,10 @@ private:
 };
 
 }  // namespace
+
+std::string checkpointsOf(const std::string& artifactFolder) {
+    return artifactFolder + ".checkpoints";
+}
 
 Recipe checkedRecipe(const Recipe& recipe) {
     Recipe checked = recipe;

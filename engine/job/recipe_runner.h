@@ -19,6 +19,9 @@ RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs);
 /// What running `request` will cost. Never throws for a bad recipe: that is in `problems`.
 RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend,
                            RunControl& control);
+/// Where a run that will write its model to `artifactFolder` keeps what it needs to go on after it
+/// was killed: one folder per step. Gone once the run is finished.
+std::string checkpointsOf(const std::string& artifactFolder);
 RunResult runRecipe(const RunRequest& request, CpuBackend& backend, RunControl& control);
 EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend,
                              RunControl& control);

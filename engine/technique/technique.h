@@ -61,6 +61,7 @@ struct TechniqueContext {
     RunControl& control;
     std::vector<LayerMetric>& layerMetrics;
     std::vector<Measurement>& metrics;  ///< effort: tokens of data used, ...
+    std::string checkpointFolder = {};  ///< of this step, for long work; empty: keep none
 };
 
 class Technique {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/core/run_control.h"
+#include "engine/data/train_batch.h"
 #include "engine/model/model.h"
 #include "kernels/ops/attention_train.h"
 #include "kernels/ops/elementwise_backward.h"
@@ -18,22 +19,12 @@
 
 namespace fettle {
 
-/// Sequences packed one after the other; tokens see their own sequence only.
-struct TrainBatch {
-    std::vector<std::int32_t> ids;
-    std::vector<std::int32_t> targets;  ///< what follows each token; negative: not scored
-    std::vector<kernels::TokenSpan> sequences;
-
-    std::int64_t scored() const;
-    /// Appends a sequence; each token's target is the next one, the last has none.
-    void add(std::span<const std::int32_t> sequence);
-};
-
 struct TrainParameter {
     std::string name;  ///< canonical
     std::int64_t offset = 0;
     std::int64_t rows = 1, cols = 0;
     bool decays = false;  ///< matrices do, norms and biases do not
+    float rateScale = 1;  ///< of the learning rate
     std::int64_t count() const { return rows * cols; }
 };
 
@@ -68,7 +59,7 @@ public:
 
     /// Adds the gradient of the loss times `scale` to grads(). With a scale of 1 / (scored tokens
     /// of all micro-batches), accumulated micro-batches equal one large batch. `teacher` may be
-    /// null where the loss needs none. `control` is polled in every layer.
+    /// null where the loss needs none. `control`, where given, is polled before every product.
     LossSums accumulate(const TrainBatch& batch, const TrainLoss& loss, float scale,
                         Network* teacher, RunControl* control);
     /// The loss without gradient.
@@ -134,6 +125,7 @@ private:
     std::vector<float> m_values, m_grads;
     Offset m_embedding = -1, m_positions = -1, m_finalNorm = -1, m_finalNormBias = -1, m_head = -1;
     bool m_checkpointing = false;
+    RunControl* m_control = nullptr;  ///< of the pass that runs; polled before every product
     std::vector<Layer> m_layers;
     std::int64_t m_qSize = 0, m_kvSize = 0, m_gateUpSize = 0;
 

@@ -182,6 +182,8 @@ kernels::AttentionTrainArgs Network::attentionArgs(std::size_t index, Saved& sav
 
 void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
                      float* y) {
+    if (m_control)
+        m_control->check();
     kernels::gemm(
         {kernels::GemmLayout::NT, m_tokens, rows, cols, x, cols, weight(w), cols, y, rows, false},
         m_gemm, m_pool);
@@ -194,6 +196,8 @@ void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std:
 
 void Network::linearBackward(const float* x, std::int64_t cols, Offset w, Offset b,
                              std::int64_t rows, const float* dy, float* dx) {
+    if (m_control)
+        m_control->check();
     kernels::gemm(
         {kernels::GemmLayout::TN, rows, cols, m_tokens, dy, rows, x, cols, grad(w), cols, true},
         m_gemm, m_pool);
@@ -307,6 +311,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
 }
 
 void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* control) {
+    m_control = control;
     prepare(batch);
     const std::size_t layers = m_layers.size();
     // Without a gradient two buffers take turns and one set of activations serves all layers.
@@ -316,8 +321,6 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
         fit(x, m_tokens * m_config.hiddenSize);
     embed(batch);
     for (std::size_t i = 0; i < layers; ++i) {
-        if (control)
-            control->check();
         const std::size_t from = keep ? i : i % 2, to = keep ? i + 1 : (i + 1) % 2;
         forwardLayer(i, m_stream[from].data(), m_stream[to].data(),
                      m_saved[keep && !m_checkpointing ? i : 0], batch);
@@ -424,8 +427,6 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
     normBackward(m_finalNorm, m_finalNormBias, m_stream[layers].data(), m_normed.data(),
                  m_dx.data(), false);
     for (std::size_t i = layers; i-- > 0;) {
-        if (control)
-            control->check();
         if (m_checkpointing)
             forwardLayer(i, m_stream[i].data(), m_stream[i + 1].data(), m_saved[0], batch);
         backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[m_checkpointing ? 0 : i], batch);

@@ -35,6 +35,14 @@ Optimizer::Optimizer(Network& network, OptimizerOptions options, kernels::Worker
     network.zeroGrads();
 }
 
+void Optimizer::restore(std::vector<float> first, std::vector<float> second, std::int64_t steps) {
+    if (first.size() != m_first.size() || second.size() != m_second.size())
+        throw EngineError(ErrorKind::BadInput, "the moments are those of another model");
+    m_first = std::move(first);
+    m_second = std::move(second);
+    m_steps = steps;
+}
+
 Optimizer::Report Optimizer::step(float learningRate) {
     std::vector<float>& grads = m_network.grads();
     Report report;
@@ -47,7 +55,6 @@ Optimizer::Report Optimizer::step(float learningRate) {
     }
     ++m_steps;
     kernels::AdamWArgs args;
-    args.learningRate = learningRate;
     args.beta1 = m_options.beta1;
     args.beta2 = m_options.beta2;
     args.epsilon = m_options.epsilon;
@@ -64,6 +71,7 @@ Optimizer::Report Optimizer::step(float learningRate) {
         args.v = m_second.data() + p.offset;
         args.count = p.count();
         args.decay = p.decays ? m_options.decay : 0;
+        args.learningRate = learningRate * p.rateScale;
         kernels::adamw(args, m_pool);
     }
     m_network.zeroGrads();

@@ -39,6 +39,11 @@ public:
     /// fixed order.
     Report step(float learningRate);
     std::int64_t steps() const { return m_steps; }
+    const std::vector<float>& firstMoments() const { return m_first; }
+    const std::vector<float>& secondMoments() const { return m_second; }
+    /// Goes on where an optimizer of the same network stood. Throws EngineError(BadInput) for
+    /// moments of another size.
+    void restore(std::vector<float> first, std::vector<float> second, std::int64_t steps);
 
 private:
     Network& m_network;

@@ -1,0 +1,79 @@
+// The training loop: batches in, a better network out. Accumulates gradients over micro-batches,
+// schedules the rate, clips, validates, keeps the best, writes checkpoints, goes on from one. The
+// weights that come out depend on model, data, options and seed alone: not on threads, not on
+// whether the run was killed and went on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/data/batch_source.h"
+#include "engine/experiment/run_values.h"
+#include "engine/train/network.h"
+#include "engine/train/optimizer.h"
+
+namespace fettle {
+
+struct TrainerOptions {
+    std::int64_t tokens = 1'000'000;  ///< budget; the run has tokens / batchTokens steps
+    std::int64_t batchTokens = 4096;  ///< of a step: as many micro-batches as it takes
+    LearningRate rate;
+    OptimizerOptions optimizer;
+    TrainLoss loss;
+    bool checkpointing = false;      ///< of activations: less memory, a third more work
+    std::int64_t evaluateEvery = 0;  ///< steps; 0: twenty times a run
+    double targetLoss = 0;           ///< > 0: stop once the validation loss is at most this
+    bool keepBest = true;            ///< the weights that validated best, not the last ones
+    std::string checkpointFolder;    ///< empty: no checkpoints
+    double checkpointMinutes = 5;
+    std::int64_t checkpointEvery = 0;  ///< steps; 0: by minutes alone
+    /// Names what else decides the result, e.g. the steps of a recipe before. A checkpoint of
+    /// another run is not continued.
+    std::string identity;
+};
+
+/// What techniques do between the steps.
+class TrainHooks {
+public:
+    virtual ~TrainHooks() = default;
+    /// Before the first step and after a checkpoint has been restored; `step` steps are done.
+    virtual void begin(Network&, std::int64_t step) { static_cast<void>(step); }
+    /// After each update; `step` counts from 1. E.g. puts the zeros of a mask back.
+    virtual void afterStep(Network&, std::int64_t step) { static_cast<void>(step); }
+};
+
+/// What validation says. Losses are means over the scored tokens, nats.
+struct Validation {
+    double loss = 0;  ///< the weighted terms that are minimized
+    double perplexity = 0;
+    double kl = 0;  ///< to the teacher, temperature 1; 0 without one
+};
+
+enum class TrainEnd { Budget, Target, StoppedEarly };
+
+struct TrainOutcome {
+    TrainEnd end = TrainEnd::Budget;
+    std::int64_t steps = 0;
+    std::int64_t tokens = 0;       ///< trained on, all epochs
+    double trainLoss = 0;          ///< running mean of the last steps
+    Validation first, last, best;  ///< all zero where nothing is held back
+    std::int64_t bestStep = 0;
+    std::int64_t skippedSteps = 0;  ///< gradients were not finite
+    double seconds = 0;             ///< of this process
+    double tokensPerSecond = 0;     ///< of training steps alone, this process
+};
+
+/// Trains `student` in place. `teacher` may be null where the loss needs none, `hooks` as well.
+/// Reports into the current phase of `control`, and series: train_loss, learning_rate,
+/// gradient_norm, tokens_per_second, validation_loss, validation_perplexity, validation_kl. Ends
+/// early and keeps what there is when `control` says so. Throws EngineError(BadInput) when training
+/// diverges, (Io) when a checkpoint cannot be written, Cancelled.
+TrainOutcome train(Network& student, BatchSource& data, const TrainerOptions& options,
+                   Network* teacher, TrainHooks* hooks, kernels::WorkerPool& pool,
+                   RunControl& control);
+
+/// The loss, perplexity and divergence over `batches`.
+Validation validate(Network& student, const std::vector<TrainBatch>& batches, const TrainLoss& loss,
+                    Network* teacher, RunControl& control);
+
+}  // namespace fettle
