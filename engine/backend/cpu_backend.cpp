@@ -20,7 +20,7 @@ public:
     std::int64_t rows() const override { return m_weight.rows(); }
     std::int64_t cols() const override { return m_weight.cols(); }
     std::size_t bytes() const override { return m_weight.bytes(); }
-    bool native() const override { return true; }
+    bool native() const override { return m_weight.native(); }
     const kernels::PackedWeight& packed() const { return m_weight; }
 
 private:

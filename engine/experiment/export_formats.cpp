@@ -14,7 +14,8 @@ const std::vector<ExportFormatInfo>& exportFormats() {
          false},
         {"compressed-tensors",
          "Safetensors folder, compressed-tensors",
-         "Keeps the quantized weights as they are: packed integers with their scales, in the "
+         "Keeps the quantized weights as they are: packed integers or small floats with their "
+         "scales, in the "
          "layout that vLLM and SGLang "
          "run directly.",
          {"vLLM", "SGLang", "transformers", "llama.cpp (through its converter)"},

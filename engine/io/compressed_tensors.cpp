@@ -4,10 +4,12 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
 #include "engine/core/error.h"
+#include "engine/io/compressed_scheme.h"
 #include "engine/io/strict_json.h"
 
 namespace fettle {
@@ -65,28 +67,6 @@ T valueOr(const json& object, const char* key, T fallback, const std::string& or
         throwBadInput(
             origin, std::string("quantization_config: ") + key + " has a value of the wrong kind");
     }
-}
-
-/// W8A8's input: int8, one dynamic scale per token.
-bool readActivations(const json& group, const QuantScheme& scheme, const std::string& origin,
-                     std::vector<std::string>& warnings) {
-    if (!present(group, "input_activations"))
-        return false;
-    const json& input = group["input_activations"];
-    if (!input.is_object())
-        throwBadInput(origin, "quantization_config: input_activations is not an object");
-    const bool dynamic = input.contains("dynamic") && input["dynamic"] == true;
-    const auto bits = valueOr<int>(input, "num_bits", 8, origin);
-    if (!dynamic || bits != 8 || valueOr<std::string>(input, "type", "int", origin) != "int" ||
-        !valueOr(input, "symmetric", true, origin))
-        throwBadInput(
-            origin,
-            "quantization_config: activations other than dynamic symmetric int8 are not supported");
-    if (scheme.format == kernels::WeightFormat::Int8Channel)
-        return true;
-    warnings.push_back(
-        "activations stay in floating point: int8 activations are computed with int8 weights only");
-    return false;
 }
 
 const StoredTensor& need(const StoredTensors& tensors, const std::string& name,
@@ -221,31 +201,9 @@ void CompressedTensorsConfig::readGroup(const std::string& name, const json& gro
         fail("has no weights");
     if (present(group, "output_activations"))
         fail("quantizes outputs, which is not supported");
-    const json& weights = group["weights"];
-    const auto format = valueOr(group, "format", outerFormat, m_origin);
-    const auto bits = valueOr<int>(weights, "num_bits", 8, m_origin);
-    const auto type = valueOr<std::string>(weights, "type", "int", m_origin);
-    const auto symmetric = valueOr(weights, "symmetric", true, m_origin);
-    const auto groupSize = valueOr<std::int64_t>(weights, "group_size", 0, m_origin);
-    const auto strategy =
-        valueOr<std::string>(weights, "strategy", groupSize > 0 ? "group" : "channel", m_origin);
     Group out;
-    const bool bytes = format == "int-quantized" || format == "pack-quantized";
-    if (bytes && bits == 8 && type == "int" && symmetric && strategy == "channel") {
-        out.scheme = *findQuantScheme("w8a16");
-    } else if (format == "pack-quantized" && bits == 4 && type == "int" &&
-               (strategy == "group" || strategy == "channel")) {
-        if (strategy == "group" && (groupSize < 8 || groupSize % 8 != 0 || groupSize > (1 << 24)))
-            fail("has the group size " + std::to_string(groupSize) + "; a multiple of 8 is wanted");
-        out.scheme = int4Scheme(strategy == "group" ? static_cast<int>(groupSize) : 0, symmetric);
-    } else {
-        fail("is " + std::to_string(bits) + "-bit " + type + " per " + strategy + " as " +
-             inQuotes(format) +
-             ", which is not supported; symmetric int8 per channel and int4 per group "
-             "(pack-quantized) are");
-    }
-    if (readActivations(group, out.scheme, m_origin, m_warnings))
-        out.scheme = *findQuantScheme("int8");
+    out.scheme = schemeFromGroup(group, valueOr(group, "format", outerFormat, m_origin),
+                                 inQuotes(name), m_origin, m_warnings);
     out.targets = names(group.value("targets", json()), m_origin, "quantization_config: targets");
     m_groups.push_back(std::move(out));
 }
@@ -263,6 +221,90 @@ std::optional<QuantScheme> CompressedTensorsConfig::schemeOf(const std::string& 
     return std::nullopt;
 }
 
+namespace {
+
+using kernels::WeightFormat;
+
+/// One float32, as compressed-tensors stores global scales.
+float readGlobalScale(const StoredTensors& tensors, const std::string& name,
+                      const std::string& origin) {
+    const StoredTensor& scale = need(tensors, name, origin);
+    if (scale.tensor.elements() != 1 || scale.tensor.dtype() != DType::F32)
+        throwBadInput(scale.file, "tensor " + inQuotes(name) + " is not one F32 value");
+    float value;
+    std::memcpy(&value, scale.tensor.data(), sizeof value);
+    if (!(value > 0) || !std::isfinite(value))
+        throwBadInput(scale.file, "tensor " + inQuotes(name) + " is not a positive number");
+    return value;
+}
+
+/// Codes that take a byte each.
+void readByteCodes(const StoredTensors& tensors, const std::string& module,
+                   const std::string& origin, QuantizedTensor& out) {
+    const bool floats = out.scheme.format == WeightFormat::Fp8Channel;
+    const auto packed = tensors.find(module + ".weight_packed");
+    if (packed != tensors.end() && !floats) {
+        checkPackedShape(tensors, module, out.rows, out.cols, origin);
+        checkOrder(tensors, module, out.cols, out.cols);
+        out.codes = unpackBytes(packed->second, packed->first, out.rows, out.cols);
+    } else {
+        const StoredTensor& codes = need(tensors, module + ".weight", origin);
+        expect(codes, module + ".weight", floats ? DType::F8E4M3 : DType::I8, {out.rows, out.cols});
+        out.codes = codes.tensor;
+    }
+    out.scales = readScales(tensors, module, out.rows, 1, origin);
+}
+
+/// E2M1 codes with block scales.
+void readFourBitFloats(const StoredTensors& tensors, const std::string& module,
+                       const std::string& origin, QuantizedTensor& out) {
+    const bool nv = out.scheme.format == WeightFormat::NvFp4;
+    const std::string packed = module + ".weight_packed", scale = module + ".weight_scale";
+    const StoredTensor& codes = need(tensors, packed, origin);
+    if (out.cols % out.scheme.groupSize != 0)
+        throwBadInput(codes.file, "tensor " + inQuotes(packed) + ": rows of " +
+                                      std::to_string(out.cols) +
+                                      " values do not divide into blocks of " +
+                                      std::to_string(out.scheme.groupSize));
+    expect(codes, packed, DType::U8, {out.rows, out.cols / 2});
+    const StoredTensor& scales = need(tensors, scale, origin);
+    expect(scales, scale, nv ? DType::F8E4M3 : DType::U8,
+           {out.rows, out.cols / out.scheme.groupSize});
+    out.codes = codes.tensor;
+    out.scales = scales.tensor;
+    if (nv)
+        out.globalScale = readGlobalScale(tensors, module + ".weight_global_scale", origin);
+    if (out.scheme.activations == ActivationFormat::NvFp4)
+        out.inputGlobalScale = readGlobalScale(tensors, module + ".input_global_scale", origin);
+}
+
+/// Integers narrower than a byte.
+void readPackedIntegers(const StoredTensors& tensors, const std::string& module,
+                        const std::string& origin, QuantizedTensor& out) {
+    const std::int64_t cols = out.cols,
+                       group = out.scheme.groupSize > 0 ? out.scheme.groupSize : cols;
+    const std::int64_t unit = out.scheme.bits == 4 ? 8 : 32;
+    const StoredTensor& codes = need(tensors, module + ".weight_packed", origin);
+    if (cols % unit != 0 || cols % group != 0)
+        throwBadInput(codes.file, "tensor " + inQuotes(module + ".weight_packed") + ": rows of " +
+                                      std::to_string(cols) +
+                                      " values do not divide into groups of " +
+                                      std::to_string(group));
+    expect(codes, module + ".weight_packed", DType::I32, {out.rows, cols * out.scheme.bits / 32});
+    checkPackedShape(tensors, module, out.rows, cols, origin);
+    checkOrder(tensors, module, cols, group);
+    out.codes = codes.tensor;
+    out.scales = readScales(tensors, module, out.rows, cols / group, origin);
+    if (out.scheme.symmetric)
+        return;
+    const std::string name = module + ".weight_zero_point";
+    const StoredTensor& zeros = need(tensors, name, origin);
+    expect(zeros, name, DType::I32, {(out.rows + 7) / 8, cols / group});
+    out.zeroPoints = zeros.tensor;
+}
+
+}  // namespace
+
 QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::string& module,
                                      const QuantScheme& scheme, std::int64_t rows,
                                      std::int64_t cols, const std::string& origin) {
@@ -270,38 +312,12 @@ QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::st
     out.scheme = scheme;
     out.rows = rows;
     out.cols = cols;
-    if (scheme.format == kernels::WeightFormat::Int8Channel) {
-        const auto packed = tensors.find(module + ".weight_packed");
-        if (packed != tensors.end()) {
-            checkPackedShape(tensors, module, rows, cols, origin);
-            checkOrder(tensors, module, cols, cols);
-            out.codes = unpackBytes(packed->second, packed->first, rows, cols);
-        } else {
-            const StoredTensor& codes = need(tensors, module + ".weight", origin);
-            expect(codes, module + ".weight", DType::I8, {rows, cols});
-            out.codes = codes.tensor;
-        }
-        out.scales = readScales(tensors, module, rows, 1, origin);
-        return out;
-    }
-    const std::int64_t group = scheme.groupSize > 0 ? scheme.groupSize : cols;
-    const StoredTensor& codes = need(tensors, module + ".weight_packed", origin);
-    if (cols % 8 != 0 || cols % group != 0)
-        throwBadInput(codes.file, "tensor " + inQuotes(module + ".weight_packed") + ": rows of " +
-                                      std::to_string(cols) +
-                                      " values do not divide into groups of " +
-                                      std::to_string(group));
-    expect(codes, module + ".weight_packed", DType::I32, {rows, cols / 8});
-    checkPackedShape(tensors, module, rows, cols, origin);
-    checkOrder(tensors, module, cols, group);
-    out.codes = codes.tensor;
-    out.scales = readScales(tensors, module, rows, cols / group, origin);
-    if (!scheme.symmetric) {
-        const std::string name = module + ".weight_zero_point";
-        const StoredTensor& zeros = need(tensors, name, origin);
-        expect(zeros, name, DType::I32, {(rows + 7) / 8, cols / group});
-        out.zeroPoints = zeros.tensor;
-    }
+    if (!kernels::hasGroups(scheme.format))
+        readByteCodes(tensors, module, origin, out);
+    else if (scheme.scaleBits() == 8)
+        readFourBitFloats(tensors, module, origin, out);
+    else
+        readPackedIntegers(tensors, module, origin, out);
     return out;
 }
 

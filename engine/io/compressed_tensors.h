@@ -3,10 +3,16 @@
 //
 //   int-quantized   <module>.weight I8 [N, K], <module>.weight_scale [N, 1]
 //                   (weight-only int8 may also be pack-quantized: words of four bytes q + 128)
-//   pack-quantized  <module>.weight_packed I32 [N, K/8] (nibble j of word c = column 8c + j, stored
-//   q + 8),
-//                   <module>.weight_scale [N, K/G], <module>.weight_shape I64 [2] = [N, K],
+//   pack-quantized  <module>.weight_packed I32 [N, K*b/32], b = 2, 3 or 4: column k in bits [k*b,
+//                   k*b + b) of the row's bit string, lowest first, stored q + 2^(b-1). For b = 3
+//                   this is the dense packing of releases since 2026; earlier ones left bits
+//                   unused. <module>.weight_scale [N, K/G], <module>.weight_shape I64 [2] = [N, K],
 //                   asymmetric: <module>.weight_zero_point I32 [ceil(N/8), K/G], packed along N
+//   float-quantized <module>.weight F8_E4M3 [N, K], <module>.weight_scale [N, 1]
+//   nvfp4-pack-quantized <module>.weight_packed U8 [N, K/2] (even column in the low nibble),
+//                   <module>.weight_scale F8_E4M3 [N, K/16], <module>.weight_global_scale F32 [1];
+//                   with activations: <module>.input_global_scale F32 [1]
+//   mxfp4-pack-quantized <module>.weight_packed likewise, <module>.weight_scale U8 [N, K/32] (E8M0)
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "engine/core/error.h"
+#include "engine/io/compressed_scheme.h"
 #include "engine/io/export_parts.h"
 #include "engine/io/gguf_quantize.h"
 #include "engine/io/mapped_file.h"
@@ -39,37 +40,6 @@ float largestValue(DType dtype) {
                                   : std::numeric_limits<float>::max();
 }
 
-/// QuantizationArgs of compressed-tensors. Readers refuse keys they do not know, so only the common
-/// ones are written.
-json weightArguments(const QuantScheme& scheme) {
-    const bool group = scheme.granularity == Granularity::Group;
-    return {{"num_bits", scheme.bits},
-            {"type", "int"},
-            {"symmetric", scheme.symmetric},
-            {"strategy", group ? "group" : "channel"},
-            {"group_size", group ? json(scheme.groupSize) : json()},
-            {"dynamic", false},
-            {"actorder", nullptr},
-            {"block_structure", nullptr},
-            {"observer", "minmax"},
-            {"observer_kwargs", json::object()}};
-}
-
-json activationArguments() {
-    return {{"num_bits", 8},         {"type", "int"},
-            {"symmetric", true},     {"strategy", "token"},
-            {"group_size", nullptr}, {"dynamic", true},
-            {"actorder", nullptr},   {"block_structure", nullptr},
-            {"observer", nullptr},   {"observer_kwargs", json::object()}};
-}
-
-const char* formatName(const QuantScheme& scheme) {
-    // Weight-only int8 is read as packed words by the runtimes; with int8 activations, as plain
-    // bytes.
-    const bool bytes = scheme.format == WeightFormat::Int8Channel && scheme.quantizesActivations;
-    return bytes ? "int-quantized" : "pack-quantized";
-}
-
 class FolderExport {
 public:
     FolderExport(const Model& model, bool compressed, RunControl& control)
@@ -81,7 +51,7 @@ public:
         if (m_compressed && m_groups.empty())
             throwBadInput(m_model.path,
                           "holds no weights that compressed-tensors could keep; quantize it first "
-                          "(ptq with int8 or int4), "
+                          "(ptq), "
                           "or export as \"safetensors\"");
         std::uint64_t total = 0;
         for (const TensorToWrite& tensor : m_tensors)
@@ -156,6 +126,9 @@ private:
         for (const Weight* weight : plan.weights)
             if (!isPackable(*weight) ||
                 !(weight->quantized().scheme == plan.weights.front()->quantized().scheme) ||
+                weight->quantized().globalScale != plan.weights.front()->quantized().globalScale ||
+                weight->quantized().inputGlobalScale !=
+                    plan.weights.front()->quantized().inputGlobalScale ||
                 weight->quantized().scales.dtype() !=
                     plan.weights.front()->quantized().scales.dtype())
                 return false;
@@ -294,15 +267,28 @@ private:
             m_notes.add(
                 "layers of GPT-2 are stored as [out, in] with codes, which other runtimes do not "
                 "expect");
+        if (first.scheme.bits < 4)
+            m_notes.add(
+                "codes of 2 and 3 bits are packed without gaps, as compressed-tensors reads "
+                "them since 2026; vLLM and SGLang are not known to run them");
+        else if (first.scheme.format == WeightFormat::Int4Group &&
+                 first.scheme.quantizesActivations())
+            m_notes.add(
+                "int4 with integer activations is pack-quantized, which transformers reads; "
+                "vLLM's kernels for it want a byte per code");
         const std::int64_t rows = plan->rows(), cols = plan->cols(),
                            groups = first.scales.elements() / first.rows;
         groupOf(first.scheme).modules.push_back(module);
         const bool eight = first.scheme.format == WeightFormat::Int8Channel,
-                   packed = std::string(formatName(first.scheme)) == "pack-quantized";
+                   packed = kernels::hasGroups(first.scheme.format) ||
+                            compressedFormatName(first.scheme) == std::string("pack-quantized");
+        const bool words = packed && first.scheme.scaleBits() != 8;
         TensorToWrite codes;
         codes.name = module + (packed ? ".weight_packed" : ".weight");
-        codes.dtype = packed ? DType::I32 : DType::I8;
-        codes.shape = {rows, packed ? (eight ? (cols + 3) / 4 : cols / 8) : cols};
+        codes.dtype = words ? DType::I32 : first.codes.dtype();
+        codes.shape = {rows, words    ? (cols * first.scheme.bits + 31) / 32
+                             : packed ? cols / 2
+                                      : cols};
         codes.write = [this, plan, packed, eight](FileWriter& file) {
             writeCodes(*plan, packed && eight, file);
         };
@@ -316,8 +302,12 @@ private:
                 writeBytes(weight->quantized().scales, plan->place().huggingFace, file);
         };
         m_tensors.push_back(std::move(scales));
-        if (packed)
+        if (words)
             addShape(module, rows, cols);
+        if (first.scheme.format == WeightFormat::NvFp4)
+            addNumber(module + ".weight_global_scale", first.globalScale);
+        if (first.scheme.activations == ActivationFormat::NvFp4)
+            addNumber(module + ".input_global_scale", first.inputGlobalScale);
         if (!first.zeroPoints.empty())
             addZeroPoints(plan, module, rows, groups);
     }
@@ -344,6 +334,15 @@ private:
             file.write(row.data(), row.size());
             m_progress->add(name, row.size());
         }
+    }
+
+    void addNumber(const std::string& name, float value) {
+        TensorToWrite number;
+        number.name = name;
+        number.dtype = DType::F32;
+        number.shape = {1};
+        number.write = [value](FileWriter& file) { file.write(&value, sizeof value); };
+        m_tensors.push_back(std::move(number));
     }
 
     void addShape(const std::string& module, std::int64_t rows, std::int64_t cols) {
@@ -412,19 +411,19 @@ private:
             const Group& group = m_groups[i];
             json entry = {{"targets", mixed ? json(group.modules) : json::array({"Linear"})},
                           {"weights", weightArguments(group.scheme)},
-                          {"input_activations",
-                           group.scheme.quantizesActivations ? activationArguments() : json()},
+                          {"input_activations", activationArguments(group.scheme)},
                           {"output_activations", nullptr}};
             if (mixed)
-                entry["format"] = formatName(group.scheme);
+                entry["format"] = compressedFormatName(group.scheme);
             groups["group_" + std::to_string(i)] = entry;
         }
-        return {{"quant_method", "compressed-tensors"},
-                {"format", mixed ? "mixed-precision" : formatName(m_groups.front().scheme)},
-                {"quantization_status", "compressed"},
-                {"config_groups", groups},
-                {"ignore", ignore},
-                {"kv_cache_scheme", nullptr}};
+        return {
+            {"quant_method", "compressed-tensors"},
+            {"format", mixed ? "mixed-precision" : compressedFormatName(m_groups.front().scheme)},
+            {"quantization_status", "compressed"},
+            {"config_groups", groups},
+            {"ignore", ignore},
+            {"kv_cache_scheme", nullptr}};
     }
 
     static void writeText(const fs::path& path, const std::string& text) {

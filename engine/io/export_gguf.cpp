@@ -139,7 +139,7 @@ private:
             m_notes.add(from + " is rounded to " + to);
         else if (type != WeightFormat::F32 && type != WeightFormat::F16)
             m_notes.add(from + " is quantized to " + to);
-        if (weight.isQuantized() && weight.quantized().scheme.quantizesActivations)
+        if (weight.isQuantized() && weight.quantized().scheme.quantizesActivations())
             m_notes.add("the runtime chooses how activations are computed");
     }
 

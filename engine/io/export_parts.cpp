@@ -102,9 +102,7 @@ void refuseBeyond(const std::vector<float>& row, float limit, const Model& model
 bool isPackable(const Weight& weight) {
     if (!weight.isQuantized())
         return false;
-    const auto format = weight.quantized().scheme.format;
-    return format == kernels::WeightFormat::Int8Channel ||
-           format == kernels::WeightFormat::Int4Group;
+    return weight.quantized().scheme.format >= kernels::WeightFormat::Int8Channel;
 }
 
 }  // namespace fettle

@@ -216,7 +216,8 @@ private:
                     ++codes;
                     const QuantizedTensor &x = a.quantized(), &y = b.quantized();
                     if (!sameBytes(x.codes, y.codes) || !sameBytes(x.scales, y.scales) ||
-                        !sameBytes(x.zeroPoints, y.zeroPoints))
+                        !sameBytes(x.zeroPoints, y.zeroPoints) || x.globalScale != y.globalScale ||
+                        x.inputGlobalScale != y.inputGlobalScale)
                         wrong = place.canonical + ": other codes or scales";
                 } else {
                     ++values;
@@ -243,7 +244,8 @@ private:
         const ValueChange changeA = changeOf(m_model, place), changeB = changeOf(other, place);
         const kernels::WeightView view = b.view();
         const bool kept =
-            isPackable(a) &&
+            isPackable(a) && a.quantized().scheme.scaleBits() != 8 &&
+            a.quantized().scheme.format != WeightFormat::Fp8Channel &&
             (view.format == WeightFormat::Q8_0 || view.format == WeightFormat::Q4_0) &&
             a.quantized().scheme.bits == (view.format == WeightFormat::Q8_0 ? 8 : 4);
         Tolerance tolerance = toleranceOf(view.format, kept);

@@ -208,8 +208,9 @@ private:
         m_model.fileNames.emplace(place.canonical, module + suffix);
         if (m_used.insert(module + suffix).second)
             m_model.fileTensors.push_back(reportOf(module + suffix, whole));
-        for (const char* other : {".weight_packed", ".weight_scale", ".weight_shape",
-                                  ".weight_zero_point", ".weight_g_idx"})
+        for (const char* other :
+             {".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point",
+              ".weight_g_idx", ".weight_global_scale", ".input_global_scale"})
             m_quantizedParts.insert(module + other);
         return true;
     }

@@ -19,7 +19,7 @@ using kernels::WeightFormat;
 
 constexpr std::size_t kPiece = std::size_t{4} << 20;
 
-/// Index of the first value whose exponent is all ones (infinity or NaN), or -1.
+/// Index of the first value that has all bits of `exponent` (infinity or NaN), or -1.
 template <typename T>
 std::int64_t firstNonFinite(const std::byte* data, std::size_t count, T exponent) {
     const T* values = reinterpret_cast<const T*>(data);
@@ -53,6 +53,12 @@ std::int64_t firstNonFinite(const Tensor& tensor) {
                 break;
             case DType::BF16:
                 found = firstNonFinite<std::uint16_t>(data, count, 0x7F80u);
+                break;
+            case DType::F8E4M3:  // no infinity, and one NaN
+                found = firstNonFinite<std::uint8_t>(data, count, 0x7Fu);
+                break;
+            case DType::U8:  // E8M0 scales
+                found = firstNonFinite<std::uint8_t>(data, count, 0xFFu);
                 break;
             default:
                 return -1;
@@ -106,6 +112,13 @@ std::int64_t firstNonFinite(const Weight& weight, RunControl& control) {
     const QuantizedTensor& quantized = weight.quantized();
     if (quantized.codes.dtype() == DType::Block)
         return firstNonFiniteBlock(quantized, control);
+    if (!std::isfinite(quantized.globalScale) || !std::isfinite(quantized.inputGlobalScale))
+        return 0;
+    if (quantized.scheme.format == WeightFormat::Fp8Channel) {
+        const std::int64_t at = firstNonFinite(quantized.codes);
+        if (at >= 0)
+            return at;
+    }
     return firstNonFinite(quantized.scales);
 }
 
@@ -222,6 +235,10 @@ std::string modelHash(const Model& model, RunControl& control) {
             hasher.add(weight.quantized().codes, control);
             hasher.add(weight.quantized().scales, control);
             hasher.add(weight.quantized().zeroPoints, control);
+            if (weight.quantized().scheme.format == WeightFormat::NvFp4) {
+                hasher.add(&weight.quantized().globalScale, sizeof(float));
+                hasher.add(&weight.quantized().inputGlobalScale, sizeof(float));
+            }
         } else {
             hasher.add(weight.dense(), control);
         }

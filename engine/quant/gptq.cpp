@@ -7,6 +7,7 @@
 
 #include "engine/core/error.h"
 #include "engine/quant/cholesky.h"
+#include "engine/quant/rtn.h"
 #include "kernels/ops/matmul.h"
 
 namespace fettle {
@@ -35,7 +36,7 @@ public:
           std::int64_t rows, std::int64_t cols)
         : m_factor(factor),
           m_options(options),
-          m_quantizer(options.scheme, options.search, options.scaleType),
+          m_quantizer(options.scheme, options.search, options.scaleType, options.globalScale),
           m_weights(std::move(weights)),
           m_rows(rows),
           m_cols(cols),
@@ -90,7 +91,7 @@ public:
     GptqResult result() const {
         GptqResult result;
         result.tensor = packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_scales.data(),
-                                  m_options.scaleType);
+                                  m_options.scaleType, m_options.globalScale);
         for (const double loss : m_losses)
             result.loss += loss;
         return result;
@@ -124,7 +125,7 @@ private:
                     m_scales[static_cast<std::size_t>((first + r) * groups + column / m_group)];
                 const float target = m_weights[at] + sum[lane] / factor[j];
                 const float q = m_quantizer.codeOf(target, 1.0f / scale);
-                m_codes[at] = static_cast<std::int8_t>(q);
+                m_codes[at] = m_quantizer.encode(q);
                 out[lane] = m_weights[at] - q * scale;
                 m_errors[static_cast<std::size_t>((first + r) * m_cols + b + j)] = out[lane];
                 const double left = (static_cast<double>(target) - q * scale) * factor[j];
@@ -188,7 +189,12 @@ GptqResult quantizeGptq(const std::string& name, const Weight& weight, const Gpt
         if (!std::isfinite(value))
             throw EngineError(ErrorKind::BadInput,
                               "tensor " + name + " holds NaN or infinite values");
-    Sweep sweep(factor, options, std::move(values), rows, cols);
+    GptqOptions resolved = options;
+    if (options.scheme.format != kernels::WeightFormat::NvFp4)
+        resolved.globalScale = 1;
+    else if (!(options.globalScale > 0))
+        resolved.globalScale = sharedGlobalScale({&weight}, pool);
+    Sweep sweep(factor, resolved, std::move(values), rows, cols);
     sweep.findScales(inputPower, pool, control);
     sweep.run(pool, control);
     return sweep.result();

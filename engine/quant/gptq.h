@@ -34,6 +34,7 @@ struct GptqOptions {
     QuantScheme scheme;
     ScaleSearch search = ScaleSearch::Mse;
     DType scaleType = DType::F16;
+    float globalScale = 0;    ///< NVFP4's multiplier; 0: from this weight's largest magnitude
     std::int64_t block = 64;  ///< columns between updates by matrix product; any value, same result
                               ///< up to rounding
 };

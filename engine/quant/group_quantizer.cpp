@@ -1,26 +1,105 @@
 #include "engine/quant/group_quantizer.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "engine/core/error.h"
+#include "kernels/formats/small_float.h"
 
 namespace fettle {
 
 namespace {
 
+using kernels::WeightFormat;
+
 // Grid of clipping ratios around absmax. Below one the largest weights are clipped for finer steps;
-// slightly above one is there because int4 has one more code on the negative side, and because
-// stored scales are rounded.
+// slightly above one is there because integers have one more code on the negative side, and because
+// stored scales are rounded. The fewer codes, the more is worth clipping. E2M1 may gain from larger
+// scales: 1.5 maps the largest weight to 4 instead of 6, past the gap between them.
 constexpr float kFirstRatio = 0.50f;
+constexpr float kFirstRatioOf3Bits = 0.40f;
+constexpr float kFirstRatioOf2Bits = 0.25f;
 constexpr float kLastRatio = 1.05f;
+constexpr float kLastRatioOfE2m1 = 2.05f;
 constexpr float kRatioStep = 0.025f;
 // The smallest normal float16: a smaller scale would lose bits or flush to zero when stored.
 constexpr float kSmallestScale = 6.103515625e-05f;
 
-float storedScale(float scale, DType type) {
-    switch (type) {
+/// MXFP4's stored byte for a scale: the power of two nearest to it in ratio. Powers whose inverse
+/// float32 does not hold are left out.
+std::uint8_t powerByte(float scale) {
+    const float x = std::clamp(2 * scale, 0x1p-120f, 0x1p120f);
+    const std::uint8_t below = kernels::floorE8m0(x);
+    const float power = kernels::e8m0ToFloat(below);
+    return below < 254 && x / power > power * 2 / x ? static_cast<std::uint8_t>(below + 1) : below;
+}
+
+std::uint8_t nvFp4Byte(float scale, float globalScale) {
+    const float wanted =
+        std::clamp(2 * scale * globalScale, kernels::kSmallestE4m3, kernels::kLargestE4m3);
+    return kernels::floatToE4m3(wanted);
+}
+
+DType ownScaleType(WeightFormat format, DType otherwise) {
+    return format == WeightFormat::NvFp4   ? DType::F8E4M3
+           : format == WeightFormat::MxFp4 ? DType::U8
+                                           : otherwise;
+}
+
+}  // namespace
+
+GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType,
+                               float globalScale)
+    : m_grid(Grid::Integer),
+      m_firstRatio(kFirstRatio),
+      m_lastRatio(kLastRatio),
+      m_group(scheme.granularity == Granularity::Group ? scheme.groupSize : 0),
+      m_format(scheme.format),
+      m_search(search),
+      m_scaleType(scaleType),
+      m_globalScale(globalScale) {
+    if (!scheme.hasQuantizer())
+        throw EngineError(ErrorKind::Internal,
+                          "codes of " + scheme.id + " are not made by this quantizer");
+    switch (scheme.format) {
+        case WeightFormat::NvFp4:
+        case WeightFormat::MxFp4:
+            m_grid = Grid::E2m1;
+            m_highest = 2 * kernels::kLargestE2m1;
+            m_lowest = -m_highest;
+            m_lastRatio = kLastRatioOfE2m1;
+            break;
+        case WeightFormat::Fp8Channel:
+            m_grid = Grid::E4m3;
+            m_highest = kernels::kLargestE4m3;
+            m_lowest = -m_highest;
+            break;
+        case WeightFormat::Int8Channel:
+            m_highest = 127.0f;
+            m_lowest = -127.0f;
+            break;
+        default: {
+            const auto half = static_cast<float>(1 << (scheme.bits - 1));
+            m_highest = half - 1;
+            m_lowest = -half;
+            m_firstRatio = scheme.bits == 2   ? kFirstRatioOf2Bits
+                           : scheme.bits == 3 ? kFirstRatioOf3Bits
+                                              : kFirstRatio;
+        }
+    }
+}
+
+float GroupQuantizer::storedScale(float scale) const {
+    switch (m_format) {
+        case WeightFormat::NvFp4:
+            return kernels::e4m3ToFloat(nvFp4Byte(scale, m_globalScale)) / m_globalScale / 2;
+        case WeightFormat::MxFp4:
+            return kernels::e8m0ToFloat(powerByte(scale)) / 2;
+        default:
+            break;
+    }
+    switch (m_scaleType) {
         case DType::F16:
             return kernels::halfToFloat(kernels::floatToHalf(std::max(scale, kSmallestScale)));
         case DType::BF16:
@@ -30,26 +109,27 @@ float storedScale(float scale, DType type) {
     }
 }
 
-}  // namespace
-
-GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType)
-    : m_group(scheme.granularity == Granularity::Group ? scheme.groupSize : 0),
-      m_search(search),
-      m_scaleType(scaleType) {
-    const bool int4 = scheme.format == kernels::WeightFormat::Int4Group;
-    if ((!int4 && scheme.format != kernels::WeightFormat::Int8Channel) || !scheme.symmetric)
-        throw EngineError(ErrorKind::Internal,
-                          "codes of " + scheme.id + " are not symmetric integers");
-    m_highest = int4 ? 7.0f : 127.0f;
-    m_lowest = int4 ? -8.0f : -127.0f;
+float GroupQuantizer::e4m3Code(float x) const {
+    const float q = clamped(x);
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(q) & 0x7FFFFFFFu;
+    const float magnitude = std::bit_cast<float>(bits);
+    // Subnormals count in units of 2^-9, the last place of 2^14; others keep three bits of
+    // mantissa.
+    const float small = (magnitude + 16384.0f) - 16384.0f;
+    const float normal = std::bit_cast<float>((bits + 0x7FFFFu + (bits >> 20 & 1u)) & 0xFFF00000u);
+    return std::copysign(magnitude < 0x1p-6f ? small : normal, q);
 }
 
+template <GroupQuantizer::Grid G>
 double GroupQuantizer::error(const float* w, const float* h, std::int64_t n, float scale,
                              double* wq, double* qq) const {
     const float inverse = 1.0f / scale;
     float sum = 0, sumWq = 0, sumQq = 0;
     for (std::int64_t j = 0; j < n; ++j) {
-        const float q = codeOf(w[j], inverse);
+        const float x = w[j] * inverse;
+        const float q = G == Grid::E2m1   ? e2m1Code(x)
+                        : G == Grid::E4m3 ? e4m3Code(x)
+                                          : integerCode(x);
         const float d = w[j] - q * scale;
         const float weight = h ? h[j] : 1.0f;
         sum += weight * d * d;
@@ -61,64 +141,145 @@ double GroupQuantizer::error(const float* w, const float* h, std::int64_t n, flo
     return sum;
 }
 
-float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n) const {
-    float amax = 0;
-    for (std::int64_t j = 0; j < n; ++j)
-        amax = std::max(amax, std::fabs(w[j]));
-    if (amax == 0)
-        return 1;  // any scale gives zeros, and a zero scale would be refused by readers
-    const float base = amax / m_highest;
-    float best = storedScale(base, m_scaleType);
-    if (m_search == ScaleSearch::Absmax)
-        return best;
+template <GroupQuantizer::Grid G>
+float GroupQuantizer::searchedScale(const float* w, const float* h, std::int64_t n,
+                                    float base) const {
+    float best = storedScale(base), last = best;
     double wq = 0, qq = 0;
-    double bestError = error(w, h, n, best, &wq, &qq);
+    double bestError = error<G>(w, h, n, best, &wq, &qq);
     const auto offer = [&](float candidate) {
-        const float scale = storedScale(candidate, m_scaleType);
-        if (!(scale > 0))
+        const float scale = storedScale(candidate);
+        if (!(scale > 0) || scale == last)
             return;
-        const double e = error(w, h, n, scale, &wq, &qq);
+        last = scale;
+        const double e = error<G>(w, h, n, scale, &wq, &qq);
         if (e < bestError) {
             bestError = e;
             best = scale;
         }
     };
-    for (float ratio = kFirstRatio; ratio <= kLastRatio; ratio += kRatioStep)
+    for (float ratio = m_firstRatio; ratio <= m_lastRatio; ratio += kRatioStep)
         offer(base * ratio);
-    error(w, h, n, best, &wq, &qq);
+    error<G>(w, h, n, best, &wq, &qq);
     if (qq > 0 && wq > 0)
         offer(static_cast<float>(wq / qq));
     return best;
 }
 
+float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n) const {
+    float amax = 0;
+    for (std::int64_t j = 0; j < n; ++j)
+        amax = std::max(amax, std::fabs(w[j]));
+    if (amax == 0)
+        return storedScale(1);  // any gives zeros, and a zero scale would be refused by readers
+    const float base = amax / m_highest;
+    if (m_search == ScaleSearch::Absmax) {
+        // The rule of OCP Microscaling: the largest value lies in E2M1's last binade [4, 8).
+        if (m_format == WeightFormat::MxFp4)
+            return storedScale(kernels::e8m0ToFloat(kernels::floorE8m0(amax)) / 8);
+        return storedScale(base);
+    }
+    switch (m_grid) {
+        case Grid::E2m1:
+            return searchedScale<Grid::E2m1>(w, h, n, base);
+        case Grid::E4m3:
+            return searchedScale<Grid::E4m3>(w, h, n, base);
+        case Grid::Integer:
+            break;
+    }
+    return searchedScale<Grid::Integer>(w, h, n, base);
+}
+
+void GroupQuantizer::roundTrip(const float* w, std::int64_t n, float scale, float* out) const {
+    const float inverse = 1.0f / scale;
+    for (std::int64_t j = 0; j < n; ++j)
+        out[j] = codeOf(w[j], inverse) * scale;
+}
+
+std::int8_t GroupQuantizer::encode(float code) const {
+    if (m_grid == Grid::E4m3)
+        return static_cast<std::int8_t>(kernels::floatToE4m3(code));
+    if (m_grid == Grid::E2m1)
+        return static_cast<std::int8_t>(kernels::floatToE2m1(code / 2));
+    return static_cast<std::int8_t>(code);
+}
+
+namespace {
+
+/// `bits` low bits of every code + offset, one after the other, lowest first. Rows are whole bytes.
+void packBits(const std::int8_t* codes, std::int64_t count, int bits, int offset,
+              std::uint8_t* out) {
+    const unsigned mask = (1u << bits) - 1;
+    unsigned held = 0;
+    int have = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+        held |= (static_cast<unsigned>(codes[i] + offset) & mask) << have;
+        for (have += bits; have >= 8; have -= 8, held >>= 8)
+            *out++ = static_cast<std::uint8_t>(held);
+    }
+}
+
+Tensor packedTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
+                    const std::int8_t* codes) {
+    const std::int64_t count = rows * cols;
+    if (!kernels::hasGroups(scheme.format)) {
+        Tensor bytes = Tensor::allocate(
+            scheme.format == WeightFormat::Fp8Channel ? DType::F8E4M3 : DType::I8, {rows, cols});
+        std::copy_n(codes, count, bytes.mutableAs<std::int8_t>());
+        return bytes;
+    }
+    const bool floats = ownScaleType(scheme.format, DType::F32) != DType::F32;
+    Tensor packed = floats ? Tensor::allocate(DType::U8, {rows, cols / 2})
+                           : Tensor::allocate(DType::I32, {rows, cols * scheme.bits / 32});
+    packBits(codes, count, scheme.bits, floats ? 0 : 1 << (scheme.bits - 1),
+             packed.mutableAs<std::uint8_t>());
+    return packed;
+}
+
+}  // namespace
+
 QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
-                          const std::int8_t* codes, const float* scales, DType scaleType) {
+                          const std::int8_t* codes, const float* scales, DType scaleType,
+                          float globalScale) {
     const std::int64_t group = scheme.granularity == Granularity::Group ? scheme.groupSize : cols;
-    const std::int64_t count = rows * (cols / group);
     QuantizedTensor tensor;
     tensor.scheme = scheme;
     tensor.rows = rows;
     tensor.cols = cols;
-    if (scheme.format == kernels::WeightFormat::Int4Group) {
-        tensor.codes = Tensor::allocate(DType::I32, {rows, cols / 8});
-        auto* words = tensor.codes.mutableAs<std::uint32_t>();
-        for (std::int64_t i = 0; i < rows * cols; ++i)
-            words[i / 8] |= static_cast<std::uint32_t>(codes[i] + 8) << (4 * (i % 8));
-    } else {
-        tensor.codes = Tensor::allocate(DType::I8, {rows, cols});
-        std::memcpy(tensor.codes.mutableAs<std::int8_t>(), codes,
-                    static_cast<std::size_t>(rows * cols));
-    }
-    tensor.scales = Tensor::allocate(scaleType, {rows, cols / group});
-    for (std::int64_t i = 0; i < count; ++i) {
-        if (scaleType == DType::F16)
+    tensor.globalScale = globalScale;
+    tensor.codes = packedTensor(scheme, rows, cols, codes);
+    const DType type = ownScaleType(scheme.format, scaleType);
+    tensor.scales = Tensor::allocate(type, {rows, cols / group});
+    for (std::int64_t i = 0; i < rows * (cols / group); ++i) {
+        if (type == DType::F8E4M3)
+            tensor.scales.mutableAs<std::uint8_t>()[i] = nvFp4Byte(scales[i], globalScale);
+        else if (type == DType::U8)
+            tensor.scales.mutableAs<std::uint8_t>()[i] = powerByte(scales[i]);
+        else if (type == DType::F16)
             tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToHalf(scales[i]);
-        else if (scaleType == DType::BF16)
+        else if (type == DType::BF16)
             tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToBfloat16(scales[i]);
         else
             tensor.scales.mutableAs<float>()[i] = scales[i];
     }
     return tensor;
+}
+
+QuantizedTensor quantizeWithScales(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
+                                   const float* values, const float* scales, DType scaleType,
+                                   float globalScale) {
+    const GroupQuantizer quantizer(scheme, ScaleSearch::Absmax, scaleType, globalScale);
+    const std::int64_t group = quantizer.groupSize(cols), groups = cols / group;
+    std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
+    std::vector<float> stored(static_cast<std::size_t>(rows * groups));
+    for (std::int64_t i = 0; i < rows * groups; ++i) {
+        const float scale = quantizer.storedScale(scales[i]), inverse = 1.0f / scale;
+        stored[static_cast<std::size_t>(i)] = scale;
+        for (std::int64_t j = i * group; j < (i + 1) * group; ++j)
+            codes[static_cast<std::size_t>(j)] =
+                quantizer.encode(quantizer.codeOf(values[j], inverse));
+    }
+    return packCodes(scheme, rows, cols, codes.data(), stored.data(), scaleType, globalScale);
 }
 
 }  // namespace fettle

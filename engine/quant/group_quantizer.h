@@ -1,6 +1,18 @@
-// The integer grid of a scheme, for one channel or group of weights: which scale it gets and which
-// code a value has under a scale. Everything that makes or simulates integer codes goes through
-// here, so that methods, training and stored codes agree bit for bit.
+// The grid of a scheme, for one channel or group of weights: which scale it gets and which code a
+// value has under a scale. Everything that makes or simulates codes goes through here, so that
+// methods, training and stored codes agree bit for bit.
+//
+// Simulating a scheme in training: for each group of groupSize(cols) weights of a row
+//     scale = quantizer.storedScale(learnt scale);         // as the file will hold it
+//     quantizer.roundTrip(w, n, scale, out);               // what the kernel will multiply
+// with the inputs rounded by kernels::roundActivations(scheme.kernelActivations(cols), ...); w lies
+// within the grid's range where lowest() <= w / scale <= highest(). In the end quantizeWithScales()
+// makes the stored weight, whose dequantized values are `out`, bit for bit. scaleOf() gives scales
+// to start from.
+//
+// A scale is what one unit of the grid stands for, whatever the format stores: integers count in
+// units of one; E2M1 in halves, so that its grid 0, 1, 2, 3, 4, 6, 8, 12 is whole; E4M3 in units of
+// one, up to 448. NVFP4's scale holds the global scale already: (E4M3 / globalScale) / 2.
 #pragma once
 
 #include <cstdint>
@@ -15,39 +27,90 @@ enum class ScaleSearch { Absmax, Mse };
 
 class GroupQuantizer {
 public:
-    /// `scaleType` F32, F16 or BF16: scales are rounded to it before codes are chosen. Throws
-    /// EngineError(Internal) for a scheme that has no integer codes.
-    GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType);
+    /// `scaleType` F32, F16 or BF16: scales are rounded to it before codes are chosen, unless the
+    /// format has a type of its own (NVFP4, MXFP4). `globalScale` is NVFP4's multiplier
+    /// (kernels::nvFp4GlobalScale). Throws EngineError(Internal) for a scheme whose codes are not
+    /// made here.
+    GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType,
+                   float globalScale = 1);
 
     /// Values that share a scale in a row of `cols`.
     std::int64_t groupSize(std::int64_t cols) const { return m_group > 0 ? m_group : cols; }
     /// The scale of n values, as stored: largest magnitude to largest code, or the least squared
     /// error over a grid of clipping ratios refined by least squares, weighted by h [n] where it is
-    /// not null. 1 for a group of zeros.
+    /// not null. 1 (or the nearest stored scale) for a group of zeros.
     float scaleOf(const float* w, const float* h, std::int64_t n) const;
-    /// The code of a value, a whole number, under the scale whose inverse is given.
+    /// The nearest scale that can be stored, above zero.
+    float storedScale(float scale) const;
+    /// The code of a value under the scale whose inverse is given, in units of the grid.
     float codeOf(float value, float inverseScale) const {
-        const float q = (value * inverseScale + kRoundMagic) - kRoundMagic;
-        return q < m_lowest ? m_lowest : q > m_highest ? m_highest : q;
+        switch (m_grid) {
+            case Grid::E2m1:
+                return e2m1Code(value * inverseScale);
+            case Grid::E4m3:
+                return e4m3Code(value * inverseScale);
+            case Grid::Integer:
+                break;
+        }
+        return integerCode(value * inverseScale);
     }
+    /// Codes of n values under one scale and back: what a stored weight dequantizes to.
+    void roundTrip(const float* w, std::int64_t n, float scale, float* out) const;
+    /// A code as packCodes takes it.
+    std::int8_t encode(float code) const;
+    float lowest() const { return m_lowest; }    ///< the smallest code
+    float highest() const { return m_highest; }  ///< the largest code
+    DType scaleType() const { return m_scaleType; }
+    float globalScale() const { return m_globalScale; }
 
 private:
+    enum class Grid { Integer, E2m1, E4m3 };
+
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, and vectorizes
     // everywhere.
     static constexpr float kRoundMagic = 12582912.0f;
 
+    float clamped(float q) const { return q < m_lowest ? m_lowest : q > m_highest ? m_highest : q; }
+    float integerCode(float x) const { return clamped((x + kRoundMagic) - kRoundMagic); }
+    float e2m1Code(float x) const;
+    float e4m3Code(float x) const;
+    template <Grid G>
     double error(const float* w, const float* h, std::int64_t n, float scale, double* wq,
                  double* qq) const;
+    template <Grid G>
+    float searchedScale(const float* w, const float* h, std::int64_t n, float base) const;
 
+    Grid m_grid;
     float m_lowest;
     float m_highest;
+    float m_firstRatio;
+    float m_lastRatio;
     std::int64_t m_group;
+    kernels::WeightFormat m_format;
     ScaleSearch m_search;
     DType m_scaleType;
+    float m_globalScale;
 };
 
-/// Codes [rows, cols] and stored scales [rows, groups] as a weight in the scheme's layout.
+/// Rounds x to the nearest of E2M1's values doubled (0, 1, 2, 3, 4, 6, 8, 12), ties to the even
+/// code: within a binade the step is constant.
+inline float GroupQuantizer::e2m1Code(float x) const {
+    const float q = clamped(x);
+    const float magnitude = q < 0 ? -q : q;
+    const float step = magnitude < 4 ? 1.0f : magnitude < 8 ? 2.0f : 4.0f;
+    return (q / step + kRoundMagic - kRoundMagic) * step;
+}
+
+/// Codes [rows, cols] as encode() gives them and stored scales [rows, groups] as a weight in the
+/// scheme's layout.
 QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
-                          const std::int8_t* codes, const float* scales, DType scaleType);
+                          const std::int8_t* codes, const float* scales, DType scaleType,
+                          float globalScale = 1);
+
+/// Values [rows, cols] under given scales [rows, groups] (each is taken to its storedScale) as a
+/// weight.
+QuantizedTensor quantizeWithScales(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
+                                   const float* values, const float* scales, DType scaleType,
+                                   float globalScale = 1);
 
 }  // namespace fettle

@@ -105,6 +105,9 @@ private:
         std::vector<float> inputs = m_statistics.sample;
         for (std::size_t i = 0; i < inputs.size(); ++i)
             inputs[i] /= s[i % s.size()];
+        float largest = 0;
+        for (const float x : inputs)
+            largest = std::max(largest, std::fabs(x));
         double loss = 0;
         for (std::size_t c = 0; c < m_values.size(); ++c) {
             std::vector<float> scaled = m_values[c];
@@ -112,12 +115,15 @@ private:
                 scaled[i] *= s[i % s.size()];
             RtnOptions options;
             options.scheme = m_options.scheme;
-            options.search = ScaleSearch::Absmax;
+            // With few codes the largest weight says little about a good scale.
+            options.search = m_options.scheme.bits < 4 ? ScaleSearch::Mse : ScaleSearch::Absmax;
             options.scaleType = m_options.scaleType;
-            const Weight quantized(
+            QuantizedTensor tensor =
                 quantizeRtn("", Weight(toTensor(scaled, {m_rows[c], m_statistics.cols})), options,
                             m_pool, m_control)
-                    .tensor);
+                    .tensor;
+            tensor.inputGlobalScale = kernels::nvFp4GlobalScale(largest);
+            const Weight quantized(std::move(tensor));
             const std::vector<float> y =
                 product(*m_backend.prepareWeight(quantized.view()), inputs);
             for (std::size_t i = 0; i < y.size(); ++i) {

@@ -1,5 +1,6 @@
 #include "engine/quant/rtn.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -15,13 +16,36 @@ struct Sums {
 
 }  // namespace
 
+float sharedGlobalScale(const std::vector<const Weight*>& weights, kernels::WorkerPool& pool) {
+    float amax = 0;
+    for (const Weight* weight : weights) {
+        const kernels::WeightView view = weight->view();
+        std::vector<float> maxima(static_cast<std::size_t>(pool.threads()));
+        pool.parallelFor(view.rows, 16, [&](std::int64_t begin, std::int64_t end, int thread) {
+            std::vector<float> row(static_cast<std::size_t>(view.cols));
+            float& most = maxima[static_cast<std::size_t>(thread)];
+            for (std::int64_t r = begin; r < end; ++r) {
+                kernels::dequantizeRow(view, r, row.data());
+                for (const float value : row)
+                    if (std::isfinite(value))
+                        most = std::max(most, std::fabs(value));
+            }
+        });
+        amax = std::max(amax, *std::max_element(maxima.begin(), maxima.end()));
+    }
+    return kernels::nvFp4GlobalScale(amax);
+}
+
 RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOptions& options,
                       kernels::WorkerPool& pool, RunControl& control) {
     const kernels::WeightView view = weight.view();
     const std::int64_t rows = view.rows, cols = view.cols;
     const QuantScheme& scheme = options.scheme;
     const std::int64_t group = scheme.granularity == Granularity::Group ? scheme.groupSize : cols;
-    const GroupQuantizer quantizer(scheme, options.search, options.scaleType);
+    const float globalScale = scheme.format != kernels::WeightFormat::NvFp4 ? 1
+                              : options.globalScale > 0                     ? options.globalScale
+                                                        : sharedGlobalScale({&weight}, pool);
+    const GroupQuantizer quantizer(scheme, options.search, options.scaleType, globalScale);
     if (cols % group != 0)
         throw EngineError(ErrorKind::Usage, name + ": " + std::to_string(cols) +
                                                 " columns are not a multiple of the group size " +
@@ -52,8 +76,7 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
             const float inverse = 1.0f / scale;
             for (std::int64_t j = 0; j < group; ++j) {
                 const float q = quantizer.codeOf(values[j], inverse);
-                codes[static_cast<std::size_t>(row * cols + g * group + j)] =
-                    static_cast<std::int8_t>(q);
+                codes[static_cast<std::size_t>(row * cols + g * group + j)] = quantizer.encode(q);
                 const double d = values[j] - static_cast<double>(q) * scale,
                              signal = static_cast<double>(values[j]) * values[j];
                 sums.error += d * d;
@@ -78,7 +101,8 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
     if (damaged)
         throw EngineError(ErrorKind::BadInput, "tensor " + name + " holds NaN or infinite values");
 
-    result.tensor = packCodes(scheme, rows, cols, codes.data(), scales.data(), options.scaleType);
+    result.tensor =
+        packCodes(scheme, rows, cols, codes.data(), scales.data(), options.scaleType, globalScale);
     Sums total;
     for (const Sums& sums : rowSums) {
         total.error += sums.error;

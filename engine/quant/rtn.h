@@ -21,7 +21,8 @@ struct RtnOptions {
     ScaleSearch search = ScaleSearch::Mse;
     DType scaleType = DType::F16;  ///< F32, F16 or BF16
     const std::vector<float>* inputPower =
-        nullptr;  ///< [cols] mean x_j^2 from calibration, or null
+        nullptr;            ///< [cols] mean x_j^2 from calibration, or null
+    float globalScale = 0;  ///< NVFP4's multiplier; 0: from this weight's largest magnitude
 };
 
 struct RtnResult {
@@ -37,5 +38,9 @@ struct RtnResult {
 /// `name` for NaN or infinite weights.
 RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOptions& options,
                       kernels::WorkerPool& pool, RunControl& control);
+
+/// NVFP4's multiplier for weights that are to share one, as runtimes that fuse them expect: from
+/// the largest magnitude of all. Values that are not finite are ignored.
+float sharedGlobalScale(const std::vector<const Weight*>& weights, kernels::WorkerPool& pool);
 
 }  // namespace fettle

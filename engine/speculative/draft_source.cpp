@@ -43,9 +43,7 @@ SelfDraft parseSelf(const std::string& draft, const ModelConfig& target) {
     }
     self.layers = 0;
     self.scheme = findQuantScheme(rest);
-    const bool ours = self.scheme && (self.scheme->format == kernels::WeightFormat::Int8Channel ||
-                                      self.scheme->format == kernels::WeightFormat::Int4Group);
-    if (!ours)
+    if (!self.scheme || !self.scheme->hasQuantizer())
         refuseDraft(draft,
                     "self: is followed by a number of layers to leave out or by a scheme such as "
                     "int4-g32");

@@ -1,6 +1,7 @@
 #include "engine/technique/ptq.h"
 
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <optional>
 
@@ -21,13 +22,12 @@ TechniqueDescriptor makeDescriptor() {
     d.id = "ptq";
     d.title = "Post-training quantization";
     d.help =
-        "Stores the weights of linear layers as small integers with scales. Takes seconds to "
-        "minutes "
-        "and needs no training: the first thing to try. int8 also multiplies 8-bit activations "
-        "(W8A8); "
-        "int4 halves the weights again. What that costs depends on the model - small ones and "
-        "those with "
-        "outlier activations lose more - so it is measured, not assumed.";
+        "Stores the weights of linear layers as small integers or floats with scales. Takes "
+        "seconds to minutes and needs no training: the first thing to try. int8 also multiplies "
+        "8-bit activations (W8A8); int4 halves the weights again. What that costs depends on the "
+        "model - small ones and those with outlier activations lose more - so it is measured, not "
+        "assumed. On the CPU weight-only schemes round activations to int8 per 32 values while "
+        "running, so that integers are multiplied; other devices may keep them at 16 bits.";
     d.usesCalibration = true;
 
     ParameterSchema scheme;
@@ -46,6 +46,44 @@ TechniqueDescriptor makeDescriptor() {
          "4-bit weights, one 16-bit scale per 64 weights: 4.25 bits per weight."},
         {"int4-g128", "int4, groups of 128",
          "4-bit weights, one 16-bit scale per 128 weights: 4.125 bits per weight."},
+        {"w8a16", "int8, weights only (W8A16)",
+         "8-bit weights with one scale per output channel; activations keep their precision, on "
+         "the CPU int8 per 32 values."},
+        {"int4-g32-a8", "int4, groups of 32, int8 activations (W4A8)",
+         "As int4 in groups of 32, with activations quantized to int8 per token while running."},
+        {"int4-g128-a8", "int4, groups of 128, int8 activations (W4A8)",
+         "As int4 in groups of 128, with activations quantized to int8 per token while running."},
+        {"int4-g32-a4", "int4, groups of 32, int4 activations (W4A4)",
+         "As int4 in groups of 32, with activations quantized to int4 per 32 values: costs much "
+         "without training."},
+        {"int3-g32", "int3, groups of 32",
+         "3-bit weights, one 16-bit scale per 32 weights: 3.5 bits per weight."},
+        {"int3-g64", "int3, groups of 64",
+         "3-bit weights, one 16-bit scale per 64 weights: 3.25 bits per weight."},
+        {"int3-g128", "int3, groups of 128",
+         "3-bit weights, one 16-bit scale per 128 weights: 3.125 bits per weight."},
+        {"int2-g32", "int2, groups of 32",
+         "2-bit weights, one 16-bit scale per 32 weights: 2.5 bits per weight. Needs training to "
+         "be of use."},
+        {"int2-g64", "int2, groups of 64",
+         "2-bit weights, one 16-bit scale per 64 weights: 2.25 bits per weight. Needs training to "
+         "be of use."},
+        {"int2-g128", "int2, groups of 128",
+         "2-bit weights, one 16-bit scale per 128 weights: 2.125 bits per weight. Needs training "
+         "to be of use."},
+        {"fp8", "fp8 (E4M3, W8A8)",
+         "8-bit floats per output channel; activations likewise per token. No CPU multiplies them: "
+         "here they are widened to float32 and the speed says nothing about other devices."},
+        {"nvfp4", "nvfp4 (W4A4)",
+         "4-bit floats, one 8-bit scale per 16 weights: 4.5 bits per weight. Activations likewise, "
+         "under a scale from the calibration text."},
+        {"nvfp4-w4a16", "nvfp4, weights only",
+         "As nvfp4; activations keep their precision, on the CPU int8 per 32 values."},
+        {"mxfp4", "mxfp4 (W4A4)",
+         "4-bit floats, one power of two per 32 weights: 4.25 bits per weight. Activations "
+         "likewise."},
+        {"mxfp4-w4a16", "mxfp4, weights only",
+         "As mxfp4; activations keep their precision, on the CPU int8 per 32 values."},
     };
     scheme.help = "What the weights become.";
 
@@ -159,14 +197,15 @@ TechniqueDescriptor makeDescriptor() {
 // The scheme for a weight of `cols` inputs: its own, or smaller groups where the rows do not
 // divide; nothing if none fits.
 std::optional<QuantScheme> schemeFor(const QuantScheme& wanted, std::int64_t cols) {
-    if (wanted.granularity != Granularity::Group || cols % wanted.groupSize == 0)
-        return cols % 32 == 0 || wanted.granularity != Granularity::Group ? std::optional(wanted)
-                                                                          : std::nullopt;
-    for (const char* id : {"int4-g64", "int4-g32"}) {
-        std::optional<QuantScheme> smaller = findQuantScheme(id);
-        if (smaller && smaller->groupSize < wanted.groupSize && cols % smaller->groupSize == 0)
-            return smaller;
-    }
+    if (wanted.granularity != Granularity::Group)
+        return wanted;
+    if (cols % 32 != 0)
+        return std::nullopt;
+    if (cols % wanted.groupSize == 0)
+        return wanted;
+    for (const int group : {64, 32})
+        if (group < wanted.groupSize && cols % group == 0)
+            return withGroupSize(wanted, group);
     return std::nullopt;
 }
 
@@ -209,9 +248,14 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
             throw EngineError(ErrorKind::Usage,
                               "ptq: the method " + method +
                                   " needs a calibration text and calibration_tokens above 0");
+        if (wantedScheme(params).activations == ActivationFormat::NvFp4)
+            context.control.warn(
+                "ptq: there is no calibration text, so activations get the global scale 1: blocks "
+                "of them below 0.01 vanish");
         return std::nullopt;
     }
-    if (method == "rtn" && params.at("scale_search") != "mse")
+    const bool inputs = wantedScheme(params).activations == ActivationFormat::NvFp4;
+    if (method == "rtn" && params.at("scale_search") != "mse" && !inputs)
         return std::nullopt;
     std::int64_t length = params.at("calibration_length").get<std::int64_t>();
     if (length < 2)
@@ -234,12 +278,19 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
     return text;
 }
 
+/// "auto" moves outliers out of inputs that are rounded to few integers per token.
+bool smooths(const std::string& method, const QuantScheme& wanted) {
+    return method == "smoothquant" ||
+           (method == "auto" && wanted.activations == ActivationFormat::Int8Token &&
+            wanted.bits == 8);
+}
+
 LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantScheme& wanted) {
     const std::string method = params.at("method").get<std::string>();
     LayerwiseOptions options;
     if (method == "awq")
         options.scaling = InputScaling::Awq;
-    if (method == "smoothquant" || (method == "auto" && wanted.bits == 8))
+    if (smooths(method, wanted))
         options.scaling = InputScaling::SmoothQuant;
     options.gptq = method == "gptq" || method == "auto";
     options.search = params.at("scale_search") == "absmax" ? ScaleSearch::Absmax : ScaleSearch::Mse;
@@ -248,8 +299,40 @@ LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantSchem
     return options;
 }
 
+/// The names among which `name` is, of weights that runtimes multiply as one.
+std::vector<std::string> fusedWith(const std::string& name) {
+    for (const std::vector<const char*>& parts :
+         {std::vector{"attn.q.weight", "attn.k.weight", "attn.v.weight"},
+          std::vector{"ffn.gate.weight", "ffn.up.weight"}})
+        for (const char* part : parts) {
+            if (!name.ends_with(part))
+                continue;
+            const std::string front = name.substr(0, name.size() - std::strlen(part));
+            std::vector<std::string> names;
+            for (const char* each : parts)
+                names.push_back(front + each);
+            return names;
+        }
+    return {name};
+}
+
+/// NVFP4's multiplier for `name` and what is fused with it, as they were in `model`; 0 where it has
+/// none or its own.
+float globalScaleOf(const std::string& name, const std::map<std::string, QuantScheme>& schemes,
+                    const Model& model, kernels::WorkerPool& pool) {
+    const std::vector<std::string> fused = fusedWith(name);
+    if (schemes.at(name).format != kernels::WeightFormat::NvFp4 || fused.size() == 1)
+        return 0;
+    std::vector<const Weight*> weights;
+    for (const std::string& each : fused)
+        if (model.has(each) && schemes.contains(each))
+            weights.push_back(&model.weight(each));
+    return sharedGlobalScale(weights, pool);
+}
+
 /// Without calibration: every weight by itself, a row at a time.
-void roundToNearest(Model& out, const std::map<std::string, QuantScheme>& schemes,
+void roundToNearest(const Model& model, Model& out,
+                    const std::map<std::string, QuantScheme>& schemes,
                     const LayerwiseOptions& layerwise, TechniqueContext& context) {
     RtnOptions options;
     options.search = layerwise.search;
@@ -264,6 +347,7 @@ void roundToNearest(Model& out, const std::map<std::string, QuantScheme>& scheme
         const Weight& weight = out.weight(name);
         context.control.beginPhase("Quantizing", static_cast<double>(weight.elements()) / total);
         options.scheme = found->second;
+        options.globalScale = globalScaleOf(name, schemes, model, context.pool);
         RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
         weight.dropPages();
         const int layer = layerOf(name);
@@ -335,7 +419,7 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
         // Each half of a layer is run up to three times, and the products of inputs with each other
         // cost about as much as one run; searches of input scales quantize every weight ten times.
         estimate.seconds += 4 * tokens * model.activeElements() / speed.multiplyRate;
-        if (method == "awq" || method == "smoothquant" || (method == "auto" && wanted.bits == 8))
+        if (method == "awq" || smooths(method, wanted))
             estimate.seconds += 10 * quantized / (speed.quantizeRate * 10);
         estimate.peakBytes = std::max(estimate.peakBytes, model.activeBytes());
     }
@@ -384,7 +468,7 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
         quantizeLayerwise(out, *text, options, context);
         return out;
     }
-    roundToNearest(out, schemes, options, context);
+    roundToNearest(model, out, schemes, options, context);
     return out;
 }
 

@@ -189,12 +189,23 @@ private:
                     ": the inputs seen in calibration do not determine GPTQ's updates; it and what "
                     "shares them are rounded to nearest. More calibration tokens help");
         }
+        const float globalScale = globalScaleOf(names);
         for (const std::string& each : names)
-            quantizeOne(each, statistics, factor && factor->usable ? &*factor : nullptr);
+            quantizeOne(each, statistics, factor && factor->usable ? &*factor : nullptr,
+                        globalScale);
+    }
+
+    /// What the NVFP4 weights among `names`, which runtimes multiply as one, scale their scales by.
+    float globalScaleOf(const std::vector<std::string>& names) {
+        std::vector<const Weight*> weights;
+        for (const std::string& each : names)
+            if (m_options.schemeOf(each)->format == kernels::WeightFormat::NvFp4)
+                weights.push_back(&m_model.weight(each));
+        return weights.empty() ? 1.0f : sharedGlobalScale(weights, m_context.pool);
     }
 
     void quantizeOne(const std::string& each, const InputStatistics& statistics,
-                     const GptqFactor* factor) {
+                     const GptqFactor* factor, float globalScale) {
         const Weight weight = m_model.weight(each);
         const QuantScheme scheme = *m_options.schemeOf(each);
         const std::vector<float> before = weight.toFloat();
@@ -204,6 +215,7 @@ private:
             options.scheme = scheme;
             options.search = m_options.search;
             options.scaleType = m_options.scaleType;
+            options.globalScale = globalScale;
             tensor = quantizeGptq(each, weight, *factor, statistics.meanSquare, options,
                                   m_context.pool, m_context.control)
                          .tensor;
@@ -213,11 +225,15 @@ private:
             options.search = m_options.search;
             options.scaleType = m_options.scaleType;
             options.inputPower = &statistics.meanSquare;
+            options.globalScale = globalScale;
             NullProgress quiet;
             RunControl control = m_context.control.nested(quiet);
             tensor = quantizeRtn(each, weight, options, m_context.pool, control).tensor;
         }
         weight.dropPages();
+        if (scheme.activations == ActivationFormat::NvFp4)
+            tensor.inputGlobalScale = kernels::nvFp4GlobalScale(
+                *std::max_element(statistics.maximum.begin(), statistics.maximum.end()));
         m_model.weights[each] = Weight(std::move(tensor));
         report(each, before, statistics, scheme);
         ++m_quantized;

@@ -30,19 +30,87 @@ constexpr std::array kBlocks = {
 };
 
 QuantScheme make(const BlockEntry& entry) {
-    return {entry.id,        entry.format,    entry.bits, Granularity::Group,
-            entry.groupSize, entry.symmetric, false};
+    return {entry.id,        entry.format,          entry.bits, Granularity::Group, entry.groupSize,
+            entry.symmetric, ActivationFormat::None};
+}
+
+// Schemes whose names stand for all there is to know.
+struct NamedEntry {
+    const char* id;
+    WeightFormat format;
+    int bits;
+    int groupSize;
+    ActivationFormat activations;
+};
+constexpr std::array kNamed = {
+    NamedEntry{"int8", WeightFormat::Int8Channel, 8, 0, ActivationFormat::Int8Token},
+    NamedEntry{"w8a16", WeightFormat::Int8Channel, 8, 0, ActivationFormat::None},
+    NamedEntry{"fp8", WeightFormat::Fp8Channel, 8, 0, ActivationFormat::Fp8Token},
+    NamedEntry{"nvfp4", WeightFormat::NvFp4, 4, 16, ActivationFormat::NvFp4},
+    NamedEntry{"nvfp4-w4a16", WeightFormat::NvFp4, 4, 16, ActivationFormat::None},
+    NamedEntry{"mxfp4", WeightFormat::MxFp4, 4, 32, ActivationFormat::MxFp4},
+    NamedEntry{"mxfp4-w4a16", WeightFormat::MxFp4, 4, 32, ActivationFormat::None},
+};
+
+/// Takes `suffix` off the end of `id`, if it is there.
+bool takeSuffix(std::string_view& id, std::string_view suffix) {
+    const bool there = id.ends_with(suffix);
+    if (there)
+        id.remove_suffix(suffix.size());
+    return there;
+}
+
+/// A positive multiple of `unit` written without signs, zeros or spaces in front; 0 otherwise.
+int groupSizeOf(std::string_view text, int unit) {
+    int group = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), group);
+    const bool whole =
+        error == std::errc() && end == text.data() + text.size() && std::to_string(group) == text;
+    return whole && group >= unit && group % unit == 0 ? group : 0;
+}
+
+const char* activationSuffix(ActivationFormat activations) {
+    switch (activations) {
+        case ActivationFormat::Int8Token:
+            return "-a8";
+        case ActivationFormat::Int4Group32:
+            return "-a4";
+        default:
+            return "";
+    }
+}
+
+WeightFormat groupFormat(int bits) {
+    return bits == 2   ? WeightFormat::Int2Group
+           : bits == 3 ? WeightFormat::Int3Group
+                       : WeightFormat::Int4Group;
 }
 
 }  // namespace
 
-double QuantScheme::bitsPerWeight(std::int64_t k, int scaleBits) const {
+ActivationFormat QuantScheme::kernelActivations(std::int64_t cols) const {
+    if (activations != ActivationFormat::None)
+        return activations;
+    if (format == WeightFormat::Int8Channel && cols % 32 != 0)
+        return ActivationFormat::Int8Token;
+    return format <= WeightFormat::BF16 ? ActivationFormat::None : ActivationFormat::Int8Group32;
+}
+
+bool QuantScheme::hasQuantizer() const {
+    return symmetric && format >= WeightFormat::Int8Channel;
+}
+
+int QuantScheme::scaleBits(int otherwise) const {
+    return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ? 8 : otherwise;
+}
+
+double QuantScheme::bitsPerWeight(std::int64_t k, int scaleBitsElsewhere) const {
     const std::int64_t values = kernels::blockValues(format);
     if (values > 1)
         return 8.0 * static_cast<double>(kernels::blockBytes(format)) / static_cast<double>(values);
     const double group =
         groupSize > 0 ? groupSize : static_cast<double>(std::max<std::int64_t>(k, 1));
-    return bits + (scaleBits + (symmetric ? 0 : bits)) / group;
+    return bits + (scaleBits(scaleBitsElsewhere) + (symmetric ? 0 : bits)) / group;
 }
 
 QuantScheme blockScheme(WeightFormat format) {
@@ -52,42 +120,55 @@ QuantScheme blockScheme(WeightFormat format) {
     return {};
 }
 
-QuantScheme int4Scheme(int groupSize, bool symmetric) {
+QuantScheme intScheme(int bits, int groupSize, bool symmetric, ActivationFormat activations) {
     QuantScheme scheme;
-    scheme.id =
-        (groupSize > 0 ? "int4-g" + std::to_string(groupSize) : std::string("int4-channel")) +
-        (symmetric ? "" : "-asym");
-    scheme.format = WeightFormat::Int4Group;
-    scheme.bits = 4;
+    scheme.format = groupFormat(bits);
+    scheme.bits = bits;
     scheme.granularity = groupSize > 0 ? Granularity::Group : Granularity::Channel;
     scheme.groupSize = groupSize;
     scheme.symmetric = symmetric;
+    scheme.activations = activations;
+    scheme.id = "int" + std::to_string(bits) +
+                (groupSize > 0 ? "-g" + std::to_string(groupSize) : std::string("-channel")) +
+                (symmetric ? "" : "-asym") + activationSuffix(activations);
     return scheme;
 }
 
+QuantScheme int4Scheme(int groupSize, bool symmetric) {
+    return intScheme(4, groupSize, symmetric, ActivationFormat::None);
+}
+
+QuantScheme withGroupSize(const QuantScheme& scheme, int groupSize) {
+    return intScheme(scheme.bits, groupSize, scheme.symmetric, scheme.activations);
+}
+
 std::optional<QuantScheme> findQuantScheme(std::string_view id) {
-    if (id == "int8" || id == "w8a16")
-        return QuantScheme{
-            std::string(id), WeightFormat::Int8Channel, 8, Granularity::Channel, 0, true,
-            id == "int8"};
+    for (const NamedEntry& entry : kNamed)
+        if (id == entry.id)
+            return QuantScheme{
+                entry.id,         entry.format,
+                entry.bits,       entry.groupSize > 0 ? Granularity::Group : Granularity::Channel,
+                entry.groupSize,  true,
+                entry.activations};
     for (const BlockEntry& entry : kBlocks)
         if (id == entry.id)
             return make(entry);
-    constexpr std::string_view kAsymmetric = "-asym";
-    const bool symmetric = !id.ends_with(kAsymmetric);
-    if (!symmetric)
-        id.remove_suffix(kAsymmetric.size());
+    const ActivationFormat activations = takeSuffix(id, "-a8")   ? ActivationFormat::Int8Token
+                                         : takeSuffix(id, "-a4") ? ActivationFormat::Int4Group32
+                                                                 : ActivationFormat::None;
+    const bool symmetric = !takeSuffix(id, "-asym");
     if (id == "int4-channel")
-        return int4Scheme(0, symmetric);
-    if (!id.starts_with("int4-g"))
-        return std::nullopt;
-    id.remove_prefix(6);
-    int group = 0;
-    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), group);
-    if (error != std::errc() || end != id.data() + id.size() || group < 8 || group % 8 != 0 ||
-        std::to_string(group) != id)
-        return std::nullopt;
-    return int4Scheme(group, symmetric);
+        return intScheme(4, 0, symmetric, activations);
+    for (const int bits : {4, 3, 2}) {
+        const std::string prefix = "int" + std::to_string(bits) + "-g";
+        if (!id.starts_with(prefix) || (bits != 4 && !symmetric))
+            continue;
+        const bool plain = bits == 4 && activations == ActivationFormat::None;
+        const int group = groupSizeOf(id.substr(prefix.size()), plain ? 8 : 32);
+        if (group > 0)
+            return intScheme(bits, group, symmetric, activations);
+    }
+    return std::nullopt;
 }
 
 }  // namespace fettle

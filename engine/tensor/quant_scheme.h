@@ -1,4 +1,12 @@
-// How a weight is quantized: element type, granularity, what it costs in bits.
+// How a weight is quantized: element type, granularity, what it costs in bits, and what happens to
+// the activations it multiplies.
+//
+// A scheme says two things about activations. `activations` is what the scheme prescribes and what
+// exported files declare; weight-only schemes prescribe None. kernelActivations() is what the CPU's
+// product does: for weight-only integer schemes it rounds activations to int8 per 32 values, so
+// that integers can be multiplied. Whoever simulates the deployed model (quantization-aware
+// training) rounds the inputs with kernels::roundActivations(scheme.kernelActivations(cols), ...)
+// and the weights with GroupQuantizer (engine/quant/group_quantizer.h).
 #pragma once
 
 #include <cstdint>
@@ -10,29 +18,49 @@
 
 namespace fettle {
 
+using kernels::ActivationFormat;
+
 enum class Granularity : std::uint8_t { Tensor, Channel, Group };
 
 struct QuantScheme {
-    std::string id;  ///< "int8", "int4-g32", "q4_k", ...
+    std::string id;  ///< "int8", "int4-g32", "nvfp4", "q4_k", ...
     kernels::WeightFormat format = kernels::WeightFormat::Int8Channel;
     int bits = 8;
     Granularity granularity = Granularity::Channel;
     int groupSize = 0;  ///< along K; 0 = whole row
     bool symmetric = true;
-    bool quantizesActivations = false;  ///< W8A8: dynamic per-token int8 activations
+    ActivationFormat activations = ActivationFormat::None;  ///< what the scheme prescribes
 
+    bool quantizesActivations() const { return activations != ActivationFormat::None; }
+    /// What the CPU kernel does to a row of `cols` activations: as prescribed; weight-only integer
+    /// schemes as int8 per 32 values (w8a16 with rows that do not divide into 32: int8 per token).
+    ActivationFormat kernelActivations(std::int64_t cols) const;
+    /// Whether quantizers here can make its codes: symmetric integers and small floats, not GGUF's
+    /// blocks.
+    bool hasQuantizer() const;
+    /// Bits of one scale where the format fixes it (8 for NVFP4 and MXFP4), `otherwise` elsewhere.
+    int scaleBits(int otherwise = 16) const;
     /// Bits per weight with scales, for a row of k weights and scales of `scaleBits`.
     double bitsPerWeight(std::int64_t k, int scaleBits = 16) const;
     bool operator==(const QuantScheme&) const = default;
 };
 
-/// The scheme of a name, or nothing for an unknown one: "int8" (W8A8), "w8a16", "int4-gN" and
-/// "int4-gN-asym" with N a multiple of 8, "int4-channel", and GGUF's blocks "q8_0", "q4_0", "q4_1",
-/// "q5_0", "q5_1", "q4_k", "q5_k", "q6_k".
+/// The scheme of a name, or nothing for an unknown one:
+///   int8 (W8A8), w8a16, int4-channel
+///   int4-gN, int4-gN-asym with N a multiple of 8; int3-gN, int2-gN with N a multiple of 32
+///   any of these with -a8 (activations int8 per token) or -a4 (int4 per 32) behind
+///   fp8 (E4M3 per channel, activations per token), nvfp4, mxfp4 (activations likewise) and
+///   nvfp4-w4a16, mxfp4-w4a16 (weights only)
+///   GGUF's blocks q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k
 std::optional<QuantScheme> findQuantScheme(std::string_view id);
 /// The scheme of a GGUF block format.
 QuantScheme blockScheme(kernels::WeightFormat format);
 /// int4 with groups of `groupSize` along a row (0 = the whole row).
 QuantScheme int4Scheme(int groupSize, bool symmetric);
+/// Integers of 2, 3 or 4 bits in groups of `groupSize` (0 = the whole row); asymmetric with 4 bits
+/// only.
+QuantScheme intScheme(int bits, int groupSize, bool symmetric, ActivationFormat activations);
+/// The same scheme with smaller groups; only for integers in groups.
+QuantScheme withGroupSize(const QuantScheme& scheme, int groupSize);
 
 }  // namespace fettle

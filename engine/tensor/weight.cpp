@@ -14,6 +14,10 @@ ScaleType scaleType(DType dtype) {
             return ScaleType::F16;
         case DType::BF16:
             return ScaleType::BF16;
+        case DType::F8E4M3:
+            return ScaleType::E4M3;
+        case DType::U8:
+            return ScaleType::E8M0;
         default:
             return ScaleType::F32;
     }
@@ -70,7 +74,10 @@ kernels::WeightView Weight::view() const {
         view.data = q.codes.data();
         view.scales = q.scales.data();
         view.scaleType = scaleType(q.scales.dtype());
-        if (view.format == WeightFormat::Int4Group)
+        view.globalScale = q.globalScale;
+        view.inputGlobalScale = q.inputGlobalScale;
+        view.activations = q.scheme.kernelActivations(q.cols);
+        if (kernels::hasGroups(view.format))
             view.groupSize = q.scheme.groupSize > 0 ? q.scheme.groupSize : q.cols;
         view.zeroPoints = q.zeroPoints.as<std::int32_t>();
         return view;

@@ -11,15 +11,19 @@
 
 namespace fettle {
 
-/// Packed codes + scales (+ zero points) under one scheme. Layouts:
+/// Packed codes + scales (+ zero points, global scales) under one scheme. Layouts:
 /// kernels/formats/weight_format.h.
 struct QuantizedTensor {
     QuantScheme scheme;
     std::int64_t rows = 0;
     std::int64_t cols = 0;
-    Tensor codes;       ///< I8 [N,K]; I32 [N,K/8]; or Block [N, ...]
-    Tensor scales;      ///< F32, F16 or BF16: [N,1] or [N,K/G]; empty for block formats
-    Tensor zeroPoints;  ///< I32 [ceil(N/8), K/G]; empty if symmetric
+    /// I8 [N,K]; I32 [N,K*b/32]; F8E4M3 [N,K]; U8 [N,K/2] (E2M1); or Block [N, ...]
+    Tensor codes;
+    /// F32, F16 or BF16: [N,1] or [N,K/G]; F8E4M3 for NVFP4, U8 for MXFP4; empty for block formats
+    Tensor scales;
+    Tensor zeroPoints;      ///< I32 [ceil(N/8), K/G]; empty if symmetric
+    float globalScale = 1;  ///< NVFP4: multiplier of the scales; weights that share inputs share it
+    float inputGlobalScale = 1;  ///< NVFP4 activations: their multiplier, from calibration
 };
 
 /// The plain dtype as kernels name it; nothing for integer and block types.

@@ -1,12 +1,18 @@
 // Canonical weights to the packed layout. Runs once per weight at load; a plain loop per format, a
 // panel at a time.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/cpu/packed_layout.h"
+#include "kernels/formats/small_float.h"
 
 namespace fettle::kernels {
 namespace {
+
+// What makes up for the vector code's reading of E4M3 as float16 with the exponent 8 too low.
+constexpr float kE4m3Factor = 256.0F;
 
 using Codes = std::uint8_t[8][64];  // one group of one panel: [step][4*row + k%4]
 
@@ -34,7 +40,8 @@ void subBlockNibbles(const std::uint8_t* qs, int s, std::uint8_t* out) {
 }
 
 /// The 32 unsigned codes of group g of one row.
-void groupCodes(const WeightView& w, const std::uint8_t* row, std::int64_t g, std::uint8_t* out) {
+void codesOf(const WeightView& w, std::int64_t r, std::int64_t g, std::uint8_t* out) {
+    const std::uint8_t* row = rowOf(w, r);
     const int s = static_cast<int>(g % 8);
     switch (w.format) {
         case WeightFormat::Q8_0:
@@ -71,21 +78,30 @@ void groupCodes(const WeightView& w, const std::uint8_t* row, std::int64_t g, st
             for (int l = 0; l < 32; ++l)
                 out[l] = static_cast<std::uint8_t>(sixBitCode(row + 210 * (g / 8), 32 * s + l));
             return;
-        case WeightFormat::Int4Group:
-            for (int i = 0; i < 16;
-                 ++i) {  // nibble k%8 of little-endian word k/8 is nibble k%2 of byte k/2
-                out[2 * i] = row[16 * g + i] & 15;
-                out[2 * i + 1] = row[16 * g + i] >> 4;
-            }
-            return;
         default:
-            return;
+            return groupCodes(w, r, g, out);
     }
 }
 
 void compress(const Codes& codes, int bits, std::uint8_t* out) {
     if (bits == 8) {
         std::memcpy(out, codes, sizeof(Codes));
+        return;
+    }
+    if (bits < 4) {
+        for (int b = 0; b < 64; ++b) {
+            for (int j = 0; j < 2; ++j) {
+                unsigned low = 0;
+                for (int i = 0; i < 4; ++i)
+                    low |= (codes[4 * j + i][b] & 3u) << (2 * i);
+                out[64 * j + b] = static_cast<std::uint8_t>(low);
+            }
+            unsigned high = 0;
+            for (int s = 0; s < 8; ++s)
+                high |= static_cast<unsigned>(codes[s][b] >> 2) << s;
+            if (bits == 3)
+                out[128 + b] = static_cast<std::uint8_t>(high);
+        }
         return;
     }
     for (int j = 0; j < 4; ++j)
@@ -111,7 +127,7 @@ void packCodes(const WeightView& w, const PackedLayout& p, std::int64_t panel, s
     for (std::int64_t g = 0; g < p.groups; ++g) {
         for (int r = 0; r < count; ++r) {
             std::uint8_t row[32];
-            groupCodes(w, rowOf(w, first + r), g, row);
+            codesOf(w, first + r, g, row);
             for (int s = 0; s < 8; ++s)
                 std::memcpy(&codes[s][4 * r], row + 4 * s, 4);
         }
@@ -172,6 +188,61 @@ void packGroupScales(const WeightView& w, const PackedLayout& p, std::int64_t ro
     }
 }
 
+/// Scales of a row of NvFp4. The vector code reads E4M3 without the NaN, and 2^-8 of the value; the
+/// row's factor makes up for both.
+void packHalfScales(const WeightView& w, const PackedLayout& p, std::int64_t row, int r,
+                    std::uint8_t* sc) {
+    const auto* in = static_cast<const std::uint8_t*>(w.scales) + row * p.groups * 2;
+    float factor = kE4m3Factor / 2 / w.globalScale;
+    for (std::int64_t h = 0; h < 2 * p.groups; ++h) {
+        if (std::isnan(e4m3ToFloat(in[h])))
+            factor = std::numeric_limits<float>::quiet_NaN();
+        sc[64 + 16 * h + r] = in[h];
+    }
+    std::memcpy(sc + 4 * r, &factor, 4);
+}
+
+void packPowerScales(const WeightView& w, const PackedLayout& p, std::int64_t row, int r,
+                     std::uint8_t* sc) {
+    const auto* in = static_cast<const std::uint8_t*>(w.scales) + row * p.groups;
+    for (std::int64_t g = 0; g < p.groups; ++g)
+        sc[16 * g + r] = in[g];
+}
+
+/// E4M3 codes of some rows, and their scales with what packHalfScales says.
+void packFp8(const WeightView& w, const PackedLayout& p, std::int64_t first, int count,
+             std::uint8_t* out) {
+    for (int r = 0; r < count; ++r) {
+        const std::uint8_t* in = rowOf(w, first + r);
+        float factor = kE4m3Factor * weightScale(w, first + r);
+        for (std::int64_t k = 0; k < w.cols; ++k) {
+            if ((in[k] & 0x7F) == 0x7F)
+                factor = std::numeric_limits<float>::quiet_NaN();
+            out[16 * k + r] = in[k];
+        }
+        std::memcpy(out + p.scaleOffset + 4 * static_cast<std::size_t>(r), &factor, 4);
+    }
+}
+
+void packScales(const WeightView& w, const PackedLayout& p, std::int64_t row, int r,
+                std::uint8_t* panel) {
+    std::uint8_t* sc = panel + p.scaleOffset;
+    if (w.format == WeightFormat::Int8Channel) {
+        const float s = weightScale(w, row);
+        std::memcpy(sc + 4 * static_cast<std::size_t>(r), &s, 4);
+        return;
+    }
+    switch (p.scales) {
+        case ScaleLayout::E4M3Halves:
+            return packHalfScales(w, p, row, r, sc);
+        case ScaleLayout::E8M0:
+            return packPowerScales(w, p, row, r, sc);
+        default:
+            return blockValues(w.format) > 1 ? packBlockScales(w, p, row, r, sc)
+                                             : packGroupScales(w, p, row, r, panel);
+    }
+}
+
 void packPlain(const WeightView& w, std::int64_t first, int count, std::uint8_t* out) {
     const std::size_t size = blockBytes(w.format);
     const bool pairs = w.format == WeightFormat::BF16;
@@ -196,20 +267,13 @@ void packPanels(const WeightView& w, const PackedLayout& p, std::int64_t begin, 
         const int count = static_cast<int>(std::min(kPanelRows, p.rows - first));
         std::memset(to, 0, p.panelBytes);  // rows that are not there weigh nothing
         if (p.groups == 0) {
-            packPlain(w, first, count, to);
+            w.format == WeightFormat::Fp8Channel ? packFp8(w, p, first, count, to)
+                                                 : packPlain(w, first, count, to);
             continue;
         }
         packCodes(w, p, panel, to);
-        for (int r = 0; r < count; ++r) {
-            if (w.format == WeightFormat::Int8Channel) {
-                const float s = weightScale(w, first + r);
-                std::memcpy(to + p.scaleOffset + 4 * static_cast<std::size_t>(r), &s, 4);
-            } else if (w.format == WeightFormat::Int4Group) {
-                packGroupScales(w, p, first + r, r, to);
-            } else {
-                packBlockScales(w, p, first + r, r, to + p.scaleOffset);
-            }
-        }
+        for (int r = 0; r < count; ++r)
+            packScales(w, p, first + r, r, to);
     }
 }
 

@@ -21,17 +21,29 @@ void check(const WeightView& w) {
         refuse(w, "sizes must be positive");
     if (!w.data && w.rows > 0)
         refuse(w, "no data");
-    const std::int64_t block = blockValues(w.format);
-    if (w.cols % block != 0)
-        refuse(w, "cols must be a multiple of " + std::to_string(block));
-    if (w.format == WeightFormat::Int8Channel && !w.scales)
+    const std::int64_t values = blockValues(w.format);
+    if (w.cols % values != 0)
+        refuse(w, "cols must be a multiple of " + std::to_string(values));
+    const bool channel =
+        w.format == WeightFormat::Int8Channel || w.format == WeightFormat::Fp8Channel;
+    if (!w.scales && (channel || hasGroups(w.format)))
         refuse(w, "no scales");
-    if (w.format == WeightFormat::Int4Group &&
-        (!w.scales || w.groupSize <= 0 || w.groupSize % kGroupValues != 0 ||
-         w.cols % w.groupSize != 0))
-        refuse(w,
-               "needs scales and a group size that divides cols and is a multiple of 32; it is " +
-                   std::to_string(w.groupSize));
+    const std::int64_t unit = w.format == WeightFormat::NvFp4 ? 16 : kGroupValues;
+    const bool fixed = w.format == WeightFormat::NvFp4 || w.format == WeightFormat::MxFp4;
+    if (hasGroups(w.format) &&
+        (w.groupSize <= 0 || w.groupSize % unit != 0 || (fixed && w.groupSize != unit) ||
+         w.cols % w.groupSize != 0 || w.cols % kGroupValues != 0))
+        refuse(w, "needs cols in whole groups of 32 and a group size that divides them, " +
+                      (fixed ? std::to_string(unit) : "a multiple of 32") + "; it is " +
+                      std::to_string(w.groupSize));
+    const ActivationFormat activations = activationsOf(w);
+    const std::int64_t block = activationBlock(activations);
+    if (block > 0 && w.cols % block != 0)
+        refuse(w, "cols must be a multiple of " + std::to_string(block) + " for activations as " +
+                      name(activations));
+    const bool sixteenths = w.format == WeightFormat::NvFp4;
+    if ((activations == ActivationFormat::NvFp4) > sixteenths)
+        refuse(w, "activations per 16 values need weights per 16 values");
 }
 
 /// Bytes of the scale section for `blocks` scale blocks.
@@ -51,6 +63,10 @@ std::size_t scaleBytes(ScaleLayout scales, std::size_t blocks) {
             return blocks * 320;
         case ScaleLayout::Sub16:
             return blocks * 288;
+        case ScaleLayout::E8M0:
+            return blocks * 16;
+        case ScaleLayout::E4M3Halves:
+            return 64 + blocks * 32;
     }
     return 0;
 }
@@ -61,6 +77,12 @@ struct Shape {
     int zero;
     std::int64_t groupsPerScale;
 };
+
+ScaleLayout layoutOf(ScaleType type) {
+    return type == ScaleType::F32   ? ScaleLayout::F32
+           : type == ScaleType::F16 ? ScaleLayout::F16
+                                    : ScaleLayout::BF16;
+}
 
 Shape shapeOf(const WeightView& w) {
     switch (w.format) {
@@ -86,13 +108,21 @@ Shape shapeOf(const WeightView& w) {
         case WeightFormat::Q6_K:
             return {6, ScaleLayout::Sub16, 32, 8};
         case WeightFormat::Int8Channel:
-            return {8, ScaleLayout::Channel, 128, 1};
-        case WeightFormat::Int4Group: {
-            const ScaleLayout scales = w.scaleType == ScaleType::F32   ? ScaleLayout::F32
-                                       : w.scaleType == ScaleType::F16 ? ScaleLayout::F16
-                                                                       : ScaleLayout::BF16;
-            return {4, scales, w.zeroPoints ? 0 : 8, w.groupSize / kGroupValues};
-        }
+            if (activationsOf(w) == ActivationFormat::Int8Token)
+                return {8, ScaleLayout::Channel, 128, 1};
+            return {8, ScaleLayout::F32, 128, w.cols / kGroupValues};
+        case WeightFormat::Int4Group:
+            return {4, layoutOf(w.scaleType), w.zeroPoints ? 0 : 8, w.groupSize / kGroupValues};
+        case WeightFormat::Int3Group:
+            return {3, layoutOf(w.scaleType), 4, w.groupSize / kGroupValues};
+        case WeightFormat::Int2Group:
+            return {2, layoutOf(w.scaleType), 2, w.groupSize / kGroupValues};
+        case WeightFormat::NvFp4:
+            return {4, ScaleLayout::E4M3Halves, 12, 1};
+        case WeightFormat::MxFp4:
+            return {4, ScaleLayout::E8M0, 12, 1};
+        case WeightFormat::Fp8Channel:
+            return {8, ScaleLayout::None, 0, 1};
     }
     refuse(w, "unknown format");
 }
@@ -109,11 +139,19 @@ PackedLayout packedLayout(const WeightView& w) {
     p.scales = shape.scales;
     p.zero = shape.zero;
     p.groupsPerScale = shape.groupsPerScale;
+    p.e2m1 = w.format == WeightFormat::NvFp4 || w.format == WeightFormat::MxFp4;
+    p.activations = activationsOf(w);
+    p.inputGlobalScale = w.inputGlobalScale;
     p.panels = (w.rows + kPanelRows - 1) / kPanelRows;
     const auto cols = static_cast<std::size_t>(w.cols);
     if (shape.bits >= 16) {
         const std::size_t steps = w.format == WeightFormat::BF16 ? (cols + 1) / 2 * 2 : cols;
         p.panelBytes = roundUp64(steps * kPanelRows * static_cast<std::size_t>(shape.bits) / 8);
+        return p;
+    }
+    if (w.format == WeightFormat::Fp8Channel) {
+        p.scaleOffset = roundUp64(cols * kPanelRows);
+        p.panelBytes = p.scaleOffset + 64;
         return p;
     }
     p.zeroPoints = w.format == WeightFormat::Int4Group && w.zeroPoints;

@@ -3,6 +3,9 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/formats/group_format.h"
+#include "kernels/formats/small_float.h"
+
 namespace fettle::kernels {
 namespace {
 
@@ -96,19 +99,6 @@ void dequantizeQ6_K(const std::uint8_t* b, float* out) {
     }
 }
 
-void dequantizeInt4Group(const WeightView& w, std::int64_t row, float* out) {
-    const auto* words = static_cast<const std::uint32_t*>(w.data) + row * (w.cols / 8);
-    const std::int64_t groups = w.cols / w.groupSize;
-    for (std::int64_t g = 0; g < groups; ++g) {
-        const float s = weightScale(w, row * groups + g);
-        const int zero = zeroPoint(w, row, g);
-        for (std::int64_t k = g * w.groupSize; k < (g + 1) * w.groupSize; ++k) {
-            const int u = static_cast<int>(words[k / 8] >> (4 * (k % 8)) & 15u);
-            out[k] = s * static_cast<float>(u - zero);
-        }
-    }
-}
-
 using BlockReader = void (*)(const std::uint8_t* block, float* out);
 
 void readBlocks(const WeightView& w, std::int64_t row, BlockReader read, float* out) {
@@ -143,6 +133,10 @@ float weightScale(const WeightView& w, std::int64_t index) {
             return halfToFloat(static_cast<const std::uint16_t*>(w.scales)[index]);
         case ScaleType::BF16:
             return bfloat16ToFloat(static_cast<const std::uint16_t*>(w.scales)[index]);
+        case ScaleType::E4M3:
+            return e4m3ToFloat(static_cast<const std::uint8_t*>(w.scales)[index]) / w.globalScale;
+        case ScaleType::E8M0:
+            return e8m0ToFloat(static_cast<const std::uint8_t*>(w.scales)[index]);
     }
     return 0;
 }
@@ -196,16 +190,17 @@ std::size_t blockBytes(WeightFormat format) {
         case WeightFormat::Q6_K:
             return 210;
         case WeightFormat::Int8Channel:
+        case WeightFormat::Fp8Channel:
             return 1;
-        case WeightFormat::Int4Group:
+        default:
             return 0;
     }
     return 0;
 }
 
 std::size_t rowBytes(WeightFormat format, std::int64_t cols) {
-    if (format == WeightFormat::Int4Group)
-        return static_cast<std::size_t>(cols) / 2;
+    if (hasGroups(format))
+        return static_cast<std::size_t>(cols * codeBits(format) / 8);
     return static_cast<std::size_t>(cols / blockValues(format)) * blockBytes(format);
 }
 
@@ -237,6 +232,16 @@ const char* name(WeightFormat format) {
             return "Int8Channel";
         case WeightFormat::Int4Group:
             return "Int4Group";
+        case WeightFormat::Int3Group:
+            return "Int3Group";
+        case WeightFormat::Int2Group:
+            return "Int2Group";
+        case WeightFormat::Fp8Channel:
+            return "Fp8Channel";
+        case WeightFormat::NvFp4:
+            return "NvFp4";
+        case WeightFormat::MxFp4:
+            return "MxFp4";
     }
     return "unknown";
 }
@@ -282,8 +287,19 @@ void dequantizeRow(const WeightView& w, std::int64_t row, float* out) {
             return readBlocks(w, row, dequantizeQ5_K, out);
         case WeightFormat::Q6_K:
             return readBlocks(w, row, dequantizeQ6_K, out);
+        case WeightFormat::Fp8Channel: {
+            const auto* p = static_cast<const std::uint8_t*>(w.data) + row * w.cols;
+            const float s = weightScale(w, row);
+            for (std::int64_t k = 0; k < w.cols; ++k)
+                out[k] = e4m3ToFloat(p[k]) * s;
+            return;
+        }
         case WeightFormat::Int4Group:
-            return dequantizeInt4Group(w, row, out);
+        case WeightFormat::Int3Group:
+        case WeightFormat::Int2Group:
+        case WeightFormat::NvFp4:
+        case WeightFormat::MxFp4:
+            return dequantizeGroups(w, row, out);
     }
 }
 

@@ -10,14 +10,21 @@
 //   Q4_K 256 / 144: f16 d, dmin; u8 sc[12]; qs[128]                                w = d*s*q -
 //   dmin*m Q5_K 256 / 176: f16 d, dmin; u8 sc[12]; qh[32]; qs[128] Q6_K 256 / 210: u8 ql[128];
 //   qh[64]; i8 sc[16]; f16 d                           w = d*s*(q-32)
-// Int8Channel: i8 codes [N,K], one scale per row. Int4Group: compressed-tensors' pack-quantized
-// form, 32-bit words [N, K/8], element k of a row in nibble k%8 of word k/8, stored u = q+8; scales
-// [N, K/groupSize]; with zero points (asymmetric) u - z, packed the same way along N: word
-// [ceil(N/8), K/groupSize].
+// Int8Channel: i8 codes [N,K], one scale per row. Int2Group, Int3Group, Int4Group:
+// compressed-tensors' pack-quantized form, 32-bit words [N, K*b/32], element k of a row in bits
+// [k*b, k*b + b) of the row's bit string, lowest first, stored u = q + 2^(b-1); scales
+// [N, K/groupSize]; Int4Group with zero points (asymmetric) u - z, packed the same way along N:
+// word [ceil(N/8), K/groupSize]. Fp8Channel: E4M3 codes [N,K], one scale per row. NvFp4: E2M1 codes
+// [N, K/2], even columns in the low nibble, E4M3 scales [N, K/16], and one float32 multiplier g for
+// all: w = code * (scale / g). MxFp4: E2M1 codes the same way, E8M0 scales [N, K/32]: w = code *
+// scale.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+
+#include "kernels/formats/activation_format.h"
 
 namespace fettle::kernels {
 
@@ -34,9 +41,14 @@ enum class WeightFormat : std::uint8_t {
     Q5_K,
     Q6_K,
     Int8Channel,
-    Int4Group
+    Int4Group,
+    Int3Group,
+    Int2Group,
+    Fp8Channel,
+    NvFp4,
+    MxFp4
 };
-enum class ScaleType : std::uint8_t { F32, F16, BF16 };
+enum class ScaleType : std::uint8_t { F32, F16, BF16, E4M3, E8M0 };
 
 /// A borrowed weight in canonical form. All pointers must outlive its use.
 struct WeightView {
@@ -44,18 +56,32 @@ struct WeightView {
     std::int64_t rows = 0;
     std::int64_t cols = 0;
     const void* data = nullptr;
-    const void* scales = nullptr;  ///< Int8Channel [rows], Int4Group [rows, cols/groupSize]
+    const void* scales = nullptr;  ///< per channel [rows], per group [rows, cols/groupSize]
     ScaleType scaleType = ScaleType::F32;
-    std::int64_t groupSize = 0;                ///< Int4Group only; divides cols
+    std::int64_t groupSize = 0;                ///< of formats with group scales; divides cols
     const std::int32_t* zeroPoints = nullptr;  ///< Int4Group asymmetric only, else null
+    float globalScale = 1;                     ///< NvFp4: the scales' multiplier
+    float inputGlobalScale = 1;                ///< that of NvFp4 activations
+    /// What a product does to its activations; nothing: as the format does by itself, see
+    /// activationsOf.
+    std::optional<ActivationFormat> activations;
 };
+
+/// What a product with `weight` does to its activations. By itself: nothing for plain formats, int8
+/// per token for Int8Channel, E4M3 per token for Fp8Channel, int8 per 32 values for all others.
+ActivationFormat activationsOf(const WeightView& weight);
+/// Integer or E2M1 codes with a scale per group: Int4Group, Int3Group, Int2Group, NvFp4, MxFp4.
+bool hasGroups(WeightFormat format);
+/// Bits of one code of a format that hasGroups, and of Int8Channel and Fp8Channel.
+int codeBits(WeightFormat format);
 
 /// Values in one block: 32 or 256 for block formats, 1 otherwise.
 std::int64_t blockValues(WeightFormat format);
-/// Bytes of one block, or of one element for plain formats; Int4Group has half a byte and returns
-/// 0.
+/// Bytes of one block, or of one element for plain and channel formats; 0 for group formats, whose
+/// codes are narrower.
 std::size_t blockBytes(WeightFormat format);
-/// Bytes of one row of codes; cols must be a multiple of blockValues (of 8 for Int4Group).
+/// Bytes of one row of codes; cols must be a multiple of blockValues (of 8 for
+/// Int4Group, of 32 for the other group formats).
 std::size_t rowBytes(WeightFormat format, std::int64_t cols);
 const char* name(WeightFormat format);
 
@@ -63,10 +89,13 @@ const char* name(WeightFormat format);
 /// types).
 void dequantizeRow(const WeightView& weight, std::int64_t row, float* out);
 
-/// Scale number `index` of Int8Channel [rows] or Int4Group [rows, cols/groupSize].
+/// Scale number `index`: [rows] per channel, [rows, cols/groupSize] per group; NvFp4's is divided
+/// by the global scale.
 float weightScale(const WeightView& weight, std::int64_t index);
 /// Int4Group's zero point in codes 0..15; 8 where the weight is symmetric.
 int zeroPoint(const WeightView& weight, std::int64_t row, std::int64_t group);
+/// The stored codes of values 32 g .. 32 g + 31 of a row of a format that hasGroups.
+void groupCodes(const WeightView& weight, std::int64_t row, std::int64_t g, std::uint8_t* out);
 /// 6-bit scale and min of sub-block 0..7, out of the 12 packed bytes of a Q4_K or Q5_K block.
 struct SubScale {
     int scale = 0;

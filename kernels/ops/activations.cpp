@@ -12,8 +12,20 @@ namespace {
 constexpr std::int64_t kParallelValues =
     32768;  // below this, quantizing is cheaper than waking a thread
 
-void quantize(const Activations& x, std::int64_t group, Activations::Quantized& q,
-              WorkerPool& pool) {
+using Quantized = Activations::Quantized;
+
+/// Calls body(begin, end) for runs of rows, in parallel when that pays: whole cache lines of
+/// [k/group, m] per thread.
+template <class Body>
+void eachRow(const Activations& x, WorkerPool& pool, const Body& body) {
+    const auto part = [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); };
+    if (x.rows() * x.cols() < kParallelValues)
+        return part(0, x.rows(), 0);
+    pool.parallelFor(x.rows(), std::max<std::int64_t>(1, kParallelValues / 4 / x.cols() / 16) * 16,
+                     std::ref(part));
+}
+
+void resize(const Activations& x, std::int64_t group, Quantized& q) {
     const std::int64_t m = x.rows(), k = x.cols(), groups = group > 0 ? k / group : 0;
     q.group = group;
     q.codeStride = (k + 63) / 64 * 64;
@@ -21,12 +33,19 @@ void quantize(const Activations& x, std::int64_t group, Activations::Quantized& 
         q.codeStride += 64;
     q.codes.resize(static_cast<std::size_t>(m * q.codeStride));
     q.scales.resize(static_cast<std::size_t>(m * groups));
-    q.sums.resize(q.scales.size());
-    q.weightedSums.resize(q.scales.size());
-    q.halfSums.resize(group == kGroupValues ? 2 * q.scales.size() : 0);
+    const bool whole = group == k && group != kGroupValues;
+    q.sums.resize(static_cast<std::size_t>(whole ? m : m * (k / kGroupValues)));
+    q.weightedSums.resize(q.sums.size());
+    q.halfSums.resize(whole ? 0 : 2 * q.sums.size());
     q.startsKey = -1;
+}
+
+/// int8 with the vector code: per token (group = k) or per 32.
+void quantizeInt8(const Activations& x, std::int64_t group, Quantized& q, WorkerPool& pool) {
+    const std::int64_t m = x.rows(), k = x.cols();
+    resize(x, group, q);
     const KernelTable& table = kernels();
-    const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+    eachRow(x, pool, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             std::int8_t* codes = q.codes.data() + i * q.codeStride;
             const QuantizedRow row = {x.data() + i * x.stride(),
@@ -41,14 +60,47 @@ void quantize(const Activations& x, std::int64_t group, Activations::Quantized& 
             table.quantizeRow(&row);
             std::fill(codes + k, codes + q.codeStride, std::int8_t{0});
         }
-    };
-    if (m * k < kParallelValues)
-        body(0, m, 0);
-    else
-        // Whole cache lines of [k/group, m] per thread.
-        pool.parallelFor(m, std::max<std::int64_t>(1, kParallelValues / 4 / k / 16) * 16,
-                         std::ref(body));
-    q.valid = true;
+    });
+}
+
+/// Sums and scales of row i, whose codes are there, with one scale for every `block` values (a
+/// multiple of q.group or a whole row).
+void finishRow(const Activations& x, std::int64_t i, const float* scales, std::int64_t block,
+               Quantized& q) {
+    const std::int64_t m = x.rows();
+    std::int8_t* codes = q.codes.data() + i * q.codeStride;
+    std::fill(codes + x.cols(), codes + q.codeStride, std::int8_t{0});
+    for (std::int64_t h = 0; h < x.cols() / 16; ++h) {
+        const auto at = static_cast<std::size_t>(h * m + i);
+        q.halfSums[at] = std::accumulate(codes + 16 * h, codes + 16 * h + 16, 0);
+        if (q.group == 16)
+            q.scales[at] = scales[16 * h / block];
+        if (h % 2 == 0)
+            continue;
+        const auto group = static_cast<std::size_t>(h / 2 * m + i);
+        q.sums[group] = q.halfSums[at - static_cast<std::size_t>(m)] + q.halfSums[at];
+        if (q.group == 16)
+            continue;
+        q.scales[group] = scales[16 * h / block];
+        q.weightedSums[group] = q.scales[group] * static_cast<float>(q.sums[group]);
+    }
+}
+
+/// Any format in groups of 32 or 16, by its definition.
+void quantizeGrouped(const Activations& x, ActivationFormat format, std::int64_t group,
+                     float globalScale, Quantized& q, WorkerPool& pool) {
+    const std::int64_t k = x.cols();
+    const std::int64_t block = activationBlock(format) > 0 ? activationBlock(format) : k;
+    resize(x, group, q);
+    q.globalScale = globalScale;
+    eachRow(x, pool, [&](std::int64_t begin, std::int64_t end) {
+        std::vector<float> scales(static_cast<std::size_t>(k / block));
+        for (std::int64_t i = begin; i < end; ++i) {
+            quantizeActivations(format, x.data() + i * x.stride(), k, globalScale,
+                                q.codes.data() + i * q.codeStride, scales.data());
+            finishRow(x, i, scales.data(), block, q);
+        }
+    });
 }
 
 /// Per token: one start for every kExactGroups groups.
@@ -77,29 +129,42 @@ void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::in
     m_m = m;
     m_k = k;
     m_stride = stride;
-    m_perToken.valid = m_perGroup.valid = false;
+    m_perToken.valid = m_fp8Valid = false;
+    for (auto& forms : m_grouped)
+        for (Quantized& q : forms)
+            q.valid = false;
 }
 
-const Activations::Quantized& Activations::perToken(WorkerPool& pool) {
-    if (!m_perToken.valid)
-        quantize(*this, m_k, m_perToken, pool);
-    return m_perToken;
-}
-
-const Activations::Quantized& Activations::perGroup32(WorkerPool& pool) {
+Activations::Quantized& Activations::formFor(const PackedLayout& layout, WorkerPool& pool) {
+    if (layout.scales == ScaleLayout::Channel) {
+        if (!m_perToken.valid)
+            quantizeInt8(*this, m_k, m_perToken, pool);
+        m_perToken.valid = true;
+        return m_perToken;
+    }
     if (m_k % kGroupValues != 0)
         throw std::invalid_argument("activations: " + std::to_string(m_k) +
                                     " columns are no multiple of 32");
-    if (!m_perGroup.valid)
-        quantize(*this, kGroupValues, m_perGroup, pool);
-    return m_perGroup;
+    const bool halves = layout.scales == ScaleLayout::E4M3Halves;
+    const ActivationFormat format = layout.activations;
+    Quantized& q = m_grouped[static_cast<std::size_t>(format)][halves ? 1 : 0];
+    const bool same = format != ActivationFormat::NvFp4 || q.globalScale == layout.inputGlobalScale;
+    if (q.valid && same)
+        return q;
+    if (format == ActivationFormat::Int8Group32 && !halves)
+        quantizeInt8(*this, kGroupValues, q, pool);
+    else
+        quantizeGrouped(*this, format, halves ? 16 : kGroupValues, layout.inputGlobalScale, q,
+                        pool);
+    q.valid = true;
+    return q;
 }
 
 const Activations::Quantized& Activations::startsFor(const PackedLayout& layout, WorkerPool& pool) {
     const bool token = layout.scales == ScaleLayout::Channel,
-               halves = layout.scales == ScaleLayout::Sub16;
-    token ? perToken(pool) : perGroup32(pool);
-    Quantized& q = token ? m_perToken : m_perGroup;
+               halves =
+                   layout.scales == ScaleLayout::Sub16 || layout.scales == ScaleLayout::E4M3Halves;
+    Quantized& q = formFor(layout, pool);
     const std::int64_t key = layout.zero * 2 + (halves ? 1 : 0);
     if (q.startsKey == key)
         return q;
@@ -113,6 +178,19 @@ const Activations::Quantized& Activations::startsFor(const PackedLayout& layout,
     }
     q.startsKey = key;
     return q;
+}
+
+const float* Activations::roundedToFp8(WorkerPool& pool) {
+    if (m_fp8Valid)
+        return m_fp8.data();
+    m_fp8.resize(static_cast<std::size_t>(m_m * m_k));
+    eachRow(*this, pool, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+            roundActivations(ActivationFormat::Fp8Token, m_x + i * m_stride, m_k,
+                             m_fp8.data() + i * m_k);
+    });
+    m_fp8Valid = true;
+    return m_fp8.data();
 }
 
 }  // namespace fettle::kernels

@@ -3,11 +3,14 @@
 // not depend on how many rows are computed together (batch invariance), nor on the number of
 // threads: each output is one chain of sums in K order.
 //
-// Integer formats multiply integers: activations are quantized on the fly to int8 (per token for
-// Int8Channel, the W8A8 scheme; per 32 values of a token for all group and block formats), products
-// are summed exactly in int32 and scaled once per group. Plain formats multiply in float32.
+// Integer and E2M1 formats multiply integers: activations are quantized on the fly as
+// activationsOf(weight) says (int8 per token for Int8Channel, the W8A8 scheme; per 32 values of a
+// token for all group and block formats; or E2M1, whose values doubled are integers too), products
+// are summed exactly in int32 and scaled once per group. Plain formats multiply in float32, and so
+// does Fp8Channel, whose codes are widened in registers.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,8 +27,8 @@ namespace fettle::kernels {
 class PackedWeight {
 public:
     PackedWeight() = default;
-    /// Packs in parallel. cols must be a multiple of the format's block (32 for Int4Group); any
-    /// number of rows.
+    /// Packs in parallel. cols must be a multiple of the format's block (32 for the group
+    /// formats) and of the activations'; any number of rows.
     static PackedWeight pack(const WeightView& weight, WorkerPool& pool);
 
     bool empty() const { return m_data == nullptr; }
@@ -35,6 +38,9 @@ public:
     std::size_t bytes() const { return m_bytes; }  ///< what it occupies, padding included
     const std::byte* data() const { return m_data.get(); }
     const PackedLayout& layout() const { return m_layout; }
+    /// Whether products run in the format's own arithmetic; false for Fp8Channel, which no
+    /// instruction here multiplies: it is widened to float32.
+    bool native() const { return m_format != WeightFormat::Fp8Channel; }
 
 private:
     struct Free {
@@ -59,7 +65,8 @@ public:
     std::int64_t cols() const { return m_k; }
     std::int64_t stride() const { return m_stride; }
 
-    /// int8 codes with their scales and code sums; per token (group = k) or per `group` values.
+    /// int8 codes with their scales and code sums; per token (group = k) or per `group` values, 32
+    /// or 16.
     struct Quantized {
         std::int64_t group = 0;
         std::int64_t codeStride =
@@ -68,21 +75,28 @@ public:
         std::vector<float> scales;  ///< [k/group, m]: the rows of a register tile are neighbours
         std::vector<std::int32_t> sums;      ///< [k/group, m] of codes
         std::vector<float> weightedSums;     ///< [k/group, m] scale * sum
-        std::vector<std::int32_t> halfSums;  ///< [k/16, m] of codes; group 32 only
+        std::vector<std::int32_t> halfSums;  ///< [k/16, m] of codes; not per token
         std::vector<std::int32_t> starts;    ///< see startsFor
         std::int64_t startsKey = -1;         ///< what `starts` was made for
+        float globalScale = 1;               ///< of NvFp4, what the scales were made with
         bool valid = false;
     };
-    const Quantized& perToken(WorkerPool& pool);
-    const Quantized& perGroup32(WorkerPool& pool);
     /// The quantized form `layout` multiplies, with the integers its sums start from: -zero * sum
     /// of codes.
     const Quantized& startsFor(const PackedLayout& layout, WorkerPool& pool);
+    /// [m, k] rounded to E4M3 per token.
+    const float* roundedToFp8(WorkerPool& pool);
 
 private:
+    Quantized& formFor(const PackedLayout& layout, WorkerPool& pool);
+
     const float* m_x = nullptr;
     std::int64_t m_m = 0, m_k = 0, m_stride = 0;
-    Quantized m_perToken, m_perGroup;
+    Quantized m_perToken;
+    /// [format][group 16 instead of 32]
+    std::array<std::array<Quantized, 2>, kActivationFormats> m_grouped;
+    std::vector<float> m_fp8;
+    bool m_fp8Valid = false;
 };
 
 /// y[m, w.rows()] (row stride `yStride`) = x W^T + bias; `bias` may be null. `accumulate` adds to

@@ -7,16 +7,16 @@
 namespace fettle::kernels::reference {
 namespace {
 
-bool isPlain(WeightFormat f) {
-    return f == WeightFormat::F32 || f == WeightFormat::F16 || f == WeightFormat::BF16;
-}
-
-/// One row of activations as the integer formats see it: quantized and taken back.
-std::vector<double> rounded(WeightFormat format, const float* x, std::int64_t k) {
+/// One row of activations as the weight's product sees it: quantized and taken back.
+std::vector<double> rounded(const WeightView& w, const float* x, std::int64_t k) {
+    const ActivationFormat format = activationsOf(w);
+    if (format != ActivationFormat::Int8Token && format != ActivationFormat::Int8Group32) {
+        std::vector<float> row(static_cast<std::size_t>(k));
+        roundActivations(format, x, k, row.data(), w.inputGlobalScale);
+        return {row.begin(), row.end()};
+    }
     std::vector<double> out(x, x + k);
-    if (isPlain(format))
-        return out;
-    const std::int64_t group = format == WeightFormat::Int8Channel ? k : 32;
+    const std::int64_t group = format == ActivationFormat::Int8Token ? k : 32;
     std::vector<std::int8_t> codes(static_cast<std::size_t>(group));
     for (std::int64_t g = 0; g < k; g += group) {
         float scale = 0;
@@ -63,7 +63,7 @@ void quantizeGroup(const float* x, std::int64_t count, std::int8_t* codes, float
 void matmul(const WeightView& w, const float* x, std::int64_t m, std::int64_t xStride, double* y) {
     std::vector<std::vector<double>> rows;
     for (std::int64_t i = 0; i < m; ++i)
-        rows.push_back(rounded(w.format, x + i * xStride, w.cols));
+        rows.push_back(rounded(w, x + i * xStride, w.cols));
     multiply(w, rows, y);
 }
 

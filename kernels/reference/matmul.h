@@ -12,8 +12,8 @@ namespace fettle::kernels::reference {
 void quantizeGroup(const float* x, std::int64_t count, std::int8_t* codes, float* scale,
                    std::int32_t* sum);
 
-/// What the fast kernels define: activations rounded to int8 (per token for Int8Channel, per 32
-/// values for the group and block formats), exact elsewhere. y [m, w.rows].
+/// What the fast kernels define: activations rounded as activationsOf(w) says, exact elsewhere. y
+/// [m, w.rows].
 void matmul(const WeightView& w, const float* x, std::int64_t m, std::int64_t xStride, double* y);
 
 /// The same product with unrounded activations; what rounding them costs is the difference.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -68,13 +69,28 @@ struct Format {
     const char* label;
     WeightFormat format;
     std::int64_t groupSize;
+    std::optional<ActivationFormat> activations = {};
 };
 constexpr Format kFormats[] = {
-    {"Q4_0", WeightFormat::Q4_0, 0},           {"Q5_0", WeightFormat::Q5_0, 0},
-    {"Q8_0", WeightFormat::Q8_0, 0},           {"Q4_K", WeightFormat::Q4_K, 0},
-    {"Q6_K", WeightFormat::Q6_K, 0},           {"Int8Channel", WeightFormat::Int8Channel, 0},
-    {"Int4 g32", WeightFormat::Int4Group, 32}, {"Int4 g128", WeightFormat::Int4Group, 128},
-    {"BF16", WeightFormat::BF16, 0},           {"F32", WeightFormat::F32, 0}};
+    {"Q4_0", WeightFormat::Q4_0, 0},
+    {"Q5_0", WeightFormat::Q5_0, 0},
+    {"Q8_0", WeightFormat::Q8_0, 0},
+    {"Q4_K", WeightFormat::Q4_K, 0},
+    {"Q6_K", WeightFormat::Q6_K, 0},
+    {"Int8Channel", WeightFormat::Int8Channel, 0},
+    {"Int4 g32", WeightFormat::Int4Group, 32},
+    {"Int4 g128", WeightFormat::Int4Group, 128},
+    {"Int4 g128 a8", WeightFormat::Int4Group, 128, ActivationFormat::Int8Token},
+    {"Int3 g128", WeightFormat::Int3Group, 128},
+    {"Int2 g64", WeightFormat::Int2Group, 64},
+    {"W8A16", WeightFormat::Int8Channel, 0, ActivationFormat::Int8Group32},
+    {"Fp8", WeightFormat::Fp8Channel, 0},
+    {"NvFp4 w4a16", WeightFormat::NvFp4, 16},
+    {"NvFp4", WeightFormat::NvFp4, 16, ActivationFormat::NvFp4},
+    {"MxFp4 w4a16", WeightFormat::MxFp4, 32},
+    {"MxFp4", WeightFormat::MxFp4, 32, ActivationFormat::MxFp4},
+    {"BF16", WeightFormat::BF16, 0},
+    {"F32", WeightFormat::F32, 0}};
 struct Shape {
     std::int64_t k, n;
 };
@@ -89,15 +105,18 @@ PackedWeight makeWeight(const Format& f, const Shape& s, WorkerPool& pool) {
             rng() & 0x3BFF3BFFu;  // never a NaN or infinity, read as any type
         std::memcpy(data.data() + i, &bits, 4);
     }
-    const std::vector<std::uint16_t> scales(static_cast<std::size_t>(s.n * s.k / 32), 0x2C00);
+    const std::vector<std::uint16_t> scales(static_cast<std::size_t>(s.n * s.k / 32), 0x2C2C);
     WeightView w;
     w.format = f.format;
     w.rows = s.n;
     w.cols = s.k;
     w.data = data.data();
     w.scales = scales.data();
-    w.scaleType = ScaleType::F16;
+    w.scaleType = f.format == WeightFormat::NvFp4   ? ScaleType::E4M3
+                  : f.format == WeightFormat::MxFp4 ? ScaleType::E8M0
+                                                    : ScaleType::F16;
     w.groupSize = f.groupSize;
+    w.activations = f.activations;
     return PackedWeight::pack(w, pool);
 }
 

@@ -11,6 +11,7 @@
 #include "engine/io/gguf_reader.h"
 #include "engine/io/mapped_file.h"
 #include "engine/io/safetensors_reader.h"
+#include "engine/quant/group_quantizer.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/model_files.h"
 
@@ -62,11 +63,33 @@ Weight quantize(const Weight& weight, const QuantScheme& scheme, DType scaleType
     return Weight(std::move(out));
 }
 
+/// Schemes whose codes are neither int8 nor int4, by the quantizer itself; parts of a fused tensor
+/// share what it has one of.
+Weight quantizeSmall(const Weight& weight, const QuantScheme& scheme) {
+    const std::vector<float> values = weight.toFloat();
+    const std::int64_t rows = weight.shape()[0], cols = weight.shape()[1];
+    const float g = scheme.format == kernels::WeightFormat::NvFp4 ? 800.0f : 1.0f;
+    const GroupQuantizer quantizer(scheme, ScaleSearch::Mse, DType::F16, g);
+    const std::int64_t group = quantizer.groupSize(cols);
+    std::vector<float> scales;
+    for (std::int64_t at = 0; at < rows * cols; at += group)
+        scales.push_back(quantizer.scaleOf(values.data() + at, nullptr, group));
+    QuantizedTensor out =
+        quantizeWithScales(scheme, rows, cols, values.data(), scales.data(), DType::F16, g);
+    if (scheme.activations == ActivationFormat::NvFp4)
+        out.inputGlobalScale = 75;
+    return Weight(std::move(out));
+}
+
 /// The linear weights of the layers under a scheme; the head is left alone.
-Model quantized(Model model, const std::string& scheme, DType scaleType = DType::F16) {
+Model quantized(Model model, const std::string& id, DType scaleType = DType::F16) {
+    const QuantScheme scheme = *findQuantScheme(id);
+    const bool integers = scheme.format == kernels::WeightFormat::Int8Channel ||
+                          scheme.format == kernels::WeightFormat::Int4Group;
     for (const std::string& name : linearWeightNames(model.config))
         if (layerOf(name) >= 0)
-            model.weights[name] = quantize(model.weight(name), *findQuantScheme(scheme), scaleType);
+            model.weights[name] = integers ? quantize(model.weight(name), scheme, scaleType)
+                                           : quantizeSmall(model.weight(name), scheme);
     return model;
 }
 
@@ -145,7 +168,9 @@ TEST_F(ExportTest, PlainFolderHoldsTheSameBytes) {
 
 TEST_F(ExportTest, CompressedTensorsKeepCodes) {
     for (const char* family : {"llama", "qwen3", "gpt2", "gemma3"})
-        for (const char* scheme : {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel"}) {
+        for (const char* scheme : {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel",
+                                   "int4-g32-a8", "int4-g32-a4", "int3-g32", "int3-g64", "int2-g32",
+                                   "fp8", "nvfp4", "nvfp4-w4a16", "mxfp4", "mxfp4-w4a16"}) {
             const std::string what = std::string(family) + "-" + scheme;
             const Model model = quantized(tiny(m_folder, family), scheme);
             const ExportReport report =
@@ -175,6 +200,62 @@ TEST_F(ExportTest, CompressedTensorsDescribeThemselves) {
     EXPECT_EQ(tensors.at("model.layers.0.self_attn.q_proj.weight_scale").tensor.shape(),
               (Shape{128, 1}));
     EXPECT_TRUE(fs::exists(m_folder / "out" / "tokenizer.json"));
+}
+
+TEST_F(ExportTest, SmallFloatsLieAsCompressedTensorsHasThem) {
+    exportAndVerify(quantized(tiny(m_folder, "llama"), "nvfp4"), "compressed-tensors",
+                    m_folder / "nv");
+    const json config = readJson(m_folder / "nv" / "config.json")["quantization_config"];
+    EXPECT_EQ(config["format"], "nvfp4-pack-quantized");
+    const json group = config["config_groups"]["group_0"];
+    EXPECT_EQ(group["weights"]["strategy"], "tensor_group");
+    EXPECT_EQ(group["weights"]["group_size"], 16);
+    EXPECT_EQ(group["input_activations"]["dynamic"], "local");
+    EXPECT_FALSE(group["weights"].contains("scale_dtype"));
+    const std::string q = "model.layers.0.self_attn.q_proj.";
+    auto tensors = readSafetensors(MappedFile::open(m_folder / "nv" / "model.safetensors"));
+    EXPECT_EQ(tensors.at(q + "weight_packed").type, "U8");
+    EXPECT_EQ(tensors.at(q + "weight_scale").type, "F8_E4M3");
+    EXPECT_EQ(*tensors.at(q + "weight_global_scale").tensor.as<float>(), 800.0f);
+    EXPECT_EQ(*tensors.at(q + "input_global_scale").tensor.as<float>(), 75.0f);
+    EXPECT_EQ(tensors.count(q + "weight_shape"), 0u);
+
+    exportAndVerify(quantized(tiny(m_folder, "llama"), "mxfp4-w4a16"), "compressed-tensors",
+                    m_folder / "mx");
+    const json mx = readJson(m_folder / "mx" / "config.json")["quantization_config"];
+    EXPECT_EQ(mx["format"], "mxfp4-pack-quantized");
+    EXPECT_EQ(mx["config_groups"]["group_0"]["weights"]["scale_dtype"], "torch.uint8");
+    EXPECT_TRUE(mx["config_groups"]["group_0"]["input_activations"].is_null());
+    tensors = readSafetensors(MappedFile::open(m_folder / "mx" / "model.safetensors"));
+    EXPECT_EQ(tensors.at(q + "weight_scale").type, "U8");
+
+    exportAndVerify(quantized(tiny(m_folder, "llama"), "int3-g32"), "compressed-tensors",
+                    m_folder / "i3");
+    tensors = readSafetensors(MappedFile::open(m_folder / "i3" / "model.safetensors"));
+    const std::int64_t* shape = tensors.at(q + "weight_shape").tensor.as<std::int64_t>();
+    EXPECT_EQ(tensors.at(q + "weight_packed").tensor.shape(), (Shape{shape[0], shape[1] * 3 / 32}));
+}
+
+TEST_F(ExportTest, SmallFloatsBecomePlainElsewhere) {
+    for (const char* scheme : {"int3-g32", "fp8", "nvfp4", "mxfp4"}) {
+        const Model model = quantized(tiny(m_folder, "llama"), scheme);
+        for (const char* format : {"safetensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"})
+            exportAndVerify(model, format, m_folder / (std::string(scheme) + "-" + format));
+    }
+}
+
+TEST_F(ExportTest, BadScalesOfSmallFloatsAreRefused) {
+    Model model = quantized(tiny(m_folder, "llama"), "nvfp4");
+    Tensor bad = Tensor::allocate(
+        DType::F8E4M3, model.weight("layers.0.attn.q.weight").quantized().scales.shape());
+    bad.mutableAs<std::uint8_t>()[3] = 0x7F;
+    QuantizedTensor broken = model.weight("layers.0.attn.q.weight").quantized();
+    broken.scales = bad;
+    model.weights["layers.0.attn.q.weight"] = Weight(broken);
+    EXPECT_NE(refusal([&] {
+                  exportModel(model, "compressed-tensors", m_folder / "out", m_quiet.control);
+              }).find("NaN"),
+              std::string::npos);
 }
 
 TEST_F(ExportTest, MixedSchemesNameTheirModules) {

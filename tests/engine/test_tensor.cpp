@@ -42,20 +42,56 @@ TEST(Tensor, RefusesImpossibleSizes) {
 }
 
 TEST(QuantScheme, KnowsItsNames) {
-    EXPECT_TRUE(findQuantScheme("int8")->quantizesActivations);
-    EXPECT_FALSE(findQuantScheme("w8a16")->quantizesActivations);
+    EXPECT_TRUE(findQuantScheme("int8")->quantizesActivations());
+    EXPECT_FALSE(findQuantScheme("w8a16")->quantizesActivations());
     EXPECT_EQ(findQuantScheme("int4-g128")->groupSize, 128);
     EXPECT_FALSE(findQuantScheme("int4-g32-asym")->symmetric);
     EXPECT_EQ(findQuantScheme("q4_k")->format, kernels::WeightFormat::Q4_K);
     for (const char* unknown :
-         {"", "int4", "int4-g", "int4-g12", "int4-g032", "int4-g32x", "int3-g32", "fp8"})
+         {"", "int4", "int4-g", "int4-g12", "int4-g032", "int4-g32x", "int3-g8", "int2-g48",
+          "int3-g32-asym", "int5-g32", "int3-channel", "nvfp4-a8", "int4-g32-a4-asym", "int4-g8-a8",
+          "int4-a8", "w8a16-a8", "mxfp4-g32"})
         EXPECT_FALSE(findQuantScheme(unknown)) << unknown;
+    for (const char* known :
+         {"int8", "w8a16", "int4-channel", "int4-g8", "int4-g32-asym", "int4-g32-asym-a8",
+          "int4-g128-a8", "int4-g32-a4", "int3-g96", "int2-g32-a8", "fp8", "nvfp4", "nvfp4-w4a16",
+          "mxfp4", "mxfp4-w4a16", "q6_k"}) {
+        ASSERT_TRUE(findQuantScheme(known)) << known;
+        EXPECT_EQ(findQuantScheme(known)->id, known);
+    }
+}
+
+TEST(QuantScheme, SaysWhatHappensToActivations) {
+    using A = ActivationFormat;
+    const auto prescribed = [](const char* id) { return findQuantScheme(id)->activations; };
+    const auto computed = [](const char* id, std::int64_t cols) {
+        return findQuantScheme(id)->kernelActivations(cols);
+    };
+    EXPECT_EQ(prescribed("int8"), A::Int8Token);
+    EXPECT_EQ(prescribed("w8a16"), A::None);
+    EXPECT_EQ(prescribed("int3-g64"), A::None);
+    EXPECT_EQ(prescribed("nvfp4-w4a16"), A::None);
+    EXPECT_EQ(computed("int8", 64), A::Int8Token);
+    EXPECT_EQ(computed("w8a16", 64), A::Int8Group32);
+    EXPECT_EQ(computed("w8a16", 65), A::Int8Token);
+    EXPECT_EQ(computed("int3-g64", 64), A::Int8Group32);
+    EXPECT_EQ(computed("int4-g32-a8", 64), A::Int8Token);
+    EXPECT_EQ(computed("int4-g32-a4", 64), A::Int4Group32);
+    EXPECT_EQ(computed("fp8", 64), A::Fp8Token);
+    EXPECT_EQ(computed("nvfp4", 64), A::NvFp4);
+    EXPECT_EQ(computed("nvfp4-w4a16", 64), A::Int8Group32);
+    EXPECT_EQ(computed("mxfp4", 64), A::MxFp4);
+    EXPECT_EQ(computed("q4_k", 256), A::Int8Group32);
 }
 
 TEST(QuantScheme, CountsBitsWithScales) {
     EXPECT_DOUBLE_EQ(findQuantScheme("int4-g32")->bitsPerWeight(256), 4.5);
     EXPECT_DOUBLE_EQ(findQuantScheme("int4-g128-asym")->bitsPerWeight(256), 4 + 20.0 / 128);
     EXPECT_DOUBLE_EQ(findQuantScheme("int8")->bitsPerWeight(256), 8 + 16.0 / 256);
+    EXPECT_DOUBLE_EQ(findQuantScheme("int3-g128")->bitsPerWeight(256), 3.125);
+    EXPECT_DOUBLE_EQ(findQuantScheme("int2-g64")->bitsPerWeight(256), 2.25);
+    EXPECT_DOUBLE_EQ(findQuantScheme("nvfp4")->bitsPerWeight(256), 4.5);
+    EXPECT_DOUBLE_EQ(findQuantScheme("mxfp4")->bitsPerWeight(256), 4.25);
     EXPECT_DOUBLE_EQ(findQuantScheme("q8_0")->bitsPerWeight(256), 8.5);
     EXPECT_DOUBLE_EQ(findQuantScheme("q6_k")->bitsPerWeight(256), 6.5625);
 }

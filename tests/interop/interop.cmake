@@ -14,5 +14,6 @@ function(fettle_interop_test name)
 endfunction()
 
 fettle_interop_test(export $<TARGET_FILE:fettle-cli>)
+fettle_interop_test(compressed $<TARGET_FILE:fettle-cli>)
 fettle_interop_test(tokenizer $<TARGET_FILE:fettle-cli>)
 fettle_interop_test(dequant)

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/cpu/isa.h"
+#include "kernels/formats/small_float.h"
 #include "kernels/formats/weight_format.h"
 
 namespace fettle::kernels::test {
@@ -42,18 +44,21 @@ inline std::vector<float> randomFloats(std::int64_t count, std::uint32_t seed, f
     return x;
 }
 
-/// What the matmul tests run over: a format and, for Int4Group, its variant.
+/// What the matmul tests run over: a format and, for formats with groups, its variant.
 struct FormatCase {
     WeightFormat format;
     std::int64_t groupSize = 0;
     ScaleType scaleType = ScaleType::F32;
     bool zeroPoints = false;
+    std::optional<ActivationFormat> activations = {};
 
     std::string label() const {
         std::string s = name(format);
         if (groupSize > 0)
             s += "_g" + std::to_string(groupSize) + "_s" +
                  std::to_string(static_cast<int>(scaleType)) + (zeroPoints ? "_asymmetric" : "");
+        if (activations)
+            s += "_a" + std::to_string(static_cast<int>(*activations));
         return s;
     }
     bool hasMin() const {
@@ -61,6 +66,12 @@ struct FormatCase {
                format == WeightFormat::Q4_K || format == WeightFormat::Q5_K;
     }
     bool plain() const { return format <= WeightFormat::BF16; }
+    ActivationFormat rounding() const {
+        WeightView w;
+        w.format = format;
+        w.activations = activations;
+        return activationsOf(w);
+    }
 };
 
 inline std::vector<FormatCase> allFormats() {
@@ -75,6 +86,21 @@ inline std::vector<FormatCase> allFormats() {
     all.push_back({F::Int4Group, 128, ScaleType::BF16, false});
     all.push_back({F::Int4Group, 128, ScaleType::F16, true});
     all.push_back({F::Int4Group, 32, ScaleType::F32, true});
+    using A = ActivationFormat;
+    all.push_back({F::Int4Group, 64, ScaleType::F16, false, A::Int8Token});
+    all.push_back({F::Int4Group, 32, ScaleType::BF16, true, A::Int8Token});
+    all.push_back({F::Int4Group, 32, ScaleType::F16, false, A::Int4Group32});
+    all.push_back({F::Int3Group, 32, ScaleType::F16, false});
+    all.push_back({F::Int3Group, 128, ScaleType::BF16, false});
+    all.push_back({F::Int2Group, 64, ScaleType::F32, false});
+    all.push_back({F::Int2Group, 32, ScaleType::F16, false});
+    all.push_back({F::Int8Channel, 0, ScaleType::F16, false, A::Int8Group32});
+    all.push_back({F::Int8Channel, 0, ScaleType::F32, false, A::Int8Group32});
+    all.push_back({F::Fp8Channel, 0, ScaleType::BF16, false});
+    all.push_back({F::NvFp4, 16, ScaleType::E4M3, false});
+    all.push_back({F::NvFp4, 16, ScaleType::E4M3, false, A::NvFp4});
+    all.push_back({F::MxFp4, 32, ScaleType::E8M0, false});
+    all.push_back({F::MxFp4, 32, ScaleType::E8M0, false, A::MxFp4});
     return all;
 }
 
@@ -93,6 +119,11 @@ inline void putHalf(std::uint8_t* p, float value) {
 
 inline void putScale(std::vector<std::uint8_t>& out, ScaleType type, float value) {
     const std::size_t at = out.size();
+    if (type == ScaleType::E4M3 || type == ScaleType::E8M0) {
+        out.push_back(type == ScaleType::E4M3 ? floatToE4m3(std::fabs(value) * 1000)
+                                              : floorE8m0(std::fabs(value)));
+        return;
+    }
     out.resize(at + (type == ScaleType::F32 ? 4 : 2));
     if (type == ScaleType::F32) {
         std::memcpy(out.data() + at, &value, 4);
@@ -146,10 +177,18 @@ inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int
             for (const int offset : halfOffsets(c.format))
                 putHalf(w.data.data() + at + offset, 0.01F * normal(rng));
     }
+    for (std::uint8_t& b : w.data)
+        if (c.format == WeightFormat::Fp8Channel && (b & 0x7F) == 0x7F)
+            b = 0x7E;  // no NaN
     w.view.format = c.format;
+    w.view.activations = c.activations;
+    if (c.format == WeightFormat::NvFp4) {
+        w.view.globalScale = 700.0F;
+        w.view.inputGlobalScale = 90.0F;
+    }
     w.view.rows = rows;
     w.view.cols = cols;
-    if (c.format == WeightFormat::Int8Channel)
+    if (c.format == WeightFormat::Int8Channel || c.format == WeightFormat::Fp8Channel)
         for (std::int64_t r = 0; r < rows; ++r)
             putScale(w.scales, c.scaleType, 0.01F * normal(rng));
     if (c.groupSize > 0) {

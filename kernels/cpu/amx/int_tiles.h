@@ -214,11 +214,11 @@ static void amxPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end,
     Tiles::release();
 }
 
-/// Whether intTiles computes this product; Q6_K's scales of half groups leave the tiles three
-/// quarters empty.
+/// Whether intTiles computes this product; scales of half groups (Q6_K, NVFP4) leave the tiles
+/// three quarters empty.
 static inline bool tilesFit(const MatmulArgs& a) {
     const PackedLayout& l = *a.layout;
-    return a.m > 8 && l.scales != ScaleLayout::Sub16 &&
+    return a.m > 8 && l.scales != ScaleLayout::Sub16 && l.scales != ScaleLayout::E4M3Halves &&
            !(l.scales == ScaleLayout::Channel && l.groups > kExactGroups);
 }
 

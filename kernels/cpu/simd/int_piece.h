@@ -11,7 +11,7 @@ constexpr std::int64_t kPieceGroups =
     16;  // 512 k: two panels' codes take 16 KiB of the first-level cache
 
 /// How a piece's groups are finished.
-enum class Kind { Scale, ScaleMin, ScaleZero, Sub16, Channel };
+enum class Kind { Scale, ScaleMin, ScaleZero, Sub16, Halves, Channel };
 
 /// A piece of one panel, unpacked: codes as bytes, scales as float.
 struct Piece {
@@ -26,7 +26,7 @@ struct Piece {
 
 template <int Bits>
 static void unpackCodes(const std::uint8_t* codes, std::int64_t groups, Piece& piece) {
-    for (std::int64_t g = 0; g < groups; ++g, codes += 64 * Bits) {
+    for (std::int64_t g = 0; g < groups; ++g, codes += 64 * kWidth<Bits>) {
         FETTLE_UNROLL(8)
         for (int s = 0; s < 8; ++s)
             storeBytes(piece.codes[g] + 64 * s, stepCodes<Bits>(codes, s));
@@ -47,10 +47,11 @@ static void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::
         const std::int64_t b = (first + i) / l.groupsPerScale, j = (first + i) % l.groupsPerScale;
         if (j == 0 && i > 0)
             scales.block(b);
-        storeF(piece.scale[i], scales.scale(j));
+        if constexpr (S != ScaleLayout::E4M3Halves)
+            storeF(piece.scale[i], scales.scale(j));
         if constexpr (kHasMin<S>)
             storeF(piece.min[i], scales.min(j));
-        if constexpr (S == ScaleLayout::Sub16) {
+        if constexpr (S == ScaleLayout::Sub16 || S == ScaleLayout::E4M3Halves) {
             storeF(piece.sub[i][0], scales.subScale(j, 0));
             storeF(piece.sub[i][1], scales.subScale(j, 1));
         }
@@ -62,7 +63,16 @@ static void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::
 static inline void unpack(const PackedLayout& l, const std::uint8_t* panel, std::int64_t first,
                           std::int64_t groups, Piece& piece) {
     const std::uint8_t* codes = panel + static_cast<std::size_t>(first) * l.groupBytes;
-    switch (l.codeBits) {
+    switch (l.e2m1 ? kE2m1 : l.codeBits) {
+        case kE2m1:
+            unpackCodes<kE2m1>(codes, groups, piece);
+            break;
+        case 2:
+            unpackCodes<2>(codes, groups, piece);
+            break;
+        case 3:
+            unpackCodes<3>(codes, groups, piece);
+            break;
         case 4:
             unpackCodes<4>(codes, groups, piece);
             break;
@@ -88,6 +98,10 @@ static inline void unpack(const PackedLayout& l, const std::uint8_t* panel, std:
             return unpackScales<ScaleLayout::SubMin>(l, panel, first, groups, piece);
         case ScaleLayout::Sub16:
             return unpackScales<ScaleLayout::Sub16>(l, panel, first, groups, piece);
+        case ScaleLayout::E8M0:
+            return unpackScales<ScaleLayout::E8M0>(l, panel, first, groups, piece);
+        case ScaleLayout::E4M3Halves:
+            return unpackScales<ScaleLayout::E4M3Halves>(l, panel, first, groups, piece);
         default:
             return;
     }
@@ -125,6 +139,8 @@ static void eachBlock(const MatmulArgs& a, std::int64_t begin, std::int64_t end,
             for (std::int64_t i = 0; i < count; ++i)
                 for (int p = 0; p < Panels && panel + p < end; ++p) {
                     F32x16 result = loadF(results[i][p]);
+                    if constexpr (K == Kind::Halves)
+                        result = mul(result, loadF(panels[p] + l.scaleOffset));
                     if constexpr (K == Kind::Channel)
                         result = mul(mul(toF(loadI(results[i][p])), setF(a.ints.scales[row + i])),
                                      loadF(panels[p] + l.scaleOffset));

@@ -7,7 +7,7 @@
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-/// F16, BF16 and F32: one scale per row and block.
+/// F16, BF16, F32 and E8M0 (whose codes are twice their value): one scale per row and block.
 template <ScaleLayout S>
 struct Scales {
     const std::uint8_t* section;
@@ -18,6 +18,8 @@ struct Scales {
             d = loadF(section + 64 * b);
         else if constexpr (S == ScaleLayout::BF16)
             d = loadBfloat(section + 32 * b);
+        else if constexpr (S == ScaleLayout::E8M0)
+            d = mul(loadE8m0(section + 16 * b), setF(0.5F));
         else
             d = loadHalf(section + 32 * b);
     }
@@ -70,6 +72,18 @@ struct Scales<ScaleLayout::Sub16> {
     /// Scale of half 0 or 1 of group j, a whole number.
     FETTLE_MEMBER_INLINE F32x16 subScale(std::int64_t j, int half) const {
         return toF(loadI8(here + 32 + 32 * j + 16 * half));
+    }
+};
+
+template <>
+struct Scales<ScaleLayout::E4M3Halves> {
+    const std::uint8_t* section;
+    const std::uint8_t* here;
+
+    FETTLE_MEMBER_INLINE void block(std::int64_t b) { here = section + 64 + 32 * b; }
+    /// Scale of half 0 or 1 of the group, but for the row's factor.
+    FETTLE_MEMBER_INLINE F32x16 subScale(std::int64_t, int half) const {
+        return loadE4m3(here + 16 * half);
     }
 };
 

@@ -3,6 +3,7 @@
 //   f = 0; for each group in K order: f = fma(float(exact int32 sum) * activation scale, weight
 //   scale, f)
 //          and, with mins: f = fma(activation scale * code sum, min, f)
+//          and, where both have scales of 16 k: the halves of a group one after the other
 // Simd files only.
 #pragma once
 

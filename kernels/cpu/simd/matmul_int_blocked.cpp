@@ -121,6 +121,34 @@ void tileSub16(const Tile& t, float (*results)[kTilePanels][16]) {
     }
 }
 
+/// NVFP4: each half of a group has its own scales, of weights and of activations.
+template <int M>
+void tileHalves(const Tile& t, float (*results)[kTilePanels][16]) {
+    F32x16 f[M][kTilePanels];
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            f[i][p] = loadF(results[i][p]);
+    for (std::int64_t h = 0; h < 2 * t.groups; ++h) {
+        const std::uint8_t* w[kTilePanels];
+        for (int p = 0; p < kTilePanels; ++p)
+            w[p] = t.codes[p] + 256 * h;
+        I32x16 acc[M][kTilePanels];
+        for (int i = 0; i < M; ++i)
+            for (int p = 0; p < kTilePanels; ++p)
+                acc[i][p] = setI(t.starts[h * t.rowStride + i]);
+        multiplySteps<6, M, 4>(w, t.act + 16 * h, t.stride, acc);
+        for (int i = 0; i < M; ++i) {
+            const F32x16 actScale = setF(t.actScales[h * t.rowStride + i]);
+            for (int p = 0; p < kTilePanels; ++p)
+                f[i][p] = fma(mul(toF(acc[i][p]), actScale), loadF(t.pieces[p].sub[h / 2][h % 2]),
+                              f[i][p]);
+        }
+    }
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < kTilePanels; ++p)
+            storeF(results[i][p], f[i][p]);
+}
+
 template <int M>
 void tileChannel(const Tile& t, float (*results)[kTilePanels][16]) {
     I32x16 acc[M][kTilePanels];
@@ -144,6 +172,8 @@ void runTile(const Tile& t, float (*results)[kTilePanels][16]) {
         tileChannel<M>(t, results);
     else if constexpr (K == Kind::Sub16)
         tileSub16<M>(t, results);
+    else if constexpr (K == Kind::Halves)
+        tileHalves<M>(t, results);
     else
         tile<K, Bits, M>(t, results);
 }
@@ -154,13 +184,14 @@ void multiplyRows(const MatmulArgs& a, Tile t, std::int64_t firstRow, std::int64
                   std::int64_t firstGroup, Scratch& scratch) {
     constexpr int rows = kTileRows;
     const IntActivations& x = a.ints;
-    const std::int64_t perGroup = K == Kind::Sub16 ? 2 : 1;
+    const std::int64_t perGroup = K == Kind::Sub16 || K == Kind::Halves ? 2 : 1;
+    const std::int64_t scalesPerGroup = K == Kind::Halves ? 2 : 1;
     for (std::int64_t i = 0; i < count; i += rows) {
         const std::int64_t at = firstGroup * x.stride + firstRow + i;
         t.act = x.codes + (firstRow + i) * x.codeStride + 32 * firstGroup;
         t.stride = x.codeStride;
         if constexpr (K != Kind::Channel) {
-            t.actScales = x.scales + at;
+            t.actScales = x.scales + scalesPerGroup * firstGroup * x.stride + firstRow + i;
             t.weightedSums = x.weightedSums + at;
             t.sums = x.sums + at;
             t.starts = x.starts + perGroup * firstGroup * x.stride + firstRow + i;
@@ -222,11 +253,13 @@ void allBlocks(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratc
 void intBlocked(const MatmulArgs& a, std::int64_t begin, std::int64_t end, void* memory) {
     Scratch& scratch = *static_cast<Scratch*>(memory);
     const PackedLayout& l = *a.layout;
-    const bool narrow = l.codeBits != 8;  // 4 and 5 bits are multiplied alike
+    const bool narrow = l.codeBits != 8;  // fewer bits are multiplied alike
     if (l.scales == ScaleLayout::Channel)
         return allBlocks<Kind::Channel, 8>(a, begin, end, scratch);
     if (l.scales == ScaleLayout::Sub16)
         return allBlocks<Kind::Sub16, 6>(a, begin, end, scratch);
+    if (l.scales == ScaleLayout::E4M3Halves)
+        return allBlocks<Kind::Halves, 6>(a, begin, end, scratch);
     if (l.scales == ScaleLayout::F16Min || l.scales == ScaleLayout::SubMin)
         return allBlocks<Kind::ScaleMin, 5>(a, begin, end, scratch);
     if (l.zeroPoints)

@@ -36,7 +36,7 @@ FETTLE_INLINE void prefetchAhead(const Panel& p, const std::uint8_t* codes, std:
     const std::uint8_t* ahead = codes + kPrefetchBytes<Bits>;
     ahead += ahead >= p.scales ? p.scaleBytes : 0;
     FETTLE_UNROLL(8)
-    for (int line = 0; line < Bits; ++line)
+    for (int line = 0; line < kWidth<Bits>; ++line)
         prefetch(ahead + 64 * line);
     prefetch(p.scales + p.bytes + p.scaleStep * g);
 }
@@ -66,7 +66,7 @@ FETTLE_INLINE void startSums(const IntActivations& x, std::int64_t row, std::int
         high[i] = zeroI();
         if constexpr (Zeros) {
             low[i] = sub(zeroI(), mul(zero, setI(x.sums[at])));
-        } else if constexpr (S == ScaleLayout::Sub16) {
+        } else if constexpr (S == ScaleLayout::Sub16 || S == ScaleLayout::E4M3Halves) {
             low[i] = setI(x.starts[2 * g * x.stride + row + i]);
             high[i] = setI(x.starts[(2 * g + 1) * x.stride + row + i]);
         } else {
@@ -80,17 +80,28 @@ template <ScaleLayout S, int M>
 FETTLE_INLINE void finishGroup(const IntActivations& x, std::int64_t row, std::int64_t g,
                                std::int64_t j, const Scales<S>& scales, const I32x16 (&low)[M],
                                const I32x16 (&high)[M], F32x16 (&f)[M]) {
-    const F32x16 scale = scales.scale(j);
-    for (int i = 0; i < M; ++i) {
-        const std::int64_t at = g * x.stride + row + i;
-        F32x16 sum;
-        if constexpr (S == ScaleLayout::Sub16)  // whole numbers below 2^24: exact
-            sum = fma(toF(high[i]), scales.subScale(j, 1), mul(toF(low[i]), scales.subScale(j, 0)));
-        else
-            sum = toF(add(low[i], high[i]));
-        f[i] = fma(mul(sum, setF(x.scales[at])), scale, f[i]);
-        if constexpr (kHasMin<S>)
-            f[i] = fma(setF(x.weightedSums[at]), scales.min(j), f[i]);
+    if constexpr (S == ScaleLayout::E4M3Halves) {
+        const F32x16 first = scales.subScale(j, 0), second = scales.subScale(j, 1);
+        for (int i = 0; i < M; ++i) {
+            const float* actScales = x.scales + 2 * g * x.stride + row + i;
+            f[i] = fma(mul(toF(low[i]), setF(actScales[0])), first, f[i]);
+            f[i] = fma(mul(toF(high[i]), setF(actScales[x.stride])), second, f[i]);
+        }
+        return;
+    } else {
+        const F32x16 scale = scales.scale(j);
+        for (int i = 0; i < M; ++i) {
+            const std::int64_t at = g * x.stride + row + i;
+            F32x16 sum;
+            if constexpr (S == ScaleLayout::Sub16)  // whole numbers below 2^24: exact
+                sum = fma(toF(high[i]), scales.subScale(j, 1),
+                          mul(toF(low[i]), scales.subScale(j, 0)));
+            else
+                sum = toF(add(low[i], high[i]));
+            f[i] = fma(mul(sum, setF(x.scales[at])), scale, f[i]);
+            if constexpr (kHasMin<S>)
+                f[i] = fma(setF(x.weightedSums[at]), scales.min(j), f[i]);
+        }
     }
 }
 
@@ -106,7 +117,7 @@ void groupPanel(const MatmulArgs& a, const Panel& p, std::int64_t row, F32x16 (&
     for (std::int64_t b = 0, g = 0; g < p.groups; ++b) {
         scales.block(b);
         const I32x16 zero = Zeros ? loadU8(p.zeros + 16 * b) : zeroI();
-        for (std::int64_t j = 0; j < perBlock; ++j, ++g, codes += 64 * Bits, act += 32) {
+        for (std::int64_t j = 0; j < perBlock; ++j, ++g, codes += 64 * kWidth<Bits>, act += 32) {
             I32x16 low[M], high[M];
             startSums<Bits, S, Zeros>(x, row, g, zero, low, high);
             groupSums<Bits>(codes, act, x.codeStride, low, high);
@@ -153,6 +164,9 @@ void rows(const MatmulArgs& a, const Panel& p, std::int64_t panel, std::int64_t 
         channelPanel<M>(a, p, row, f);
     else
         groupPanel<Bits, S, Zeros, Single, M>(a, p, row, f);
+    if constexpr (S == ScaleLayout::E4M3Halves)
+        for (int i = 0; i < M; ++i)
+            f[i] = mul(f[i], loadF(p.scales));
     for (int i = 0; i < M; ++i)
         writeOutputs(a, row + i, panel, f[i]);
 }
@@ -200,14 +214,21 @@ void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
     }
 }
 
+/// Scales per group or per row, of integers without a minimum.
 template <ScaleLayout S>
-void fourBits(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
-    if (a.layout->zeroPoints)
-        panels<4, S, true, false>(a, begin, end);
-    else if (a.layout->groupsPerScale == 1)
-        panels<4, S, false, true>(a, begin, end);
-    else
-        panels<4, S, false, false>(a, begin, end);
+void grouped(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
+    const PackedLayout& l = *a.layout;
+    if (l.zeroPoints)
+        return panels<4, S, true, false>(a, begin, end);
+    switch (l.codeBits) {
+        case 2:
+            return panels<2, S, false, false>(a, begin, end);
+        case 3:
+            return panels<3, S, false, false>(a, begin, end);
+        default:
+            return l.groupsPerScale == 1 ? panels<4, S, false, true>(a, begin, end)
+                                         : panels<4, S, false, false>(a, begin, end);
+    }
 }
 
 }  // namespace
@@ -222,12 +243,17 @@ void intDirect(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
             else if (bits == 5)
                 panels<5, L::F16, false, true>(a, begin, end);
             else
-                fourBits<L::F16>(a, begin, end);
+                grouped<L::F16>(a, begin, end);
             return;
         case L::BF16:
-            return fourBits<L::BF16>(a, begin, end);
+            return grouped<L::BF16>(a, begin, end);
         case L::F32:
-            return fourBits<L::F32>(a, begin, end);
+            return bits == 8 ? panels<8, L::F32, false, false>(a, begin, end)
+                             : grouped<L::F32>(a, begin, end);
+        case L::E8M0:
+            return panels<kE2m1, L::E8M0, false, true>(a, begin, end);
+        case L::E4M3Halves:
+            return panels<kE2m1, L::E4M3Halves, false, true>(a, begin, end);
         case L::F16Min:
             return bits == 5 ? panels<5, L::F16Min, false, true>(a, begin, end)
                              : panels<4, L::F16Min, false, true>(a, begin, end);

@@ -1,5 +1,5 @@
-// F32, F16 and BF16 weights: float32 products, each output one chain of fused multiply-adds in K
-// order.
+// F32, F16, BF16 and E4M3 weights: float32 products, each output one chain of fused multiply-adds
+// in K order, for E4M3 times the scale of its channel in the end.
 #include "kernels/cpu/simd/output.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
@@ -22,7 +22,9 @@ struct Scratch {
 static_assert(sizeof(Scratch) <= kMatmulScratch);
 
 template <WeightFormat F>
-constexpr std::int64_t kStepBytes = F == WeightFormat::F32 ? 64 : 32;  // one k of a panel
+constexpr std::int64_t kStepBytes = F == WeightFormat::F32          ? 64
+                                    : F == WeightFormat::Fp8Channel ? 16
+                                                                    : 32;  // one k of a panel
 
 /// Weights of k and k + 1.
 template <WeightFormat F>
@@ -33,10 +35,22 @@ FETTLE_INLINE void loadPair(const std::uint8_t* p, F32x16& even, F32x16& odd) {
     } else if constexpr (F == WeightFormat::F16) {
         even = loadHalf(p);
         odd = loadHalf(p + 32);
+    } else if constexpr (F == WeightFormat::Fp8Channel) {
+        even = loadE4m3(p);
+        odd = loadE4m3(p + 16);
     } else {
         even = loadF(p);
         odd = loadF(p + 64);
     }
+}
+
+/// Times the channels' scales, where there are any.
+template <WeightFormat F>
+FETTLE_INLINE F32x16 scaled(const PackedLayout& l, const std::uint8_t* panel, F32x16 sum) {
+    if constexpr (F == WeightFormat::Fp8Channel)
+        return mul(sum, loadF(panel + l.scaleOffset));
+    else
+        return sum;
 }
 
 template <WeightFormat F>
@@ -45,6 +59,8 @@ FETTLE_INLINE F32x16 loadLast(const std::uint8_t* p) {
         return evenBfloat(p);
     else if constexpr (F == WeightFormat::F16)
         return loadHalf(p);
+    else if constexpr (F == WeightFormat::Fp8Channel)
+        return loadE4m3(p);
     else
         return loadF(p);
 }
@@ -80,7 +96,9 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
                 f[i][p] = fma(loadLast<F>(w + p * next), setF(x[i * a.xStride + k]), f[i][p]);
     for (int i = 0; i < M; ++i)
         for (int p = 0; p < P; ++p)
-            writeOutputs(a, row + i, panel + p, f[i][p]);
+            writeOutputs(a, row + i, panel + p,
+                         scaled<F>(l, a.weight + static_cast<std::size_t>(panel + p) * l.panelBytes,
+                                   f[i][p]));
 }
 
 template <WeightFormat F, int M>
@@ -141,7 +159,9 @@ void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int
     }
     for (std::int64_t i = 0; i < count; ++i)
         for (int p = 0; p < kTilePanels && panel + p < end; ++p)
-            writeOutputs(a, row + i, panel + p, loadF(scratch.results[i][p]));
+            writeOutputs(a, row + i, panel + p,
+                         scaled<F>(l, a.weight + static_cast<std::size_t>(panel + p) * l.panelBytes,
+                                   loadF(scratch.results[i][p])));
 }
 
 template <WeightFormat F>
@@ -163,6 +183,8 @@ void plainPanels(const MatmulArgs* a, WeightFormat format, std::int64_t begin, s
         panels<WeightFormat::F32>(*a, begin, end, scratch);
     else if (format == WeightFormat::F16)
         panels<WeightFormat::F16>(*a, begin, end, scratch);
+    else if (format == WeightFormat::Fp8Channel)
+        panels<WeightFormat::Fp8Channel>(*a, begin, end, scratch);
     else
         panels<WeightFormat::BF16>(*a, begin, end, scratch);
 }

@@ -186,6 +186,29 @@ FETTLE_INLINE U8x64 orBits(U8x64 code, U8x64 plane, int left, char mask) {
                                     : _mm512_srli_epi32(plane.v, static_cast<unsigned>(-left));
     return {_mm512_ternarylogic_epi32(moved, _mm512_set1_epi8(mask), code.v, 0xEA)};  // (a & b) | c
 }
+/// (a shifted right & 3) of every byte.
+FETTLE_INLINE U8x64 bitPairs(U8x64 a, int right) {
+    return {_mm512_and_si512(_mm512_srli_epi32(a.v, static_cast<unsigned>(right)),
+                             _mm512_set1_epi8(3))};
+}
+/// table[code] of every byte below 16.
+FETTLE_INLINE U8x64 lookUp(U8x64 codes, const std::uint8_t* table) {
+    const __m128i row = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(row), codes.v)};
+}
+/// 2^-8 of sixteen E4M3 (NaN as 480): as float16, whose exponent has one bit more.
+FETTLE_INLINE F32x16 loadE4m3(const void* p) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    const __m256i half =
+        _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<short>(0xBF80)));
+    return {_mm512_cvtph_ps(half)};
+}
+/// 2^(u - 127) of sixteen bytes; 255 is infinite.
+FETTLE_INLINE F32x16 loadE8m0(const void* p) {
+    const __m512i exponent = _mm512_slli_epi32(
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))), 23);
+    return {_mm512_castsi512_ps(_mm512_max_epi32(exponent, _mm512_set1_epi32(0x00400000)))};
+}
 FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     std::int32_t word;
     __builtin_memcpy(&word, p, 4);
@@ -408,6 +431,29 @@ FETTLE_INLINE __m256i shiftAnd(__m256i v, int left, char mask) {
 FETTLE_INLINE U8x64 orBits(U8x64 code, U8x64 plane, int left, char mask) {
     return {_mm256_or_si256(code.a, shiftAnd(plane.a, left, mask)),
             _mm256_or_si256(code.b, shiftAnd(plane.b, left, mask))};
+}
+FETTLE_INLINE U8x64 bitPairs(U8x64 x, int right) {
+    return {shiftAnd(x.a, -right, 3), shiftAnd(x.b, -right, 3)};
+}
+FETTLE_INLINE U8x64 lookUp(U8x64 codes, const std::uint8_t* table) {
+    const __m256i row =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm256_shuffle_epi8(row, codes.a), _mm256_shuffle_epi8(row, codes.b)};
+}
+/// 2^-8 of sixteen E4M3 (NaN as 480): as float16, whose exponent has one bit more.
+FETTLE_INLINE F32x16 loadE4m3(const void* p) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    const __m256i half =
+        _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<short>(0xBF80)));
+    return {_mm256_cvtph_ps(_mm256_castsi256_si128(half)),
+            _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1))};
+}
+/// 2^(u - 127) of sixteen bytes; 255 is infinite.
+FETTLE_INLINE F32x16 loadE8m0(const void* p) {
+    const I32x16 u = loadU8(p);
+    const __m256i least = _mm256_set1_epi32(0x00400000);
+    return {_mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(u.a, 23), least)),
+            _mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(u.b, 23), least))};
 }
 FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     std::int32_t word;
@@ -686,6 +732,34 @@ FETTLE_INLINE U8x64 orBits(const U8x64& code, const U8x64& plane, int left, char
     }
     return r;
 }
+FETTLE_INLINE U8x64 bitPairs(const U8x64& a, int right) {
+    U8x64 r;
+    for (int i = 0; i < 64; ++i)
+        r.v[i] = static_cast<std::uint8_t>(a.v[i] >> right & 3);
+    return r;
+}
+FETTLE_INLINE U8x64 lookUp(const U8x64& codes, const std::uint8_t* table) {
+    U8x64 r;
+    for (int i = 0; i < 64; ++i)
+        r.v[i] = table[codes.v[i]];
+    return r;
+}
+/// 2^-8 of sixteen E4M3 (NaN as 480): as float16, whose exponent has one bit more.
+FETTLE_INLINE F32x16 loadE4m3(const void* p) {
+    const auto* codes = static_cast<const std::uint8_t*>(p);
+    return lanes<F32x16>([&](int i) {
+        return halfToFloat(
+            static_cast<std::uint16_t>((codes[i] & 0x80) << 8 | (codes[i] & 0x7F) << 7));
+    });
+}
+/// 2^(u - 127) of sixteen bytes; 255 is infinite.
+FETTLE_INLINE F32x16 loadE8m0(const void* p) {
+    const auto* codes = static_cast<const std::uint8_t*>(p);
+    std::uint32_t w[16];
+    for (int i = 0; i < 16; ++i)
+        w[i] = codes[i] == 0 ? 0x00400000u : static_cast<std::uint32_t>(codes[i]) << 23;
+    return bits(w);
+}
 FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     std::int32_t word;
     __builtin_memcpy(&word, p, 4);
@@ -712,11 +786,25 @@ constexpr bool kSignedBytes = true;
 constexpr bool kSignedBytes = false;
 #endif
 
+/// A width of codes of its own: four bits that stand for E2M1.
+constexpr int kE2m1 = 104;
+template <int Bits>
+constexpr int kWidth = Bits == kE2m1 ? 4 : Bits;
+/// Twice the value of each code, + 12.
+alignas(16) constexpr std::uint8_t kE2m1Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24,
+                                                     12, 11, 10, 9,  8,  6,  4,  0};
+
 /// Codes of step `s` (0..7) of a group that starts at p, see packed_layout.h.
 template <int Bits>
 FETTLE_INLINE U8x64 stepCodes(const std::uint8_t* p, int s) {
     if constexpr (Bits == 8) {
         return loadBytes(p + 64 * s);
+    } else if constexpr (Bits < 4) {
+        const U8x64 low = bitPairs(loadBytes(p + 64 * (s / 4)), 2 * (s % 4));
+        if constexpr (Bits == 3)
+            return orBits(low, loadBytes(p + 128), 2 - s, 0x04);
+        else
+            return low;
     } else {
         const U8x64 both = loadBytes(p + 64 * (s / 2));
         const U8x64 low = s % 2 ? highNibbles(both) : lowNibbles(both);
@@ -724,6 +812,8 @@ FETTLE_INLINE U8x64 stepCodes(const std::uint8_t* p, int s) {
             return orBits(low, loadBytes(p + 256), 4 - s, 0x10);
         else if constexpr (Bits == 6)
             return orBits(low, loadBytes(p + 256 + 64 * (s / 4)), 4 - 2 * (s % 4), 0x30);
+        else if constexpr (Bits == kE2m1)
+            return lookUp(low, kE2m1Codes);
         else
             return low;
     }

@@ -1,0 +1,208 @@
+#include "engine/io/compressed_scheme.h"
+
+#include <optional>
+
+#include "engine/core/error.h"
+#include "engine/io/strict_json.h"
+
+namespace fettle {
+namespace {
+
+using kernels::WeightFormat;
+using nlohmann::json;
+
+/// The common keys of QuantizationArgs.
+json arguments(int bits, const char* type, bool symmetric, const char* strategy, int groupSize,
+               json dynamic) {
+    return {{"num_bits", bits},
+            {"type", type},
+            {"symmetric", symmetric},
+            {"strategy", strategy},
+            {"group_size", groupSize > 0 ? json(groupSize) : json()},
+            {"dynamic", std::move(dynamic)},
+            {"actorder", nullptr},
+            {"block_structure", nullptr},
+            {"observer", nullptr},
+            {"observer_kwargs", json::object()}};
+}
+
+bool present(const json& object, const char* key) {
+    return object.contains(key) && !object[key].is_null() &&
+           !(object[key].is_object() && object[key].empty());
+}
+
+/// QuantizationArgs as read.
+struct Arguments {
+    int bits = 8;
+    std::string type;
+    std::string strategy;
+    bool symmetric = true;
+    std::int64_t groupSize = 0;
+    bool dynamic = false;  ///< also where only the block scales are ("local")
+
+    bool isInt(int wanted) const { return type == "int" && bits == wanted; }
+    bool isFloat(int wanted) const { return type == "float" && bits == wanted && symmetric; }
+};
+
+template <typename T>
+T valueOr(const json& object, const char* key, T fallback, const std::string& origin) {
+    if (!present(object, key))
+        return fallback;
+    try {
+        return object[key].get<T>();
+    } catch (const json::exception&) {
+        throwBadInput(
+            origin, std::string("quantization_config: ") + key + " has a value of the wrong kind");
+    }
+}
+
+Arguments readArguments(const json& object, const std::string& origin) {
+    Arguments a;
+    a.bits = valueOr<int>(object, "num_bits", 8, origin);
+    a.type = valueOr<std::string>(object, "type", "int", origin);
+    a.symmetric = valueOr(object, "symmetric", true, origin);
+    a.groupSize = valueOr<std::int64_t>(object, "group_size", 0, origin);
+    a.strategy =
+        valueOr<std::string>(object, "strategy", a.groupSize > 0 ? "group" : "channel", origin);
+    a.dynamic =
+        object.contains("dynamic") && (object["dynamic"] == true || object["dynamic"] == "local");
+    return a;
+}
+
+std::optional<QuantScheme> weightScheme(const Arguments& w, const std::string& format) {
+    const bool bytes = format == "int-quantized" || format == "pack-quantized";
+    if (bytes && w.isInt(8) && w.symmetric && w.strategy == "channel")
+        return findQuantScheme("w8a16");
+    if (format == "float-quantized" && w.isFloat(8) && w.strategy == "channel") {
+        QuantScheme scheme = *findQuantScheme("fp8");
+        scheme.activations = ActivationFormat::None;
+        return scheme;
+    }
+    if (format == "nvfp4-pack-quantized" && w.isFloat(4) && w.groupSize == 16 &&
+        w.strategy == "tensor_group")
+        return findQuantScheme("nvfp4-w4a16");
+    if (format == "mxfp4-pack-quantized" && w.isFloat(4) && w.groupSize == 32)
+        return findQuantScheme("mxfp4-w4a16");
+    if (format != "pack-quantized" || w.type != "int" || w.bits < 2 || w.bits > 4 ||
+        (w.strategy != "group" && w.strategy != "channel") || w.groupSize > (1 << 24))
+        return std::nullopt;
+    const std::string size = w.strategy == "group" ? "g" + std::to_string(w.groupSize) : "channel";
+    return findQuantScheme("int" + std::to_string(w.bits) + "-" + size +
+                           (w.symmetric ? "" : "-asym"));
+}
+
+/// The scheme that also does to activations what `a` says; nothing for what no scheme does.
+std::optional<QuantScheme> withActivations(const QuantScheme& scheme, const Arguments& a) {
+    const bool token = a.strategy == "token" && a.dynamic && a.symmetric;
+    switch (scheme.format) {
+        case WeightFormat::Int8Channel:
+            return token && a.isInt(8) ? findQuantScheme("int8") : std::nullopt;
+        case WeightFormat::Fp8Channel:
+            return token && a.isFloat(8) ? findQuantScheme("fp8") : std::nullopt;
+        case WeightFormat::NvFp4:
+            return a.isFloat(4) && a.groupSize == 16 && a.dynamic ? findQuantScheme("nvfp4")
+                                                                  : std::nullopt;
+        case WeightFormat::MxFp4:
+            return a.isFloat(4) && a.groupSize == 32 && a.dynamic ? findQuantScheme("mxfp4")
+                                                                  : std::nullopt;
+        default:
+            break;
+    }
+    if (token && a.isInt(8))
+        return findQuantScheme(scheme.id + "-a8");
+    if (a.isInt(4) && a.groupSize == 32 && a.dynamic && a.symmetric)
+        return findQuantScheme(scheme.id + "-a4");
+    return std::nullopt;
+}
+
+}  // namespace
+
+const char* compressedFormatName(const QuantScheme& scheme) {
+    switch (scheme.format) {
+        case WeightFormat::Fp8Channel:
+            return "float-quantized";
+        case WeightFormat::NvFp4:
+            return "nvfp4-pack-quantized";
+        case WeightFormat::MxFp4:
+            return "mxfp4-pack-quantized";
+        default:
+            break;
+    }
+    // Weight-only int8 is read as packed words by the runtimes; with int8 activations, as plain
+    // bytes.
+    const bool bytes = scheme.format == WeightFormat::Int8Channel && scheme.quantizesActivations();
+    return bytes ? "int-quantized" : "pack-quantized";
+}
+
+json weightArguments(const QuantScheme& scheme) {
+    const bool group = scheme.granularity == Granularity::Group;
+    const bool floats = scheme.format == WeightFormat::Fp8Channel ||
+                        scheme.format == WeightFormat::NvFp4 ||
+                        scheme.format == WeightFormat::MxFp4;
+    const char* strategy = scheme.format == WeightFormat::NvFp4 ? "tensor_group"
+                           : group                              ? "group"
+                                                                : "channel";
+    json out = arguments(scheme.bits, floats ? "float" : "int", scheme.symmetric, strategy,
+                         scheme.groupSize, false);
+    out["observer"] = "minmax";
+    if (scheme.format == WeightFormat::MxFp4)  // readers tell it by the type of its scales
+        out["scale_dtype"] = out["zp_dtype"] = "torch.uint8";
+    return out;
+}
+
+json activationArguments(const QuantScheme& scheme) {
+    switch (scheme.activations) {
+        case ActivationFormat::Int8Token:
+            return arguments(8, "int", true, "token", 0, true);
+        case ActivationFormat::Int4Group32:
+            return arguments(4, "int", true, "group", 32, true);
+        case ActivationFormat::Fp8Token:
+            return arguments(8, "float", true, "token", 0, true);
+        case ActivationFormat::NvFp4:
+            return arguments(4, "float", true, "tensor_group", 16, "local");
+        case ActivationFormat::MxFp4: {
+            json out = arguments(4, "float", true, "group", 32, true);
+            out["scale_dtype"] = out["zp_dtype"] = "torch.uint8";
+            return out;
+        }
+        default:
+            return nullptr;
+    }
+}
+
+QuantScheme schemeFromGroup(const json& group, const std::string& format, const std::string& where,
+                            const std::string& origin, std::vector<std::string>& warnings) {
+    const Arguments weights = readArguments(group["weights"], origin);
+    const std::optional<QuantScheme> scheme = weightScheme(weights, format);
+    if (!scheme)
+        throwBadInput(
+            origin,
+            "quantization_config: " + where + " is " + std::to_string(weights.bits) + "-bit " +
+                weights.type + " per " + weights.strategy +
+                (weights.groupSize > 0 ? " of " + std::to_string(weights.groupSize) : "") + " as " +
+                inQuotes(format) +
+                ", which is not supported; symmetric int8 and E4M3 per channel, int2 to int4 per "
+                "group (a multiple of 32, for int4 of 8), NVFP4 and MXFP4 are");
+    if (!present(group, "input_activations")) {
+        if (scheme->format != WeightFormat::Fp8Channel)
+            return *scheme;
+        warnings.push_back(
+            "activations of fp8 weights are rounded to E4M3 per token here, which "
+            "the file does not ask for");
+        return *findQuantScheme("fp8");
+    }
+    const json& input = group["input_activations"];
+    if (!input.is_object())
+        throwBadInput(origin, "quantization_config: input_activations is not an object");
+    const Arguments activations = readArguments(input, origin);
+    const std::optional<QuantScheme> both = withActivations(*scheme, activations);
+    if (!both)
+        throwBadInput(origin, "quantization_config: " + where + " has activations of " +
+                                  std::to_string(activations.bits) + "-bit " + activations.type +
+                                  " per " + activations.strategy +
+                                  (activations.dynamic ? "" : ", not dynamic") +
+                                  " beside weights of " + scheme->id + ", which is not supported");
+    return *both;
+}
+
+}  // namespace fettle
