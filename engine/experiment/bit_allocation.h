@@ -1,0 +1,46 @@
+// Mixed precision: which scheme each weight gets so that all of them together fit a budget and lose
+// the least. A multiple-choice knapsack over scores measured before (engine/quant/sensitivity.h),
+// so that another budget is answered at once. Plain values: the window solves it while a slider
+// moves.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace fettle {
+
+struct SchemeChoice {
+    std::string scheme;  ///< id of a QuantScheme, or "none": stays as it is
+    double bytes = 0;
+    double loss = 0;  ///< nats per token or any other score that adds up over weights
+    bool operator==(const SchemeChoice&) const = default;
+};
+
+/// Weights that must share a scheme (q, k, v; gate, up) and what they may become.
+struct AllocationUnit {
+    std::string name;  ///< "layers.3.attn.qkv"
+    int layer = -1;
+    std::vector<std::string> weights;  ///< canonical names
+    std::vector<SchemeChoice> choices;
+    int pinned = -1;  ///< index of the only choice allowed, or -1
+};
+
+struct BitAllocation {
+    std::vector<std::size_t> chosen;  ///< per unit
+    double bytes = 0;
+    double loss = 0;
+    bool withinBudget =
+        false;  ///< false: even the smallest choices are too large; those are chosen
+};
+
+/// The allocation of least total loss with at most `budgetBytes`: dynamic programming over bytes,
+/// exact up to the rounding of costs to 1/32768 of what there is to spend. Throws
+/// std::invalid_argument for a unit without choices or with a pin outside them.
+BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budgetBytes);
+
+/// The allocations on the lower convex hull of (bytes, loss), from the smallest to the largest: the
+/// optimum of every budget up to one unit's choice.
+std::vector<BitAllocation> allocationFront(const std::vector<AllocationUnit>& units);
+
+}  // namespace fettle
