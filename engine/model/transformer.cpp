@@ -398,10 +398,33 @@ const float* Transformer::finalInput(const float* x, std::int64_t tokens) {
 }
 
 void Transformer::logits(std::int64_t first, std::int64_t count, float* out) {
-    linear(buffer(m_hidden) + first * m_config.hiddenSize, count, m_config.hiddenSize,
-           {{&m_head, out}});
+    headLogits(buffer(m_hidden) + first * m_config.hiddenSize, count, out);
+}
+
+void Transformer::headLogits(const float* x, std::int64_t rows, float* out) {
+    linear(x, rows, m_config.hiddenSize, {{&m_head, out}});
     if (m_config.finalSoftcap > 0)
-        m_backend.softcap(out, m_config.finalSoftcap, count * m_config.vocabularySize);
+        m_backend.softcap(out, m_config.finalSoftcap, rows * m_config.vocabularySize);
+}
+
+void Transformer::replaceLinear(const std::string& name, const Weight& weight) {
+    const auto place = [&](Linear& linear) {
+        if (linear.name != name || !linear.weight)
+            return false;
+        if (weight.shape() != Shape{linear.weight->rows(), linear.weight->cols()})
+            throw EngineError(ErrorKind::Internal,
+                              name + " is replaced by a weight of another shape");
+        linear.weight = m_backend.prepareWeight(weight.view());
+        return true;
+    };
+    if (place(m_head))
+        return;
+    for (Layer& layer : m_layers)
+        for (Linear* linear :
+             {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+            if (place(*linear))
+                return;
+    throw EngineError(ErrorKind::Usage, "the model has no linear weight " + name);
 }
 
 const float* Transformer::lastLogits() {

@@ -62,6 +62,8 @@ public:
     std::int64_t hiddenRows() const { return m_hiddenRows; }
     /// Logits [count, vocabulary] of rows [first, first + count) of the last forward.
     void logits(std::int64_t first, std::int64_t count, float* out);
+    /// Logits [rows, vocabulary] of x [rows, hiddenSize] after the final norm.
+    void headLogits(const float* x, std::int64_t rows, float* out);
     /// Logits of the last row into an internal buffer.
     const float* lastLogits();
 
@@ -81,6 +83,11 @@ public:
     void runHalf(std::int64_t layer, Half half, float* x, std::int64_t tokens);
     /// Input of the head [tokens, hiddenSize] for x after the last layer; likewise.
     const float* finalInput(const float* x, std::int64_t tokens);
+
+    /// Puts another weight of the same shape in the place of `name` ("layers.3.attn.q.weight",
+    /// "lm_head.weight"): what one weight does to the model is seen without preparing all of them
+    /// again. Throws EngineError(Usage) for a name that is no linear weight of the model.
+    void replaceLinear(const std::string& name, const Weight& weight);
 
     /// Bytes of all weights as the device holds them, and whether it multiplies all of them
     /// natively.
