@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 #include <stdexcept>
+#include <string_view>
 
 namespace fettle {
 
@@ -147,6 +148,9 @@ std::vector<std::size_t> dynamic(const std::vector<std::vector<Option>>& options
     return chosen;
 }
 
+constexpr std::string_view kLoss = "loss:";
+constexpr std::string_view kBytes = "bytes:";
+
 }  // namespace
 
 BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budgetBytes) {
@@ -187,6 +191,48 @@ std::vector<BitAllocation> allocationFront(const std::vector<AllocationUnit>& un
     for (BitAllocation& allocation : front)
         allocation.withinBudget = true;
     return front;
+}
+
+std::vector<LayerMetric> toLayerMetrics(const std::vector<AllocationUnit>& units) {
+    std::vector<LayerMetric> metrics;
+    for (const AllocationUnit& unit : units)
+        for (const SchemeChoice& choice : unit.choices) {
+            metrics.push_back(
+                {unit.layer, unit.name, std::string(kLoss) + choice.scheme, choice.loss});
+            metrics.push_back(
+                {unit.layer, unit.name, std::string(kBytes) + choice.scheme, choice.bytes});
+        }
+    return metrics;
+}
+
+std::vector<AllocationUnit> allocationUnitsFrom(const std::vector<LayerMetric>& metrics) {
+    std::vector<AllocationUnit> units;
+    for (const LayerMetric& metric : metrics) {
+        const bool loss = metric.name.starts_with(kLoss);
+        if (!loss && !metric.name.starts_with(kBytes))
+            continue;
+        auto unit = std::find_if(units.begin(), units.end(), [&](const AllocationUnit& each) {
+            return each.name == metric.tensor;
+        });
+        if (unit == units.end()) {
+            units.emplace_back();
+            unit = units.end() - 1;
+            unit->name = metric.tensor;
+            unit->layer = metric.layer;
+        }
+        const std::string scheme = metric.name.substr(loss ? kLoss.size() : kBytes.size());
+        auto choice = std::find_if(unit->choices.begin(), unit->choices.end(),
+                                   [&](const SchemeChoice& each) { return each.scheme == scheme; });
+        if (choice == unit->choices.end()) {
+            unit->choices.push_back({scheme, 0, 0});
+            choice = unit->choices.end() - 1;
+        }
+        (loss ? choice->loss : choice->bytes) = metric.value;
+    }
+    for (AllocationUnit& unit : units)
+        std::sort(unit.choices.begin(), unit.choices.end(),
+                  [](const SchemeChoice& a, const SchemeChoice& b) { return a.bytes < b.bytes; });
+    return units;
 }
 
 }  // namespace fettle

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/experiment/run_values.h"
+
 namespace fettle {
 
 struct SchemeChoice {
@@ -42,5 +44,12 @@ BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budg
 /// The allocations on the lower convex hull of (bytes, loss), from the smallest to the largest: the
 /// optimum of every budget up to one unit's choice.
 std::vector<BitAllocation> allocationFront(const std::vector<AllocationUnit>& units);
+
+/// Scores as the store keeps them beside an experiment: "loss:<scheme>" and "bytes:<scheme>" of
+/// every unit, named by the unit.
+std::vector<LayerMetric> toLayerMetrics(const std::vector<AllocationUnit>& units);
+/// The units that toLayerMetrics() wrote, out of all metrics of an experiment; empty where it holds
+/// none. Choices are sorted by bytes; `weights` is left empty.
+std::vector<AllocationUnit> allocationUnitsFrom(const std::vector<LayerMetric>& metrics);
 
 }  // namespace fettle

@@ -121,6 +121,21 @@ TEST(BitAllocation, TheFrontIsConvexAndHoldsTheOptimaOfItsBudgets) {
     }
 }
 
+TEST(BitAllocation, ScoresSurviveTheWayThroughTheStore) {
+    std::vector<AllocationUnit> units = randomUnits(5, 23);
+    units[2].layer = 7;
+    std::vector<LayerMetric> metrics = toLayerMetrics(units);
+    metrics.insert(metrics.begin() + 3, {2, "layers.2.attn.q.weight", "sqnr_db", 30});
+    const std::vector<AllocationUnit> read = allocationUnitsFrom(metrics);
+    ASSERT_EQ(read.size(), units.size());
+    for (std::size_t u = 0; u < units.size(); ++u) {
+        EXPECT_EQ(read[u].name, units[u].name);
+        EXPECT_EQ(read[u].layer, units[u].layer);
+        EXPECT_EQ(read[u].choices, units[u].choices);
+    }
+    EXPECT_TRUE(allocationUnitsFrom({{0, "layers.0.attn.q.weight", "bits", 4}}).empty());
+}
+
 TEST(BitAllocation, SixHundredUnitsAreSolvedWhileASliderMoves) {
     const std::vector<AllocationUnit> units = randomUnits(600, 17);
     const auto start = std::chrono::steady_clock::now();

@@ -1,0 +1,144 @@
+#include "engine/technique/mixed_precision.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "engine/core/error.h"
+#include "engine/experiment/bit_allocation.h"
+#include "engine/quant/sensitivity.h"
+
+namespace fettle {
+
+namespace {
+
+// Tokens that scores are measured on: they rank weights, which needs far fewer than calibrating.
+constexpr std::int64_t kScoredTokens = 2048;
+
+CalibrationText someOf(const CalibrationText& text) {
+    CalibrationText some;
+    for (const std::vector<std::int32_t>& ids : text.sequences) {
+        if (some.tokens >= kScoredTokens)
+            break;
+        some.sequences.push_back(ids);
+        some.tokens += static_cast<std::int64_t>(ids.size());
+    }
+    return some;
+}
+
+SensitivityScore scoreOf(const std::string& name) {
+    return name == "fisher"    ? SensitivityScore::Fisher
+           : name == "hessian" ? SensitivityScore::Hessian
+                               : SensitivityScore::Divergence;
+}
+
+std::vector<QuantScheme> schemesOf(const nlohmann::json& params) {
+    std::vector<QuantScheme> schemes;
+    for (const std::string& id : params.at("mix").get<std::vector<std::string>>()) {
+        const std::optional<QuantScheme> scheme = findQuantScheme(id);
+        if (!scheme || !scheme->hasQuantizer())
+            throw EngineError(ErrorKind::Usage,
+                              "ptq: \"mix\" names the unknown scheme \"" + id + "\"");
+        schemes.push_back(*scheme);
+    }
+    if (schemes.empty())
+        throw EngineError(ErrorKind::Usage, "ptq: \"mix\" names no scheme to choose from");
+    return schemes;
+}
+
+}  // namespace
+
+std::vector<ParameterSchema> mixedPrecisionParameters() {
+    ParameterSchema bits;
+    bits.name = "target_bits";
+    bits.title = "Bits per weight";
+    bits.type = ParameterType::Double;
+    bits.defaultValue = 0;
+    bits.minimum = 0;
+    bits.maximum = 16;
+    bits.unit = "bits";
+    bits.sweepable = true;
+    bits.help =
+        "Mixed precision: every weight gets a scheme out of the mix, so that all quantized weights "
+        "together take this many bits each, scales included, and the predictions change least. "
+        "Needs calibration text. 0: one scheme for all.";
+
+    ParameterSchema score;
+    score.name = "sensitivity";
+    score.title = "Sensitivity by";
+    score.type = ParameterType::Choice;
+    score.defaultValue = "kl";
+    score.choices = {
+        {"kl", "Divergence",
+         "KL divergence of the predictions with one weight alone quantized: measured, the most "
+         "reliable and the slowest."},
+        {"fisher", "Fisher score",
+         "Squared gradients of the loss, times the squared error of the weights: one pass."},
+        {"hessian", "Hessian trace",
+         "Curvature of the loss, estimated with random directions, times the squared error."}};
+    score.help =
+        "How it is found out what each weight can bear; only with bits per weight above 0.";
+
+    ParameterSchema mix;
+    mix.name = "mix";
+    mix.title = "Mix";
+    mix.type = ParameterType::PatternList;
+    mix.defaultValue = {"int2-g64", "int3-g128", "int4-g128", "int4-g32", "w8a16"};
+    mix.help = "The schemes to choose from; only with bits per weight above 0.";
+    return {bits, score, mix};
+}
+
+bool wantsMixedPrecision(const nlohmann::json& params) {
+    return params.at("target_bits").get<double>() > 0;
+}
+
+std::map<std::string, QuantScheme> mixedSchemes(
+    const Model& model, const CalibrationText& text, DType scaleType,
+    const std::function<bool(const std::string&)>& eligible, TechniqueContext& context) {
+    SensitivityOptions options;
+    options.schemes = schemesOf(context.params);
+    options.score = scoreOf(context.params.at("sensitivity").get<std::string>());
+    options.scaleType = scaleType;
+    options.eligible = eligible;
+    const std::vector<AllocationUnit> units = measureSensitivity(
+        model, someOf(text), options, context.backend, context.pool, context.control);
+
+    const double wanted = context.params.at("target_bits").get<double>();
+    double weights = 0;
+    for (const AllocationUnit& unit : units)
+        for (const std::string& name : unit.weights)
+            weights += static_cast<double>(model.weight(name).elements());
+    const BitAllocation found = allocateBits(units, wanted / 8 * weights);
+    if (!found.withinBudget)
+        throw EngineError(ErrorKind::Usage,
+                          "ptq: " + std::to_string(wanted) +
+                              " bits per weight are fewer than the smallest schemes of the mix "
+                              "take (" +
+                              std::to_string(found.bytes * 8 / weights) + ")");
+
+    const std::vector<LayerMetric> scores = toLayerMetrics(units);
+    context.layerMetrics.insert(context.layerMetrics.end(), scores.begin(), scores.end());
+    const auto report = [&](const char* name, const char* unit, double value) {
+        Measurement metric;
+        metric.name = name;
+        metric.unit = unit;
+        metric.value = value;
+        metric.estimated = true;
+        context.metrics.push_back(metric);
+    };
+    report("mixed_bits", "bits", found.bytes * 8 / weights);
+    if (options.score == SensitivityScore::Divergence)
+        report("predicted_kl", "nats", found.loss);
+
+    std::map<std::string, QuantScheme> schemes;
+    for (std::size_t u = 0; u < units.size(); ++u) {
+        const std::string& id = units[u].choices[found.chosen[u]].scheme;
+        const std::optional<QuantScheme> scheme = findQuantScheme(id);
+        for (const std::string& name : units[u].weights)
+            if (scheme)
+                schemes.emplace(name, *scheme);
+        context.control.info(units[u].name + ": " + id);
+    }
+    return schemes;
+}
+
+}  // namespace fettle
