@@ -30,6 +30,10 @@ const std::vector<MetricInfo>& metricCatalogue() {
          "Only one token in a hundred diverges more; the damage that a mean hides."},
         {"kl_max", "KL divergence, maximum", "nats", lower,
          "Divergence from the baseline at the worst token."},
+        {"predicted_kl", "KL divergence, predicted", "nats", lower,
+         "What the divergences of all weights, each quantized alone, add up to: what mixed "
+         "precision "
+         "was chosen by. An estimate, to be held against the mean that was measured."},
         {"top1_agreement", "Same top token", "%", higher,
          "Share of tokens at which the model and the baseline predict the same most likely token."},
         {"delta_p_mean", "Probability change, mean", "%", higher,
@@ -86,6 +90,8 @@ const std::vector<MetricInfo>& metricCatalogue() {
         {"peak_bytes", "Peak memory", "bytes", lower,
          "Most memory the process held while measuring."},
         {"file_bytes", "Size on disk", "bytes", lower, "Bytes of all files of the model."},
+        {"mixed_bits", "Bits per quantized weight", "bits", lower,
+         "Mean bits of the weights that mixed precision chose schemes for, scales included."},
         {"bits_per_weight", "Bits per weight", "bits", lower,
          "Bits of all weights, scales included, divided by the number of parameters."},
         {"parameters", "Parameters", "", neither,

@@ -11,9 +11,6 @@ namespace fettle {
 
 namespace {
 
-// Tokens that scores are measured on: they rank weights, which needs far fewer than calibrating.
-constexpr std::int64_t kScoredTokens = 2048;
-
 CalibrationText someOf(const CalibrationText& text) {
     CalibrationText some;
     for (const std::vector<std::int32_t>& ids : text.sequences) {

@@ -2,6 +2,7 @@
 // allocation of least loss under the wanted bits per weight.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -11,6 +12,9 @@
 #include "engine/tensor/quant_scheme.h"
 
 namespace fettle {
+
+/// Tokens that scores are measured on: they rank weights, which needs far fewer than calibrating.
+constexpr std::int64_t kScoredTokens = 2048;
 
 /// Parameters "target_bits", "sensitivity" and "mix" for the descriptor of ptq.
 std::vector<ParameterSchema> mixedPrecisionParameters();

@@ -8,6 +8,7 @@
 #include "engine/core/error.h"
 #include "engine/quant/calibration.h"
 #include "engine/quant/rtn.h"
+#include "engine/technique/mixed_precision.h"
 #include "engine/technique/ptq_layers.h"
 
 namespace fettle {
@@ -191,6 +192,8 @@ TechniqueDescriptor makeDescriptor() {
         "regular expressions after re:. Embeddings and norms always stay.";
 
     d.parameters = {scheme, method, search, calibrate, length, damping, order, head, exclude};
+    for (ParameterSchema& parameter : mixedPrecisionParameters())
+        d.parameters.push_back(std::move(parameter));
     return d;
 }
 
@@ -241,6 +244,10 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
     const std::string method = params.at("method").get<std::string>();
     const std::int64_t tokens = params.at("calibration_tokens").get<std::int64_t>();
     if (context.inputs.calibration.empty() || tokens == 0) {
+        if (wantsMixedPrecision(params))
+            throw EngineError(ErrorKind::Usage,
+                              "ptq: target_bits needs a calibration text to find out what each "
+                              "weight can bear");
         if (method == "auto")
             context.control.warn(
                 "ptq: there is no calibration text, so \"auto\" rounds to nearest");
@@ -255,7 +262,8 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
         return std::nullopt;
     }
     const bool inputs = wantedScheme(params).activations == ActivationFormat::NvFp4;
-    if (method == "rtn" && params.at("scale_search") != "mse" && !inputs)
+    if (method == "rtn" && params.at("scale_search") != "mse" && !inputs &&
+        !wantsMixedPrecision(params))
         return std::nullopt;
     std::int64_t length = params.at("calibration_length").get<std::int64_t>();
     if (length < 2)
@@ -276,6 +284,29 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
     used.value = static_cast<double>(text.tokens);
     context.metrics.push_back(used);
     return text;
+}
+
+/// One scheme for all, with smaller groups where rows do not divide.
+std::map<std::string, QuantScheme> uniformSchemes(
+    const Model& model, const QuantScheme& wanted,
+    const std::function<bool(const std::string&)>& eligible, const RunControl& control) {
+    std::map<std::string, QuantScheme> schemes;
+    for (const std::string& name : linearWeightNames(model.config)) {
+        if (!eligible(name))
+            continue;
+        const std::int64_t cols = model.weight(name).shape().at(1);
+        const std::optional<QuantScheme> scheme = schemeFor(wanted, cols);
+        if (!scheme) {
+            control.warn(name + " stays as it is: rows of " + std::to_string(cols) +
+                         " do not divide into groups of 32");
+            continue;
+        }
+        if (*scheme != wanted)
+            control.info(name + " gets " + scheme->id + ": rows of " + std::to_string(cols) +
+                         " do not divide into groups of " + std::to_string(wanted.groupSize));
+        schemes.emplace(name, *scheme);
+    }
+    return schemes;
 }
 
 /// "auto" moves outliers out of inputs that are rounded to few integers per token.
@@ -385,6 +416,7 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
             "the head shares its weights with the embedding: the embedding stays, the head becomes "
             "a quantized copy");
     }
+    const bool mixed = wantsMixedPrecision(params);
     double quantized = 0;
     std::size_t skipped = 0;
     for (const std::string& name : linearWeightNames(estimate.output.config)) {
@@ -397,7 +429,9 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
                 continue;
             }
             weight.bytes = static_cast<double>(weight.rows * weight.cols) *
-                           scheme->bitsPerWeight(weight.cols) / 8;
+                           (mixed ? params.at("target_bits").get<double>()
+                                  : scheme->bitsPerWeight(weight.cols)) /
+                           8;
             quantized += static_cast<double>(weight.rows * weight.cols);
         }
     }
@@ -407,8 +441,20 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
         estimate.notes.push_back(
             std::to_string(skipped) +
             " weights stay as they are: their rows do not divide into groups of 32");
+    if (mixed) {
+        const auto schemes = static_cast<double>(params.at("mix").size());
+        // Every unit and scheme runs half the model on average, and every weight is rounded once
+        // per scheme; gradients cost three passes.
+        const double passes = params.at("sensitivity") == "kl"
+                                  ? schemes * 4 * static_cast<double>(model.config.layerCount()) / 2
+                                  : 3.0 * (params.at("sensitivity") == "fisher" ? 1 : 16);
+        estimate.seconds += passes * kScoredTokens * model.activeElements() / speed.multiplyRate +
+                            schemes * quantized / speed.quantizeRate;
+        if (inputs.calibration.empty())
+            estimate.problems.push_back("target_bits needs a calibration text");
+    }
     const bool mse = params.at("scale_search") == "mse";
-    estimate.seconds = quantized / (speed.quantizeRate * (mse ? 1 : 10));
+    estimate.seconds += quantized / (speed.quantizeRate * (mse ? 1 : 10));
     estimate.peakBytes = estimate.output.bytes();
     const double tokens = params.at("calibration_tokens").get<double>();
     const std::string method = params.at("method").get<std::string>();
@@ -431,29 +477,20 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
     const QuantScheme wanted = wantedScheme(context.params);
     const auto exclude = context.params.at("exclude").get<std::vector<std::string>>();
     const std::optional<CalibrationText> text = calibrationFor(model, context);
+    const bool mixed = wantsMixedPrecision(context.params);
 
     Model out = model;
     if (context.params.at("quantize_head").get<bool>() && model.config.tiedEmbeddings) {
         out.weights["lm_head.weight"] = model.weight("embed.weight");
         out.config.tiedEmbeddings = false;
     }
-    std::map<std::string, QuantScheme> schemes;
-    for (const std::string& name : linearWeightNames(out.config)) {
-        if (!chosen(name, context.params, exclude))
-            continue;
-        const std::int64_t cols = out.weight(name).shape().at(1);
-        const std::optional<QuantScheme> scheme = schemeFor(wanted, cols);
-        if (!scheme) {
-            context.control.warn(name + " stays as it is: rows of " + std::to_string(cols) +
-                                 " do not divide into groups of 32");
-            continue;
-        }
-        if (*scheme != wanted)
-            context.control.info(name + " gets " + scheme->id + ": rows of " +
-                                 std::to_string(cols) + " do not divide into groups of " +
-                                 std::to_string(wanted.groupSize));
-        schemes.emplace(name, *scheme);
-    }
+    const auto eligible = [&](const std::string& name) {
+        return chosen(name, context.params, exclude);
+    };
+    context.control.beginPhase("Measuring sensitivity", mixed ? 0.5 : 0);
+    const std::map<std::string, QuantScheme> schemes =
+        mixed ? mixedSchemes(out, *text, scaleTypeFor(model), eligible, context)
+              : uniformSchemes(out, wanted, eligible, context.control);
     if (schemes.empty())
         throw EngineError(ErrorKind::Usage,
                           "ptq: nothing is left to quantize: every linear weight is excluded");
@@ -464,7 +501,7 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
             const auto found = schemes.find(name);
             return found == schemes.end() ? std::nullopt : std::optional(found->second);
         };
-        context.control.beginPhase("Quantizing", 1);
+        context.control.beginPhase("Quantizing", mixed ? 0.5 : 1);
         quantizeLayerwise(out, *text, options, context);
         return out;
     }
