@@ -18,6 +18,7 @@ void addSweep(CLI::App& app, CommandLine& line);
 void addExperiments(CLI::App& app, CommandLine& line);
 void addGate(CLI::App& app, CommandLine& line);
 void addReport(CLI::App& app, CommandLine& line);
+void addTrain(CLI::App& app, CommandLine& line);
 void addExport(CLI::App& app, CommandLine& line);
 void addDemo(CLI::App& app, CommandLine& line);
 

@@ -49,6 +49,7 @@ JobResult EngineSession::wait(JobRequest request) {
     }
     const JobId job = m_worker.post(std::move(request));
     const std::stop_callback cancel(Interrupt::token(), [this, job] { m_worker.cancel(job); });
+    const Interrupt::FinishHandler finish([this, job] { m_worker.finishEarly(job); });
     std::unique_lock lock(m_mutex);
     m_changed.wait(lock, [this] { return !std::holds_alternative<std::monostate>(m_end); });
     if (const auto* failed = std::get_if<JobFailed>(&m_end))

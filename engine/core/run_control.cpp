@@ -69,8 +69,8 @@ void RunControl::progress(double fraction, const std::string& detail, double tok
     const double elapsed = now - m_startSeconds;
     // Too little evidence gives wild guesses, so nothing is promised in the first percent.
     const double left = whole > 0.01 && elapsed > 0.2 ? elapsed / whole * (1 - whole) : -1;
-    m_sink->progress(
-        {m_phase, whole, tokensPerSecond, left, detail, m_gate && m_gate->finishable()});
+    m_sink->progress({m_phase, whole, tokensPerSecond, left, detail,
+                      m_gate && m_gate->finishable() && !m_gate->finishRequested()});
 }
 
 }  // namespace fettle

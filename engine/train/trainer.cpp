@@ -289,7 +289,9 @@ private:
             return false;
         const bool steps =
             m_options.checkpointEvery > 0 && m_outcome.steps % m_options.checkpointEvery == 0;
-        return steps || steadySeconds() - m_lastCheckpoint >= 60 * m_options.checkpointMinutes;
+        const bool minutes = m_options.checkpointMinutes > 0 &&
+                             steadySeconds() - m_lastCheckpoint >= 60 * m_options.checkpointMinutes;
+        return steps || minutes;
     }
 
     void save() {

@@ -20,12 +20,12 @@ struct TrainerOptions {
     LearningRate rate;
     OptimizerOptions optimizer;
     TrainLoss loss;
-    bool checkpointing = false;      ///< of activations: less memory, a third more work
-    std::int64_t evaluateEvery = 0;  ///< steps; 0: twenty times a run
-    double targetLoss = 0;           ///< > 0: stop once the validation loss is at most this
-    bool keepBest = true;            ///< the weights that validated best, not the last ones
-    std::string checkpointFolder;    ///< empty: no checkpoints
-    double checkpointMinutes = 5;
+    bool checkpointing = false;        ///< of activations: less memory, a third more work
+    std::int64_t evaluateEvery = 0;    ///< steps; 0: twenty times a run
+    double targetLoss = 0;             ///< > 0: stop once the validation loss is at most this
+    bool keepBest = true;              ///< the weights that validated best, not the last ones
+    std::string checkpointFolder;      ///< empty: no checkpoints
+    double checkpointMinutes = 5;      ///< 0: by steps alone
     std::int64_t checkpointEvery = 0;  ///< steps; 0: by minutes alone
     /// Names what else decides the result, e.g. the steps of a recipe before. A checkpoint of
     /// another run is not continued.

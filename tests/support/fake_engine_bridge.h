@@ -73,6 +73,7 @@ public:
     void cancel(JobId job) override { cancelled.push_back(job); }
     void pause(JobId job) override { paused.push_back(job); }
     void resume(JobId job) override { resumed.push_back(job); }
+    void finishEarly(JobId job) override { finishedEarly.push_back(job); }
     const std::vector<TechniqueDescriptor>& techniques() const override { return m_techniques; }
     std::vector<ui::DeviceInfo> devices() const override {
         return {{QStringLiteral("cpu"),
@@ -104,6 +105,7 @@ public:
     std::vector<JobId> cancelled;
     std::vector<JobId> paused;
     std::vector<JobId> resumed;
+    std::vector<JobId> finishedEarly;
 
 private:
     std::int64_t experimentOf(JobId job) const {

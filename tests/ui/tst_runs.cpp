@@ -115,6 +115,33 @@ private slots:
         QCOMPARE(fixture.engine.of<RunRequest>()[1].second.experiment, id);
     }
 
+    void trainingCanBeStoppedEarlyAndKept() {
+        test::WindowFixture fixture;
+        fixture.show();
+        RunRequest request;
+        request.modelPath = "demo";
+        fixture.jobs->queueRun(request, QStringLiteral("run"));
+        const JobId job = fixture.engine.of<RunRequest>()[0].first;
+        RunsPage* runs = fixture.window->runs();
+        fixture.engine.send(job, JobStarted{});
+        fixture.engine.send(job, progressAt(0.1));
+        QVERIFY(!runs->keepButton()->isEnabled());
+        runs->keepCurrent();
+        QVERIFY(fixture.engine.finishedEarly.empty());
+        JobProgress training = progressAt(0.2);
+        training.finishable = true;
+        fixture.engine.send(job, training);
+        QVERIFY(runs->keepButton()->isEnabled());
+        QTest::mouseClick(runs->keepButton(), Qt::LeftButton);
+        QCOMPARE(fixture.engine.finishedEarly, std::vector<JobId>{job});
+        QVERIFY(fixture.engine.cancelled.empty());
+        fixture.engine.send(job, progressAt(0.6));  // trains no more
+        QVERIFY(!runs->keepButton()->isEnabled());
+        fixture.engine.send(job, training);
+        fixture.engine.send(job, JobFinished{RunResult{}});
+        QVERIFY(!runs->keepButton()->isEnabled());
+    }
+
     void numbersAndLogAreLive() {
         test::WindowFixture fixture;
         fixture.show();

@@ -32,6 +32,8 @@ public:
     virtual void cancel(JobId job) = 0;
     virtual void pause(JobId job) = 0;
     virtual void resume(JobId job) = 0;
+    /// Ends what the job trains now and goes on with the best so far (JobProgress::finishable).
+    virtual void finishEarly(JobId job) = 0;
     /// Technique descriptors, in the order in which users climb them.
     virtual const std::vector<TechniqueDescriptor>& techniques() const = 0;
     virtual std::vector<DeviceInfo> devices() const = 0;

@@ -75,6 +75,9 @@ void EngineWorkerBridge::pause(JobId job) {
 void EngineWorkerBridge::resume(JobId job) {
     workerOf(job).resume(job & ~kQuestionBit);
 }
+void EngineWorkerBridge::finishEarly(JobId job) {
+    workerOf(job).finishEarly(job & ~kQuestionBit);
+}
 
 const std::vector<TechniqueDescriptor>& EngineWorkerBridge::techniques() const {
     return m_techniques;

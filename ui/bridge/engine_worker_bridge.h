@@ -34,6 +34,7 @@ public:
     void cancel(JobId job) override;
     void pause(JobId job) override;
     void resume(JobId job) override;
+    void finishEarly(JobId job) override;
     const std::vector<TechniqueDescriptor>& techniques() const override;
     std::vector<DeviceInfo> devices() const override;
 

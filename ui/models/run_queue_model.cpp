@@ -119,6 +119,7 @@ void RunQueueModel::setState(int row, State state) {
     if (entry.ended()) {
         entry.finishedMs = now;
         entry.secondsLeft = -1;
+        entry.finishable = false;
         entry.tokensPerSecond = 0;
         entry.phase.clear();
         entry.detail.clear();
@@ -164,6 +165,9 @@ void RunQueueModel::applyBody(int row, const JobEventBody& body) {
             entry.fraction = value.fraction;
             entry.tokensPerSecond = value.tokensPerSecond;
             entry.secondsLeft = value.secondsLeft;
+            if (std::exchange(entry.finishable, value.finishable) != value.finishable) {
+                emit stateChanged(row);
+            }
         } else if constexpr (std::is_same_v<T, JobLog>) {
             const bool error = value.level == JobLog::Level::Error;
             appendLog(row,

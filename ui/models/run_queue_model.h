@@ -23,6 +23,7 @@ struct RunEntry {
     double fraction = -1;  ///< negative while unknown
     double tokensPerSecond = 0;
     double secondsLeft = -1;
+    bool finishable = false;  ///< it trains, and can be ended early with what it has
     QString error;
     qint64 startedMs = 0;
     qint64 finishedMs = 0;

@@ -175,6 +175,8 @@ void MainWindow::buildRunMenu() {
     run->addSeparator();
     add("pause", tr("&Pause or resume the chosen run"), "Ctrl+P",
         [this] { m_runs->togglePause(); });
+    add("save", tr("Stop &training early and keep it"), "Ctrl+Shift+K",
+        [this] { m_runs->keepCurrent(); });
     add("stop", tr("&Cancel the chosen run"), "Ctrl+.", [this] { m_runs->cancelCurrent(); });
     add(nullptr, tr("Cancel &all runs"), "Ctrl+Shift+.", [this] { m_runs->cancelAll(); });
 }

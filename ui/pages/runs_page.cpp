@@ -99,11 +99,13 @@ QWidget* RunsPage::buildQueue() {
     auto* bar = new QHBoxLayout;
     bar->setSpacing(2);
     m_pause = addButton("pause", tr("Pause"), tr("Pause this run"));
+    m_keep = addButton("save", tr("Stop early"),
+                       tr("Stop the training early and keep what it has learnt"));
     m_cancel = addButton("stop", tr("Cancel"), tr("Cancel this run"));
     m_open = addButton("explore", tr("Show"), tr("Show this experiment on the Explore page"));
     m_remove = addButton("trash", tr("Remove"), tr("Remove this row from the list"));
     m_clear = addButton("check", tr("Clear finished"), tr("Remove all rows that have ended"));
-    for (QToolButton* button : {m_pause, m_cancel, m_open, m_remove}) {
+    for (QToolButton* button : {m_pause, m_keep, m_cancel, m_open, m_remove}) {
         bar->addWidget(button);
     }
     bar->addStretch();
@@ -133,6 +135,7 @@ QWidget* RunsPage::buildQueue() {
     column->addWidget(m_view, 1);
 
     connect(m_pause, &QToolButton::clicked, this, &RunsPage::togglePause);
+    connect(m_keep, &QToolButton::clicked, this, &RunsPage::keepCurrent);
     connect(m_cancel, &QToolButton::clicked, this, &RunsPage::cancelCurrent);
     connect(m_remove, &QToolButton::clicked, this, &RunsPage::removeCurrent);
     connect(m_clear, &QToolButton::clicked, m_model, &RunQueueModel::removeEnded);
@@ -206,6 +209,7 @@ void RunsPage::updateButtons() {
                         : resumable ? tr("Resume this run")
                                     : tr("Pause this run"));
     m_pause->setAccessibleName(m_pause->toolTip());
+    m_keep->setEnabled(active && entry->finishable);
     m_cancel->setEnabled(active);
     m_remove->setEnabled(entry && entry->ended());
     m_open->setEnabled(entry && entry->experiment != 0);
@@ -224,6 +228,13 @@ void RunsPage::togglePause() {
         m_jobs->engine()->pause(entry.job);
     } else if (entry.experiment != 0 && entry.state != State::Finished) {
         m_jobs->rerun(entry.experiment);
+    }
+}
+
+void RunsPage::keepCurrent() {
+    const int row = currentRow();
+    if (row >= 0 && m_model->entry(row).finishable) {
+        m_jobs->engine()->finishEarly(m_model->entry(row).job);
     }
 }
 

@@ -30,6 +30,8 @@ public:
     void select(int row);
     int currentRow() const;
     void togglePause();
+    /// Ends the training of the chosen run; what it has learnt is kept and measured.
+    void keepCurrent();
     void cancelCurrent();
     void cancelAll();
     void removeCurrent();
@@ -38,6 +40,7 @@ public:
     QTreeWidget* metrics() const { return m_metrics; }
     QToolButton* pauseButton() const { return m_pause; }
     QToolButton* cancelButton() const { return m_cancel; }
+    QToolButton* keepButton() const { return m_keep; }
 
 signals:
     void experimentRequested(qint64 id);
@@ -56,6 +59,7 @@ private:
     QStackedWidget* m_stack;
     QTableView* m_view;
     QToolButton* m_pause;
+    QToolButton* m_keep;
     QToolButton* m_cancel;
     QToolButton* m_remove;
     QToolButton* m_clear;

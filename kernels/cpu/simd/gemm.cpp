@@ -7,6 +7,9 @@ namespace {
 
 // Steps of k whose panel of b (32 KiB at most) stays in the first-level cache for all rows.
 constexpr std::int64_t kSteps = 256;
+// Rows of a transposed a that are packed at once, and the columns from which that pays.
+constexpr std::int64_t kPackRows = 8 * kGemmRows;
+constexpr std::int64_t kPackColumns = 4 * kGemmWidth;
 
 /// Rows M of a times one panel. Contiguous: the rows of a are neighbours (aRow = 1), else the
 /// steps.
@@ -45,9 +48,9 @@ static void tileUpTo(const float* a, std::int64_t stride, const float* b, std::i
 
 template <bool Contiguous>
 void panel(const GemmBlock& g, const float* b, std::int64_t step, std::int64_t steps,
-           std::int64_t column) {
+           std::int64_t column, bool further) {
     const std::int64_t stride = Contiguous ? g.aStep : g.aRow;
-    const bool accumulate = g.accumulate || step > 0;
+    const bool accumulate = g.accumulate || further;
     const bool whole = g.cols - column >= kGemmWidth;
     for (std::int64_t i = 0; i < g.rows; i += kGemmRows) {
         const std::int64_t rows = g.rows - i < kGemmRows ? g.rows - i : kGemmRows;
@@ -71,17 +74,56 @@ void panel(const GemmBlock& g, const float* b, std::int64_t step, std::int64_t s
 
 }  // namespace
 
+namespace {
+
+/// Columns [first, first + rows) of a transposed a, steps [step, step + steps), as the tiles read
+/// them: [tile][step][row]. In place every step would touch another page, and a stride that is a
+/// power of two would throw the lines out of the cache before the next tile wants them.
+void packRows(const GemmBlock& g, std::int64_t first, std::int64_t rows, std::int64_t step,
+              std::int64_t steps, float* to) {
+    for (std::int64_t k = 0; k < steps; ++k) {
+        const float* from = g.a + first + (step + k) * g.aStep;
+        std::int64_t i = 0;
+        for (; i + kGemmRows <= rows; i += kGemmRows)
+            __builtin_memcpy(to + i * steps + k * kGemmRows, from + i, kGemmRows * sizeof(float));
+        for (float* last = to + i * steps + k * kGemmRows; i < rows; ++i)
+            *last++ = from[i];
+    }
+}
+
+void transposedBlock(const GemmBlock& g) {
+    alignas(64) float packed[kPackRows * kSteps];
+    for (std::int64_t row = 0; row < g.rows; row += kPackRows) {
+        GemmBlock part = g;
+        part.rows = g.rows - row < kPackRows ? g.rows - row : kPackRows;
+        part.c = g.c + row * g.cStride;
+        part.a = packed;
+        for (std::int64_t step = 0; step < g.k; step += kSteps) {
+            const std::int64_t steps = g.k - step < kSteps ? g.k - step : kSteps;
+            packRows(g, row, part.rows, step, steps, packed);
+            part.aRow = steps;
+            part.aStep = kGemmRows;
+            const float* b = g.b + step * kGemmWidth;
+            for (std::int64_t column = 0; column < g.cols; column += kGemmWidth, b += g.panelStride)
+                panel<true>(part, b, 0, steps, column, step > 0);
+        }
+    }
+}
+
+}  // namespace
+
 void gemmBlock(const GemmBlock* block) {
     const GemmBlock& g = *block;
+    if (g.aStep != 1 && g.cols >= kPackColumns)
+        return transposedBlock(g);
     for (std::int64_t step = 0; step < g.k; step += kSteps) {
         const std::int64_t steps = g.k - step < kSteps ? g.k - step : kSteps;
         const float* b = g.b + step * kGemmWidth;
-        for (std::int64_t column = 0; column < g.cols; column += kGemmWidth, b += g.panelStride) {
+        for (std::int64_t column = 0; column < g.cols; column += kGemmWidth, b += g.panelStride)
             if (g.aStep == 1)
-                panel<false>(g, b, step, steps, column);
+                panel<false>(g, b, step, steps, column, step > 0);
             else
-                panel<true>(g, b, step, steps, column);
-        }
+                panel<true>(g, b, step, steps, column, step > 0);
     }
 }
 
