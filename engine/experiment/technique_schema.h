@@ -46,6 +46,7 @@ struct TechniqueDescriptor {
     bool usesCalibration = false;
     bool needsTrainingText = false;
     bool needsTeacher = false;
+    bool trainsQuantized = false;  ///< goes on from what a step before has quantized
 };
 
 nlohmann::json toJson(const TechniqueDescriptor& descriptor);

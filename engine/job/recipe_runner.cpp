@@ -140,6 +140,11 @@ private:
                 context.checkpointFolder =
                     (fs::path(checkpointsOf(m_request.artifactFolder)) / std::to_string(i + 1))
                         .string();
+            context.keepUnquantized = std::any_of(
+                m_recipe.steps.begin() + static_cast<std::ptrdiff_t>(i) + 1, m_recipe.steps.end(),
+                [](const RecipeStep& later) {
+                    return findTechnique(later.technique)->descriptor().trainsQuantized;
+                });
             model = technique->apply(std::move(model), context);
             m_result.steps.push_back({i, step.technique, step.params, steadySeconds() - start});
             m_control.sink().stepFinished(m_result.steps.back());

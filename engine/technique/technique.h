@@ -62,6 +62,8 @@ struct TechniqueContext {
     std::vector<LayerMetric>& layerMetrics;
     std::vector<Measurement>& metrics;  ///< effort: tokens of data used, ...
     std::string checkpointFolder = {};  ///< of this step, for long work; empty: keep none
+    /// A later step trains what this one quantizes: it fills Model::unquantized.
+    bool keepUnquantized = false;
 };
 
 class Technique {
