@@ -304,11 +304,9 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
             teacher ? (1 - target) * before.loss
                     : std::log(before.perplexity - target * (before.perplexity - full.perplexity));
 
-    control.beginPhase("Training", 0.95);
     RecoverySink sink(control.sink(), before.perplexity, full.perplexity);
     TrainOutcome outcome;
     {
-        // The phase is the control's own; only what it tells goes through the sink.
         RunControl inner = control.nested(sink);
         inner.beginPhase("Training", 1);
         outcome = train(student, data, options, guide.get(), nullptr, context.pool, inner);

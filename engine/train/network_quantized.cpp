@@ -65,11 +65,10 @@ void Network::quantize(const Model& model, const FakeQuantOptions& options) {
 }
 
 void Network::findInputs() {
-    const auto add = [&](Offset first, std::int64_t rows) {
+    const auto add = [&](Offset first, std::int64_t rows, std::int64_t cols) {
         std::vector<LinearPart> parts;
         for (const TrainParameter& p : m_parameters) {
-            const std::int64_t row = p.cols > 0 ? (p.offset - first) / p.cols : 0;
-            if (p.offset < first || row >= rows || p.rows * p.cols == 0)
+            if (p.offset < first || p.offset >= first + rows * cols)
                 continue;
             const auto found = std::find_if(m_quantizers.begin(), m_quantizers.end(),
                                             [&](const QuantizedParameter& q) {
@@ -79,19 +78,20 @@ void Network::findInputs() {
                                                              ? kernels::ActivationRounding{}
                                                              : found->quantizer.activations();
             if (parts.empty() || !(parts.back().rounding == rounding))
-                parts.push_back({row, p.rows, rounding});
+                parts.push_back({(p.offset - first) / cols, p.rows, rounding});
             else
                 parts.back().rows += p.rows;
         }
         m_parts[first] = std::move(parts);
     };
+    const std::int64_t width = m_config.hiddenSize;
     for (const Layer& layer : m_layers) {
-        add(layer.qkv, m_qSize + 2 * m_kvSize);
-        add(layer.o, m_config.hiddenSize);
-        add(layer.gateUp, m_gateUpSize);
-        add(layer.down, m_config.hiddenSize);
+        add(layer.qkv, m_qSize + 2 * m_kvSize, width);
+        add(layer.o, width, m_qSize);
+        add(layer.gateUp, m_gateUpSize, width);
+        add(layer.down, width, m_config.feedForwardSize);
     }
-    add(m_head, m_config.vocabularySize);
+    add(m_head, m_config.vocabularySize, width);
 }
 
 void Network::deploy() {
