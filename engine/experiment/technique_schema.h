@@ -46,7 +46,6 @@ struct TechniqueDescriptor {
     bool usesCalibration = false;
     bool needsTrainingText = false;
     bool needsTeacher = false;
-    bool trainsQuantized = false;  ///< goes on from what a step before has quantized
 };
 
 nlohmann::json toJson(const TechniqueDescriptor& descriptor);

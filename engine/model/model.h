@@ -48,9 +48,6 @@ struct Model {
     /// generation_config.json, ...).
     std::vector<std::filesystem::path> sideFiles;
     std::vector<std::string> warnings;
-    /// What quantized weights were before, changed like the rest of the model (scaled inputs): kept
-    /// within a recipe for a later step that trains, never written.
-    std::map<std::string, Weight> unquantized;
     /// How it is to be decoded speculatively, if it is.
     std::optional<SpeculativeSetup> speculative;
 

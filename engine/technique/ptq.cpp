@@ -273,8 +273,8 @@ void roundToNearest(Model& out, const std::map<std::string, QuantScheme>& scheme
             {layer, name, "relative_output_error", result.relativeOutputError});
         context.layerMetrics.push_back(
             {layer, name, "bits", found->second.bitsPerWeight(weight.shape().at(1))});
-        if (context.keepUnquantized)
-            out.unquantized[name] = weight;
+        if (context.unquantized)
+            (*context.unquantized)[name] = weight;
         out.weights[name] = Weight(std::move(result.tensor));
     }
 }

@@ -218,8 +218,8 @@ private:
             tensor = quantizeRtn(each, weight, options, m_context.pool, control).tensor;
         }
         weight.dropPages();
-        if (m_context.keepUnquantized)
-            m_model.unquantized[each] = weight;
+        if (m_context.unquantized)
+            (*m_context.unquantized)[each] = weight;
         m_model.weights[each] = Weight(std::move(tensor));
         report(each, before, statistics, scheme);
         ++m_quantized;

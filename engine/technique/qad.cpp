@@ -21,7 +21,6 @@ TechniqueDescriptor makeDescriptor() {
     d.usesCalibration = true;
     d.needsTrainingText = true;
     d.needsTeacher = true;
-    d.trainsQuantized = true;
     d.parameters = quantizedTrainingParameters(kLearningRate);
 
     ParameterSchema temperature;

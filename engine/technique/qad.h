@@ -12,6 +12,7 @@ public:
     StepEstimate estimate(const ModelFacts& model, const nlohmann::json& params,
                           const RunInputs& inputs, const MachineSpeed& speed) const override;
     Model apply(Model model, TechniqueContext& context) const override;
+    bool trainsQuantized() const override { return true; }
 };
 
 }  // namespace fettle

@@ -20,7 +20,6 @@ TechniqueDescriptor makeDescriptor() {
         "qad recovers more from the same tokens.";
     d.usesCalibration = true;
     d.needsTrainingText = true;
-    d.trainsQuantized = true;
     d.parameters = quantizedTrainingParameters(kLearningRate);
     return d;
 }

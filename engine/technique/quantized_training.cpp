@@ -126,7 +126,7 @@ Model quantizedStart(const std::string& technique, Model model, TechniqueContext
                            context.inputs,       context.measure, params,
                            context.seed,         context.control, context.layerMetrics,
                            context.metrics};
-    first.keepUnquantized = true;
+    first.unquantized = context.unquantized;
     return Ptq().apply(std::move(model), first);
 }
 
@@ -277,6 +277,9 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
         throw EngineError(ErrorKind::Usage, technique + " needs a training text");
     refuseNonFinite(model, control);
     warnOfOverlap(technique, context);
+    std::map<std::string, Weight> unquantized;
+    if (!context.unquantized)
+        context.unquantized = &unquantized;
     const Model start = quantizedStart(technique, std::move(model), context);
 
     control.beginPhase("Preparing", 0.05);
@@ -294,7 +297,7 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
         full = validate(original ? *original : *guide, data.validation(), {}, nullptr, control);
     }
     Network student(start, context.pool);
-    student.quantize(start, {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
+    student.quantize(start, *context.unquantized, {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
                              context.params.at("scale_rate").get<float>()});
     const Validation before =
         validate(student, data.validation(), loss, guide.get(), control);
@@ -321,9 +324,7 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
                   recoveredShare(before.perplexity, full.perplexity, now));
     }
     reportWeights(student, context);
-    Model out = student.toModel(start);
-    out.unquantized.clear();
-    return out;
+    return student.toModel(start);
 }
 
 StepEstimate estimateQuantizedTraining(const ModelFacts& model, const nlohmann::json& params,

@@ -66,11 +66,12 @@ public:
     /// From now on the network computes with the numbers of `model`, the one it was made from: each
     /// linear weight that is quantized there passes through its codes, 16-bit weights through their
     /// type, inputs of linears through what the deployed product does to them. Values start from
-    /// what the weights were before quantization where the model still has it (Model::unquantized),
-    /// held within their codes' ranges, so that the first loss is the model's own. Learned scales
+    /// what the weights were before quantization where `unquantized` knows it, held within their
+    /// codes' ranges, so that the first loss is the model's own. Learned scales
     /// become parameters named after their weight, with ".scale" appended. Throws
     /// EngineError(Usage) where nothing is quantized or codes are of a kind that is not trained.
-    void quantize(const Model& model, const FakeQuantOptions& options);
+    void quantize(const Model& model, const std::map<std::string, Weight>& unquantized,
+                  const FakeQuantOptions& options);
     bool quantized() const { return !m_quantizers.empty(); }
     /// Of a quantized network: grads(), so far those of the numbers it computes with, become those
     /// of values(). The optimizer calls it once per step, when all micro-batches are in.

@@ -19,7 +19,8 @@ float rounded(float value, DType type) {
 
 }  // namespace
 
-void Network::quantize(const Model& model, const FakeQuantOptions& options) {
+void Network::quantize(const Model& model, const std::map<std::string, Weight>& unquantized,
+                       const FakeQuantOptions& options) {
     if (quantized())
         throw EngineError(ErrorKind::Internal, "the network is quantized already");
     const std::size_t weights = m_parameters.size();
@@ -34,15 +35,15 @@ void Network::quantize(const Model& model, const FakeQuantOptions& options) {
         }
         QuantizedParameter q{i, 0,
                              FakeQuantizer(p.name, weight.quantized(), options.scales)};
-        const auto unquantized = model.unquantized.find(p.name);
-        if (unquantized != model.unquantized.end()) {
-            const std::vector<float> values = unquantized->second.toFloat();
+        const auto before = unquantized.find(p.name);
+        if (before != unquantized.end()) {
+            const std::vector<float> values = before->second.toFloat();
             if (static_cast<std::int64_t>(values.size()) != p.count())
                 throw EngineError(ErrorKind::Internal, p.name + ": what was quantized has " +
                                                            std::to_string(values.size()) +
                                                            " values");
             std::copy(values.begin(), values.end(), m_values.begin() + p.offset);
-            unquantized->second.dropPages();
+            before->second.dropPages();
         }
         q.quantizer.keepCodes(m_values.data() + p.offset, m_pool);
         if (options.scales != ScaleLearning::None) {

@@ -57,7 +57,8 @@ protected:
         std::vector<Measurement> metrics;
         TechniqueContext context{model,  backend, backend.pool(), inputs, measure,
                                  params, 1,       control,        layers, metrics};
-        context.keepUnquantized = true;
+        before.clear();
+        context.unquantized = &before;
         quantizeLayerwise(out, text, options, context);
         return out;
     }
@@ -86,6 +87,7 @@ protected:
     NullProgress sink;
     RunControl control{{}, nullptr, sink};
     std::vector<std::int32_t> ids = randomIds(16, 99);
+    std::map<std::string, Weight> before;  ///< what the last quantized() found
 };
 
 struct Case {
@@ -103,7 +105,7 @@ TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
         for (const Case& c : kCases) {
             const Model start = quantized(model, c.scheme, c.method, c.head);
             Network network(start, backend.pool());
-            network.quantize(start, {});
+            network.quantize(start, before, {});
             const std::vector<float> want = deployedLogits(start);
             EXPECT_LT(distance(network.logits(ids), want), kClose)
                 << family << " " << c.scheme << " " << c.method;
@@ -125,18 +127,18 @@ TEST_F(QuantizedNetwork, ExportsExactlyWhatItTrained) {
                  {ScaleLearning::None, ScaleLearning::Scale, ScaleLearning::Step}) {
                 const Model start = quantized(model, c.scheme, c.method, c.head);
                 Network network(start, backend.pool());
-                network.quantize(start, {learning, 1});
+                network.quantize(start, before, {learning, 1});
                 Optimizer optimizer(network, {}, backend.pool());
                 TrainBatch batch;
                 batch.add(randomIds(16, 5));
                 batch.add(randomIds(12, 6));
-                const double before = network.evaluate(batch, {}, nullptr, nullptr).crossEntropy;
+                const double loss = network.evaluate(batch, {}, nullptr, nullptr).crossEntropy;
                 for (int step = 0; step < 12; ++step) {
                     network.accumulate(batch, {}, 1.0F / static_cast<float>(batch.scored()),
                                        nullptr, nullptr);
                     optimizer.step(3e-3F);
                 }
-                EXPECT_LT(network.evaluate(batch, {}, nullptr, nullptr).crossEntropy, before)
+                EXPECT_LT(network.evaluate(batch, {}, nullptr, nullptr).crossEntropy, loss)
                     << family << " " << c.scheme;
                 const Model trained = network.toModel(start);
                 EXPECT_LT(distance(network.logits(ids), deployedLogits(trained)), kClose)
@@ -158,7 +160,7 @@ TEST_F(QuantizedNetwork, GradientsAreThoseOfTheNumbersItUsed) {
     // inputs is as fine as it gets (8 bits) and the gradients agree about as well.
     const Model start = quantized(tiny("llama"), "int8", "rtn");
     Network network(start, backend.pool()), plain(start, backend.pool());
-    network.quantize(start, {ScaleLearning::Scale, 1});
+    network.quantize(start, before, {ScaleLearning::Scale, 1});
     TrainBatch batch;
     batch.add(ids);
     network.accumulate(batch, {}, 1.0F / 15, nullptr, nullptr);
@@ -192,41 +194,41 @@ TEST_F(QuantizedNetwork, MasterWeightsAreTheOriginalsWithinTheirCodes) {
     const Model model = tiny("llama");
     const Model start = quantized(model, "int4-g32", "rtn");
     Network network(start, backend.pool());
-    network.quantize(start, {});
+    network.quantize(start, before, {});
     std::size_t equal = 0, all = 0;
     for (const std::string& name : linearWeightNames(start.config)) {
         if (!start.has(name) || !start.weight(name).isQuantized())
             continue;
-        const std::vector<float> before = model.weight(name).toFloat();
+        const std::vector<float> original = model.weight(name).toFloat();
         const TrainParameter& p = network.parameter(name);
-        for (std::size_t i = 0; i < before.size(); ++i)
-            equal += network.values()[static_cast<std::size_t>(p.offset) + i] == before[i];
-        all += before.size();
+        for (std::size_t i = 0; i < original.size(); ++i)
+            equal += network.values()[static_cast<std::size_t>(p.offset) + i] == original[i];
+        all += original.size();
     }
     EXPECT_EQ(equal, all) << "rounded to nearest: every original has the code it was given";
     // GPTQ gives other codes than the nearest; those weights have moved, no further than needed.
     const Model gptq = quantized(model, "int4-g32", "gptq");
     Network second(gptq, backend.pool());
-    second.quantize(gptq, {});
+    second.quantize(gptq, before, {});
     const std::string name = "layers.0.ffn.up.weight";
-    const std::vector<float> before = gptq.unquantized.at(name).toFloat(),
+    const std::vector<float> original = before.at(name).toFloat(),
                              codes = gptq.weight(name).toFloat();
     const TrainParameter& p = second.parameter(name);
     std::size_t moved = 0;
-    for (std::size_t i = 0; i < before.size(); ++i) {
+    for (std::size_t i = 0; i < original.size(); ++i) {
         const float value = second.values()[static_cast<std::size_t>(p.offset) + i];
-        moved += value != before[i];
-        EXPECT_LE(std::fabs(value - before[i]), std::fabs(codes[i] - before[i]) * 1.0001F);
+        moved += value != original[i];
+        EXPECT_LE(std::fabs(value - original[i]), std::fabs(codes[i] - original[i]) * 1.0001F);
     }
     EXPECT_GT(moved, 0u);
-    EXPECT_LT(moved, before.size() / 2);
+    EXPECT_LT(moved, original.size() / 2);
 }
 
 TEST_F(QuantizedNetwork, TrainsFromAStoredModelToo) {
     Model start = quantized(tiny("qwen3"), "int4-g32", "rtn");
-    start.unquantized.clear();
+    before.clear();
     Network network(start, backend.pool());
-    network.quantize(start, {});
+    network.quantize(start, before, {});
     EXPECT_LT(distance(network.logits(ids), deployedLogits(start)), kClose);
 }
 
@@ -236,7 +238,7 @@ TEST_F(QuantizedNetwork, MicroBatchesAndThreadsChangeNothing) {
     for (const int threads : {1, 3}) {
         kernels::WorkerPool pool(threads);
         Network network(start, pool);
-        network.quantize(start, {});
+        network.quantize(start, before, {});
         Optimizer optimizer(network, {}, pool);
         for (int step = 0; step < 3; ++step) {
             for (const std::uint32_t seed : {1u, 2u}) {
@@ -255,7 +257,7 @@ TEST_F(QuantizedNetwork, RefusesWhatItCannotTrain) {
     const Model plain = tiny("llama");
     Network network(plain, backend.pool());
     try {
-        network.quantize(plain, {});
+        network.quantize(plain, {}, {});
         FAIL() << "nothing is quantized";
     } catch (const EngineError& error) {
         EXPECT_EQ(error.kind(), ErrorKind::Usage);
