@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "engine/decode/generator.h"
@@ -124,6 +125,7 @@ private:
 
     Model applySteps(const Model& original) {
         Model model = original;
+        std::map<std::string, Weight> unquantized;
         for (std::size_t i = 0; i < m_recipe.steps.size(); ++i) {
             const RecipeStep& step = m_recipe.steps[i];
             const Technique* technique = findTechnique(step.technique);
@@ -140,6 +142,10 @@ private:
                 context.checkpointFolder =
                     (fs::path(checkpointsOf(m_request.artifactFolder)) / std::to_string(i + 1))
                         .string();
+            const bool trainedLater = std::any_of(
+                m_recipe.steps.begin() + static_cast<std::ptrdiff_t>(i), m_recipe.steps.end(),
+                [](const RecipeStep& s) { return findTechnique(s.technique)->trainsQuantized(); });
+            context.unquantized = trainedLater ? &unquantized : nullptr;
             model = technique->apply(std::move(model), context);
             m_result.steps.push_back({i, step.technique, step.params, steadySeconds() - start});
             m_control.sink().stepFinished(m_result.steps.back());

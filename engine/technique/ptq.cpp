@@ -388,6 +388,8 @@ void roundToNearest(const Model& model, Model& out,
             {layer, name, "relative_output_error", result.relativeOutputError});
         context.layerMetrics.push_back(
             {layer, name, "bits", found->second.bitsPerWeight(weight.shape().at(1))});
+        if (context.unquantized)
+            (*context.unquantized)[name] = weight;
         out.weights[name] = Weight(std::move(result.tensor));
     }
 }

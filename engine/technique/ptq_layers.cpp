@@ -234,6 +234,8 @@ private:
         if (scheme.activations == ActivationFormat::NvFp4)
             tensor.inputGlobalScale = kernels::nvFp4GlobalScale(
                 *std::max_element(statistics.maximum.begin(), statistics.maximum.end()));
+        if (m_context.unquantized)
+            (*m_context.unquantized)[each] = weight;
         m_model.weights[each] = Weight(std::move(tensor));
         report(each, before, statistics, scheme);
         ++m_quantized;

@@ -3,6 +3,8 @@
 
 #include "engine/core/error.h"
 #include "engine/technique/ptq.h"
+#include "engine/technique/qad.h"
+#include "engine/technique/qat.h"
 #include "engine/technique/speculative.h"
 #include "engine/technique/technique.h"
 
@@ -10,8 +12,10 @@ namespace fettle {
 
 const std::vector<const Technique*>& techniques() {
     static const Ptq ptq;
+    static const Qat qat;
+    static const Qad qad;
     static const Speculative speculative;
-    static const std::vector<const Technique*> all{&ptq, &speculative};
+    static const std::vector<const Technique*> all{&ptq, &qat, &qad, &speculative};
     return all;
 }
 

@@ -2,6 +2,7 @@
 // Adding one is adding a file pair and one line in registry.cpp.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,6 +63,9 @@ struct TechniqueContext {
     std::vector<LayerMetric>& layerMetrics;
     std::vector<Measurement>& metrics;  ///< effort: tokens of data used, ...
     std::string checkpointFolder = {};  ///< of this step, for long work; empty: keep none
+    /// What quantized weights of the recipe were before, changed like the rest of the model (scaled
+    /// inputs): ptq fills it in for a later step that trains. Null: none does.
+    std::map<std::string, Weight>* unquantized = nullptr;
 };
 
 class Technique {
@@ -71,6 +75,8 @@ public:
     virtual StepEstimate estimate(const ModelFacts& model, const nlohmann::json& params,
                                   const RunInputs& inputs, const MachineSpeed& speed) const = 0;
     virtual Model apply(Model model, TechniqueContext& context) const = 0;
+    /// Goes on from the float values of weights that a step before has quantized.
+    virtual bool trainsQuantized() const { return false; }
 };
 
 /// All techniques, in the order in which users climb them.

@@ -100,22 +100,38 @@ void Network::zeroGrads() {
     m_grads.assign(m_values.size(), 0.0F);
 }
 
+namespace {
+
+/// Values in a float type and shape.
+Tensor tensorOf(const float* values, DType type, const Shape& shape) {
+    Tensor tensor = Tensor::allocate(type, shape);
+    for (std::int64_t i = 0; i < elementCount(shape); ++i) {
+        if (type == DType::BF16)
+            tensor.mutableAs<std::uint16_t>()[i] = kernels::floatToBfloat16(values[i]);
+        else if (type == DType::F16)
+            tensor.mutableAs<std::uint16_t>()[i] = kernels::floatToHalf(values[i]);
+        else
+            tensor.mutableAs<float>()[i] = values[i];
+    }
+    return tensor;
+}
+
+}  // namespace
+
 Model Network::toModel(const Model& like) const {
     Model out = like;
     for (const TrainParameter& p : m_parameters) {
+        if (!like.has(p.name))
+            continue;  // helps training only
         const Weight& old = like.weight(p.name);
         const DType type = old.isQuantized() ? DType::F32 : old.dense().dtype();
-        Tensor tensor = Tensor::allocate(type, old.shape());
-        for (std::int64_t i = 0; i < p.count(); ++i) {
-            const float v = m_values[static_cast<std::size_t>(p.offset + i)];
-            if (type == DType::BF16)
-                tensor.mutableAs<std::uint16_t>()[i] = kernels::floatToBfloat16(v);
-            else if (type == DType::F16)
-                tensor.mutableAs<std::uint16_t>()[i] = kernels::floatToHalf(v);
-            else
-                tensor.mutableAs<float>()[i] = v;
-        }
-        out.weights[p.name] = Weight(std::move(tensor));
+        out.weights[p.name] =
+            Weight(tensorOf(m_values.data() + p.offset, type, old.shape()));
+    }
+    for (const QuantizedParameter& q : m_quantizers) {
+        const TrainParameter& p = m_parameters[q.parameter];
+        out.weights[p.name] =
+            Weight(q.quantizer.pack(m_values.data() + p.offset, scalesOf(q), m_pool));
     }
     return out;
 }

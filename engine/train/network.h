@@ -13,6 +13,7 @@
 #include "engine/core/run_control.h"
 #include "engine/data/train_batch.h"
 #include "engine/model/model.h"
+#include "engine/train/fake_quantizer.h"
 #include "kernels/ops/attention_train.h"
 #include "kernels/ops/elementwise_backward.h"
 #include "kernels/ops/gemm.h"
@@ -40,6 +41,11 @@ struct LossSums {
     std::int64_t tokens = 0;
 };
 
+struct FakeQuantOptions {
+    ScaleLearning scales = ScaleLearning::Scale;
+    float scaleRate = 1;  ///< of the learning rate; scales move relatively, see fake_quantizer.h
+};
+
 class Network {
 public:
     /// Copies the weights of `model` as float32. Throws EngineError(BadInput) for a missing or
@@ -49,9 +55,27 @@ public:
     const ModelConfig& config() const { return m_config; }
     const std::vector<TrainParameter>& parameters() const { return m_parameters; }
     const TrainParameter& parameter(const std::string& name) const;
-    std::vector<float>& values() { return m_values; }
+    /// What the optimizer moves. Asking for it to change it makes the next pass look again.
+    std::vector<float>& values() {
+        m_stale = true;
+        return m_values;
+    }
     const std::vector<float>& values() const { return m_values; }
     std::vector<float>& grads() { return m_grads; }
+
+    /// From now on the network computes with the numbers of `model`, the one it was made from: each
+    /// linear weight that is quantized there passes through its codes, 16-bit weights through their
+    /// type, inputs of linears through what the deployed product does to them. Values start from
+    /// what the weights were before quantization where `unquantized` knows it, held within their
+    /// codes' ranges, so that the first loss is the model's own. Learned scales
+    /// become parameters named after their weight, with ".scale" appended. Throws
+    /// EngineError(Usage) where nothing is quantized or codes are of a kind that is not trained.
+    void quantize(const Model& model, const std::map<std::string, Weight>& unquantized,
+                  const FakeQuantOptions& options);
+    bool quantized() const { return !m_quantizers.empty(); }
+    /// Of a quantized network: grads(), so far those of the numbers it computes with, become those
+    /// of values(). The optimizer calls it once per step, when all micro-batches are in.
+    void finishGradients();
 
     /// Keeps only the inputs of layers and computes the rest again for the gradient. Same numbers
     /// bit for bit.
@@ -70,7 +94,15 @@ public:
 
     void zeroGrads();
     /// `like` with these values in the float type its weights had (F32 where they were quantized).
+    /// A quantized network gives the model it computes with, in the schemes it was quantized with.
     Model toModel(const Model& like) const;
+    /// How a quantized weight has fared.
+    struct QuantizedReport {
+        std::string name;
+        FakeQuantizer::Drift drift;
+        double error = 0, signal = 0;  ///< sums of squares: of the rounding, of what is rounded
+    };
+    std::vector<QuantizedReport> quantizedReports();
 
 private:
     using Offset = std::int64_t;  // into the flat buffers; negative: the model has none
@@ -93,7 +125,9 @@ private:
     Offset add(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols,
                bool decays);
     Offset addOptional(const Model& model, const std::string& name, std::int64_t cols);
-    const float* weight(Offset at) const { return m_values.data() + at; }
+    const float* weight(Offset at) const {
+        return (m_deployed.empty() ? m_values : m_deployed).data() + at;
+    }
     float* grad(Offset at) { return m_grads.data() + at; }
 
     void prepare(const TrainBatch& batch);
@@ -118,11 +152,51 @@ private:
                      bool gradient, RunControl* control);
     void headLogits(std::int64_t first, std::int64_t count, float* out);
 
+    struct QuantizedParameter {
+        std::size_t parameter = 0;
+        Offset scales = -1;  ///< of their parameters; negative: not learned
+        FakeQuantizer quantizer;
+    };
+    struct HalfParameter {
+        std::size_t parameter = 0;
+        DType type = DType::BF16;
+    };
+    /// Rows of a linear layer whose inputs are rounded alike.
+    struct LinearPart {
+        std::int64_t first = 0, rows = 0;
+        kernels::ActivationRounding rounding;
+    };
+    void findInputs();
+    /// Brings m_deployed up to date.
+    void deploy();
+    const float* scalesOf(const QuantizedParameter& q) const {
+        return q.scales >= 0 ? m_values.data() + q.scales : nullptr;
+    }
+    /// x [rows, cols] as the deployed product multiplies it; valid until the next call.
+    const float* multiplied(const kernels::ActivationRounding& rounding, const float* x,
+                            std::int64_t rows, std::int64_t cols);
+    /// body(part) for the parts of the linear layer at `w`; one plain part where nothing is
+    /// quantized.
+    template <class Body>
+    void eachPart(Offset w, std::int64_t rows, const Body& body) {
+        const auto found = m_parts.find(w);
+        if (found == m_parts.end())
+            return body(LinearPart{0, rows, {}});
+        for (const LinearPart& part : found->second)
+            body(part);
+    }
+
     ModelConfig m_config;
     kernels::WorkerPool& m_pool;
     std::vector<TrainParameter> m_parameters;
     std::map<std::string, std::size_t> m_index;
     std::vector<float> m_values, m_grads;
+    std::vector<float> m_deployed;  ///< what a quantized network computes with; else empty
+    bool m_stale = true;            ///< m_deployed does not follow from m_values
+    std::vector<QuantizedParameter> m_quantizers;
+    std::vector<HalfParameter> m_halves;
+    std::map<Offset, std::vector<LinearPart>> m_parts;
+    std::vector<float> m_rounded;
     Offset m_embedding = -1, m_positions = -1, m_finalNorm = -1, m_finalNormBias = -1, m_head = -1;
     bool m_checkpointing = false;
     RunControl* m_control = nullptr;  ///< of the pass that runs; polled before every product

@@ -184,9 +184,13 @@ void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std:
                      float* y) {
     if (m_control)
         m_control->check();
-    kernels::gemm(
-        {kernels::GemmLayout::NT, m_tokens, rows, cols, x, cols, weight(w), cols, y, rows, false},
-        m_gemm, m_pool);
+    eachPart(w, rows, [&](const LinearPart& part) {
+        kernels::gemm(
+            {kernels::GemmLayout::NT, m_tokens, part.rows, cols,
+             multiplied(part.rounding, x, m_tokens, cols), cols, weight(w) + part.first * cols,
+             cols, y + part.first, rows, false},
+            m_gemm, m_pool);
+    });
     if (b >= 0)
         m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
             for (std::int64_t t = begin; t < end; ++t)
@@ -198,9 +202,13 @@ void Network::linearBackward(const float* x, std::int64_t cols, Offset w, Offset
                              std::int64_t rows, const float* dy, float* dx) {
     if (m_control)
         m_control->check();
-    kernels::gemm(
-        {kernels::GemmLayout::TN, rows, cols, m_tokens, dy, rows, x, cols, grad(w), cols, true},
-        m_gemm, m_pool);
+    // Rounding of inputs passes gradients straight through: its scales follow the largest input.
+    eachPart(w, rows, [&](const LinearPart& part) {
+        kernels::gemm({kernels::GemmLayout::TN, part.rows, cols, m_tokens, dy + part.first, rows,
+                       multiplied(part.rounding, x, m_tokens, cols), cols,
+                       grad(w) + part.first * cols, cols, true},
+                      m_gemm, m_pool);
+    });
     if (b >= 0)
         kernels::addRowSums(dy, rows, m_tokens, rows, grad(b), m_rowSums, m_pool);
     kernels::gemm(
@@ -312,6 +320,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
 
 void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* control) {
     m_control = control;
+    deploy();
     prepare(batch);
     const std::size_t layers = m_layers.size();
     // Without a gradient two buffers take turns and one set of activations serves all layers.
@@ -331,10 +340,12 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
 
 void Network::headLogits(std::int64_t first, std::int64_t count, float* out) {
     const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize;
-    const float* hidden = m_hidden.data() + first * d;
-    kernels::gemm(
-        {kernels::GemmLayout::NT, count, v, d, hidden, d, weight(m_head), d, out, v, false}, m_gemm,
-        m_pool);
+    eachPart(m_head, v, [&](const LinearPart& part) {
+        kernels::gemm({kernels::GemmLayout::NT, count, part.rows, d,
+                       multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
+                       weight(m_head) + part.first * d, d, out + part.first, v, false},
+                      m_gemm, m_pool);
+    });
     if (m_config.finalSoftcap > 0)
         m_pool.parallelFor(count, 8, [&](std::int64_t begin, std::int64_t end, int) {
             kernels::softcap(out + begin * v, m_config.finalSoftcap, (end - begin) * v);
@@ -402,10 +413,13 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
         }
         if (!gradient)
             continue;
-        const float* hidden = m_hidden.data() + first * d;
-        kernels::gemm({kernels::GemmLayout::TN, v, d, count, m_logits.data(), v, hidden, d,
-                       grad(m_head), d, true},
-                      m_gemm, m_pool);
+        eachPart(m_head, v, [&](const LinearPart& part) {
+            kernels::gemm({kernels::GemmLayout::TN, part.rows, d, count,
+                           m_logits.data() + part.first, v,
+                           multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
+                           grad(m_head) + part.first * d, d, true},
+                          m_gemm, m_pool);
+        });
         kernels::gemm({kernels::GemmLayout::NN, count, d, v, m_logits.data(), v, weight(m_head), d,
                        m_normed.data() + first * d, d, false},
                       m_gemm, m_pool);

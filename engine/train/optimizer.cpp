@@ -44,6 +44,7 @@ void Optimizer::restore(std::vector<float> first, std::vector<float> second, std
 }
 
 Optimizer::Report Optimizer::step(float learningRate) {
+    m_network.finishGradients();
     std::vector<float>& grads = m_network.grads();
     Report report;
     report.gradientNorm = std::sqrt(

@@ -7,6 +7,7 @@
 #include "kernels/ops/adamw.h"
 #include "kernels/ops/attention_train.h"
 #include "kernels/ops/elementwise_backward.h"
+#include "kernels/ops/fake_quant.h"
 #include "kernels/ops/loss.h"
 
 namespace fettle::kernels {
@@ -65,6 +66,12 @@ struct TrainTable {
                          float temperature, float scale);
     double (*sumSquares)(const float* x, std::int64_t count);
     void (*adamw)(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
+    // Rows [begin, end) of a weight; one row of activations, whose block is not 0.
+    void (*fakeQuant)(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out);
+    void (*fakeQuantBackward)(const FakeQuantArgs* args, bool ofStep, std::int64_t begin,
+                              std::int64_t end, float* grad, float* dScale);
+    void (*fakeQuantRow)(const ActivationRounding* rounding, const float* x, std::int64_t cols,
+                         float* out);
 };
 
 /// The level in use, see isa.h.

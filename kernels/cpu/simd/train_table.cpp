@@ -21,6 +21,9 @@ const TrainTable kTrainTable = {kGemmWidth,
                                 crossEntropyRow,
                                 distillRow,
                                 sumSquares,
-                                adamw};
+                                adamw,
+                                fakeQuant,
+                                fakeQuantBackward,
+                                fakeQuantRow};
 
 }  // namespace fettle::kernels::FETTLE_SIMD

@@ -35,5 +35,10 @@ double distillRow(float* student, const float* teacher, std::int64_t count, floa
                   float scale);
 double sumSquares(const float* x, std::int64_t count);
 void adamw(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
+void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out);
+void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begin, std::int64_t end,
+                       float* grad, float* dScale);
+void fakeQuantRow(const ActivationRounding* rounding, const float* x, std::int64_t cols,
+                  float* out);
 
 }  // namespace fettle::kernels::FETTLE_SIMD

@@ -147,6 +147,11 @@ FETTLE_INLINE F32x16 toF(I32x16 a) {
     return {_mm512_cvtepi32_ps(a.v)};
 }
 
+/// The power of two at or below |a|; 0 below the normal numbers.
+FETTLE_INLINE F32x16 binade(F32x16 a) {
+    return {_mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7F800000)))};
+}
 /// The float's magnitude as an integer, which orders like it, NaN above all.
 FETTLE_INLINE I32x16 magnitudeBits(F32x16 a) {
     return {_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7FFFFFFF))};
@@ -376,6 +381,10 @@ FETTLE_INLINE I32x16 loadI8(const void* p) {
 }
 FETTLE_INLINE F32x16 toF(I32x16 x) {
     return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+FETTLE_INLINE F32x16 binade(F32x16 x) {
+    const __m256 exponent = _mm256_castsi256_ps(_mm256_set1_epi32(0x7F800000));
+    return {_mm256_and_ps(x.a, exponent), _mm256_and_ps(x.b, exponent)};
 }
 
 /// The float's magnitude as an integer, which orders like it, NaN above all.
@@ -664,6 +673,16 @@ FETTLE_INLINE I32x16 loadI8(const void* p) {
 }
 FETTLE_INLINE F32x16 toF(const I32x16& a) {
     return lanes<F32x16>([&](int i) { return static_cast<float>(a.v[i]); });
+}
+FETTLE_INLINE F32x16 binade(const F32x16& a) {
+    F32x16 r = a;
+    for (float& v : r.v) {
+        std::uint32_t word;
+        __builtin_memcpy(&word, &v, 4);
+        word &= 0x7F800000u;
+        __builtin_memcpy(&v, &word, 4);
+    }
+    return r;
 }
 
 /// The float's magnitude as an integer, which orders like it, NaN above all.

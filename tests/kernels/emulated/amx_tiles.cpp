@@ -8,13 +8,14 @@ namespace FETTLE_SIMD {
 namespace {
 
 struct State {
-    TileConfig config;
+    TileConfig config = {};
     bool configured = false;
-    std::uint8_t data[8][16][64];
+    std::uint8_t data[8][16][64] = {};
     long products = 0;
     const char* fault = nullptr;
 };
-State state;
+// Made at compile time: nothing of this file may run where the processor lacks its instructions.
+constinit State state;
 
 /// The processor would raise #UD.
 bool usable(int t) {

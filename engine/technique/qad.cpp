@@ -1,0 +1,113 @@
+#include "engine/technique/qad.h"
+
+#include "engine/technique/quantized_training.h"
+#include "engine/tokenizer/vocabulary_match.h"
+
+namespace fettle {
+
+namespace {
+
+constexpr double kLearningRate = 1e-4;
+
+TechniqueDescriptor makeDescriptor() {
+    TechniqueDescriptor d;
+    d.id = "qad";
+    d.title = "Quantization-aware distillation";
+    d.help =
+        "Trains the quantized model to predict what its teacher predicts, token for token and in "
+        "the very numbers it is deployed with. The teacher is the original unless you name "
+        "another. Stays closer to the original than training on text alone and forgets less of "
+        "what later stages taught it; any text of the right kind will do.";
+    d.usesCalibration = true;
+    d.needsTrainingText = true;
+    d.needsTeacher = true;
+    d.parameters = quantizedTrainingParameters(kLearningRate);
+
+    ParameterSchema temperature;
+    temperature.name = "temperature";
+    temperature.title = "Temperature";
+    temperature.type = ParameterType::Double;
+    temperature.defaultValue = 1.0;
+    temperature.minimum = 0.05;
+    temperature.maximum = 100;
+    temperature.sweepable = true;
+    temperature.help =
+        "Softens both distributions before they are compared: above 1, unlikely tokens count more.";
+
+    ParameterSchema teacher;
+    teacher.name = "teacher";
+    teacher.title = "Teacher";
+    teacher.type = ParameterType::Text;
+    teacher.defaultValue = "";
+    teacher.help =
+        "A model (folder, .gguf file or demo) with the same vocabulary. Empty: the run's teacher, "
+        "and without one the recipe's original model.";
+
+    ParameterSchema labels;
+    labels.name = "cross_entropy";
+    labels.title = "Weight of the text itself";
+    labels.type = ParameterType::Double;
+    labels.defaultValue = 0.0;
+    labels.minimum = 0;
+    labels.maximum = 100;
+    labels.sweepable = true;
+    labels.help =
+        "Adds the loss on the text's own tokens with this weight. 0: the teacher alone counts.";
+
+    d.parameters.insert(d.parameters.end(), {temperature, teacher, labels});
+    return d;
+}
+
+std::string teacherPath(const nlohmann::json& params, const RunInputs& inputs) {
+    const std::string named = params.at("teacher").get<std::string>();
+    return named.empty() ? inputs.teacher : named;
+}
+
+/// Throws EngineError(Usage) where the two do not speak of the same tokens.
+void refuseOtherVocabulary(const Model& teacher, const Model& student) {
+    const VocabularyMatch match = matchVocabularies(*teacher.tokenizer, *student.tokenizer);
+    std::string why = match.same ? "" : match.difference;
+    if (match.same && teacher.config.vocabularySize != student.config.vocabularySize)
+        why = "the first predicts " + std::to_string(teacher.config.vocabularySize) +
+              " tokens, the second " + std::to_string(student.config.vocabularySize);
+    if (!why.empty())
+        throw EngineError(ErrorKind::Usage,
+                          "qad: the teacher " + teacher.path +
+                              " does not share the vocabulary of " + student.path +
+                              " (first: teacher, second: student): " + why);
+}
+
+}  // namespace
+
+const TechniqueDescriptor& Qad::descriptor() const {
+    static const TechniqueDescriptor descriptor = makeDescriptor();
+    return descriptor;
+}
+
+StepEstimate Qad::estimate(const ModelFacts& model, const nlohmann::json& params,
+                           const RunInputs& inputs, const MachineSpeed& speed) const {
+    const std::string path = teacherPath(params, inputs);
+    try {
+        const ModelFacts teacher = path.empty() ? model : factsOf(loadModel(path));
+        return estimateQuantizedTraining(model, params, inputs, speed, &teacher);
+    } catch (const EngineError& error) {
+        StepEstimate estimate = estimateQuantizedTraining(model, params, inputs, speed, &model);
+        estimate.problems.push_back(std::string("teacher: ") + error.what());
+        return estimate;
+    }
+}
+
+Model Qad::apply(Model model, TechniqueContext& context) const {
+    const std::string path = teacherPath(context.params, context.inputs);
+    const Model teacher = path.empty() ? context.original : loadModel(path, &context.control);
+    refuseOtherVocabulary(teacher, model);
+    if (!path.empty())
+        refuseNonFinite(teacher, context.control);
+    TrainLoss loss;
+    loss.crossEntropy = context.params.at("cross_entropy").get<float>();
+    loss.distillation = 1;
+    loss.temperature = context.params.at("temperature").get<float>();
+    return trainQuantized("qad", std::move(model), loss, &teacher, context);
+}
+
+}  // namespace fettle

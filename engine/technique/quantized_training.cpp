@@ -1,0 +1,373 @@
+#include "engine/technique/quantized_training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "engine/data/data_loader.h"
+#include "engine/quant/calibration.h"
+#include "engine/technique/ptq.h"
+#include "engine/train/trainer.h"
+
+namespace fettle {
+
+namespace {
+
+constexpr const char* kDefaultScheme = "int4-g128";
+// Names, headings and the like stand in any two texts of a kind.
+constexpr double kOverlapWorthAWarning = 0.01;
+// Below this loss of perplexity a share of it says nothing.
+constexpr double kSmallestLoss = 1e-3;
+
+ParameterSchema number(const char* name, const char* title, ParameterType type,
+                       nlohmann::json value, double low, double high, const char* unit,
+                       const char* help) {
+    ParameterSchema p;
+    p.name = name;
+    p.title = title;
+    p.type = type;
+    p.defaultValue = std::move(value);
+    p.minimum = low;
+    p.maximum = high;
+    p.unit = unit;
+    p.help = help;
+    return p;
+}
+
+ParameterSchema schemeParameter() {
+    ParameterSchema p;
+    p.name = "scheme";
+    p.title = "Scheme";
+    p.type = ParameterType::Choice;
+    p.defaultValue = "";
+    p.sweepable = true;
+    p.help =
+        "What the weights become. A ptq step before decides it, and chooses scales and codes to "
+        "start from; without one, weights are rounded to nearest first.";
+    p.choices.push_back({"", "As the step before", "Goes on from the ptq step before; int4 in "
+                                                   "groups of 128 where there is none."});
+    for (const ParameterSchema& of : Ptq().descriptor().parameters)
+        if (of.name == "scheme")
+            p.choices.insert(p.choices.end(), of.choices.begin(), of.choices.end());
+    return p;
+}
+
+ParameterSchema learnScalesParameter() {
+    ParameterSchema p;
+    p.name = "learn_scales";
+    p.title = "Learn scales";
+    p.type = ParameterType::Choice;
+    p.defaultValue = "scale";
+    p.sweepable = true;
+    p.choices = {
+        {"scale", "What codes are multiplied with",
+         "Codes are chosen with the scales of the start; the scales that multiply them learn. "
+         "Smooth, the robust choice."},
+        {"step", "Step size (LSQ)",
+         "One learned step per channel or group both chooses codes and multiplies them."},
+        {"none", "No", "Scales stay as the start has them."}};
+    p.help = "Whether the scale of each channel or group is trained along.";
+    return p;
+}
+
+ParameterSchema scheduleParameter() {
+    ParameterSchema p;
+    p.name = "schedule";
+    p.title = "Schedule";
+    p.type = ParameterType::Choice;
+    p.defaultValue = "cosine";
+    p.sweepable = true;
+    p.choices = {{"cosine", "Cosine", "Falls slowly, then fast, then slowly."},
+                 {"linear", "Linear", "Falls evenly."},
+                 {"wsd", "Stable, then decay", "Holds, and falls in the last fifth."},
+                 {"constant", "Constant", "Stays as it is."}};
+    p.help = "How the learning rate falls after its warm-up.";
+    return p;
+}
+
+ScheduleKind scheduleOf(const std::string& id) {
+    return id == "cosine"   ? ScheduleKind::Cosine
+           : id == "linear" ? ScheduleKind::Linear
+           : id == "wsd"    ? ScheduleKind::WarmupStableDecay
+                            : ScheduleKind::Constant;
+}
+
+ScaleLearning scaleLearningOf(const std::string& id) {
+    return id == "scale"  ? ScaleLearning::Scale
+           : id == "step" ? ScaleLearning::Step
+                          : ScaleLearning::None;
+}
+
+bool isQuantized(const Model& model) {
+    return std::any_of(model.weights.begin(), model.weights.end(),
+                       [](const auto& entry) { return entry.second.isQuantized(); });
+}
+
+nlohmann::json ptqParams(const std::string& scheme) {
+    return validateParams(Ptq().descriptor(),
+                          {{"scheme", scheme.empty() ? kDefaultScheme : scheme}})
+        .params;
+}
+
+/// The model that training starts from.
+Model quantizedStart(const std::string& technique, Model model, TechniqueContext& context) {
+    const std::string scheme = context.params.at("scheme").get<std::string>();
+    if (isQuantized(model)) {
+        if (!scheme.empty())
+            throw EngineError(ErrorKind::Usage,
+                              technique + ": the model is quantized already; leave out \"scheme\" "
+                                          "to train it as it is");
+        return model;
+    }
+    const nlohmann::json params = ptqParams(scheme);
+    context.control.info(technique + ": there is no ptq step before; weights become " +
+                         params.at("scheme").get<std::string>());
+    TechniqueContext first{context.original,     context.backend, context.pool,
+                           context.inputs,       context.measure, params,
+                           context.seed,         context.control, context.layerMetrics,
+                           context.metrics};
+    first.unquantized = context.unquantized;
+    return Ptq().apply(std::move(model), first);
+}
+
+/// Passes everything on, and says after each validation how much is won back.
+class RecoverySink : public ProgressSink {
+public:
+    RecoverySink(ProgressSink& outer, double quantized, double full)
+        : m_outer(outer), m_quantized(quantized), m_full(full) {}
+    void progress(const JobProgress& p) override { m_outer.progress(p); }
+    void log(JobLog::Level level, const std::string& text) override { m_outer.log(level, text); }
+    void series(const SeriesPoint& point) override {
+        m_outer.series(point);
+        if (point.name != "validation_perplexity")
+            return;
+        m_outer.series({"recovery", point.step, recoveredShare(m_quantized, m_full, point.value)});
+        m_outer.series({"validation_perplexity_original", point.step, m_full});
+        m_outer.series({"validation_perplexity_quantized", point.step, m_quantized});
+    }
+    void metric(const Measurement& metric) override { m_outer.metric(metric); }
+    void stepFinished(const StepReport& step) override { m_outer.stepFinished(step); }
+    void text(const std::string& piece) override { m_outer.text(piece); }
+
+private:
+    ProgressSink& m_outer;
+    double m_quantized, m_full;
+};
+
+DataOptions dataOptions(const Model& model, TechniqueContext& context) {
+    const nlohmann::json& params = context.params;
+    DataOptions data;
+    data.path = context.inputs.train;
+    data.context = params.at("context").get<std::int64_t>();
+    if (data.context < 2)
+        data.context = context.measure.context;
+    data.context = std::min(data.context, model.config.contextLength);
+    data.batchTokens =
+        std::max(data.context, std::min<std::int64_t>(params.at("batch_tokens").get<std::int64_t>(), 4096));
+    data.seed = context.seed;
+    data.validationShare = params.at("validation_share").get<double>();
+    return data;
+}
+
+void warnOfOverlap(const std::string& technique, TechniqueContext& context) {
+    if (context.inputs.evaluate.empty())
+        return;
+    const double shared = textOverlap(context.inputs.train, context.inputs.evaluate);
+    if (shared > kOverlapWorthAWarning)
+        context.control.warn(technique + ": the training text shares " +
+                             std::to_string(std::lround(shared * 100)) +
+                             "% of its lines with the evaluation text: the measured accuracy is "
+                             "too good");
+}
+
+TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& loss) {
+    TrainerOptions options;
+    options.tokens = params.at("tokens").get<std::int64_t>();
+    options.batchTokens = params.at("batch_tokens").get<std::int64_t>();
+    options.rate.peak = params.at("learning_rate").get<float>();
+    options.rate.schedule = scheduleOf(params.at("schedule").get<std::string>());
+    options.rate.warmup = params.at("warmup").get<double>();
+    options.optimizer.decay = params.at("weight_decay").get<float>();
+    options.loss = loss;
+    options.checkpointing = params.at("save_memory").get<bool>();
+    options.evaluateEvery = params.at("evaluate_every").get<std::int64_t>();
+    return options;
+}
+
+void addMetric(TechniqueContext& context, const char* name, const char* unit, double value) {
+    Measurement metric;
+    metric.name = name;
+    metric.unit = unit;
+    metric.value = value;
+    context.metrics.push_back(metric);
+}
+
+void reportWeights(Network& student, TechniqueContext& context) {
+    for (const Network::QuantizedReport& report : student.quantizedReports()) {
+        const int layer = layerOf(report.name);
+        const auto add = [&](const char* metric, double value) {
+            context.layerMetrics.push_back({layer, report.name, metric, value});
+        };
+        add("codes_changed", 100 * report.drift.codes);
+        add("scale_change", 100 * report.drift.scales);
+        add("rounding_db", report.error > 0 ? 10 * std::log10(report.signal / report.error) : 200);
+    }
+}
+
+}  // namespace
+
+double recoveredShare(double quantized, double full, double now) {
+    const double lost = quantized - full;
+    return std::fabs(lost) < kSmallestLoss * full ? 0 : 100 * (quantized - now) / lost;
+}
+
+std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate) {
+    ParameterSchema tokens =
+        number("tokens", "Tokens", ParameterType::Int, 200000, 1000, 1e13, "tokens",
+               "How many tokens of the training text are trained on; the text is read again where "
+               "it is shorter. More recovers more, the first ones most.");
+    tokens.sweepable = true;
+    ParameterSchema rate =
+        number("learning_rate", "Learning rate", ParameterType::Double, learningRate, 1e-9, 1, "",
+               "At its peak, of weights. Large models want less: 1e-5 from a billion parameters.");
+    rate.sweepable = true;
+    ParameterSchema batch =
+        number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 1e8, "tokens",
+               "Tokens between two updates of the weights.");
+    batch.sweepable = true;
+    ParameterSchema context =
+        number("context", "Sequence length", ParameterType::Int, 0, 0, 1e6, "tokens",
+               "Length of a training sequence. 0: the context that is evaluated with.");
+    ParameterSchema warmup =
+        number("warmup", "Warm-up", ParameterType::Double, 0.05, 0, 1, "",
+               "Share of the steps in which the learning rate rises.");
+    ParameterSchema scaleRate =
+        number("scale_rate", "Rate of scales", ParameterType::Double, 1.0, 0, 1000, "",
+               "How fast scales learn: the relative change of a scale is the learning rate times "
+               "this.");
+    scaleRate.sweepable = true;
+    scaleRate.visibleWhen = VisibleWhen{"learn_scales", {"scale", "step"}};
+    ParameterSchema decay = number("weight_decay", "Weight decay", ParameterType::Double, 0.0, 0,
+                                   10, "", "Pull of weights towards zero, times the learning rate.");
+    ParameterSchema share =
+        number("validation_share", "Held back", ParameterType::Double, 0.05, 0, 0.5, "",
+               "Share of the training text that is kept for validation: the step with the lowest "
+               "validation loss is what is kept.");
+    ParameterSchema every =
+        number("evaluate_every", "Validate every", ParameterType::Int, 0, 0, 1e9, "steps",
+               "0: twenty times in a run.");
+    ParameterSchema target =
+        number("target_recovery", "Enough", ParameterType::Double, 0.0, 0, 200, "%",
+               "Stops as soon as this share of the lost perplexity (of the divergence from the "
+               "teacher, with one) is won back on the validation text. 0: trains on all tokens.");
+    ParameterSchema memory;
+    memory.name = "save_memory";
+    memory.title = "Save memory";
+    memory.type = ParameterType::Bool;
+    memory.defaultValue = false;
+    memory.help = "Computes activations again instead of keeping them: less memory, a third slower.";
+    return {schemeParameter(), tokens,    rate,  batch, context, scheduleParameter(), warmup,
+            learnScalesParameter(), scaleRate, decay, share, every,   target,              memory};
+}
+
+Model trainQuantized(const std::string& technique, Model model, const TrainLoss& loss,
+                     const Model* teacher, TechniqueContext& context) {
+    RunControl& control = context.control;
+    if (context.inputs.train.empty())
+        throw EngineError(ErrorKind::Usage, technique + " needs a training text");
+    refuseNonFinite(model, control);
+    warnOfOverlap(technique, context);
+    std::map<std::string, Weight> unquantized;
+    if (!context.unquantized)
+        context.unquantized = &unquantized;
+    const Model start = quantizedStart(technique, std::move(model), context);
+
+    control.beginPhase("Preparing", 0.05);
+    DataLoader data(start.tokenizer, dataOptions(start, context), control);
+    TrainerOptions options = trainerOptions(context.params, loss);
+    options.checkpointFolder = context.checkpointFolder;
+    options.identity = technique + " " + modelHash(start, control);
+    std::unique_ptr<Network> guide =
+        teacher ? std::make_unique<Network>(*teacher, context.pool) : nullptr;
+    const bool sameAsOriginal = teacher && teacher->hash == context.original.hash;
+    Validation full;
+    {
+        std::unique_ptr<Network> original =
+            sameAsOriginal ? nullptr : std::make_unique<Network>(context.original, context.pool);
+        full = validate(original ? *original : *guide, data.validation(), {}, nullptr, control);
+    }
+    Network student(start, context.pool);
+    student.quantize(start, *context.unquantized, {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
+                             context.params.at("scale_rate").get<float>()});
+    const Validation before =
+        validate(student, data.validation(), loss, guide.get(), control);
+    const double target = context.params.at("target_recovery").get<double>() / 100;
+    if (target > 0)
+        options.targetLoss =
+            teacher ? (1 - target) * before.loss
+                    : std::log(before.perplexity - target * (before.perplexity - full.perplexity));
+
+    RecoverySink sink(control.sink(), before.perplexity, full.perplexity);
+    TrainOutcome outcome;
+    {
+        RunControl inner = control.nested(sink);
+        inner.beginPhase("Training", 1);
+        outcome = train(student, data, options, guide.get(), nullptr, context.pool, inner);
+    }
+    const double now = outcome.best.perplexity > 0 ? outcome.best.perplexity : outcome.last.perplexity;
+    addMetric(context, "training_tokens", "tokens", static_cast<double>(outcome.tokens));
+    if (!data.validation().empty()) {
+        addMetric(context, "validation_perplexity_original", "", full.perplexity);
+        addMetric(context, "validation_perplexity_quantized", "", before.perplexity);
+        addMetric(context, "validation_perplexity", "", now);
+        addMetric(context, "recovery", "%",
+                  recoveredShare(before.perplexity, full.perplexity, now));
+    }
+    reportWeights(student, context);
+    return student.toModel(start);
+}
+
+StepEstimate estimateQuantizedTraining(const ModelFacts& model, const nlohmann::json& params,
+                                       const RunInputs& inputs, const MachineSpeed& speed,
+                                       const ModelFacts* teacher) {
+    // Weights, what is computed with, gradients, two moments, the best so far.
+    constexpr double kCopies = 6 * sizeof(float);
+    // Multiplying alone is this share of a training step.
+    constexpr double kProducts = 0.7;
+    StepEstimate estimate;
+    estimate.output = model;
+    const bool plain = std::all_of(
+        model.weights.begin(), model.weights.end(), [](const WeightFacts& weight) {
+            return weight.bytes >= 2 * static_cast<double>(weight.rows * weight.cols);
+        });
+    const std::string scheme = params.at("scheme").get<std::string>();
+    if (!plain && !scheme.empty())
+        estimate.problems.push_back(
+            "the model is quantized already: leave the scheme as the step before");
+    if (plain)
+        estimate = Ptq().estimate(model, ptqParams(scheme), inputs, speed);
+    if (inputs.train.empty())
+        estimate.problems.push_back("a training text is needed");
+    const double tokens = params.at("tokens").get<double>();
+    // A pass forward is one multiply-add per weight and token, the gradient two more.
+    double products = 3 * model.activeElements();
+    if (params.at("save_memory").get<bool>())
+        products += model.activeElements();
+    estimate.peakBytes = model.elements() * kCopies;
+    if (teacher) {
+        products += teacher->activeElements();
+        estimate.peakBytes += teacher->elements() * sizeof(float);
+    }
+    estimate.seconds += tokens * products / (speed.multiplyRate * kProducts);
+    const ModelConfig& c = model.config;
+    const double perToken =
+        sizeof(float) * (static_cast<double>(c.hiddenSize) * 3 +
+                         static_cast<double>((c.heads * 2 + c.kvHeads * 2) * c.headDim) +
+                         2 * static_cast<double>(c.feedForwardSize));
+    const double layers = params.at("save_memory").get<bool>() ? 1 : static_cast<double>(c.layerCount());
+    estimate.peakBytes +=
+        std::min(4096.0, params.at("batch_tokens").get<double>()) * perToken * layers;
+    return estimate;
+}
+
+}  // namespace fettle
