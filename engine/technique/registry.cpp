@@ -2,6 +2,8 @@
 #include <regex>
 
 #include "engine/core/error.h"
+#include "engine/technique/distill.h"
+#include "engine/technique/prune.h"
 #include "engine/technique/ptq.h"
 #include "engine/technique/speculative.h"
 #include "engine/technique/technique.h"
@@ -10,8 +12,10 @@ namespace fettle {
 
 const std::vector<const Technique*>& techniques() {
     static const Ptq ptq;
+    static const Prune prune;
+    static const Distill distill;
     static const Speculative speculative;
-    static const std::vector<const Technique*> all{&ptq, &speculative};
+    static const std::vector<const Technique*> all{&ptq, &prune, &distill, &speculative};
     return all;
 }
 

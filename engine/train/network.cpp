@@ -103,6 +103,8 @@ void Network::zeroGrads() {
 Model Network::toModel(const Model& like) const {
     Model out = like;
     for (const TrainParameter& p : m_parameters) {
+        if (!like.has(p.name))
+            continue;  // helps training only
         const Weight& old = like.weight(p.name);
         const DType type = old.isQuantized() ? DType::F32 : old.dense().dtype();
         Tensor tensor = Tensor::allocate(type, old.shape());
