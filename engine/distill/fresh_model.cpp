@@ -46,10 +46,10 @@ void store(DType type, double value, Tensor& tensor, std::int64_t at) {
 Model freshModel(const ModelConfig& config, const Model& like, std::uint64_t seed,
                  RunControl& control) {
     if (config.vocabularySize != like.config.vocabularySize)
-        throw EngineError(ErrorKind::Usage,
-                          "the student's configuration has " +
-                              std::to_string(config.vocabularySize) + " tokens, the model " +
-                              std::to_string(like.config.vocabularySize));
+        throw EngineError(ErrorKind::Usage, "the student's configuration has " +
+                                                std::to_string(config.vocabularySize) +
+                                                " tokens, the model " +
+                                                std::to_string(like.config.vocabularySize));
     Model model = like;
     model.config = config;
     model.weights.clear();
@@ -60,8 +60,7 @@ Model freshModel(const ModelConfig& config, const Model& like, std::uint64_t see
         if (model.config.source.is_object() && model.config.source.contains(key))
             model.config.source[key] = false;
     const DType type = namedType(config);
-    const double residual =
-        kDeviation / std::sqrt(2.0 * static_cast<double>(config.layerCount()));
+    const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(config.layerCount()));
     std::uint64_t stream = 0;
     for (const TensorPlace& place : tensorPlaces(config)) {
         control.check();

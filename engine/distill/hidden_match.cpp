@@ -21,8 +21,9 @@ std::vector<Network::LayerPair> evenPairs(std::int64_t studentLayers, std::int64
     const std::int64_t count = std::min(studentLayers, most);
     for (std::int64_t k = 1; k <= count; ++k) {
         const std::int64_t student = k * studentLayers / count - 1;
-        const auto teacher = static_cast<std::int64_t>(std::llround(
-            static_cast<double>((student + 1) * teacherLayers) / static_cast<double>(studentLayers)));
+        const auto teacher = static_cast<std::int64_t>(
+            std::llround(static_cast<double>((student + 1) * teacherLayers) /
+                         static_cast<double>(studentLayers)));
         pairs.push_back({student, std::max<std::int64_t>(teacher, 1) - 1});
     }
     return pairs;
@@ -50,9 +51,9 @@ void fitProjections(Network& student, Network& teacher,
         }
         const std::vector<float> inverse = inverseGram(gram, narrow, kDamping, pool, control);
         if (inverse.empty())
-            throw EngineError(ErrorKind::BadInput,
-                              "distill: the hidden states of layer " +
-                                  std::to_string(pairs[i].student) + " are not finite");
+            throw EngineError(ErrorKind::BadInput, "distill: the hidden states of layer " +
+                                                       std::to_string(pairs[i].student) +
+                                                       " are not finite");
         const TrainParameter& p =
             student.parameter("hidden_projection." + std::to_string(i) + ".weight");
         kernels::gemm({kernels::GemmLayout::NN, wide, narrow, narrow, cross.data(), narrow,

@@ -166,8 +166,9 @@ private:
         if (work < kWorthSharing)
             body(std::int64_t{0}, count);
         else
-            m_pool.parallelFor(count, grain, [&](std::int64_t begin, std::int64_t end,
-                                                 int /*thread*/) { body(begin, end); });
+            m_pool.parallelFor(
+                count, grain,
+                [&](std::int64_t begin, std::int64_t end, int /*thread*/) { body(begin, end); });
     }
 
     std::vector<float> m_weight, m_inverse;

@@ -44,7 +44,8 @@ TechniqueDescriptor makeDescriptor() {
     d.id = "distill";
     d.title = "Distillation";
     d.help =
-        "Trains the model as it is after the steps before - pruned, say - to predict what a teacher "
+        "Trains the model as it is after the steps before - pruned, say - to predict what a "
+        "teacher "
         "predicts, token by token. Brings back most of what pruning cost, with far less text than "
         "training anew. Needs a training text like the one the model is for.";
     d.needsTrainingText = true;
@@ -60,9 +61,8 @@ TechniqueDescriptor makeDescriptor() {
                "Peak of the learning rate. Small models stand more; a billion parameters about "
                "0.0001.");
     rate.sweepable = true;
-    ParameterSchema batch =
-        number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 16777216, "tokens",
-               "Tokens of one step.");
+    ParameterSchema batch = number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 16777216,
+                                   "tokens", "Tokens of one step.");
     batch.sweepable = true;
     const ParameterSchema context =
         number("context", "Sequence length", ParameterType::Int, 0, 0, 1048576, "tokens",
@@ -215,9 +215,8 @@ public:
             m_context.control.info("distill: the zeros of the pruned weights stay (" +
                                    std::to_string(std::lround(100 * m_masks.share())) + "%)");
         m_context.control.beginPhase("Distilling", 1);
-        const TrainOutcome outcome =
-            train(m_student, *source, options, &m_teacher, &m_masks, m_context.pool,
-                  m_context.control);
+        const TrainOutcome outcome = train(m_student, *source, options, &m_teacher, &m_masks,
+                                           m_context.pool, m_context.control);
         report(outcome, texts);
         return m_student.toModel(m_model);
     }
@@ -248,18 +247,18 @@ private:
         options.context = m_params.at("context").get<std::int64_t>();
         if (options.context < 2)
             options.context = m_context.measure.context;
-        options.context = std::min({options.context, m_model.config.contextLength,
-                                    m_teacher.config().contextLength});
+        options.context = std::min(
+            {options.context, m_model.config.contextLength, m_teacher.config().contextLength});
         options.batchTokens =
-            std::max(options.context, std::min<std::int64_t>(
-                                          m_params.at("batch_tokens").get<std::int64_t>(), 4096));
+            std::max(options.context,
+                     std::min<std::int64_t>(m_params.at("batch_tokens").get<std::int64_t>(), 4096));
         options.seed = m_context.seed;
         return options;
     }
 
     void matchHidden(const DataLoader& texts) {
-        const std::vector<Network::LayerPair> pairs = evenPairs(
-            m_student.config().layerCount(), m_teacher.config().layerCount(), kMostPairs);
+        const std::vector<Network::LayerPair> pairs =
+            evenPairs(m_student.config().layerCount(), m_teacher.config().layerCount(), kMostPairs);
         m_student.matchHidden(pairs, m_teacher.config().hiddenSize);
         if (m_teacher.config().hiddenSize == m_student.config().hiddenSize)
             return;
@@ -327,8 +326,8 @@ StepEstimate Distill::estimate(const ModelFacts& model, const nlohmann::json& pa
         estimate.seconds =
             tokens * (kStepPasses - 1) * estimate.output.activeElements() / speed.multiplyRate +
             tokens * teacher.activeElements() / speed.multiplyRate;
-        estimate.peakBytes = estimate.output.elements() * kBytesPerParameter +
-                             teacher.elements() * sizeof(float);
+        estimate.peakBytes =
+            estimate.output.elements() * kBytesPerParameter + teacher.elements() * sizeof(float);
     } catch (const EngineError& error) {
         estimate.problems.push_back(error.what());
     }
