@@ -19,6 +19,7 @@ void addExperiments(CLI::App& app, CommandLine& line);
 void addGate(CLI::App& app, CommandLine& line);
 void addReport(CLI::App& app, CommandLine& line);
 void addExport(CLI::App& app, CommandLine& line);
+void addDraft(CLI::App& app, CommandLine& line);
 void addDemo(CLI::App& app, CommandLine& line);
 
 }  // namespace fettle::cli

@@ -430,6 +430,19 @@ TEST_F(Pruning, RoundsEndAtTheSameSizeAndTellWhatTheyFound) {
     EXPECT_EQ(heads, 2 * 2);
 }
 
+TEST_F(Pruning, ASpeedThatIsAskedForIsMeasured) {
+    const std::string calibration = calibrationFile();
+    const Model model = tiny("llama");
+    // Every shape is fast enough for the one, none for the other, whatever else the machine does.
+    for (const char* method : {"ffn", "width"}) {
+        const Model whole =
+            apply(model, {{"method", method}, {"target_speedup", 0.01}}, calibration);
+        EXPECT_EQ(shapeOf(whole.config), shapeOf(model.config)) << method;
+    }
+    EXPECT_THROW(apply(model, {{"method", "ffn"}, {"target_speedup", 20}}, calibration),
+                 EngineError);
+}
+
 TEST_F(Pruning, RefusesWhatCannotBe) {
     const std::string calibration = calibrationFile();
     EXPECT_THROW(apply(tiny("gpt2"), {{"method", "heads"}, {"ratio", 0.5}}, calibration),
