@@ -20,6 +20,7 @@ void addGate(CLI::App& app, CommandLine& line);
 void addReport(CLI::App& app, CommandLine& line);
 void addTrain(CLI::App& app, CommandLine& line);
 void addExport(CLI::App& app, CommandLine& line);
+void addDraft(CLI::App& app, CommandLine& line);
 void addDemo(CLI::App& app, CommandLine& line);
 
 }  // namespace fettle::cli

@@ -27,7 +27,7 @@ int parseAndRun(int argc, char** argv) {
     CommandLine line;
     for (const auto add : {addDevices, addInspect, addTokenize, addLogits, addEvaluate, addBench,
                            addGenerate, addTechniques, addRun, addSweep, addExperiments, addGate,
-                           addReport, addTrain, addExport, addDemo})
+                           addReport, addTrain, addExport, addDraft, addDemo})
         add(app, line);
     try {
         app.parse(argc, argv);

@@ -108,6 +108,9 @@ const std::vector<MetricInfo>& metricCatalogue() {
          "Most memory the process held during the whole run."},
         {"calibration_tokens", "Calibration tokens", "tokens", neither,
          "Tokens of the calibration text that the recipe used."},
+        {"recovery", "Recovery", "%", higher,
+         "Share of the perplexity lost by the steps before that training won back, on text held "
+         "back from the training text: 100% is the teacher's."},
         {"training_tokens", "Training tokens", "tokens", neither,
          "Tokens that the recipe trained on."},
         {"energy_joules", "Energy", "J", lower,

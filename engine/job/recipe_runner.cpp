@@ -95,6 +95,7 @@ public:
             add(plainMetric("recipe_seconds", "s", steadySeconds() - beforeSteps));
         add(plainMetric("optimize_peak_bytes", "bytes", static_cast<double>(peakResidentBytes())));
         add(plainMetric("bits_per_weight", "bits", optimized.bitsPerWeight()));
+        add(plainMetric("parameters", "", static_cast<double>(optimized.parameters())));
 
         writeArtifact(optimized, original);
         // What is measured is what was written: read back, so that the numbers are the artifact's,

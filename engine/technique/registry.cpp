@@ -2,6 +2,8 @@
 #include <regex>
 
 #include "engine/core/error.h"
+#include "engine/technique/distill.h"
+#include "engine/technique/prune.h"
 #include "engine/technique/ptq.h"
 #include "engine/technique/qad.h"
 #include "engine/technique/qat.h"
@@ -15,7 +17,10 @@ const std::vector<const Technique*>& techniques() {
     static const Qat qat;
     static const Qad qad;
     static const Speculative speculative;
-    static const std::vector<const Technique*> all{&ptq, &qat, &qad, &speculative};
+    static const Prune prune;
+    static const Distill distill;
+    static const std::vector<const Technique*> all{&ptq,         &qat,   &qad,
+                                                   &speculative, &prune, &distill};
     return all;
 }
 

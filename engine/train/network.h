@@ -34,10 +34,15 @@ struct TrainLoss {
     float crossEntropy = 1;
     float distillation = 0;  ///< T^2 KL(teacher || student) on logits; needs a teacher
     float temperature = 1;
+    /// |P h - h'|^2 / |h'|^2 of hidden states h, h' behind the layers that matchHidden() pairs,
+    /// mean over pairs; needs a teacher.
+    float hidden = 0;
+    bool needsTeacher() const { return distillation != 0 || hidden != 0; }
 };
 struct LossSums {
     double crossEntropy = 0;  ///< sums over scored tokens, nats
     double distillation = 0;
+    double hidden = 0;
     std::int64_t tokens = 0;
 };
 
@@ -80,6 +85,18 @@ public:
     /// Keeps only the inputs of layers and computes the rest again for the gradient. Same numbers
     /// bit for bit.
     void setCheckpointing(bool on) { m_checkpointing = on; }
+
+    /// A layer of this network and the layer of the teacher that it is to follow.
+    struct LayerPair {
+        std::int64_t student = 0, teacher = 0;
+    };
+    /// Says which hidden states TrainLoss::hidden compares. Where the teacher's width is another
+    /// one, each pair gets a projection P [teacherWidth, hiddenSize] as a parameter of its own
+    /// ("hidden_projection.N.weight"), zero at first; toModel() leaves it out.
+    void matchHidden(std::vector<LayerPair> pairs, std::int64_t teacherWidth);
+    /// Hidden states behind layer `layer` [ids, hiddenSize] of the batch.
+    std::vector<float> hiddenBehind(const TrainBatch& batch, std::int64_t layer,
+                                    RunControl* control);
 
     /// Adds the gradient of the loss times `scale` to grads(). With a scale of 1 / (scored tokens
     /// of all micro-batches), accumulated micro-batches equal one large batch. `teacher` may be
@@ -150,6 +167,12 @@ private:
     void activate(const Saved& saved, float* out);
     LossSums runHead(const TrainBatch& batch, const TrainLoss& loss, float scale, Network* teacher,
                      bool gradient, RunControl* control);
+    void runTeacher(const TrainBatch& batch, const TrainLoss& loss, Network* teacher,
+                    RunControl* control);
+    /// Sum of the hidden loss of pair `pair` for hidden states `x`; adds its gradient to dx if that
+    /// is given.
+    double hiddenLoss(std::size_t pair, const TrainBatch& batch, float weight, Network& teacher,
+                      const float* x, float* dx);
     void headLogits(std::int64_t first, std::int64_t count, float* out);
 
     struct QuantizedParameter {
@@ -209,6 +232,11 @@ private:
         std::int64_t positions = 0;
     };
     std::vector<RopeTable> m_rope;
+
+    std::vector<LayerPair> m_pairs;
+    std::int64_t m_teacherWidth = 0;
+    std::map<std::int64_t, std::vector<float>> m_taps;  ///< hidden states kept behind these layers
+    std::vector<float> m_hiddenError;
 
     std::int64_t m_tokens = 0;
     std::vector<std::int32_t> m_position;      ///< of each token in its sequence

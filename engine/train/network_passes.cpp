@@ -333,6 +333,9 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
         const std::size_t from = keep ? i : i % 2, to = keep ? i + 1 : (i + 1) % 2;
         forwardLayer(i, m_stream[from].data(), m_stream[to].data(),
                      m_saved[keep && !m_checkpointing ? i : 0], batch);
+        if (const auto tap = m_taps.find(static_cast<std::int64_t>(i)); tap != m_taps.end())
+            tap->second.assign(m_stream[to].begin(),
+                               m_stream[to].begin() + m_tokens * m_config.hiddenSize);
     }
     norm(m_finalNorm, m_finalNormBias, m_stream[keep ? layers : layers % 2].data(),
          m_hidden.data());
@@ -387,7 +390,7 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
                 const std::int32_t target = batch.targets[static_cast<std::size_t>(first + r)];
                 float* z = m_logits.data() + r * v;
                 ce[at] = kl[at] = 0;
-                if (target < 0) {
+                if (target < 0 || (!plain && !distill)) {
                     std::fill_n(z, v, 0.0F);
                     continue;
                 }
@@ -432,15 +435,18 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
                              Network* teacher, RunControl* control) {
     if (m_grads.size() != m_values.size())
         zeroGrads();
-    if (teacher && loss.distillation != 0)
-        teacher->forwardLayers(batch, false, control);
+    runTeacher(batch, loss, teacher, control);
     forwardLayers(batch, true, control);
-    const LossSums sums = runHead(batch, loss, scale, teacher, true, control);
+    LossSums sums = runHead(batch, loss, scale, teacher, true, control);
     const std::size_t layers = m_layers.size();
     // The gradient of the last hidden states lies in m_normed.
     normBackward(m_finalNorm, m_finalNormBias, m_stream[layers].data(), m_normed.data(),
                  m_dx.data(), false);
     for (std::size_t i = layers; i-- > 0;) {
+        for (std::size_t p = 0; loss.hidden != 0 && p < m_pairs.size(); ++p)
+            if (m_pairs[p].student == static_cast<std::int64_t>(i))
+                sums.hidden += hiddenLoss(p, batch, scale * loss.hidden, *teacher,
+                                          m_stream[i + 1].data(), m_dx.data());
         if (m_checkpointing)
             forwardLayer(i, m_stream[i].data(), m_stream[i + 1].data(), m_saved[0], batch);
         backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[m_checkpointing ? 0 : i], batch);
@@ -455,10 +461,16 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
 
 LossSums Network::evaluate(const TrainBatch& batch, const TrainLoss& loss, Network* teacher,
                            RunControl* control) {
-    if (teacher && loss.distillation != 0)
-        teacher->forwardLayers(batch, false, control);
+    runTeacher(batch, loss, teacher, control);
+    for (std::size_t p = 0; loss.hidden != 0 && p < m_pairs.size(); ++p)
+        m_taps[m_pairs[p].student];
     forwardLayers(batch, false, control);
-    return runHead(batch, loss, 1.0F, teacher, false, control);
+    LossSums sums = runHead(batch, loss, 1.0F, teacher, false, control);
+    for (std::size_t p = 0; loss.hidden != 0 && p < m_pairs.size(); ++p)
+        sums.hidden +=
+            hiddenLoss(p, batch, 1.0F, *teacher, m_taps.at(m_pairs[p].student).data(), nullptr);
+    m_taps.clear();
+    return sums;
 }
 
 std::vector<float> Network::logits(std::span<const std::int32_t> ids) {

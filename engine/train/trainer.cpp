@@ -39,7 +39,8 @@ const char* toString(ScheduleKind kind) {
 double objective(const LossSums& sums, const TrainLoss& loss) {
     const double tokens = static_cast<double>(std::max<std::int64_t>(1, sums.tokens));
     return (static_cast<double>(loss.crossEntropy) * sums.crossEntropy +
-            static_cast<double>(loss.distillation) * sums.distillation) /
+            static_cast<double>(loss.distillation) * sums.distillation +
+            static_cast<double>(loss.hidden) * sums.hidden) /
            tokens;
 }
 
@@ -68,6 +69,7 @@ nlohmann::json describe(const TrainerOptions& o) {
             {"cross_entropy", o.loss.crossEntropy},
             {"distillation", o.loss.distillation},
             {"temperature", o.loss.temperature},
+            {"hidden", o.loss.hidden},
             {"evaluate_every", o.evaluateEvery},
             {"target_loss", o.targetLoss},
             {"keep_best", o.keepBest},
@@ -176,6 +178,7 @@ private:
                 m_student.accumulate(batch, m_options.loss, scale, m_teacher, &m_control);
             sums.crossEntropy += part.crossEntropy;
             sums.distillation += part.distillation;
+            sums.hidden += part.hidden;
             sums.tokens += part.tokens;
         }
         const float rate = learningRateAt(m_options.rate, m_outcome.steps, m_steps);
@@ -417,8 +420,10 @@ private:
 
 Validation validate(Network& student, const std::vector<TrainBatch>& batches, const TrainLoss& loss,
                     Network* teacher, RunControl& control) {
-    // All terms at temperature 1, whatever is trained on: numbers of different runs compare.
-    const TrainLoss terms = {1, teacher ? 1.0F : 0.0F, 1};
+    // All terms at temperature 1, whatever is trained on: numbers of different runs compare. Hidden
+    // states help training only.
+    TrainLoss terms;
+    terms.distillation = teacher ? 1.0F : 0.0F;
     LossSums sums;
     for (const TrainBatch& batch : batches) {
         control.check();

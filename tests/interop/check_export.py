@@ -8,6 +8,8 @@ Checks (each named; --only picks some):
   safetensors   exported folder, loaded by transformers
   int8          W8A8, exported as compressed-tensors, loaded by transformers + compressed-tensors
   int4          int4 group 128, pack-quantized, the same way
+  pruned-METHOD width, ffn, heads, channels, layers: a pruned model, loaded by transformers, with the logits that fettle-cli
+                gives; its sizes in config.json
   gguf-f16, gguf-q8_0, gguf-q4_0
                 read with the gguf package: every tensor close to its source, and transformers with the dequantized tensors
                 gives the logits that fettle-cli gives for the file
@@ -77,8 +79,11 @@ class Checker:
         return answer.get("perplexity") or answer["metrics"]["perplexity"]
 
     def artifact(self, scheme, method="rtn"):
-        recipe = self.work / f"{scheme}.json"
-        recipe.write_text(json.dumps({"name": scheme, "steps": [{"technique": "ptq", "params": {"scheme": scheme, "method": method}}], "seed": 1}))
+        return self.run_step(scheme, "ptq", {"scheme": scheme, "method": method})
+
+    def run_step(self, name, technique, params):
+        recipe = self.work / f"{name}.json"
+        recipe.write_text(json.dumps({"name": name, "steps": [{"technique": technique, "params": params}], "seed": 1}))
         answer = self.call("run", recipe, "--model", self.model, "--calibration", self.texts / "calibration.txt", "--db", self.work / "interop.db")
         artifact = answer["artifact"]
         return pathlib.Path(artifact["path"] if isinstance(artifact, dict) else artifact)
@@ -144,6 +149,16 @@ class Checker:
     def check_int4(self):
         # Ours multiplies integers, activations rounded to int8 block by block; transformers multiplies floats.
         self.compressed("int4-g128", 3e-2, 5e-3)
+
+    def check_pruned(self, method):
+        folder = self.run_step(f"pruned-{method}", "prune", {"method": method, "ratio": 0.3})
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        before, after = self.source.num_parameters(), loaded.num_parameters()
+        expect(after < 0.95 * before, f"{after} of {before} parameters are left")
+        self.compare(loaded, folder, 1e-3, 1e-3)
+        path = self.work / f"pruned-{method}.gguf"
+        self.export(folder, "gguf-f16", path)
+        self.llama_cpp(path, loaded)
 
     def gguf_weights(self, path):
         """Hugging Face names and shapes; ggml's Llama order of the rows of q and k is undone."""
@@ -217,6 +232,8 @@ def main():
         checks = {"source": checker.check_source, "safetensors": checker.check_safetensors, "int8": checker.check_int8, "int4": checker.check_int4,
                   "gguf-f16": lambda: checker.check_gguf("f16", 1e-3, 1e-3), "gguf-q8_0": lambda: checker.check_gguf("q8_0", 1e-2, 3e-2),
                   "gguf-q4_0": lambda: checker.check_gguf("q4_0", 0.15, 3e-2)}
+        for method in ("width", "ffn", "heads", "channels", "layers"):
+            checks[f"pruned-{method}"] = lambda method=method: checker.check_pruned(method)
         failed = []
         for name, check in checks.items():
             if options.only and name not in options.only:

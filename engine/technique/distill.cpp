@@ -1,0 +1,349 @@
+#include "engine/technique/distill.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <optional>
+
+#include "engine/core/error.h"
+#include "engine/data/data_loader.h"
+#include "engine/distill/fresh_model.h"
+#include "engine/distill/hidden_match.h"
+#include "engine/distill/on_policy_source.h"
+#include "engine/distill/weight_masks.h"
+#include "engine/io/strict_json.h"
+#include "engine/tokenizer/vocabulary_match.h"
+#include "engine/train/trainer.h"
+
+namespace fettle {
+
+namespace {
+
+constexpr std::int64_t kMostPairs = 4;  // of layers whose hidden states are compared
+// A step of training multiplies three times as much as reading does, and the teacher reads as well.
+constexpr double kStepPasses = 4;
+constexpr double kBytesPerParameter = 16;  // value, gradient and two moments, float32
+
+ParameterSchema number(const char* name, const char* title, ParameterType type,
+                       nlohmann::json value, double low, double high, const char* unit,
+                       const char* help) {
+    ParameterSchema p;
+    p.name = name;
+    p.title = title;
+    p.type = type;
+    p.defaultValue = std::move(value);
+    p.minimum = low;
+    p.maximum = high;
+    p.unit = unit;
+    p.help = help;
+    return p;
+}
+
+TechniqueDescriptor makeDescriptor() {
+    TechniqueDescriptor d;
+    d.id = "distill";
+    d.title = "Distillation";
+    d.help =
+        "Trains the model as it is after the steps before - pruned, say - to predict what a "
+        "teacher "
+        "predicts, token by token. Brings back most of what pruning cost, with far less text than "
+        "training anew. Needs a training text like the one the model is for.";
+    d.needsTrainingText = true;
+    d.needsTeacher = true;
+
+    ParameterSchema tokens =
+        number("tokens", "Training tokens", ParameterType::Int, 1000000, 1, 1e13, "tokens",
+               "How much is read, all epochs together. Half to twice as many tokens as the model "
+               "has parameters bring back most.");
+    tokens.sweepable = true;
+    ParameterSchema rate =
+        number("learning_rate", "Learning rate", ParameterType::Double, 0.001, 0, 1, "",
+               "Peak of the learning rate. Small models stand more; a billion parameters about "
+               "0.0001.");
+    rate.sweepable = true;
+    ParameterSchema batch = number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 16777216,
+                                   "tokens", "Tokens of one step.");
+    batch.sweepable = true;
+    const ParameterSchema context =
+        number("context", "Sequence length", ParameterType::Int, 0, 0, 1048576, "tokens",
+               "Length of a training sequence. 0: the context that is evaluated with.");
+    ParameterSchema temperature =
+        number("temperature", "Temperature", ParameterType::Double, 1, 0.1, 20, "",
+               "Above 1 the teacher's less likely tokens weigh more.");
+    temperature.sweepable = true;
+    ParameterSchema hidden =
+        number("hidden_weight", "Hidden states", ParameterType::Double, 0, 0, 100, "",
+               "Weight of the distance between hidden states, through learned projections where "
+               "the widths differ. 0: predictions alone. Helps where layers are gone or the "
+               "student starts anew.");
+    hidden.sweepable = true;
+    ParameterSchema crossEntropy =
+        number("cross_entropy_weight", "Text itself", ParameterType::Double, 0, 0, 100, "",
+               "Weight of the ordinary loss on the text beside the teacher's predictions.");
+    crossEntropy.sweepable = true;
+    ParameterSchema onPolicy =
+        number("on_policy", "Written by the student", ParameterType::Double, 0, 0, 1, "",
+               "Share of the batches whose sequences the student itself continues. Slow, but it "
+               "learns to get out of its own mistakes.");
+    onPolicy.sweepable = true;
+    ParameterSchema schedule;
+    schedule.name = "schedule";
+    schedule.title = "Schedule";
+    schedule.type = ParameterType::Choice;
+    schedule.defaultValue = "cosine";
+    schedule.choices = {{"cosine", "Cosine", "Falls to a tenth of the peak along a cosine."},
+                        {"linear", "Linear", "Falls evenly to a tenth of the peak."},
+                        {"wsd", "Stable, then down", "Stays, and falls in the last fifth."},
+                        {"constant", "Constant", "Stays."}};
+    schedule.help = "How the learning rate goes after its first twentieth, in which it rises.";
+    const ParameterSchema target =
+        number("target_loss", "Stop at", ParameterType::Double, 0, 0, 100, "nats",
+               "Ends once the loss on the text held back is at most this. 0: reads all tokens.");
+    ParameterSchema checkpointing;
+    checkpointing.name = "checkpointing";
+    checkpointing.title = "Save memory";
+    checkpointing.type = ParameterType::Bool;
+    checkpointing.defaultValue = false;
+    checkpointing.help =
+        "Computes activations a second time rather than keeping them: a third more work, the same "
+        "result.";
+    ParameterSchema teacher;
+    teacher.name = "teacher";
+    teacher.title = "Teacher";
+    teacher.type = ParameterType::Text;
+    teacher.defaultValue = "";
+    teacher.help =
+        "A model of the same vocabulary. Empty: the model that the recipe started from, or the "
+        "teacher that the run names.";
+    ParameterSchema student;
+    student.name = "student";
+    student.title = "Student";
+    student.type = ParameterType::Text;
+    student.defaultValue = "";
+    student.help =
+        "Who learns. Empty: the model as the steps before left it. Else a model of the same "
+        "vocabulary, or a config.json, whose model starts from random weights.";
+    d.parameters = {tokens,   rate,     batch,  context,       temperature, hidden, crossEntropy,
+                    onPolicy, schedule, target, checkpointing, teacher,     student};
+    return d;
+}
+
+std::string textOf(const nlohmann::json& params, const char* name) {
+    return params.at(name).get<std::string>();
+}
+
+void requireSameVocabulary(const Model& teacher, const Model& student, const char* who) {
+    const VocabularyMatch match = matchVocabularies(*teacher.tokenizer, *student.tokenizer);
+    if (!match.same || teacher.config.vocabularySize != student.config.vocabularySize)
+        throw EngineError(
+            ErrorKind::BadInput,
+            (student.path.empty() ? std::string("the student") : student.path) + ": the " + who +
+                "'s vocabulary differs from the teacher's (" +
+                (match.same ? std::to_string(teacher.config.vocabularySize) + " against " +
+                                  std::to_string(student.config.vocabularySize) + " entries"
+                            : match.difference) +
+                ")");
+}
+
+Model studentFor(Model model, TechniqueContext& context) {
+    const std::string name = textOf(context.params, "student");
+    if (name.empty())
+        return model;
+    if (!name.ends_with(".json"))
+        return loadModel(name, &context.control);
+    std::ifstream file(name);
+    if (!file)
+        throwBadInput(name, "cannot be read");
+    const std::string content{std::istreambuf_iterator<char>(file), {}};
+    const nlohmann::json config = nlohmann::json::parse(content, nullptr, false);
+    if (config.is_discarded())
+        throwBadInput(name, "is not JSON");
+    return freshModel(modelConfigFromHuggingFace(config, name), model, context.seed,
+                      context.control);
+}
+
+Model teacherFor(TechniqueContext& context) {
+    const std::string name = textOf(context.params, "teacher");
+    if (!name.empty())
+        return loadModel(name, &context.control);
+    return context.inputs.teacher.empty() ? context.original
+                                          : loadModel(context.inputs.teacher, &context.control);
+}
+
+void refuseQuantized(const Model& model) {
+    for (const std::string& name : linearWeightNames(model.config))
+        if (model.has(name) && model.weight(name).isQuantized() &&
+            model.weight(name).quantized().codes.dtype() != DType::Block)
+            throw EngineError(ErrorKind::Usage,
+                              "distill: " + name + " is quantized as " +
+                                  model.weight(name).typeName() +
+                                  "; put distill before ptq, or use qad, which trains through the "
+                                  "quantization");
+}
+
+ScheduleKind scheduleOf(const std::string& name) {
+    return name == "linear"     ? ScheduleKind::Linear
+           : name == "wsd"      ? ScheduleKind::WarmupStableDecay
+           : name == "constant" ? ScheduleKind::Constant
+                                : ScheduleKind::Cosine;
+}
+
+class Distiller {
+public:
+    Distiller(const Model& student, const Model& teacher, TechniqueContext& context)
+        : m_model(student),
+          m_context(context),
+          m_params(context.params),
+          m_student(student, context.pool),
+          m_teacher(teacher, context.pool),
+          m_masks(m_student) {}
+
+    Model run() {
+        const TrainerOptions options = trainerOptions();
+        DataLoader texts(m_model.tokenizer, dataOptions(), m_context.control);
+        if (options.loss.hidden > 0)
+            matchHidden(texts);
+        std::optional<OnPolicySource> written;
+        BatchSource* source = &texts;
+        if (const double share = m_params.at("on_policy").get<double>(); share > 0) {
+            written.emplace(texts, m_student, m_model, m_context.backend,
+                            OnPolicySource::Options{share, 0.25, m_context.seed},
+                            m_context.control);
+            source = &*written;
+        }
+        if (!m_masks.empty())
+            m_context.control.info("distill: the zeros of the pruned weights stay (" +
+                                   std::to_string(std::lround(100 * m_masks.share())) + "%)");
+        m_context.control.beginPhase("Distilling", 1);
+        const TrainOutcome outcome = train(m_student, *source, options, &m_teacher, &m_masks,
+                                           m_context.pool, m_context.control);
+        report(outcome, texts);
+        return m_student.toModel(m_model);
+    }
+
+private:
+    TrainerOptions trainerOptions() const {
+        TrainerOptions options;
+        options.tokens = m_params.at("tokens").get<std::int64_t>();
+        options.batchTokens = m_params.at("batch_tokens").get<std::int64_t>();
+        options.rate.peak = m_params.at("learning_rate").get<float>();
+        options.rate.schedule = scheduleOf(textOf(m_params, "schedule"));
+        // The teacher keeps the weights from growing; decay would only pull against it.
+        options.optimizer.decay = 0;
+        options.loss.crossEntropy = m_params.at("cross_entropy_weight").get<float>();
+        options.loss.distillation = 1;
+        options.loss.temperature = m_params.at("temperature").get<float>();
+        options.loss.hidden = m_params.at("hidden_weight").get<float>();
+        options.checkpointing = m_params.at("checkpointing").get<bool>();
+        options.targetLoss = m_params.at("target_loss").get<double>();
+        options.checkpointFolder = m_context.checkpointFolder;
+        options.identity = m_params.dump();
+        return options;
+    }
+
+    DataOptions dataOptions() const {
+        DataOptions options;
+        options.path = m_context.inputs.train;
+        options.context = m_params.at("context").get<std::int64_t>();
+        if (options.context < 2)
+            options.context = m_context.measure.context;
+        options.context = std::min(
+            {options.context, m_model.config.contextLength, m_teacher.config().contextLength});
+        options.batchTokens =
+            std::max(options.context,
+                     std::min<std::int64_t>(m_params.at("batch_tokens").get<std::int64_t>(), 4096));
+        options.seed = m_context.seed;
+        return options;
+    }
+
+    void matchHidden(const DataLoader& texts) {
+        const std::vector<Network::LayerPair> pairs =
+            evenPairs(m_student.config().layerCount(), m_teacher.config().layerCount(), kMostPairs);
+        m_student.matchHidden(pairs, m_teacher.config().hiddenSize);
+        if (m_teacher.config().hiddenSize == m_student.config().hiddenSize)
+            return;
+        m_context.control.beginPhase("Fitting projections", 0.02);
+        fitProjections(m_student, m_teacher, pairs, texts.validation(), m_context.pool,
+                       m_context.control);
+    }
+
+    void report(const TrainOutcome& outcome, const DataLoader& texts) {
+        const auto add = [&](const char* name, const char* unit, double value) {
+            Measurement metric;
+            metric.name = name;
+            metric.unit = unit;
+            metric.value = value;
+            m_context.metrics.push_back(metric);
+        };
+        add("training_tokens", "tokens", static_cast<double>(outcome.tokens));
+        if (texts.validation().empty() || outcome.first.perplexity <= 0)
+            return;
+        TrainLoss plain;
+        const double goal =
+            validate(m_teacher, texts.validation(), plain, nullptr, m_context.control).perplexity;
+        const Validation& reached = outcome.best;
+        const double lost = outcome.first.perplexity - goal;
+        char text[160];
+        std::snprintf(text, sizeof text,
+                      "distill: perplexity on the text held back %.3f before, %.3f after, %.3f the "
+                      "teacher's",
+                      outcome.first.perplexity, reached.perplexity, goal);
+        m_context.control.info(text);
+        if (lost > 0)
+            add("recovery", "%", 100 * (outcome.first.perplexity - reached.perplexity) / lost);
+    }
+
+    const Model& m_model;
+    TechniqueContext& m_context;
+    const nlohmann::json& m_params;
+    Network m_student, m_teacher;
+    WeightMasks m_masks;
+};
+
+}  // namespace
+
+const TechniqueDescriptor& Distill::descriptor() const {
+    static const TechniqueDescriptor descriptor = makeDescriptor();
+    return descriptor;
+}
+
+StepEstimate Distill::estimate(const ModelFacts& model, const nlohmann::json& params,
+                               const RunInputs& inputs, const MachineSpeed& speed) const {
+    StepEstimate estimate;
+    estimate.output = model;
+    if (inputs.train.empty())
+        estimate.problems.push_back("distill: needs a training text");
+    try {
+        const std::string student = textOf(params, "student");
+        if (!student.empty() && !student.ends_with(".json"))
+            estimate.output = factsOf(loadModel(student));
+        ModelFacts teacher = model;
+        const std::string named =
+            textOf(params, "teacher").empty() ? inputs.teacher : textOf(params, "teacher");
+        if (!named.empty())
+            teacher = factsOf(loadModel(named));
+        const double tokens = params.at("tokens").get<double>();
+        estimate.seconds =
+            tokens * (kStepPasses - 1) * estimate.output.activeElements() / speed.multiplyRate +
+            tokens * teacher.activeElements() / speed.multiplyRate;
+        estimate.peakBytes =
+            estimate.output.elements() * kBytesPerParameter + teacher.elements() * sizeof(float);
+    } catch (const EngineError& error) {
+        estimate.problems.push_back(error.what());
+    }
+    return estimate;
+}
+
+Model Distill::apply(Model model, TechniqueContext& context) const {
+    refuseNonFinite(model, context.control);
+    if (context.inputs.train.empty())
+        throw EngineError(ErrorKind::Usage, "distill: needs a training text");
+    const Model teacher = teacherFor(context);
+    requireSameVocabulary(teacher, model, "model");
+    const Model student = studentFor(std::move(model), context);
+    requireSameVocabulary(teacher, student, "student");
+    refuseQuantized(student);
+    return Distiller(student, teacher, context).run();
+}
+
+}  // namespace fettle
