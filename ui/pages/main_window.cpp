@@ -26,6 +26,7 @@
 #include "ui/bridge/job_controller.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
+#include "ui/pages/advisor_page.h"
 #include "ui/pages/explore_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
@@ -101,6 +102,8 @@ void MainWindow::buildCentre() {
                    tr("Explore"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("export"), IconTint::Muted),
                    tr("Export"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("advisor"), IconTint::Muted),
+                   tr("Advisor"));
     connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
 }
 
@@ -342,7 +345,24 @@ ExplorePage* MainWindow::makeExplorePage() {
         showPage(Page::Export);
         exportPage()->chooseExperiment(id);
     });
-    connect(page, &ExplorePage::rerunRequested, m_jobs, &JobController::rerun);
+    connect(page, &ExplorePage::rerunRequested, m_jobs, [this](qint64 id) { m_jobs->rerun(id); });
+    return page;
+}
+
+AdvisorPage* MainWindow::makeAdvisorPage() {
+    auto* page = new AdvisorPage(m_jobs, this);
+    page->useModel(m_recipe->setup()->modelPath());
+    connect(page, &AdvisorPage::errorOccurred, this,
+            [this](const QString& title, const QString& text) {
+                m_messages->show(MessageBar::Kind::Error, title, text);
+            });
+    connect(page, &AdvisorPage::experimentRequested, this, &MainWindow::showExperiment);
+    connect(page, &AdvisorPage::exportRequested, this, [this](qint64 id) {
+        showPage(Page::Export);
+        exportPage()->chooseExperiment(id);
+    });
+    connect(page, &AdvisorPage::fileChosen, this,
+            [this](const QString& path) { m_library->addPaths({path}); });
     return page;
 }
 
@@ -368,6 +388,9 @@ void MainWindow::makePage(int tab) {
             connect(m_export, &ExportPage::errorOccurred, this, error);
             page = m_export;
             break;
+        case Page::Advisor:
+            page = m_advisor = makeAdvisorPage();
+            break;
         case Page::Recipe:
             return;
     }
@@ -392,6 +415,11 @@ void MainWindow::makePage(int tab) {
 ExportPage* MainWindow::exportPage() {
     makePage(static_cast<int>(Page::Export));
     return m_export;
+}
+
+AdvisorPage* MainWindow::advisor() {
+    makePage(static_cast<int>(Page::Advisor));
+    return m_advisor;
 }
 
 ModelView* MainWindow::modelView() {

@@ -16,6 +16,7 @@ class QTabWidget;
 
 namespace fettle::ui {
 
+class AdvisorPage;
 class ExplorePage;
 class ExportPage;
 class JobController;
@@ -29,7 +30,7 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Export };
+    enum class Page { Recipe, Inspect, Explore, Export, Advisor };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -53,6 +54,7 @@ public:
     MessageBar* messages() const { return m_messages; }
     ExportPage* exportPage();
     ModelView* modelView();
+    AdvisorPage* advisor();
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -71,6 +73,7 @@ private:
     void connectPages();
     void makePage(int tab);
     ExplorePage* makeExplorePage();
+    AdvisorPage* makeAdvisorPage();
     void showDevice();
     void updateActivity();
     void refreshInterrupted();
@@ -88,6 +91,7 @@ private:
     ExportPage* m_export = nullptr;
     ModelView* m_modelView = nullptr;
     ExplorePage* m_explore = nullptr;
+    AdvisorPage* m_advisor = nullptr;
     QDockWidget* m_libraryDock = nullptr;
     QDockWidget* m_runsDock = nullptr;
     QLabel* m_device = nullptr;
