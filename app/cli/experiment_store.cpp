@@ -120,7 +120,7 @@ std::optional<ExperimentRecord> ExperimentStore::findSame(const RunRequest& requ
     return id ? reader.record(*id) : std::nullopt;
 }
 
-storage::ImportCounts ExperimentStore::import(const std::string& file) {
+storage::ImportCounts ExperimentStore::importFrom(const std::string& file) {
     requireWritable();
     return app::importExperiments(*m_database, file);
 }

@@ -45,7 +45,7 @@ public:
                                              const std::string& protocol) const;
     std::optional<ExperimentRecord> findSame(const RunRequest& request) const;
     /// Takes over what another database or a JSON file holds.
-    storage::ImportCounts import(const std::string& file);
+    storage::ImportCounts importFrom(const std::string& file);
     /// Takes experiments and their files away for good.
     void remove(const std::vector<std::int64_t>& ids);
 

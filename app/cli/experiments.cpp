@@ -262,7 +262,7 @@ int exportList(const CommandLine& line, const Options& options) {
 
 int importFile(const CommandLine& line, const Options& options) {
     ExperimentStore store(options.database, Mode::Make);
-    const storage::ImportCounts counts = store.import(options.file);
+    const storage::ImportCounts counts = store.importFrom(options.file);
     if (line.json)
         printJson({{"path", options.file},
                    {"added", counts.added},

@@ -177,7 +177,13 @@ json toJson(const GenerateReport& report) {
                 {"ttft_ms", number(report.ttftMs)},
                 {"decode_tokens_per_s", number(report.decodeTokensPerSecond)},
                 {"stopped", report.stopped},
+                {"prompt_tokens", report.promptTokens},
+                {"chat_format", nullptr},
+                {"weight_bytes", report.weightBytes},
+                {"cache_bytes", report.cacheBytes},
                 {"acceptance_rate", nullptr}};
+    if (!report.chatFormat.empty())
+        result["chat_format"] = report.chatFormat;
     if (report.speculation) {
         const SpeculationReport& speculation = *report.speculation;
         result["draft"] = speculation.draft;

@@ -42,7 +42,9 @@ void AdvisorLadderModel::setReport(const AdvisorReport& report) {
     // their number changes.
     if (report.rungs.size() == m_report.rungs.size()) {
         m_report = report;
-        emit dataChanged(index(0, 0), index(rowCount() - 1, ColumnCount - 1));
+        if (!m_report.rungs.empty()) {
+            emit dataChanged(index(0, 0), index(rowCount() - 1, ColumnCount - 1));
+        }
         return;
     }
     beginResetModel();

@@ -31,6 +31,7 @@
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/model_view.h"
+#include "ui/pages/playground_page.h"
 #include "ui/pages/recipe_page.h"
 #include "ui/pages/runs_page.h"
 #include "ui/widgets/icons.h"
@@ -104,6 +105,8 @@ void MainWindow::buildCentre() {
                    tr("Export"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("advisor"), IconTint::Muted),
                    tr("Advisor"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("playground"), IconTint::Muted),
+                   tr("Playground"));
     connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
 }
 
@@ -391,6 +394,11 @@ void MainWindow::makePage(int tab) {
         case Page::Advisor:
             page = m_advisor = makeAdvisorPage();
             break;
+        case Page::Playground:
+            m_playground = new PlaygroundPage(m_jobs, this);
+            connect(m_playground, &PlaygroundPage::errorOccurred, this, error);
+            page = m_playground;
+            break;
         case Page::Recipe:
             return;
     }
@@ -420,6 +428,11 @@ ExportPage* MainWindow::exportPage() {
 AdvisorPage* MainWindow::advisor() {
     makePage(static_cast<int>(Page::Advisor));
     return m_advisor;
+}
+
+PlaygroundPage* MainWindow::playground() {
+    makePage(static_cast<int>(Page::Playground));
+    return m_playground;
 }
 
 ModelView* MainWindow::modelView() {

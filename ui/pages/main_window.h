@@ -22,6 +22,7 @@ class ExportPage;
 class JobController;
 class LibraryPage;
 class ModelView;
+class PlaygroundPage;
 class RecipePage;
 class RunQueueModel;
 class RunsPage;
@@ -30,7 +31,7 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Export, Advisor };
+    enum class Page { Recipe, Inspect, Explore, Export, Advisor, Playground };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -55,6 +56,7 @@ public:
     ExportPage* exportPage();
     ModelView* modelView();
     AdvisorPage* advisor();
+    PlaygroundPage* playground();
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -92,6 +94,7 @@ private:
     ModelView* m_modelView = nullptr;
     ExplorePage* m_explore = nullptr;
     AdvisorPage* m_advisor = nullptr;
+    PlaygroundPage* m_playground = nullptr;
     QDockWidget* m_libraryDock = nullptr;
     QDockWidget* m_runsDock = nullptr;
     QLabel* m_device = nullptr;
