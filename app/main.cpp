@@ -16,6 +16,7 @@
 #include "app/gui/application.h"
 #include "app/gui/demo_start.h"
 #include "app/gui/screenshot_driver.h"
+#include "ui/pages/library_page.h"
 #include "ui/pages/main_window.h"
 #include "ui/widgets/theme.h"
 
@@ -28,6 +29,7 @@ struct Options {
     QString theme;
     bool measureStart = false;
     bool demo = false;
+    QStringList files;  ///< models and texts to bring into the library
 };
 
 Options parse(const QApplication& application) {
@@ -47,6 +49,7 @@ Options parse(const QApplication& application) {
                                    QObject::tr("Print how long the first picture took, quit."));
     const QCommandLineOption demo(
         "demo", QObject::tr("With an empty database: run the bundled model through all presets."));
+    parser.addPositionalArgument("files", QObject::tr("Models and texts to open."), "[FILE...]");
     parser.addOptions({database, screenshots, size, theme, start, demo});
     parser.process(application);
     Options options;
@@ -62,6 +65,7 @@ Options parse(const QApplication& application) {
                                         : QSettings().value(QStringLiteral("theme")).toString();
     options.measureStart = parser.isSet(start);
     options.demo = parser.isSet(demo);
+    options.files = parser.positionalArguments();
     return options;
 }
 
@@ -118,6 +122,10 @@ int main(int argc, char** argv) {
     }
     if (options.demo) {
         fettle::app::startDemoWhenEmpty(gui);
+    }
+    if (!options.files.isEmpty()) {
+        QObject::connect(&gui, &fettle::app::GuiApplication::ready, &gui,
+                         [&] { gui.window()->library()->addPaths(options.files); });
     }
     gui.show();
     if (options.measureStart) {

@@ -15,6 +15,7 @@ void addGenerate(CLI::App& app, CommandLine& line);
 void addTechniques(CLI::App& app, CommandLine& line);
 void addRun(CLI::App& app, CommandLine& line);
 void addSweep(CLI::App& app, CommandLine& line);
+void addAdvise(CLI::App& app, CommandLine& line);
 void addExperiments(CLI::App& app, CommandLine& line);
 void addGate(CLI::App& app, CommandLine& line);
 void addReport(CLI::App& app, CommandLine& line);

@@ -42,7 +42,15 @@ void EngineSession::end(End end) {
     m_changed.notify_one();
 }
 
-JobResult EngineSession::wait(JobRequest request) {
+EngineSession::Deadline EngineSession::deadlineAfter(double seconds) {
+    constexpr double kLongest = 1e9;  // some thirty years: no deadline
+    if (!(seconds < kLongest))
+        return Deadline::max();
+    return std::chrono::steady_clock::now() +
+           std::chrono::duration_cast<Deadline::duration>(std::chrono::duration<double>(seconds));
+}
+
+JobResult EngineSession::wait(JobRequest request, Deadline deadline) {
     {
         std::lock_guard lock(m_mutex);
         m_end = std::monostate{};
@@ -51,7 +59,13 @@ JobResult EngineSession::wait(JobRequest request) {
     const std::stop_callback cancel(Interrupt::token(), [this, job] { m_worker.cancel(job); });
     const Interrupt::FinishHandler finish([this, job] { m_worker.finishEarly(job); });
     std::unique_lock lock(m_mutex);
-    m_changed.wait(lock, [this] { return !std::holds_alternative<std::monostate>(m_end); });
+    const auto ended = [this] { return !std::holds_alternative<std::monostate>(m_end); };
+    if (deadline == Deadline::max()) {
+        m_changed.wait(lock, ended);
+    } else if (!m_changed.wait_until(lock, deadline, ended)) {
+        m_worker.cancel(job);
+        m_changed.wait(lock, ended);
+    }
     if (const auto* failed = std::get_if<JobFailed>(&m_end))
         throw EngineError(failed->error.kind, failed->error.message);
     if (std::holds_alternative<JobCancelled>(m_end))

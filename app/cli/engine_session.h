@@ -2,6 +2,7 @@
 // for them.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <variant>
 
@@ -27,13 +28,22 @@ public:
     /// one.
     template <typename Result>
     Result run(JobRequest request) {
-        return std::get<Result>(wait(std::move(request)));
+        return std::get<Result>(
+            wait(std::move(request), std::chrono::steady_clock::time_point::max()));
+    }
+    /// The same, cancelled when it takes longer than `seconds` (may be infinite).
+    template <typename Result>
+    Result runWithin(JobRequest request, double seconds) {
+        return std::get<Result>(wait(std::move(request), deadlineAfter(seconds)));
     }
 
 private:
     using End = std::variant<std::monostate, JobFinished, JobFailed, JobCancelled>;
 
-    JobResult wait(JobRequest request);
+    using Deadline = std::chrono::steady_clock::time_point;
+
+    static Deadline deadlineAfter(double seconds);
+    JobResult wait(JobRequest request, Deadline deadline);
     void handle(const JobEvent& event);
     void end(End end);
 

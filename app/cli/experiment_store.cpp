@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "app/cli/output.h"
+#include "app/core/experiment_exchange.h"
 #include "app/core/paths.h"
 #include "app/core/version.h"
 #include "engine/core/error.h"
@@ -117,6 +118,11 @@ std::optional<ExperimentRecord> ExperimentStore::findSame(const RunRequest& requ
     const storage::ExperimentReader reader(*m_database);
     const std::optional<std::int64_t> id = reader.findSame(request);
     return id ? reader.record(*id) : std::nullopt;
+}
+
+storage::ImportCounts ExperimentStore::importFrom(const std::string& file) {
+    requireWritable();
+    return app::importExperiments(*m_database, file);
 }
 
 void ExperimentStore::remove(const std::vector<std::int64_t>& ids) {

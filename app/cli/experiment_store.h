@@ -12,6 +12,7 @@
 #include "engine/experiment/experiment_record.h"
 #include "storage/artifact_store.h"
 #include "storage/database.h"
+#include "storage/experiment_importer.h"
 
 namespace fettle::cli {
 
@@ -43,6 +44,8 @@ public:
     std::optional<std::int64_t> findBaseline(const std::string& model,
                                              const std::string& protocol) const;
     std::optional<ExperimentRecord> findSame(const RunRequest& request) const;
+    /// Takes over what another database or a JSON file holds.
+    storage::ImportCounts importFrom(const std::string& file);
     /// Takes experiments and their files away for good.
     void remove(const std::vector<std::int64_t>& ids);
 

@@ -1,7 +1,8 @@
-// fettle-cli experiments list | show | compare | pareto | export | remove | resume
+// fettle-cli experiments list | show | compare | pareto | export | import | remove | resume
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 
 #include "app/cli/commands.h"
@@ -9,6 +10,9 @@
 #include "app/cli/output.h"
 #include "app/cli/run_session.h"
 #include "app/core/experiment_csv.h"
+#include "app/core/experiment_exchange.h"
+#include "app/core/mlflow_export.h"
+#include "storage/durable_file.h"
 
 namespace fettle::cli {
 
@@ -20,6 +24,7 @@ struct Options {
     std::string database;
     std::vector<std::int64_t> ids;
     std::string file;
+    std::string format;
     std::string x = "decode_tokens_per_s";
     std::string y = "perplexity";
     std::string model;
@@ -226,14 +231,46 @@ int pareto(const CommandLine& line, const Options& options) {
     return kExitDone;
 }
 
+/// --format, or what the name of the file says.
+std::string exportFormat(const Options& options) {
+    if (!options.format.empty())
+        return options.format;
+    return std::filesystem::path(options.file).extension() == ".json" ? "json" : "csv";
+}
+
 int exportList(const CommandLine& line, const Options& options) {
-    const std::vector<ExperimentRecord> records =
-        ExperimentStore(options.database, Mode::Existing).list();
-    app::exportExperiments(records, options.file);
+    const ExperimentStore store(options.database, Mode::Existing);
+    const std::vector<ExperimentRecord> records = store.list();
+    const std::string format = exportFormat(options);
+    if (format == "csv") {
+        storage::writeFileDurably(options.file, app::experimentsCsv(records));
+    } else {
+        std::vector<ExperimentDetail> details;
+        for (const ExperimentRecord& record : records)
+            details.push_back(store.detail(record.id));
+        if (format == "mlflow")
+            app::exportMlflow(details, options.file);
+        else
+            storage::writeFileDurably(options.file, app::experimentsJson(details));
+    }
     if (line.json)
-        printJson({{"path", options.file}, {"experiments", records.size()}});
+        printJson({{"path", options.file}, {"format", format}, {"experiments", records.size()}});
     else
         std::printf("%zu experiments written to %s\n", records.size(), options.file.c_str());
+    return kExitDone;
+}
+
+int importFile(const CommandLine& line, const Options& options) {
+    ExperimentStore store(options.database, Mode::Make);
+    const storage::ImportCounts counts = store.importFrom(options.file);
+    if (line.json)
+        printJson({{"path", options.file},
+                   {"added", counts.added},
+                   {"known", counts.known},
+                   {"unended", counts.unended}});
+    else
+        std::printf("%zu experiments added, %d were there already, %d had not ended\n",
+                    counts.added.size(), counts.known, counts.unended);
     return kExitDone;
 }
 
@@ -301,8 +338,15 @@ void addExperiments(CLI::App& app, CommandLine& line) {
     front->add_option("--x", options->x, "Metric (default decode_tokens_per_s)");
     front->add_option("--y", options->y, "Metric (default perplexity)");
     front->add_option("--model", options->model, "Only this model, by name or path");
-    add("export", "All experiments as a table for other programs", exportList)
-        ->add_option("FILE", options->file, "Ends in .csv or .json")
+    CLI::App* exporter = add("export", "All experiments for other programs", exportList);
+    exporter->add_option("FILE", options->file, "File; for mlflow a new folder")->required();
+    exporter
+        ->add_option("--format", options->format,
+                     "csv: a table; json: everything stored; mlflow: a file store (default: by the "
+                     "file's name, else csv)")
+        ->check(CLI::IsMember({"csv", "json", "mlflow"}));
+    add("import", "Take over the experiments of another database or JSON file", importFile)
+        ->add_option("FILE", options->file, "Database, or what export --format json wrote")
         ->required();
     addIds(add("remove", "Remove experiments with their models", remove), 1, kMany);
     addIds(add("resume", "Run interrupted, failed or cancelled experiments again", resume), 1,

@@ -10,6 +10,7 @@
 #include "app/cli/output.h"
 #include "app/core/markup.h"
 #include "engine/core/error.h"
+#include "engine/experiment/advisor_values.h"
 
 namespace fettle::cli {
 
@@ -34,23 +35,9 @@ struct Check {
     std::string text;
 };
 
-/// "2%" is 0.02, "2GiB" 2147483648, "1.5" or "1.5x" 1.5.
 double limitValue(const std::string& option, const std::string& text) {
-    static const std::pair<const char*, double> units[] = {
-        {"", 1},         {"%", 0.01},        {"x", 1},
-        {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0},
-        {"kB", 1e3},     {"MB", 1e6},        {"GB", 1e9}};
-    std::size_t used = 0;
-    double value = 0;
-    try {
-        value = std::stod(text, &used);
-    } catch (const std::exception&) {
-        used = std::string::npos;
-    }
-    if (used != std::string::npos)
-        for (const auto& [unit, factor] : units)
-            if (text.substr(used) == unit)
-                return value * factor;
+    if (const std::optional<double> limit = limitFromText(text))
+        return *limit;
     throw EngineError(ErrorKind::Usage,
                       option + " " + text + ": not a number with %, x or a unit of bytes");
 }

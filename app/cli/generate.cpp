@@ -67,6 +67,8 @@ void addGenerate(CLI::App& app, CommandLine& line) {
             "--min-p", request.minP,
             "Sample from tokens at least this share as likely as the likeliest (default 0)")
         ->check(CLI::Range(0.0, 1.0));
+    command->add_flag("--chat", request.chat,
+                      "Wrap the prompt in the model's chat template, where it has a known one");
     addDraftOptions(*command, request.draft, request.draftTokens);
 }
 

@@ -26,8 +26,8 @@ int parseAndRun(int argc, char** argv) {
         "4 device or memory, 130 cancelled. Progress goes to standard error.");
     CommandLine line;
     for (const auto add : {addDevices, addInspect, addTokenize, addLogits, addEvaluate, addBench,
-                           addGenerate, addTechniques, addRun, addSweep, addExperiments, addGate,
-                           addReport, addTrain, addExport, addDraft, addDemo})
+                           addGenerate, addTechniques, addRun, addTrain, addSweep, addAdvise,
+                           addExperiments, addGate, addReport, addExport, addDraft, addDemo})
         add(app, line);
     try {
         app.parse(argc, argv);

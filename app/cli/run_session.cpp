@@ -90,7 +90,7 @@ RunRequest RunSession::request(const Recipe& recipe) const {
     return request;
 }
 
-void RunSession::checkInputs() {
+ModelReport RunSession::checkInputs() {
     const RunInputs& inputs = m_options.inputs;
     for (const std::string& text : {inputs.calibration, inputs.train, inputs.evaluate})
         if (!text.empty())
@@ -100,6 +100,7 @@ void RunSession::checkInputs() {
     ModelReport report = m_engine.run<ModelReport>(InspectRequest{m_options.model});
     report.path = m_options.model;
     m_store.describeModel(report);
+    return report;
 }
 
 std::int64_t RunSession::ensureBaseline() {
@@ -128,9 +129,25 @@ RunResult RunSession::runAgain(RunRequest& request, std::int64_t id) {
     return post(request);
 }
 
-RunResult RunSession::post(const RunRequest& request) {
+RunResult RunSession::runWithin(RunRequest& request, const std::string& name, std::int64_t again,
+                                bool keepModel, double seconds) {
+    if (again > 0)
+        m_store.queueAgain(request, again);
+    else
+        m_store.create(request, name);
+    if (!keepModel)
+        request.artifactFolder.clear();
+    return post(request, seconds);
+}
+
+RecipeEstimate RunSession::estimate(const RunRequest& request) {
+    return m_engine.run<RecipeEstimate>(
+        EstimateRequest{request.modelPath, request.recipe, request.inputs, request.measure});
+}
+
+RunResult RunSession::post(const RunRequest& request, double seconds) {
     try {
-        RunResult result = m_engine.run<RunResult>(request);
+        RunResult result = m_engine.runWithin<RunResult>(request, seconds);
         m_store.recorder().flush();
         return result;
     } catch (...) {

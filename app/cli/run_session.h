@@ -2,6 +2,7 @@
 // have in common.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,7 @@ public:
     RunRequest request(const Recipe& recipe) const;
     /// Reads the model's description and the texts, so that a wrong path is an error before
     /// anything is stored.
-    void checkInputs();
+    ModelReport checkInputs();
     /// The measured baseline under the same protocol; measured first where there is none. 0 with
     /// --no-baseline.
     std::int64_t ensureBaseline();
@@ -42,11 +43,18 @@ public:
     RunResult run(RunRequest& request, const std::string& name);
     /// The same under the id of an experiment that did not finish.
     RunResult runAgain(RunRequest& request, std::int64_t id);
+    /// Stores and runs `request`, or runs experiment `again` once more; cancelled after `seconds`.
+    /// `keepModel` false: measured, not written.
+    RunResult runWithin(RunRequest& request, const std::string& name, std::int64_t again,
+                        bool keepModel, double seconds);
+    /// What a recipe would cost.
+    RecipeEstimate estimate(const RunRequest& request);
     /// Put before every line of progress.
     void setTitle(const std::string& title) { m_engine.printer().setTitle(title); }
 
 private:
-    RunResult post(const RunRequest& request);
+    RunResult post(const RunRequest& request,
+                   double seconds = std::numeric_limits<double>::infinity());
 
     const CommandLine& m_line;
     RunOptions m_options;

@@ -14,6 +14,7 @@
 #include "storage/experiment_reader.h"
 #include "storage/experiment_repository.h"
 #include "storage/library_repository.h"
+#include "storage/measurement_repository.h"
 
 namespace fettle::app {
 
@@ -215,6 +216,13 @@ void DatabaseExperimentService::undoRemove() {
         guarded([&] { back = storage::ExperimentRepository(*m_database).undoRemoval(); });
     }
     for (const std::int64_t id : back) {
+        refresh(id);
+    }
+}
+
+void DatabaseExperimentService::storeMetric(qint64 id, const Measurement& metric) {
+    if (m_database && !m_readOnly &&
+        guarded([&] { storage::MeasurementRepository(*m_database).addMetrics(id, {metric}); })) {
         refresh(id);
     }
 }

@@ -42,6 +42,7 @@ public:
     void remove(const std::vector<qint64>& ids) override;
     void undoRemove() override;
     void rename(qint64 id, const QString& name) override;
+    void storeMetric(qint64 id, const Measurement& metric) override;
     std::vector<ui::LibraryItem> library() const override;
     qint64 addToLibrary(ui::LibraryItem item) override;
     void removeFromLibrary(qint64 id) override;

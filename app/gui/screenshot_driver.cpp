@@ -1,8 +1,10 @@
 #include "app/gui/screenshot_driver.h"
 
 #include <QApplication>
+#include <QCheckBox>
 #include <QDir>
 #include <QFile>
+#include <QLineEdit>
 #include <QPixmap>
 #include <QTabWidget>
 #include <QTableView>
@@ -14,17 +16,21 @@
 
 #include "app/gui/application.h"
 #include "app/gui/database_experiment_service.h"
+#include "ui/bridge/advisor_controller.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
+#include "ui/pages/advisor_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/main_window.h"
 #include "ui/pages/model_view.h"
+#include "ui/pages/playground_page.h"
 #include "ui/pages/recipe_page.h"
 #include "ui/pages/runs_page.h"
 #include "ui/widgets/histogram_view.h"
 #include "ui/widgets/run_setup_panel.h"
+#include "ui/widgets/targets_form.h"
 
 namespace fettle::app {
 
@@ -101,10 +107,52 @@ void ScreenshotDriver::plan() {
             window->exportPage()->run();
         },
         idle);
+    planAdvisor();
+    planPlayground();
     add(QStringLiteral("message"), [window] {
         window->library()->addPaths({QStringLiteral("/nowhere/model.gguf")});
         window->showPage(Page::Recipe);
     });
+}
+
+void ScreenshotDriver::planAdvisor() {
+    ui::MainWindow* window = m_application->window();
+    add(QStringLiteral("advisor-empty"), [window] { window->showPage(Page::Advisor); });
+    add(
+        QStringLiteral("advisor"),
+        [this, window] {
+            ui::AdvisorPage* page = window->advisor();
+            MeasureOptions measure;
+            measure.maxTokens = 2048;
+            measure.promptTokens = 32;
+            measure.newTokens = 16;
+            measure.repeats = 1;
+            page->setup()->setMeasure(measure);
+            page->setup()->setTasksPath(fewTasks());
+            const auto set = [page](const char* target, const char* text) {
+                page->form()->field(QLatin1String(target))->setText(QLatin1String(text));
+            };
+            set("max-perplexity-increase", "1%");
+            set("min-speedup", "");
+            set("max-memory", "3 MiB");
+            page->start();
+        },
+        [window] { return !window->advisor()->controller()->isRunning(); });
+}
+
+void ScreenshotDriver::planPlayground() {
+    ui::MainWindow* window = m_application->window();
+    add(QStringLiteral("playground-empty"), [window] { window->showPage(Page::Playground); });
+    add(
+        QStringLiteral("playground"),
+        [window] {
+            ui::PlaygroundPage* page = window->playground();
+            page->addColumn(QStringLiteral("demo"));
+            page->columns().back()->setDraft(QStringLiteral("ngram"));
+            page->plainToo()->setChecked(true);
+            page->run();
+        },
+        [window] { return !window->playground()->isRunning(); });
 }
 
 // The first tasks of the demo: pictures need numbers, not precise ones.

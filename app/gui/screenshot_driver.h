@@ -26,6 +26,8 @@ private:
     };
 
     void plan();
+    void planAdvisor();
+    void planPlayground();
     void next();
     void save(const QString& name);
     QString fewTasks() const;

@@ -22,6 +22,8 @@ public:
     virtual void metric(const Measurement& metric) = 0;
     virtual void stepFinished(const StepReport& step) = 0;
     virtual void text(const std::string& piece) = 0;
+    /// Text together with the tokens it came as, for those who show them.
+    virtual void tokens(const std::string& piece, const std::vector<TokenPiece>&) { text(piece); }
 };
 
 /// A sink that keeps nothing, for tests and short calls.

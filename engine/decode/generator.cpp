@@ -19,50 +19,106 @@ std::size_t wholeUtf8(const std::string& text) {
     return text.size();
 }
 
+// Keeps the answer as it grows and tells what each round added.
+class Answer {
+public:
+    Answer(const Tokenizer& tokenizer, bool ignoreStop, GenerateReport& report,
+           const PieceHandler& onPiece)
+        : m_tokenizer(tokenizer), m_ignoreStop(ignoreStop), m_report(report), m_onPiece(onPiece) {}
+
+    /// Appends what a round gave, up to the first stop; the first `accepted` of `ids` were drafted.
+    void take(std::span<const std::int32_t> ids, std::size_t accepted,
+              std::span<const std::int32_t> rejected) {
+        std::vector<TokenPiece> pieces;
+        std::string added;
+        const auto& stops = m_tokenizer.stopIds();
+        for (std::size_t i = 0; i < ids.size() && !m_report.stopped; ++i) {
+            m_report.stopped =
+                !m_ignoreStop && std::find(stops.begin(), stops.end(), ids[i]) != stops.end();
+            if (m_report.stopped)
+                break;
+            m_report.ids.push_back(ids[i]);
+            if (!m_onPiece)
+                continue;
+            pieces.push_back(
+                {i < accepted ? TokenPiece::Origin::Accepted : TokenPiece::Origin::Plain, newText(),
+                 m_round});
+            added += pieces.back().text;
+        }
+        if (!m_onPiece) {
+            m_report.text = m_tokenizer.decode(m_report.ids);
+            return;
+        }
+        for (const std::int32_t id : rejected)
+            pieces.push_back({TokenPiece::Origin::Rejected, alone(id), m_round});
+        ++m_round;
+        m_onPiece(added, pieces);
+    }
+
+private:
+    // Decoding the whole answer each time keeps decoders right that look at neighbouring tokens.
+    std::string newText() {
+        m_report.text = m_tokenizer.decode(m_report.ids);
+        const std::size_t whole = wholeUtf8(m_report.text);
+        if (whole <= m_shown)
+            return {};
+        std::string text = m_report.text.substr(m_shown, whole - m_shown);
+        m_shown = whole;
+        return text;
+    }
+
+    std::string alone(std::int32_t id) const {
+        const std::string text = m_tokenizer.decode({id}, false);
+        return text.substr(0, wholeUtf8(text));
+    }
+
+    const Tokenizer& m_tokenizer;
+    bool m_ignoreStop;
+    GenerateReport& m_report;
+    const PieceHandler& m_onPiece;
+    std::size_t m_shown = 0;
+    std::int64_t m_round = 0;
+};
+
+std::vector<std::int32_t> rejectedTokens(const Round& round) {
+    std::vector<std::int32_t> tokens;
+    for (std::size_t i = round.verdict.accepted.size(); i < round.draft.nodes.size(); ++i)
+        tokens.push_back(round.draft.nodes[i].token);
+    return tokens;
+}
+
 }  // namespace
 
 GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
                         const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
-                        RunControl& control,
-                        const std::function<void(const std::string&)>& onPiece) {
+                        RunControl& control, const PieceHandler& onPiece) {
     if (prompt.empty())
         throw EngineError(ErrorKind::Usage, "the prompt is empty: there is nothing to continue");
     GenerateReport report;
+    report.promptTokens = static_cast<std::int64_t>(prompt.size());
     SpeculativeDecoder decoder(transformer, options.proposer, options.draftLength, options.sampling,
                                static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens);
-    const auto& stops = tokenizer.stopIds();
-    std::size_t shown = 0;
-    // Appends what a round gave, up to the first stop.
-    const auto take = [&](std::span<const std::int32_t> ids) {
-        for (const std::int32_t id : ids) {
-            report.stopped =
-                !options.ignoreStop && std::find(stops.begin(), stops.end(), id) != stops.end();
-            if (report.stopped)
-                break;
-            report.ids.push_back(id);
-        }
-        // Decoding the whole answer each time keeps decoders right that look at neighbouring
-        // tokens.
-        report.text = tokenizer.decode(report.ids);
-        const std::size_t whole = wholeUtf8(report.text);
-        if (onPiece && whole > shown)
-            onPiece(report.text.substr(shown, whole - shown));
-        shown = std::max(shown, whole);
-    };
+    Answer answer(tokenizer, options.ignoreStop, report, onPiece);
     const double start = steadySeconds();
     const std::int32_t first = decoder.begin(prompt, control);
     const double firstToken = steadySeconds();
-    take({&first, 1});
-    while (!report.stopped && static_cast<int>(report.ids.size()) < options.maxNewTokens)
-        take(decoder.next(options.maxNewTokens - static_cast<int>(report.ids.size()), control)
-                 .tokens);
+    answer.take({&first, 1}, 0, {});
+    while (!report.stopped && static_cast<int>(report.ids.size()) < options.maxNewTokens) {
+        const Round& round =
+            decoder.next(options.maxNewTokens - static_cast<int>(report.ids.size()), control);
+        answer.take(round.tokens, round.verdict.accepted.size(), rejectedTokens(round));
+    }
     const double end = steadySeconds();
     report.ttftMs = (firstToken - start) * 1e3;
     if (report.ids.size() > 1 && end > firstToken)
         report.decodeTokensPerSecond =
             static_cast<double>(report.ids.size() - 1) / (end - firstToken);
+    report.weightBytes = transformer.weightBytes();
+    report.cacheBytes = static_cast<std::uint64_t>(transformer.config().kvBytesPerToken()) *
+                        (prompt.size() + report.ids.size());
     if (options.proposer) {
         const SpeculationCounts& counts = decoder.counts();
+        report.weightBytes += options.proposer->bytes();
         report.speculation =
             SpeculationReport{options.proposer->description(), counts.drafted, counts.accepted,
                               100 * counts.acceptanceRate(), counts.meanAcceptedLength()};

@@ -22,11 +22,13 @@ struct GenerateOptions {
     DraftLength* draftLength = nullptr;
 };
 
-/// Runs `prompt` and samples until a stop id or the limit. `onPiece` (may be empty) gets text as it
-/// comes, in whole UTF-8 sequences; the report's times are wall clock.
+/// New text in whole UTF-8 sequences, and the tokens of the round it came in.
+using PieceHandler = std::function<void(const std::string&, const std::vector<TokenPiece>&)>;
+
+/// Runs `prompt` and samples until a stop id or the limit. `onPiece` (may be empty) is called after
+/// each pass of the model; the report's times are wall clock.
 GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
                         const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
-                        RunControl& control,
-                        const std::function<void(const std::string&)>& onPiece = {});
+                        RunControl& control, const PieceHandler& onPiece = {});
 
 }  // namespace fettle

@@ -68,6 +68,9 @@ nlohmann::json toJson(const ExperimentRecord& record);
 /// The record's fields, and "inputs", "measure", "estimate", "steps", "layer_metrics", "series",
 /// "samples", "artifacts", "log" beside them.
 nlohmann::json toJson(const ExperimentDetail& detail);
+/// Reads what toJson wrote; missing fields keep their defaults. Throws RecipeError or
+/// nlohmann::json::exception for what is no experiment.
+ExperimentDetail experimentDetailFromJson(const nlohmann::json& json);
 
 /// Indices of the points no other point beats, sorted by x: a point is beaten by one that is at
 /// least as good in both metrics and better in one. Equal points beat each other in nothing: both

@@ -64,6 +64,7 @@ struct ExportRequest {
 struct GenerateRequest {
     std::string modelPath;
     std::string prompt;
+    bool chat = false;  ///< wrap the prompt in the model's chat template, where it has a known one
     int maxNewTokens = 64;
     double temperature = 0;
     int topK = 0;
@@ -113,6 +114,7 @@ struct JobStepFinished {
 };
 struct JobText {  ///< streamed text of a generation
     std::string piece;
+    std::vector<TokenPiece> tokens;  ///< the same by tokens, rejected drafts among them
 };
 struct JobPaused {};
 struct JobResumed {};

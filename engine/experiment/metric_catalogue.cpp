@@ -44,6 +44,10 @@ const std::vector<MetricInfo>& metricCatalogue() {
          "direction."},
         {"task_accuracy", "Task accuracy", "%", higher,
          "Share of multiple-choice tasks whose right answer the model finds most likely."},
+        {"preference", "Blind preference", "%", higher,
+         "Share of the blind votes in the playground that this model won; a tie counts half."},
+        {"preference_votes", "Blind votes", "", neither,
+         "Votes in the playground that the blind preference rests on."},
         {"tokens", "Tokens scored", "tokens", neither,
          "Tokens of the evaluation text that were scored."},
         // latency

@@ -177,7 +177,13 @@ json toJson(const GenerateReport& report) {
                 {"ttft_ms", number(report.ttftMs)},
                 {"decode_tokens_per_s", number(report.decodeTokensPerSecond)},
                 {"stopped", report.stopped},
+                {"prompt_tokens", report.promptTokens},
+                {"chat_format", nullptr},
+                {"weight_bytes", report.weightBytes},
+                {"cache_bytes", report.cacheBytes},
                 {"acceptance_rate", nullptr}};
+    if (!report.chatFormat.empty())
+        result["chat_format"] = report.chatFormat;
     if (report.speculation) {
         const SpeculationReport& speculation = *report.speculation;
         result["draft"] = speculation.draft;
@@ -230,6 +236,63 @@ json toJson(const ExperimentDetail& detail) {
     for (const LogLine& line : detail.log)
         log.push_back({{"time_ms", line.timeMs}, {"level", line.level}, {"text", line.text}});
     return value;
+}
+
+namespace {
+
+LogLine logLineFrom(const json& value) {
+    return {value.value("time_ms", std::int64_t{0}), value.value("level", "info"),
+            value.value("text", "")};
+}
+
+SeriesPoint seriesPointFrom(const json& value) {
+    return {value.value("name", ""), numberAt(value, "step"), numberAt(value, "value")};
+}
+
+ExperimentRecord recordFrom(const json& value) {
+    ExperimentRecord record;
+    record.id = value.value("id", std::int64_t{0});
+    record.name = value.value("name", "");
+    record.status = experimentStatusFromString(value.value("status", "finished"));
+    const json model = value.at("model");
+    record.modelName = model.value("name", "");
+    record.modelPath = model.at("path").get<std::string>();
+    record.modelHash = model.value("hash", "");
+    record.recipe = recipeFromJson(value.at("recipe"));
+    record.recipeHash = value.value("recipe_hash", recipeHash(record.recipe));
+    record.seed = value.value("seed", std::uint64_t{1});
+    record.device = value.value("device", "");
+    record.appVersion = value.value("app_version", "");
+    record.startedMs = value.value("started_ms", std::int64_t{0});
+    record.finishedMs = value.value("finished_ms", std::int64_t{0});
+    record.artifactPath = value.value("artifact", "");
+    record.error = value.value("error", "");
+    if (value.contains("parent") && value["parent"].is_number())
+        record.parent = value["parent"].get<std::int64_t>();
+    for (const auto& [name, metric] : value.value("metrics", json::object()).items()) {
+        Measurement read = measurementFromJson(metric);
+        read.name = name;
+        record.metrics[name] = std::move(read);
+    }
+    return record;
+}
+
+}  // namespace
+
+ExperimentDetail experimentDetailFromJson(const json& value) {
+    ExperimentDetail detail;
+    detail.record = recordFrom(value);
+    detail.inputs = runInputsFromJson(value.value("inputs", json::object()));
+    detail.measure = measureOptionsFromJson(value.value("measure", json::object()));
+    if (value.contains("estimate") && value["estimate"].is_object())
+        detail.estimate = recipeEstimateFromJson(value["estimate"]);
+    detail.steps = listAt<StepReport>(value, "steps", stepFrom);
+    detail.layerMetrics = listAt<LayerMetric>(value, "layer_metrics", layerMetricFrom);
+    detail.series = listAt<SeriesPoint>(value, "series", seriesPointFrom);
+    detail.samples = listAt<SampleText>(value, "samples", sampleFrom);
+    detail.artifacts = listAt<ArtifactReport>(value, "artifacts", artifactFrom);
+    detail.log = listAt<LogLine>(value, "log", logLineFrom);
+    return detail;
 }
 
 }  // namespace fettle

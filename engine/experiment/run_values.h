@@ -147,12 +147,25 @@ struct SpeculationReport {
     double meanAcceptedLength = 0;  ///< tokens per pass of the full model
 };
 
+/// A token as it came: by a step of the model itself, drafted and accepted, or drafted and rejected
+/// (not part of the answer).
+struct TokenPiece {
+    enum class Origin { Plain, Accepted, Rejected } origin = Origin::Plain;
+    std::string text;        ///< whole UTF-8 sequences; may be empty inside one
+    std::int64_t round = 0;  ///< pass of the full model that gave it; 0 is the prompt's
+    bool operator==(const TokenPiece&) const = default;
+};
+
 struct GenerateReport {
     std::string text;
     std::vector<std::int32_t> ids;
     double ttftMs = 0;
     double decodeTokensPerSecond = 0;
     bool stopped = false;  ///< ended by an end-of-text token rather than by the limit
+    std::int64_t promptTokens = 0;
+    std::string chatFormat;         ///< the template the prompt was wrapped in; empty: raw
+    std::uint64_t weightBytes = 0;  ///< weights in memory, a draft's included
+    std::uint64_t cacheBytes = 0;   ///< key/value cache of prompt and answer
     std::optional<SpeculationReport> speculation;
 };
 nlohmann::json toJson(const GenerateReport& report);

@@ -33,7 +33,10 @@ public:
     void stepFinished(const StepReport& step) override {
         m_worker.emitEvent(m_job, JobStepFinished{step});
     }
-    void text(const std::string& piece) override { m_worker.emitEvent(m_job, JobText{piece}); }
+    void text(const std::string& piece) override { m_worker.emitEvent(m_job, JobText{piece, {}}); }
+    void tokens(const std::string& piece, const std::vector<TokenPiece>& pieces) override {
+        m_worker.emitEvent(m_job, JobText{piece, pieces});
+    }
 
 private:
     EngineWorker& m_worker;

@@ -15,6 +15,7 @@
 #include "engine/io/exporter.h"
 #include "engine/speculative/speculation_measure.h"
 #include "engine/technique/technique.h"
+#include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace fettle {
@@ -532,10 +533,25 @@ GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
         options.proposer = proposer.get();
         options.draftLength = length.get();
     }
+    std::optional<ChatFormat> format;
+    if (request.chat) {
+        format = chatFormatOf(model.tokenizer->chatTemplate());
+        if (!format)
+            control.info(model.tokenizer->chatTemplate().empty()
+                             ? "the model has no chat template: the prompt goes in as it is"
+                             : "the model's chat template is of no known family: the prompt goes "
+                               "in as it is");
+    }
+    const std::string prompt = format ? applyChatFormat(*format, request.prompt) : request.prompt;
     control.beginPhase("Generating", 0.9);
-    return generate(transformer, *model.tokenizer, model.tokenizer->encode(request.prompt, true),
-                    options, control,
-                    [&](const std::string& piece) { control.sink().text(piece); });
+    GenerateReport report =
+        generate(transformer, *model.tokenizer, model.tokenizer->encode(prompt, true), options,
+                 control, [&](const std::string& piece, const std::vector<TokenPiece>& tokens) {
+                     control.sink().tokens(piece, tokens);
+                 });
+    if (format)
+        report.chatFormat = chatFormatName(*format);
+    return report;
 }
 
 }  // namespace fettle

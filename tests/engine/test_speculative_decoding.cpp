@@ -191,6 +191,43 @@ TEST_F(SpeculativeDecoding, CountsAddUp) {
     EXPECT_GT(m_counts.acceptanceRate(), 0.3);  // the draft was distilled from this very model
 }
 
+TEST_F(SpeculativeDecoding, TokensSayWhereTheyCameFrom) {
+    const SpeculativeSetup drafted = setup("demo-draft", "4");
+    const auto draft = proposer(drafted);
+    FixedDraftLength length(4);
+    GenerateOptions options;
+    options.maxNewTokens = 60;
+    options.ignoreStop = true;
+    options.proposer = draft.get();
+    options.draftLength = &length;
+    std::string streamed, kept;
+    std::int64_t accepted = 0, rejected = 0, tokens = 0, round = -1;
+    const GenerateReport report =
+        generate(m_target, *m_model.tokenizer, prompt(9), options, m_control,
+                 [&](const std::string& piece, const std::vector<TokenPiece>& pieces) {
+                     streamed += piece;
+                     ++round;
+                     for (const TokenPiece& token : pieces) {
+                         EXPECT_EQ(token.round, round);
+                         accepted += token.origin == TokenPiece::Origin::Accepted ? 1 : 0;
+                         if (token.origin == TokenPiece::Origin::Rejected) {
+                             ++rejected;
+                         } else {
+                             ++tokens;
+                             kept += token.text;
+                         }
+                     }
+                 });
+    EXPECT_EQ(streamed, report.text);
+    EXPECT_EQ(kept, report.text);
+    EXPECT_EQ(tokens, 60);
+    ASSERT_TRUE(report.speculation);
+    EXPECT_EQ(accepted, report.speculation->accepted);
+    EXPECT_EQ(rejected, report.speculation->drafted - report.speculation->accepted);
+    EXPECT_GT(report.weightBytes, draft->bytes());
+    EXPECT_EQ(report.promptTokens, 24);
+}
+
 TEST_F(SpeculativeDecoding, LookupsCopyWhatFollowedBefore) {
     const std::vector<std::int32_t> text{1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 7, 8, 2, 3, 4};
     KvCache cache = m_target.makeCache(4);

@@ -5,7 +5,7 @@
 #   engine/experiment  engine/experiment, JSON
 #   engine/<folder>    kernels and engine folders of its own rank or below
 #   storage            storage, engine/experiment; SQLite in .cpp only
-#   ui/bridge          ui, engine/experiment, Qt; its .cpp files also engine/job, engine/technique, engine/core
+#   ui/bridge          ui, engine/experiment, Qt; its .cpp files also engine/job, engine/technique, engine/advisor, engine/core
 #   ui/<other>         ui, engine/experiment, Qt
 #   app/core           everything but Qt, ui and app/gui     app/cli, app/gui, app: everything
 # Nobody includes a .cpp file, and libraries never call exit.
@@ -13,6 +13,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(RANK_experiment 0)
+set(RANK_advisor 1)
 set(RANK_core 1)
 set(RANK_tensor 2)
 set(RANK_backend 2)
@@ -88,8 +89,8 @@ function(reason_against file include out)
       set(reason "no Qt below ui")
     endif()
   elseif(file MATCHES "^ui/bridge/" AND NOT header)
-    if(ours AND NOT include MATCHES "^(ui|engine/experiment|engine/job|engine/technique|engine/core)/")
-      set(reason "the bridge reaches engine/job and engine/technique, nothing else")
+    if(ours AND NOT include MATCHES "^(ui|engine/experiment|engine/advisor|engine/job|engine/technique|engine/core)/")
+      set(reason "the bridge reaches engine/job, engine/technique and engine/advisor, nothing else")
     endif()
   elseif(layer STREQUAL "ui")
     if(ours AND NOT include MATCHES "^(ui|engine/experiment)/")

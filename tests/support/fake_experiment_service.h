@@ -85,6 +85,14 @@ public:
         }
         emit experimentChanged(id);
     }
+    void storeMetric(qint64 id, const Measurement& metric) override {
+        for (ExperimentRecord& record : records) {
+            if (record.id == id) {
+                record.metrics[metric.name] = metric;
+            }
+        }
+        emit experimentChanged(id);
+    }
     std::vector<ui::LibraryItem> library() const override { return items; }
     qint64 addToLibrary(ui::LibraryItem item) override {
         item.id = ++m_last;

@@ -188,6 +188,7 @@ public:
         removed.clear();
         emit experimentsReset();
     }
+    void storeMetric(qint64, const Measurement&) override {}
     void rename(qint64 id, const QString& name) override {
         for (ExperimentRecord& record : records) {
             if (record.id == id) {

@@ -192,8 +192,8 @@ private slots:
             QVERIFY(!queue.push({1, 0, progressAt(i / 1000.0)}));
         }
         queue.push({2, 0, progressAt(0.1)});
-        queue.push({1, 0, JobText{"Hello "}});
-        queue.push({1, 0, JobText{"world"}});
+        queue.push({1, 0, JobText{"Hello ", {{TokenPiece::Origin::Plain, "Hello ", 0}}}});
+        queue.push({1, 0, JobText{"world", {{TokenPiece::Origin::Accepted, "world", 1}}}});
         queue.push({1, 0, progressAt(1)});
         queue.push({1, 0, JobFinished{RunResult{}}});
         const std::vector<JobEvent> events = queue.take(100);
@@ -201,6 +201,8 @@ private slots:
         QVERIFY(std::holds_alternative<JobStarted>(events[0].body));
         QCOMPARE(std::get<JobProgress>(events[1].body).fraction, 0.999);
         QCOMPARE(std::get<JobText>(events[3].body).piece, std::string("Hello world"));
+        QCOMPARE(std::get<JobText>(events[3].body).tokens.size(), std::size_t{2});
+        QCOMPARE(std::get<JobText>(events[3].body).tokens[1].round, std::int64_t{1});
         QVERIFY(std::holds_alternative<JobFinished>(events[5].body));
         QVERIFY(queue.empty());
     }

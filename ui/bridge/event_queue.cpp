@@ -22,7 +22,10 @@ bool EventQueue::push(JobEvent event) {
             return wasEmpty;
         }
         if (text && std::holds_alternative<JobText>(last->body)) {
-            std::get<JobText>(last->body).piece += text->piece;
+            auto& joined = std::get<JobText>(last->body);
+            joined.piece += text->piece;
+            joined.tokens.insert(joined.tokens.end(), std::make_move_iterator(text->tokens.begin()),
+                                 std::make_move_iterator(text->tokens.end()));
             return wasEmpty;
         }
     }

@@ -44,6 +44,8 @@ public:
     virtual void remove(const std::vector<qint64>& ids) = 0;
     virtual void undoRemove() = 0;
     virtual void rename(qint64 id, const QString& name) = 0;
+    /// Adds a number that was taken in the window to an experiment, or replaces it.
+    virtual void storeMetric(qint64 id, const Measurement& metric) = 0;
 
     virtual std::vector<LibraryItem> library() const = 0;
     virtual qint64 addToLibrary(LibraryItem item) = 0;

@@ -43,27 +43,30 @@ JobId JobController::queue(JobRequest request, const QString& title, QObject* co
     return post(std::move(request), std::move(pending), 0);
 }
 
-qint64 JobController::queueRun(RunRequest request, const QString& name) {
+qint64 JobController::queueRun(RunRequest request, const QString& name, bool keepModel) {
     const qint64 id = m_experiments->create(request, name);
     if (id == 0) {
         emit failed(name, tr("The experiment could not be stored."));
         return 0;
     }
     request.experiment = id;
-    if (!request.recipe.steps.empty()) {
+    if (keepModel && !request.recipe.steps.empty()) {
         request.artifactFolder = m_experiments->artifactFolder(id).toStdString();
     }
     Pending pending{name, nullptr, false, true, {}, {}};
     return post(std::move(request), std::move(pending), id) != 0 ? id : 0;
 }
 
-bool JobController::rerun(qint64 experiment) {
-    const std::optional<RunRequest> request = m_experiments->requestFor(experiment);
+bool JobController::rerun(qint64 experiment, bool keepModel) {
+    std::optional<RunRequest> request = m_experiments->requestFor(experiment);
     const std::optional<ExperimentRecord> record = m_experiments->experiment(experiment);
     if (!request || !record) {
         emit failed(tr("Run again"),
                     tr("Experiment %1 is no longer in the database.").arg(experiment));
         return false;
+    }
+    if (!keepModel) {
+        request->artifactFolder.clear();
     }
     Pending pending{QString::fromStdString(record->name), nullptr, false, true, {}, {}};
     return post(*request, std::move(pending), experiment) != 0;

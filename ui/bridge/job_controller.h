@@ -32,10 +32,10 @@ public:
     JobId queue(JobRequest request, const QString& title, QObject* context = nullptr,
                 ResultHandler done = {}, ErrorHandler failed = {});
     /// Stores a new experiment and queues its run; returns the experiment's id, 0 when it could not
-    /// be queued.
-    qint64 queueRun(RunRequest request, const QString& name);
+    /// be queued. `keepModel` false: measured, the optimized model is not written.
+    qint64 queueRun(RunRequest request, const QString& name, bool keepModel = true);
     /// Queues a stored experiment (interrupted, failed, cancelled) once more, under its own id.
-    bool rerun(qint64 experiment);
+    bool rerun(qint64 experiment, bool keepModel = true);
     /// A measured or queued baseline of this model under the same protocol, if there is one.
     std::optional<qint64> findBaseline(const RunRequest& request) const;
 

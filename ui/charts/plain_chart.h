@@ -46,8 +46,10 @@ protected:
     void leaveEvent(QEvent* event) override;
     void changeEvent(QEvent* event) override;
 
-private:
+    /// frame() with the place of the plot, for finding things under the pointer.
     Frame laidOut() const;
+
+private:
     void paintAxes(QPainter& painter, const Frame& frame) const;
 
     ChartTheme m_theme;

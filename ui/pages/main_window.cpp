@@ -26,10 +26,12 @@
 #include "ui/bridge/job_controller.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
+#include "ui/pages/advisor_page.h"
 #include "ui/pages/explore_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/model_view.h"
+#include "ui/pages/playground_page.h"
 #include "ui/pages/recipe_page.h"
 #include "ui/pages/runs_page.h"
 #include "ui/widgets/icons.h"
@@ -101,6 +103,10 @@ void MainWindow::buildCentre() {
                    tr("Explore"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("export"), IconTint::Muted),
                    tr("Export"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("advisor"), IconTint::Muted),
+                   tr("Advisor"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("playground"), IconTint::Muted),
+                   tr("Playground"));
     connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
 }
 
@@ -344,7 +350,24 @@ ExplorePage* MainWindow::makeExplorePage() {
         showPage(Page::Export);
         exportPage()->chooseExperiment(id);
     });
-    connect(page, &ExplorePage::rerunRequested, m_jobs, &JobController::rerun);
+    connect(page, &ExplorePage::rerunRequested, m_jobs, [this](qint64 id) { m_jobs->rerun(id); });
+    return page;
+}
+
+AdvisorPage* MainWindow::makeAdvisorPage() {
+    auto* page = new AdvisorPage(m_jobs, this);
+    page->useModel(m_recipe->setup()->modelPath());
+    connect(page, &AdvisorPage::errorOccurred, this,
+            [this](const QString& title, const QString& text) {
+                m_messages->show(MessageBar::Kind::Error, title, text);
+            });
+    connect(page, &AdvisorPage::experimentRequested, this, &MainWindow::showExperiment);
+    connect(page, &AdvisorPage::exportRequested, this, [this](qint64 id) {
+        showPage(Page::Export);
+        exportPage()->chooseExperiment(id);
+    });
+    connect(page, &AdvisorPage::fileChosen, this,
+            [this](const QString& path) { m_library->addPaths({path}); });
     return page;
 }
 
@@ -370,6 +393,14 @@ void MainWindow::makePage(int tab) {
             connect(m_export, &ExportPage::errorOccurred, this, error);
             page = m_export;
             break;
+        case Page::Advisor:
+            page = m_advisor = makeAdvisorPage();
+            break;
+        case Page::Playground:
+            m_playground = new PlaygroundPage(m_jobs, this);
+            connect(m_playground, &PlaygroundPage::errorOccurred, this, error);
+            page = m_playground;
+            break;
         case Page::Recipe:
             return;
     }
@@ -394,6 +425,16 @@ void MainWindow::makePage(int tab) {
 ExportPage* MainWindow::exportPage() {
     makePage(static_cast<int>(Page::Export));
     return m_export;
+}
+
+AdvisorPage* MainWindow::advisor() {
+    makePage(static_cast<int>(Page::Advisor));
+    return m_advisor;
+}
+
+PlaygroundPage* MainWindow::playground() {
+    makePage(static_cast<int>(Page::Playground));
+    return m_playground;
 }
 
 ModelView* MainWindow::modelView() {

@@ -16,11 +16,13 @@ class QTabWidget;
 
 namespace fettle::ui {
 
+class AdvisorPage;
 class ExplorePage;
 class ExportPage;
 class JobController;
 class LibraryPage;
 class ModelView;
+class PlaygroundPage;
 class RecipePage;
 class RunQueueModel;
 class RunsPage;
@@ -29,7 +31,7 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Export };
+    enum class Page { Recipe, Inspect, Explore, Export, Advisor, Playground };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -53,6 +55,8 @@ public:
     MessageBar* messages() const { return m_messages; }
     ExportPage* exportPage();
     ModelView* modelView();
+    AdvisorPage* advisor();
+    PlaygroundPage* playground();
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -71,6 +75,7 @@ private:
     void connectPages();
     void makePage(int tab);
     ExplorePage* makeExplorePage();
+    AdvisorPage* makeAdvisorPage();
     void showDevice();
     void updateActivity();
     void refreshInterrupted();
@@ -88,6 +93,8 @@ private:
     ExportPage* m_export = nullptr;
     ModelView* m_modelView = nullptr;
     ExplorePage* m_explore = nullptr;
+    AdvisorPage* m_advisor = nullptr;
+    PlaygroundPage* m_playground = nullptr;
     QDockWidget* m_libraryDock = nullptr;
     QDockWidget* m_runsDock = nullptr;
     QLabel* m_device = nullptr;

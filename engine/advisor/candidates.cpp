@@ -1,0 +1,186 @@
+#include "engine/advisor/candidates.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/advisor/targets.h"
+
+namespace fettle {
+
+using nlohmann::json;
+
+namespace {
+
+/// Most bits first: what costs least accuracy is tried before what saves most.
+constexpr const char* kSchemes[] = {"int8",         "w8a16", "fp8",   "int4-g32", "int4-g128",
+                                    "int4-g128-a8", "nvfp4", "mxfp4", "int3-g128"};
+constexpr double kPruneRatios[] = {0.125, 0.25};
+constexpr double kSmallerRate = 1.0 / 3;
+
+bool eightBits(const std::string& scheme) {
+    return scheme.find('8') == scheme.find_first_of("0123456789");
+}
+
+std::vector<std::string> methodsFor(const TechniqueDescriptor& ptq, const std::string& scheme,
+                                    bool calibrated) {
+    std::vector<std::string> wanted{"rtn"};
+    if (calibrated && eightBits(scheme))
+        wanted.emplace_back("smoothquant");
+    else if (calibrated)
+        wanted.insert(wanted.end(), {"gptq", "awq"});
+    std::erase_if(wanted, [&](const std::string& method) {
+        return findParameter(ptq, "method") && !hasChoice(ptq, "method", method);
+    });
+    return wanted;
+}
+
+Recipe appended(Recipe recipe, const std::string& technique, json params) {
+    recipe.steps.push_back({technique, std::move(params)});
+    recipe.name.clear();
+    return recipe;
+}
+
+json withTokens(const TechniqueDescriptor& technique, double tokens) {
+    json params = json::object();
+    if (tokens > 0 && findParameter(technique, "tokens"))
+        params["tokens"] = static_cast<std::int64_t>(tokens);
+    return params;
+}
+
+std::string wordOf(const json& params, const char* name) {
+    const auto found = params.find(name);
+    if (found == params.end())
+        return {};
+    if (found->is_string())
+        return found->get<std::string>();
+    return found->dump();
+}
+
+}  // namespace
+
+const TechniqueDescriptor* findDescriptor(const std::vector<TechniqueDescriptor>& techniques,
+                                          const std::string& id) {
+    const auto found = std::find_if(techniques.begin(), techniques.end(),
+                                    [&](const TechniqueDescriptor& t) { return t.id == id; });
+    return found == techniques.end() ? nullptr : &*found;
+}
+
+const ParameterSchema* findParameter(const TechniqueDescriptor& technique,
+                                     const std::string& name) {
+    const auto found = std::find_if(technique.parameters.begin(), technique.parameters.end(),
+                                    [&](const ParameterSchema& p) { return p.name == name; });
+    return found == technique.parameters.end() ? nullptr : &*found;
+}
+
+bool hasChoice(const TechniqueDescriptor& technique, const std::string& parameter,
+               const std::string& value) {
+    const ParameterSchema* schema = findParameter(technique, parameter);
+    return schema && std::any_of(schema->choices.begin(), schema->choices.end(),
+                                 [&](const ParameterChoice& c) { return c.value == value; });
+}
+
+std::vector<Recipe> ptqCandidates(const TechniqueDescriptor& ptq, const AdvisorGoal& goal) {
+    std::vector<Recipe> recipes;
+    for (const char* scheme : kSchemes) {
+        if (!hasChoice(ptq, "scheme", scheme))
+            continue;
+        for (const std::string& method :
+             methodsFor(ptq, scheme, !goal.inputs.calibration.empty())) {
+            json params{{"scheme", scheme}};
+            if (findParameter(ptq, "method"))
+                params["method"] = method;
+            recipes.push_back(appended({{}, {}, goal.seed}, "ptq", std::move(params)));
+        }
+    }
+    return recipes;
+}
+
+double defaultTokens(const TechniqueDescriptor& technique) {
+    const ParameterSchema* tokens = findParameter(technique, "tokens");
+    return tokens && tokens->defaultValue.is_number() ? tokens->defaultValue.get<double>() : 0;
+}
+
+std::vector<Recipe> trainingCandidates(const std::vector<TechniqueDescriptor>& techniques,
+                                       const Recipe& base, double tokens, const AdvisorGoal&) {
+    std::vector<Recipe> recipes;
+    for (const char* id : {"qad", "qat"}) {
+        const TechniqueDescriptor* technique = findDescriptor(techniques, id);
+        if (!technique)
+            continue;
+        json params = withTokens(*technique, tokens);
+        recipes.push_back(appended(base, id, params));
+        const ParameterSchema* rate = findParameter(*technique, "learning_rate");
+        if (rate && rate->defaultValue.is_number() && rate->defaultValue.get<double>() > 0) {
+            params["learning_rate"] = rate->defaultValue.get<double>() * kSmallerRate;
+            recipes.push_back(appended(base, id, std::move(params)));
+        }
+    }
+    return recipes;
+}
+
+std::vector<Recipe> draftCandidates(const Recipe& base, const AdvisorGoal& goal) {
+    std::vector<std::string> drafts{"ngram", "suffix"};
+    const bool strong =
+        std::any_of(base.steps.begin(), base.steps.end(), [](const RecipeStep& step) {
+            const std::string scheme = wordOf(step.params, "scheme");
+            return step.technique == "ptq" && !scheme.empty() && !eightBits(scheme);
+        });
+    if (!strong)
+        drafts.emplace_back("self:int4-g32");
+    if (goal.layers >= 4)
+        drafts.push_back("self:" + std::to_string(goal.layers / 2));
+    if (goal.modelPath == "demo")
+        drafts.emplace_back("demo-draft");
+    if (!goal.draft.empty() && std::find(drafts.begin(), drafts.end(), goal.draft) == drafts.end())
+        drafts.push_back(goal.draft);
+    std::vector<Recipe> recipes;
+    for (const std::string& draft : drafts)
+        recipes.push_back(appended(base, "speculative", {{"draft", draft}}));
+    for (Recipe& recipe : recipes)
+        recipe.seed = goal.seed;
+    return recipes;
+}
+
+std::vector<Recipe> pruneCandidates(const std::vector<TechniqueDescriptor>& techniques,
+                                    const Recipe& base, double tokens, const AdvisorGoal& goal) {
+    std::vector<Recipe> recipes;
+    const TechniqueDescriptor* prune = findDescriptor(techniques, "prune");
+    const TechniqueDescriptor* distill = findDescriptor(techniques, "distill");
+    if (!prune)
+        return recipes;
+    for (const char* method : {"ffn", "layers"}) {
+        if (!hasChoice(*prune, "method", method))
+            continue;
+        for (const double ratio : kPruneRatios) {
+            Recipe recipe =
+                appended({{}, {}, goal.seed}, "prune", {{"method", method}, {"ratio", ratio}});
+            if (distill)
+                recipe = appended(std::move(recipe), "distill", withTokens(*distill, tokens));
+            recipe.steps.insert(recipe.steps.end(), base.steps.begin(), base.steps.end());
+            recipes.push_back(std::move(recipe));
+        }
+    }
+    return recipes;
+}
+
+Recipe withTokenShare(Recipe recipe, double share) {
+    for (RecipeStep& step : recipe.steps)
+        if (const auto tokens = step.params.find("tokens");
+            tokens != step.params.end() && tokens->is_number())
+            *tokens = std::max<std::int64_t>(
+                1, static_cast<std::int64_t>(std::llround(tokens->get<double>() * share)));
+    return recipe;
+}
+
+std::string candidateTitle(const Recipe& recipe, const std::string& stage) {
+    if (recipe.steps.empty())
+        return "as it is";
+    std::string title = recipeSummary(recipe);
+    if (stage == "qat" || stage == "qad")
+        for (const RecipeStep& step : recipe.steps)
+            if (step.params.contains("learning_rate"))
+                title += " lr " + formatMetric("kl_mean", step.params["learning_rate"]);
+    return title;
+}
+
+}  // namespace fettle
