@@ -132,8 +132,9 @@ void CudaBackend::check(cuda::Status status, const char* what) const {
     throw EngineError(ErrorKind::Device,
                       m_device.id + " (" + m_device.name + ") failed while " + what + ": " +
                           cuda::errorText(status) +
-                          ". The job can be started again; if that fails too, the driver's log "
-                          "(dmesg, nvidia-smi) says more, and --device cpu works without it");
+                          ". Start the program again to use the device; if it fails again, the "
+                          "driver's log (dmesg, nvidia-smi) says more. --device cpu works without "
+                          "it");
 }
 
 void CudaBackend::throwOutOfMemory(const std::string& wanted) const {
