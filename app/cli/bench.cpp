@@ -24,7 +24,7 @@ struct Options {
 };
 
 int bench(const CommandLine& line, const Options& options) {
-    return runDirectly(line, [&](CpuBackend& backend, RunControl& control) {
+    return runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Loading", 0.1);
         const double start = steadySeconds();
         const Model model = loadModel(options.model, &control);

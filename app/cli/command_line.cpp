@@ -1,7 +1,5 @@
 #include "app/cli/command_line.h"
 
-#include <algorithm>
-
 #include "engine/core/devices.h"
 #include "engine/core/error.h"
 
@@ -11,7 +9,9 @@ CLI::App* addCommand(CLI::App& parent, CommandLine& line, const std::string& nam
                      const std::string& help, std::function<int()> action) {
     CLI::App* command = parent.add_subcommand(name, help);
     command->add_flag("--json", line.json, "Print one JSON document on standard output");
-    command->add_option("--device", line.device, "cpu, cuda or cuda:N (default cpu)");
+    command->add_option(
+        "--device", line.device,
+        "cpu, cuda, cuda:N, or auto: a CUDA device if one can be used (default cpu)");
     command->add_option("--threads", line.threads, "Threads to compute with (default: all)")
         ->check(CLI::Range(0, 1024));
     command->callback([&line, action = std::move(action)] { line.action = action; });
@@ -19,27 +19,19 @@ CLI::App* addCommand(CLI::App& parent, CommandLine& line, const std::string& nam
 }
 
 void requireDevice(const CommandLine& line) {
-    if (line.device == "cpu")
+    if (line.device == "cpu" || line.device == "auto")
         return;
     const bool cuda = line.device == "cuda" ||
                       (line.device.rfind("cuda:", 0) == 0 && line.device.size() > 5 &&
                        line.device.find_first_not_of("0123456789", 5) == std::string::npos);
     if (!cuda)
-        throw EngineError(ErrorKind::Usage,
-                          "--device " + line.device + ": no such device (cpu, cuda, cuda:0, ...)");
-    const std::string id = line.device == "cuda" ? "cuda:0" : line.device;
-    const auto devices = listDevices();
-    const auto named = std::find_if(devices.begin(), devices.end(),
-                                    [&](const DeviceSummary& d) { return d.id == id; });
-    const auto any = std::find_if(devices.begin(), devices.end(), [](const DeviceSummary& d) {
-        return d.id.rfind("cuda", 0) == 0;
-    });
-    std::string reason = "this machine has no such device";
-    if (named != devices.end())
-        reason = named->usable ? "models run on the CPU only so far" : named->reason;
-    else if (any != devices.end() && !any->usable)
-        reason = any->reason;
-    throw EngineError(ErrorKind::Device, "--device " + line.device + ": " + reason);
+        throw EngineError(ErrorKind::Usage, "--device " + line.device +
+                                                ": no such device (cpu, cuda, cuda:0, ..., auto)");
+    try {
+        chooseDevice(line.device);
+    } catch (const EngineError& error) {
+        throw EngineError(error.kind(), std::string("--device ") + error.what());
+    }
 }
 
 }  // namespace fettle::cli

@@ -15,7 +15,7 @@ struct Overloaded : Functions... {
 
 EngineSession::EngineSession(const CommandLine& line, Listener listener)
     : m_listener((requireDevice(line), std::move(listener))),
-      m_worker([this](const JobEvent& event) { handle(event); }, line.threads) {}
+      m_worker([this](const JobEvent& event) { handle(event); }, line.threads, line.device) {}
 
 void EngineSession::handle(const JobEvent& event) {
     if (m_listener)

@@ -9,7 +9,7 @@
 #include "app/cli/command_line.h"
 #include "app/cli/interrupt.h"
 #include "app/cli/progress_printer.h"
-#include "engine/backend/cpu_backend.h"
+#include "engine/backend/backend.h"
 #include "engine/experiment/job_values.h"
 #include "engine/job/engine_worker.h"
 
@@ -62,8 +62,8 @@ auto runDirectly(const CommandLine& line, Work work) {
     requireDevice(line);
     ProgressPrinter printer;
     RunControl control(Interrupt::token(), nullptr, printer);
-    CpuBackend backend(line.threads);
-    return work(backend, control);
+    const std::unique_ptr<Backend> backend = makeBackend(line.device, line.threads);
+    return work(*backend, control);
 }
 
 }  // namespace fettle::cli

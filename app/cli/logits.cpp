@@ -44,7 +44,7 @@ double logSumExp(const std::vector<float>& values) {
 }
 
 int logits(const CommandLine& line, const Options& options) {
-    return runDirectly(line, [&](CpuBackend& backend, RunControl& control) {
+    return runDirectly(line, [&](Backend& backend, RunControl& control) {
         const Model model = loadModel(options.model, &control);
         const std::vector<std::int32_t> ids = checkedIds(options, model.config);
         Transformer transformer(model, backend, &control);

@@ -1,11 +1,15 @@
 // A device: holds weights in its own layout and runs the ops of kernels/ops. The transformer is
-// written against this interface only. Pointers named x, y, q, ... are device memory of the backend
-// (on the CPU: ordinary memory). A backend belongs to one thread at a time: the engine thread.
+// written against this interface only. Pointers are device memory of the backend (on the CPU:
+// ordinary memory) unless a comment says host. Work is queued; what reaches the host (download()
+// and the ops with results on the host) waits for it. A backend belongs to one thread at a time:
+// the engine thread. Every method may throw EngineError: OutOfMemory, or Device for a device that
+// failed or that does not take the shapes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -13,6 +17,7 @@
 #include "kernels/formats/weight_format.h"
 #include "kernels/ops/attention.h"
 #include "kernels/ops/elementwise.h"
+#include "kernels/ops/worker_pool.h"
 
 namespace fettle {
 
@@ -49,10 +54,24 @@ public:
 
     virtual const DeviceSummary& device() const = 0;
     virtual int threads() const = 0;
+    /// Threads of the host, for work that is not the device's.
+    virtual kernels::WorkerPool& pool() = 0;
+    /// Device memory is ordinary memory: no copies are needed.
+    virtual bool sharesMemory() const = 0;
+    /// The most device memory held at once since the mark was last reset; nothing where it is the
+    /// process's own.
+    virtual std::optional<std::uint64_t> peakBytes() const { return std::nullopt; }
+    virtual void resetPeak() {}
 
     /// Zeroed. Throws EngineError(OutOfMemory) with the size asked for.
     virtual std::unique_ptr<DeviceBuffer> allocate(std::size_t bytes) = 0;
+    /// `weight` is host memory.
     virtual std::unique_ptr<DeviceWeight> prepareWeight(const kernels::WeightView& weight) = 0;
+    /// `host` may be changed or freed as soon as this returns.
+    virtual void upload(void* device, const void* host, std::size_t bytes) = 0;
+    virtual void download(void* host, const void* device, std::size_t bytes) = 0;
+    /// Waits for everything queued.
+    virtual void synchronize() {}
 
     /// All targets multiply the same x [m, k] (row stride in elements).
     virtual void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
@@ -77,16 +96,23 @@ public:
                           std::int64_t past, std::int64_t tokens, std::int64_t kvHeads,
                           std::int64_t headDim) = 0;
     virtual void attention(const kernels::AttentionArgs& args) = 0;
-    /// rows x count logits without gaps -> one summary per row.
+    /// rows x count logits without gaps -> one summary per row, on the host.
     virtual void summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
                                  kernels::RowSummary* out) = 0;
-    /// KL(P||Q) per row, in nats.
+    /// KL(P||Q) per row, in nats; summaries and results on the host.
     virtual void klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,
                               const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count,
                               double* out) = 0;
+    /// out[r] = x[r, columns[r]] of rows x count values; columns and results on the host.
+    virtual void gather(const float* x, std::int64_t rows, std::int64_t count,
+                        const std::int32_t* columns, float* out) = 0;
 };
 
-/// Throws EngineError(Device) for a device this machine does not have, saying why.
+/// A buffer that holds `values`.
+std::unique_ptr<DeviceBuffer> uploaded(Backend& backend, std::span<const float> values);
+
+/// "cpu", "cuda", "cuda:N", or "auto": the first usable CUDA device, else the CPU. Throws
+/// EngineError(Device) for a device this machine does not have or cannot use, saying why.
 std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads);
 
 }  // namespace fettle

@@ -67,6 +67,16 @@ std::unique_ptr<DeviceWeight> CpuBackend::prepareWeight(const kernels::WeightVie
     }
 }
 
+void CpuBackend::upload(void* device, const void* host, std::size_t bytes) {
+    if (bytes > 0)
+        std::memcpy(device, host, bytes);
+}
+
+void CpuBackend::download(void* host, const void* device, std::size_t bytes) {
+    if (bytes > 0)
+        std::memcpy(host, device, bytes);
+}
+
 void CpuBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                         std::span<const LinearTarget> targets) {
     m_activations.assign(x, m, k, stride);
@@ -176,14 +186,10 @@ void CpuBackend::klDivergence(const float* p, const kernels::RowSummary* ps, con
     });
 }
 
-std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads) {
-    if (deviceId.empty() || deviceId == "cpu")
-        return std::make_unique<CpuBackend>(threads);
-    for (const DeviceSummary& device : listDevices())
-        if (device.id == deviceId || (deviceId == "cuda" && device.id == "cuda:0"))
-            throw EngineError(ErrorKind::Device, deviceId + ": " + device.reason);
-    throw EngineError(ErrorKind::Device,
-                      deviceId + ": no such device; `fettle-cli devices` lists them");
+void CpuBackend::gather(const float* x, std::int64_t rows, std::int64_t count,
+                        const std::int32_t* columns, float* out) {
+    for (std::int64_t r = 0; r < rows; ++r)
+        out[r] = x[r * count + columns[r]];
 }
 
 }  // namespace fettle

@@ -13,10 +13,13 @@ public:
 
     const DeviceSummary& device() const override { return m_device; }
     int threads() const override { return m_pool.threads(); }
-    kernels::WorkerPool& pool() { return m_pool; }
+    kernels::WorkerPool& pool() override { return m_pool; }
+    bool sharesMemory() const override { return true; }
 
     std::unique_ptr<DeviceBuffer> allocate(std::size_t bytes) override;
     std::unique_ptr<DeviceWeight> prepareWeight(const kernels::WeightView& weight) override;
+    void upload(void* device, const void* host, std::size_t bytes) override;
+    void download(void* host, const void* device, std::size_t bytes) override;
     void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                 std::span<const LinearTarget> targets) override;
     void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
@@ -39,6 +42,8 @@ public:
     void klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,
                       const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count,
                       double* out) override;
+    void gather(const float* x, std::int64_t rows, std::int64_t count, const std::int32_t* columns,
+                float* out) override;
 
 private:
     kernels::WorkerPool m_pool;

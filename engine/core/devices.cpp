@@ -4,6 +4,7 @@
 #include <string>
 #include <thread>
 
+#include "engine/core/error.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cuda/driver.h"
 
@@ -54,8 +55,8 @@ std::vector<DeviceSummary> listDevices() {
         device.name = found.name;
         device.isa = "sm_" + std::to_string(found.major) + std::to_string(found.minor);
         device.memoryBytes = found.memoryBytes;
-        device.usable = false;
-        device.reason = "this build has no CUDA backend; the CPU is used";
+        device.reason = kernels::cudaProblem(found, cuda.driverVersion, kernels::cudaBuild());
+        device.usable = device.reason.empty();
         devices.push_back(device);
     }
     if (cuda.devices.empty()) {
@@ -67,6 +68,31 @@ std::vector<DeviceSummary> listDevices() {
         devices.push_back(none);
     }
     return devices;
+}
+
+DeviceSummary chooseDevice(const std::string& id) {
+    if (id.empty() || id == "cpu")
+        return cpuDevice();
+    const std::vector<DeviceSummary> devices = listDevices();
+    const DeviceSummary& first = devices.at(1);  // of CUDA, or why there is none
+    if (id == "auto") {
+        for (const DeviceSummary& device : devices)
+            if (device.usable && device.id != "cpu")
+                return device;
+        DeviceSummary cpu = devices.front();
+        cpu.reason = "computing on the CPU: " + first.reason;
+        return cpu;
+    }
+    for (const DeviceSummary& device : devices)
+        if (device.id == id || (id == "cuda" && device.id == "cuda:0")) {
+            if (device.usable)
+                return device;
+            throw EngineError(ErrorKind::Device, id + ": " + device.reason);
+        }
+    if (id.rfind("cuda:", 0) == 0 && first.id == "cuda")
+        throw EngineError(ErrorKind::Device, id + ": " + first.reason);
+    throw EngineError(ErrorKind::Device,
+                      id + ": this machine has no such device; `fettle-cli devices` lists them");
 }
 
 }  // namespace fettle

@@ -21,6 +21,10 @@ struct DeviceSummary {
 /// the list says why.
 std::vector<DeviceSummary> listDevices();
 DeviceSummary cpuDevice(int threads = 0);
+/// The device of "cpu" (or nothing), "cuda" (the first), "cuda:N" or "auto" (the first CUDA device
+/// that can be used; else the CPU, with the reason). Throws EngineError(Device), saying why, for a
+/// device that cannot be used.
+DeviceSummary chooseDevice(const std::string& id);
 std::uint64_t physicalMemoryBytes();
 std::uint64_t availableMemoryBytes();
 

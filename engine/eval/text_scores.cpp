@@ -12,20 +12,24 @@ namespace {
 // Rows of logits held at once: vocabulary x 32 floats is 33 MB for the largest vocabularies.
 constexpr std::int64_t kLogitRows = 32;
 
+// Logits stay on the device; what is scored comes to the host.
 struct WindowLogits {
-    std::vector<float> values;
+    const float* values = nullptr;
     std::vector<kernels::RowSummary> summaries;
+    std::vector<float> targets;
 
-    void compute(Transformer& transformer, std::int64_t first, std::int64_t rows) {
+    void compute(Transformer& transformer, std::int64_t first, std::int64_t rows,
+                 const std::int32_t* ids) {
         const std::int64_t vocabulary = transformer.config().vocabularySize;
-        values.resize(static_cast<std::size_t>(rows * vocabulary));
         summaries.resize(static_cast<std::size_t>(rows));
-        transformer.logits(first, rows, values.data());
-        transformer.backend().summarizeLogits(values.data(), rows, vocabulary, summaries.data());
+        targets.resize(static_cast<std::size_t>(rows));
+        values = transformer.deviceLogits(first, rows);
+        transformer.backend().summarizeLogits(values, rows, vocabulary, summaries.data());
+        transformer.backend().gather(values, rows, vocabulary, ids, targets.data());
     }
-    double nll(std::int64_t row, std::int64_t vocabulary, std::int32_t id) const {
+    double nll(std::int64_t row) const {
         return static_cast<double>(summaries[static_cast<std::size_t>(row)].logSumExp) -
-               values[static_cast<std::size_t>(row * vocabulary + id)];
+               targets[static_cast<std::size_t>(row)];
     }
 };
 
@@ -38,20 +42,20 @@ void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& wi
     for (std::int64_t first = window.firstScored - 1; first < end; first += kLogitRows) {
         control.check();
         const std::int64_t rows = std::min(kLogitRows, end - first);
-        m.compute(model, first, rows);
+        const std::int32_t* ids = window.ids.data() + first + 1;
+        m.compute(model, first, rows, ids);
         if (baseline) {
-            b.compute(*baseline, first, rows);
+            b.compute(*baseline, first, rows, ids);
             kl.resize(static_cast<std::size_t>(rows));
-            model.backend().klDivergence(b.values.data(), b.summaries.data(), m.values.data(),
-                                         m.summaries.data(), rows, vocabulary, kl.data());
+            model.backend().klDivergence(b.values, b.summaries.data(), m.values, m.summaries.data(),
+                                         rows, vocabulary, kl.data());
         }
         for (std::int64_t r = 0; r < rows; ++r) {
-            const std::int32_t target = window.ids[static_cast<std::size_t>(first + r + 1)];
-            const double nll = m.nll(r, vocabulary, target);
+            const double nll = m.nll(r);
             scores.nll.push_back(nll);
             if (!baseline)
                 continue;
-            const double before = b.nll(r, vocabulary, target);
+            const double before = b.nll(r);
             scores.baselineNll.push_back(before);
             scores.kl.push_back(std::max(0.0, kl[static_cast<std::size_t>(r)]));
             scores.sameTop.push_back(m.summaries[static_cast<std::size_t>(r)].argmax ==

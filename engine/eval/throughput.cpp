@@ -20,19 +20,16 @@ struct Repeat {
 Repeat runOnce(Transformer& transformer, const std::vector<std::int32_t>& prompt, int newTokens,
                KvCache& cache, RunControl& control) {
     Repeat repeat;
-    const std::int64_t vocabulary = transformer.config().vocabularySize;
     cache.truncate(0);
     const double start = steadySeconds();
     transformer.forward(prompt, cache, &control);
-    std::int32_t token = static_cast<std::int32_t>(
-        kernels::summarizeLogits(transformer.lastLogits(), vocabulary).argmax);
+    auto token = static_cast<std::int32_t>(transformer.lastSummary().argmax);
     double last = steadySeconds();
     repeat.ttft = last - start;
     repeat.prefillRate = static_cast<double>(prompt.size()) / repeat.ttft;
     for (int i = 1; i < newTokens; ++i) {
         transformer.forward(std::span<const std::int32_t>(&token, 1), cache, &control);
-        token = static_cast<std::int32_t>(
-            kernels::summarizeLogits(transformer.lastLogits(), vocabulary).argmax);
+        token = static_cast<std::int32_t>(transformer.lastSummary().argmax);
         const double now = steadySeconds();
         repeat.interToken.push_back(now - last);
         last = now;
@@ -62,6 +59,7 @@ Measurement measured(const std::string& name, const std::string& unit,
 std::vector<Measurement> measureThroughput(Transformer& transformer,
                                            const ThroughputOptions& options, RunControl& control) {
     resetPeakResident();
+    transformer.backend().resetPeak();
     const ModelConfig& config = transformer.config();
     std::int64_t promptTokens = std::max(1, options.promptTokens);
     int newTokens = std::max(2, options.newTokens);
@@ -95,6 +93,7 @@ std::vector<Measurement> measureThroughput(Transformer& transformer,
             interToken.push_back(seconds * 1e3);
     }
     const bool native = transformer.native();
+    const std::uint64_t peak = transformer.backend().peakBytes().value_or(peakResidentBytes());
     const std::string& device = transformer.backend().device().id;
     std::vector<Measurement> metrics{
         measured("ttft_ms", "ms", ttft, native),
@@ -105,7 +104,7 @@ std::vector<Measurement> measureThroughput(Transformer& transformer,
         measured("weight_bytes", "bytes", {static_cast<double>(transformer.weightBytes())}, native),
         measured("kv_bytes_per_token", "bytes", {static_cast<double>(config.kvBytesPerToken())},
                  native),
-        measured("peak_bytes", "bytes", {static_cast<double>(peakResidentBytes())}, native),
+        measured("peak_bytes", "bytes", {static_cast<double>(peak)}, native),
     };
     const std::string protocol =
         "speed prompt=" + std::to_string(promptTokens) + " new=" + std::to_string(newTokens) +

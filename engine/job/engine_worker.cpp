@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <new>
 
-#include "engine/backend/cpu_backend.h"
+#include "engine/backend/backend.h"
 #include "engine/job/recipe_runner.h"
 #include "engine/model/model.h"
 
@@ -43,9 +43,10 @@ private:
     const Job& m_job;
 };
 
-EngineWorker::EngineWorker(EventHandler handler, int threads)
+EngineWorker::EngineWorker(EventHandler handler, int threads, std::string device)
     : m_handler(std::move(handler)),
       m_threads(threads),
+      m_device(std::move(device)),
       m_thread([this](const std::stop_token& stop) { loop(stop); }) {}
 
 EngineWorker::~EngineWorker() {
@@ -144,13 +145,19 @@ void EngineWorker::runJob(Job& job) {
     try {
         control.check();
         emitEvent(job, JobStarted{});
-        if (!m_backend)
-            m_backend = std::make_unique<CpuBackend>(m_threads);
+        if (!m_backend) {
+            m_backend = makeBackend(m_device, m_threads);
+            if (const std::string why = chooseDevice(m_device).reason; !why.empty())
+                control.info(why);
+        }
         JobResult result = execute(job, control);
         emitEvent(job, JobFinished{std::move(result)});
     } catch (const Cancelled&) {
         emitEvent(job, JobCancelled{});
     } catch (const EngineError& error) {
+        // A device that failed does not recover in place: the next job opens it anew.
+        if (error.kind() == ErrorKind::Device)
+            m_backend.reset();
         fail(error.kind(), error.what());
     } catch (const std::bad_alloc&) {
         fail(ErrorKind::OutOfMemory,
@@ -163,7 +170,7 @@ void EngineWorker::runJob(Job& job) {
 
 JobResult EngineWorker::execute(Job& job, RunControl& control) {
     struct Execute {
-        CpuBackend& backend;
+        Backend& backend;
         RunControl& control;
 
         JobResult operator()(const InspectRequest& r) const {

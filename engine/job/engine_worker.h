@@ -16,15 +16,15 @@
 
 namespace fettle {
 
-class CpuBackend;
+class Backend;
 
 class EngineWorker {
 public:
     using EventHandler = std::function<void(const JobEvent&)>;
 
-    /// `threads` <= 0: all processors. The backend is made on the engine thread, so construction is
-    /// instant.
-    explicit EngineWorker(EventHandler handler, int threads = 0);
+    /// `threads` <= 0: all processors; `device` as makeBackend() takes it. The backend is made on
+    /// the engine thread, so construction is instant, and a device that cannot be used fails jobs.
+    explicit EngineWorker(EventHandler handler, int threads = 0, std::string device = "cpu");
     /// Cancels everything and waits for the running job to notice.
     ~EngineWorker();
     EngineWorker(const EngineWorker&) = delete;
@@ -60,12 +60,13 @@ private:
 
     EventHandler m_handler;
     int m_threads;
+    std::string m_device;
     std::mutex m_mutex;
     std::condition_variable_any m_wake;
     std::deque<std::shared_ptr<Job>> m_queue;
     std::shared_ptr<Job> m_running;
     JobId m_nextId = 1;
-    std::unique_ptr<CpuBackend> m_backend;
+    std::unique_ptr<Backend> m_backend;
     std::jthread m_thread;  // last: it must stop before what it uses goes
 };
 

@@ -68,7 +68,7 @@ private:
 
 class Runner {
 public:
-    Runner(const RunRequest& request, CpuBackend& backend, RunControl& control)
+    Runner(const RunRequest& request, Backend& backend, RunControl& control)
         : m_request(request),
           m_backend(backend),
           m_control(control),
@@ -83,8 +83,11 @@ public:
         refuseNonFinite(original, m_control);
         m_result.modelHash = modelHash(original, m_control);
         const DeviceSummary& device = m_backend.device();
-        m_result.deviceName = device.name + ", " + std::to_string(m_backend.threads()) + " threads";
-        m_result.deviceKind = "cpu";
+        const bool cpu = device.id == "cpu";
+        m_result.deviceName =
+            cpu ? device.name + ", " + std::to_string(m_backend.threads()) + " threads"
+                : device.name;
+        m_result.deviceKind = cpu ? "cpu" : "cuda";
         m_result.deviceIsa = device.isa;
         m_result.deviceMemory = device.memoryBytes;
         m_result.estimate = estimateRun(
@@ -253,7 +256,7 @@ private:
     }
 
     const RunRequest& m_request;
-    CpuBackend& m_backend;
+    Backend& m_backend;
     RunControl& m_control;
     RunInputs m_inputs;
     Recipe m_recipe;
@@ -333,8 +336,7 @@ RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs) {
     return inputs;
 }
 
-RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend,
-                           RunControl& control) {
+RecipeEstimate estimateRun(const EstimateRequest& request, Backend& backend, RunControl& control) {
     RecipeEstimate estimate;
     Recipe recipe;
     try {
@@ -391,11 +393,11 @@ RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend,
     return estimate;
 }
 
-RunResult runRecipe(const RunRequest& request, CpuBackend& backend, RunControl& control) {
+RunResult runRecipe(const RunRequest& request, Backend& backend, RunControl& control) {
     return Runner(request, backend, control).run();
 }
 
-EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend,
+EvaluateResult evaluateModel(const EvaluateRequest& request, Backend& backend,
                              RunControl& control) {
     RunInputs given;
     given.evaluate = request.textPath;
@@ -445,7 +447,7 @@ namespace {
 
 // Logits of a short text by both models; what the format may differ by depends on whether it kept
 // the codes.
-ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, CpuBackend& backend,
+ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, Backend& backend,
                           RunControl& control) {
     std::vector<std::int32_t> ids = before.tokenizer->encode(
         "The quick brown fox jumps over the lazy dog. 12 + 30 = 42.", true);
@@ -477,8 +479,7 @@ ExportCheck compareLogits(const Model& before, const Model& after, bool lossy, C
 
 }  // namespace
 
-ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend,
-                             RunControl& control) {
+ExportReport exportAndVerify(const ExportRequest& request, Backend& backend, RunControl& control) {
     control.beginPhase("Loading", 0.1);
     const Model model = loadModel(request.modelPath, &control);
     refuseNonFinite(model, control);
@@ -495,7 +496,7 @@ ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend,
 
 std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
                                                const std::string& draftTokens, const Model& model,
-                                               CpuBackend& backend, RunControl& control) {
+                                               Backend& backend, RunControl& control) {
     if (draft == "none" || (draft.empty() && !model.speculative)) {
         if (!draftTokens.empty())
             throw EngineError(ErrorKind::Usage, "a number of draft tokens needs a draft");
@@ -512,8 +513,7 @@ std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
     return setup;
 }
 
-GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
-                            RunControl& control) {
+GenerateReport generateText(const GenerateRequest& request, Backend& backend, RunControl& control) {
     control.beginPhase("Loading", 0.1);
     const Model model = loadModel(request.modelPath, &control);
     Transformer transformer(model, backend);

@@ -3,7 +3,7 @@
 // nor screen.
 #pragma once
 
-#include "engine/backend/cpu_backend.h"
+#include "engine/backend/backend.h"
 #include "engine/core/run_control.h"
 #include "engine/experiment/job_values.h"
 #include "engine/model/model.h"
@@ -17,29 +17,25 @@ Recipe checkedRecipe(const Recipe& recipe);
 RunInputs resolvedInputs(const std::string& modelPath, RunInputs inputs);
 
 /// What running `request` will cost. Never throws for a bad recipe: that is in `problems`.
-RecipeEstimate estimateRun(const EstimateRequest& request, CpuBackend& backend,
-                           RunControl& control);
+RecipeEstimate estimateRun(const EstimateRequest& request, Backend& backend, RunControl& control);
 /// Where a run that will write its model to `artifactFolder` keeps what it needs to go on after it
 /// was killed: one folder per step. Gone once the run is finished.
 std::string checkpointsOf(const std::string& artifactFolder);
-RunResult runRecipe(const RunRequest& request, CpuBackend& backend, RunControl& control);
-EvaluateResult evaluateModel(const EvaluateRequest& request, CpuBackend& backend,
-                             RunControl& control);
+RunResult runRecipe(const RunRequest& request, Backend& backend, RunControl& control);
+EvaluateResult evaluateModel(const EvaluateRequest& request, Backend& backend, RunControl& control);
 /// Exports, and with `verify` reads back and compares: codes bit by bit, and logits of a short
 /// text.
-ExportReport exportAndVerify(const ExportRequest& request, CpuBackend& backend,
-                             RunControl& control);
+ExportReport exportAndVerify(const ExportRequest& request, Backend& backend, RunControl& control);
 /// The draft that a request or else the model itself names; nothing for neither and for "none".
 /// Throws EngineError as makeSetup does.
 std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
                                                const std::string& draftTokens, const Model& model,
-                                               CpuBackend& backend, RunControl& control);
+                                               Backend& backend, RunControl& control);
 /// The text to measure speculative decoding on: `path`, or the bundled one where that is empty.
 std::string speculationText(const std::string& path);
 /// Puts `speculative` in the place of plain figures of the same name, which keep their protocol,
 /// and adds the rest; weight_bytes grows by the draft.
 void mergeSpeculation(std::vector<Measurement>& metrics, std::vector<Measurement> speculative);
-GenerateReport generateText(const GenerateRequest& request, CpuBackend& backend,
-                            RunControl& control);
+GenerateReport generateText(const GenerateRequest& request, Backend& backend, RunControl& control);
 
 }  // namespace fettle

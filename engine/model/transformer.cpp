@@ -38,7 +38,6 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
     m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize,
                         c.hiddenSize, control);
     m_head.name = "lm_head.weight";
-    m_lastLogits = m_backend.allocate(static_cast<std::size_t>(c.vocabularySize) * sizeof(float));
 }
 
 Transformer::Transformer(const Model& model, Backend& backend, LayerByLayer)
@@ -81,7 +80,7 @@ void Transformer::loadLayer(const Model& model, std::int64_t i, RunControl* cont
                                     [&](const RopeTable& t) { return t.config == rope; });
     layer.ropeTable = static_cast<std::size_t>(known - m_rope.begin());
     if (known == m_rope.end())
-        m_rope.push_back({rope, {}, 0});
+        m_rope.push_back({rope, nullptr, 0});
 }
 
 Transformer::Linear Transformer::loadLinear(const Model& model, const std::string& name,
@@ -98,7 +97,7 @@ Transformer::Linear Transformer::loadLinear(const Model& model, const std::strin
     linear.name = name + ".weight";
     linear.weight = m_backend.prepareWeight(weight.view());
     if (name != "embed" && model.has(name + ".bias"))
-        linear.bias = model.weight(name + ".bias").toFloat();
+        linear.bias = uploaded(m_backend, model.weight(name + ".bias").toFloat());
     // The device has its own copy now; pages of the file need not stay resident beside it.
     weight.dropPages();
     return linear;
@@ -107,12 +106,13 @@ Transformer::Linear Transformer::loadLinear(const Model& model, const std::strin
 Transformer::Norm Transformer::loadNorm(const Model& model, const std::string& name,
                                         std::int64_t size) const {
     Norm norm;
-    norm.weight = model.weight(name + ".weight").toFloat();
-    if (static_cast<std::int64_t>(norm.weight.size()) != size)
-        throwBadInput(model.path, name + ".weight has " + std::to_string(norm.weight.size()) +
+    const std::vector<float> values = model.weight(name + ".weight").toFloat();
+    if (static_cast<std::int64_t>(values.size()) != size)
+        throwBadInput(model.path, name + ".weight has " + std::to_string(values.size()) +
                                       " values, expected " + std::to_string(size));
+    norm.weight = uploaded(m_backend, values);
     if (model.has(name + ".bias"))
-        norm.bias = model.weight(name + ".bias").toFloat();
+        norm.bias = uploaded(m_backend, model.weight(name + ".bias").toFloat());
     return norm;
 }
 
@@ -143,9 +143,12 @@ void Transformer::extendRope(std::int64_t positions) {
     for (RopeTable& table : m_rope) {
         if (table.positions >= positions)
             continue;
-        const std::int64_t target = (positions + kRopeStep - 1) / kRopeStep * kRopeStep;
-        table.cosSin.resize(static_cast<std::size_t>(target * m_config.headDim));
-        fillRope(table.config, m_config.headDim, table.positions, target, table.cosSin.data());
+        // Twice as long each time: a growing text fills the table again only now and then.
+        const std::int64_t target =
+            std::max(2 * table.positions, (positions + kRopeStep - 1) / kRopeStep * kRopeStep);
+        std::vector<float> values(static_cast<std::size_t>(target * m_config.headDim));
+        fillRope(table.config, m_config.headDim, 0, target, values.data());
+        table.cosSin = uploaded(m_backend, values);
         table.positions = target;
     }
 }
@@ -154,12 +157,17 @@ void Transformer::embed(std::span<const std::int32_t> ids, std::int64_t past) {
     const kernels::WeightView table = m_embedding.view();
     const std::int64_t width = m_config.hiddenSize;
     std::vector<float> position(m_config.learnedPositions ? static_cast<std::size_t>(width) : 0);
+    float* rows = buffer(m_x);
+    if (!m_backend.sharesMemory()) {
+        m_embedded.resize(ids.size() * static_cast<std::size_t>(width));
+        rows = m_embedded.data();
+    }
     for (std::size_t t = 0; t < ids.size(); ++t) {
         if (ids[t] < 0 || ids[t] >= table.rows)
             throw EngineError(ErrorKind::BadInput, "token id " + std::to_string(ids[t]) +
                                                        " is outside the vocabulary of " +
                                                        std::to_string(table.rows));
-        float* row = buffer(m_x) + static_cast<std::int64_t>(t) * width;
+        float* row = rows + static_cast<std::int64_t>(t) * width;
         kernels::dequantizeRow(table, ids[t], row);
         if (m_config.embeddingScale != 1)
             kernels::scale(row, m_config.embeddingScale, width);
@@ -175,17 +183,18 @@ void Transformer::embed(std::span<const std::int32_t> ids, std::int64_t past) {
             kernels::add(row, position.data(), width);
         }
     }
+    if (rows != buffer(m_x))
+        m_backend.upload(buffer(m_x), rows, m_embedded.size() * sizeof(float));
 }
 
 void Transformer::normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
                             float* y) const {
     if (m_config.norm == NormKind::Rms)
-        m_backend.rmsNorm(x, cols, norm.weight.data(), m_config.normOffset, m_config.normEpsilon,
+        m_backend.rmsNorm(x, cols, buffer(norm.weight), m_config.normOffset, m_config.normEpsilon,
                           rows, cols, y, cols);
     else
-        m_backend.layerNorm(x, cols, norm.weight.data(),
-                            norm.bias.empty() ? nullptr : norm.bias.data(), m_config.normEpsilon,
-                            rows, cols, y, cols);
+        m_backend.layerNorm(x, cols, buffer(norm.weight), norm.bias ? buffer(norm.bias) : nullptr,
+                            m_config.normEpsilon, rows, cols, y, cols);
 }
 
 void Transformer::linear(const float* x, std::int64_t m, std::int64_t k,
@@ -194,9 +203,9 @@ void Transformer::linear(const float* x, std::int64_t m, std::int64_t k,
     std::size_t count = 0;
     for (const auto& [linear, y] : outputs) {
         if (m_observer)
-            m_observer(linear->name, x, m, k, k);
+            m_observer(linear->name, onHost(x, m * k), m, k, k);
         targets[count++] = {linear->weight.get(), y, linear->weight->rows(),
-                            linear->bias.empty() ? nullptr : linear->bias.data(), false};
+                            linear->bias ? buffer(linear->bias) : nullptr, false};
     }
     m_backend.linear(x, m, k, k, std::span<const LinearTarget>(targets.data(), count));
 }
@@ -218,7 +227,7 @@ void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCac
         normalize(layer.kNorm, k, m * c.kvHeads, c.headDim, k);
     }
     if (c.rotary) {
-        const float* cosSin = m_rope[layer.ropeTable].cosSin.data() + past * c.headDim;
+        const float* cosSin = buffer(m_rope[layer.ropeTable].cosSin) + past * c.headDim;
         m_backend.rope(q, m, qSize, c.heads, c.headDim, cosSin);
         m_backend.rope(k, m, kvSize, c.kvHeads, c.headDim, cosSin);
     }
@@ -297,7 +306,7 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
         if (control)
             control->check();
         if (m_blockObserver)
-            m_blockObserver(i, buffer(m_x), m);
+            m_blockObserver(i, onHost(buffer(m_x), m * m_config.hiddenSize), m);
         if (skipped && (*skipped)[static_cast<std::size_t>(i)])
             continue;
         Layer& layer = m_layers[static_cast<std::size_t>(i)];
@@ -308,7 +317,7 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
     }
     cache.advance(m);
     if (m_blockObserver)
-        m_blockObserver(m_config.layerCount(), buffer(m_x), m);
+        m_blockObserver(m_config.layerCount(), onHost(buffer(m_x), m * m_config.hiddenSize), m);
     normalize(m_finalNorm, buffer(m_x), m, m_config.hiddenSize, hidden);
 }
 
@@ -346,7 +355,16 @@ void Transformer::embedTokens(std::span<const std::int32_t> ids, float* x) {
     const auto tokens = static_cast<std::int64_t>(ids.size());
     reserve(tokens);
     embed(ids, 0);
-    std::copy_n(buffer(m_x), tokens * m_config.hiddenSize, x);
+    m_backend.download(x, buffer(m_x),
+                       static_cast<std::size_t>(tokens * m_config.hiddenSize) * sizeof(float));
+}
+
+const float* Transformer::onHost(const float* x, std::int64_t count) {
+    if (m_backend.sharesMemory())
+        return x;
+    m_read.resize(static_cast<std::size_t>(count));
+    m_backend.download(m_read.data(), x, m_read.size() * sizeof(float));
+    return m_read.data();
 }
 
 void Transformer::startHalf(const float* x, std::int64_t tokens) {
@@ -359,7 +377,8 @@ void Transformer::startHalf(const float* x, std::int64_t tokens) {
         m_sequenceCache = std::make_unique<KvCache>(one, tokens, kernels::KvType::F16, m_backend);
     }
     m_sequenceCache->truncate(0);
-    std::copy_n(x, tokens * m_config.hiddenSize, buffer(m_x));
+    m_backend.upload(buffer(m_x), x,
+                     static_cast<std::size_t>(tokens * m_config.hiddenSize) * sizeof(float));
 }
 
 const float* Transformer::halfInput(std::int64_t layer, Half half, const float* x,
@@ -368,11 +387,17 @@ const float* Transformer::halfInput(std::int64_t layer, Half half, const float* 
     const Layer& l = m_layers[static_cast<std::size_t>(layer)];
     normalize(half == Half::Attention ? l.attnNorm : l.ffnNorm, buffer(m_x), tokens,
               m_config.hiddenSize, buffer(m_normed));
-    return buffer(m_normed);
+    return onHost(buffer(m_normed), tokens * m_config.hiddenSize);
 }
 
 const float* Transformer::halfInner(std::int64_t layer, Half half, const float* x,
                                     std::int64_t tokens) {
+    const std::int64_t width =
+        half == Half::FeedForward ? m_config.feedForwardSize : m_config.heads * m_config.headDim;
+    return onHost(innerOf(layer, half, x, tokens), tokens * width);
+}
+
+float* Transformer::innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens) {
     startHalf(x, tokens);
     Layer& l = m_layers[static_cast<std::size_t>(layer)];
     if (half == Half::FeedForward)
@@ -382,27 +407,24 @@ const float* Transformer::halfInner(std::int64_t layer, Half half, const float* 
 }
 
 void Transformer::runHalf(std::int64_t layer, Half half, float* x, std::int64_t tokens) {
-    const float* inner = halfInner(layer, half, x, tokens);
+    const float* inner = innerOf(layer, half, x, tokens);
     Layer& l = m_layers[static_cast<std::size_t>(layer)];
     if (half == Half::Attention)
         attentionOutput(l, tokens);
     else
         contract(l, inner, tokens);
-    std::copy_n(buffer(m_x), tokens * m_config.hiddenSize, x);
+    m_backend.download(x, buffer(m_x),
+                       static_cast<std::size_t>(tokens * m_config.hiddenSize) * sizeof(float));
 }
 
 const float* Transformer::finalInput(const float* x, std::int64_t tokens) {
     startHalf(x, tokens);
     normalize(m_finalNorm, buffer(m_x), tokens, m_config.hiddenSize, buffer(m_normed));
-    return buffer(m_normed);
+    return onHost(buffer(m_normed), tokens * m_config.hiddenSize);
 }
 
-void Transformer::logits(std::int64_t first, std::int64_t count, float* out) {
-    headLogits(buffer(m_hidden) + first * m_config.hiddenSize, count, out);
-}
-
-void Transformer::headLogits(const float* x, std::int64_t rows, float* out) {
-    linear(x, rows, m_config.hiddenSize, {{&m_head, out}});
+void Transformer::writeLogits(const float* hidden, std::int64_t rows, float* out) {
+    linear(hidden, rows, m_config.hiddenSize, {{&m_head, out}});
     if (m_config.finalSoftcap > 0)
         m_backend.softcap(out, m_config.finalSoftcap, rows * m_config.vocabularySize);
 }
@@ -427,21 +449,58 @@ void Transformer::replaceLinear(const std::string& name, const Weight& weight) {
     throw EngineError(ErrorKind::Usage, "the model has no linear weight " + name);
 }
 
+const float* Transformer::deviceLogits(std::int64_t first, std::int64_t count) {
+    const auto bytes = static_cast<std::size_t>(count * m_config.vocabularySize) * sizeof(float);
+    if (!m_logits || m_logits->bytes() < bytes)
+        m_logits = m_backend.allocate(bytes);
+    writeLogits(buffer(m_hidden) + first * m_config.hiddenSize, count, buffer(m_logits));
+    return buffer(m_logits);
+}
+
+void Transformer::logits(std::int64_t first, std::int64_t count, float* out) {
+    if (m_backend.sharesMemory())
+        return writeLogits(buffer(m_hidden) + first * m_config.hiddenSize, count, out);
+    m_backend.download(out, deviceLogits(first, count),
+                       static_cast<std::size_t>(count * m_config.vocabularySize) * sizeof(float));
+}
+
+void Transformer::headLogits(const float* x, std::int64_t rows, float* out) {
+    if (m_backend.sharesMemory())
+        return writeLogits(x, rows, out);
+    reserve(rows);
+    const auto row = static_cast<std::size_t>(rows) * sizeof(float);
+    m_backend.upload(buffer(m_normed), x, row * static_cast<std::size_t>(m_config.hiddenSize));
+    const auto logits = m_backend.allocate(row * static_cast<std::size_t>(m_config.vocabularySize));
+    writeLogits(buffer(m_normed), rows, buffer(logits));
+    m_backend.download(out, buffer(logits),
+                       row * static_cast<std::size_t>(m_config.vocabularySize));
+}
+
 const float* Transformer::lastLogits() {
-    logits(m_hiddenRows - 1, 1, buffer(m_lastLogits));
-    return buffer(m_lastLogits);
+    m_lastLogits.resize(static_cast<std::size_t>(m_config.vocabularySize));
+    logits(m_hiddenRows - 1, 1, m_lastLogits.data());
+    return m_lastLogits.data();
+}
+
+kernels::RowSummary Transformer::lastSummary() {
+    kernels::RowSummary summary;
+    m_backend.summarizeLogits(deviceLogits(m_hiddenRows - 1, 1), 1, m_config.vocabularySize,
+                              &summary);
+    return summary;
 }
 
 std::uint64_t Transformer::weightBytes() const {
-    std::uint64_t sum = m_head.weight->bytes() + m_finalNorm.weight.size() * sizeof(float);
+    const auto bytesOf = [](const std::unique_ptr<DeviceBuffer>& buffer) {
+        return buffer ? buffer->bytes() : 0;
+    };
+    std::uint64_t sum = m_head.weight->bytes() + bytesOf(m_finalNorm.weight);
     for (const Layer& layer : m_layers) {
         for (const Linear* linear :
              {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            sum += (linear->weight ? linear->weight->bytes() : 0) +
-                   linear->bias.size() * sizeof(float);
+            sum += (linear->weight ? linear->weight->bytes() : 0) + bytesOf(linear->bias);
         for (const Norm* norm : {&layer.attnNorm, &layer.qNorm, &layer.kNorm, &layer.postAttnNorm,
                                  &layer.ffnNorm, &layer.postFfnNorm})
-            sum += (norm->weight.size() + norm->bias.size()) * sizeof(float);
+            sum += bytesOf(norm->weight) + bytesOf(norm->bias);
     }
     return sum;
 }

@@ -38,14 +38,14 @@ public:
     using LinearObserver =
         std::function<void(const std::string& name, const float* x, std::int64_t rows,
                            std::int64_t cols, std::int64_t stride)>;
-    /// For calibration. Pass an empty function to switch off.
+    /// For calibration; x is host memory. Pass an empty function to switch off.
     void observeLinears(LinearObserver observer) { m_observer = std::move(observer); }
 
     /// Sees the residual stream before layer `layer`, and after the last one (layer = layerCount):
     /// x [rows, hiddenSize] without gaps.
     using BlockObserver =
         std::function<void(std::int64_t layer, const float* x, std::int64_t rows)>;
-    /// For rankings of layers. Pass an empty function to switch off.
+    /// For rankings of layers; x is host memory. Pass an empty function to switch off.
     void observeBlocks(BlockObserver observer) { m_blockObserver = std::move(observer); }
 
     /// One flag per layer: true leaves it out.
@@ -57,19 +57,23 @@ public:
     /// in the cache for them: such tokens are guesses, to be truncated away again.
     void forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control = nullptr,
                  const SkippedLayers* skipped = nullptr);
-    /// [tokens of the last forward, hiddenSize], after the final norm.
+    /// [tokens of the last forward, hiddenSize], after the final norm; device memory.
     const float* hiddenStates() const { return static_cast<const float*>(m_hidden->data()); }
     std::int64_t hiddenRows() const { return m_hiddenRows; }
-    /// Logits [count, vocabulary] of rows [first, first + count) of the last forward.
+    /// Logits [count, vocabulary] of rows [first, first + count) of the last forward, on the host.
     void logits(std::int64_t first, std::int64_t count, float* out);
-    /// Logits [rows, vocabulary] of x [rows, hiddenSize] after the final norm.
+    /// The same in device memory, valid until the next call.
+    const float* deviceLogits(std::int64_t first, std::int64_t count);
+    /// Logits [rows, vocabulary] of x [rows, hiddenSize] after the final norm; both on the host.
     void headLogits(const float* x, std::int64_t rows, float* out);
-    /// Logits of the last row into an internal buffer.
+    /// Logits of the last row, on the host, in an internal buffer.
     const float* lastLogits();
+    /// Of the last row's logits, which stay on the device.
+    kernels::RowSummary lastSummary();
 
     /// A decoder layer is two halves around residual connections: attention (norm; q, k, v; o) and
     /// feed-forward (norm; gate, up; down). Below, x [tokens, hiddenSize] is one sequence from its
-    /// start.
+    /// start; pointers, results too, are host memory.
     enum class Half : std::uint8_t { Attention, FeedForward };
     /// Prepares layer `index` of `model` and drops the one prepared before.
     void prepareLayer(const Model& model, std::int64_t index, RunControl* control);
@@ -98,11 +102,11 @@ private:
     struct Linear {
         std::string name;
         std::unique_ptr<DeviceWeight> weight;
-        std::vector<float> bias;
+        std::unique_ptr<DeviceBuffer> bias;  // may be absent
     };
     struct Norm {
-        std::vector<float> weight;
-        std::vector<float> bias;
+        std::unique_ptr<DeviceBuffer> weight;
+        std::unique_ptr<DeviceBuffer> bias;  // may be absent
     };
     struct Layer {
         Norm attnNorm, qNorm, kNorm, postAttnNorm, ffnNorm, postFfnNorm;
@@ -129,6 +133,10 @@ private:
     float* expand(Layer& layer, std::int64_t m);
     void contract(Layer& layer, const float* inner, std::int64_t m);
     void startHalf(const float* x, std::int64_t tokens);
+    float* innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens);
+    /// Device values for a reader on the host; valid until the next call.
+    const float* onHost(const float* x, std::int64_t count);
+    void writeLogits(const float* hidden, std::int64_t rows, float* out);
     void normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
                    float* y) const;
     void linear(const float* x, std::int64_t m, std::int64_t k,
@@ -149,7 +157,8 @@ private:
 
     struct RopeTable {
         RopeConfig config;
-        std::vector<float> cosSin;  // [positions, headDim]: headDim/2 cosines, then sines
+        // [positions, headDim]: headDim/2 cosines, then sines
+        std::unique_ptr<DeviceBuffer> cosSin;
         std::int64_t positions = 0;
     };
     std::vector<RopeTable> m_rope;
@@ -159,7 +168,9 @@ private:
     std::int64_t m_hiddenRows = 0;
     std::int64_t m_hiddenCapacity = 0;
     std::unique_ptr<DeviceBuffer> m_x, m_normed, m_q, m_k, m_v, m_attn, m_gate, m_up, m_branch,
-        m_hidden, m_lastLogits;
+        m_hidden, m_logits;
+    // What the host reads or writes where device memory is not its own.
+    std::vector<float> m_embedded, m_read, m_lastLogits;
 };
 
 }  // namespace fettle

@@ -136,9 +136,13 @@ private:
 
     std::vector<float> product(const DeviceWeight& weight, const std::vector<float>& x) {
         std::vector<float> y(static_cast<std::size_t>(m_statistics.sampleRows * weight.rows()));
-        const LinearTarget target{&weight, y.data(), weight.rows(), nullptr, false};
-        m_backend.linear(x.data(), m_statistics.sampleRows, m_statistics.cols, m_statistics.cols,
-                         {&target, 1});
+        const std::unique_ptr<DeviceBuffer> input = uploaded(m_backend, x);
+        const std::unique_ptr<DeviceBuffer> output = m_backend.allocate(y.size() * sizeof(float));
+        const LinearTarget target{&weight, static_cast<float*>(output->data()), weight.rows(),
+                                  nullptr, false};
+        m_backend.linear(static_cast<const float*>(input->data()), m_statistics.sampleRows,
+                         m_statistics.cols, m_statistics.cols, {&target, 1});
+        m_backend.download(y.data(), output->data(), y.size() * sizeof(float));
         return y;
     }
 

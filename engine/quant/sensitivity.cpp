@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/core/error.h"
 #include "engine/quant/sensitivity_units.h"
 
 namespace fettle {
@@ -191,6 +192,8 @@ private:
 std::vector<AllocationUnit> measureSensitivity(const Model& model, const CalibrationText& text,
                                                const SensitivityOptions& options, Backend& backend,
                                                kernels::WorkerPool& pool, RunControl& control) {
+    if (!backend.sharesMemory())
+        throw EngineError(ErrorKind::Device, "sensitivity is measured on the CPU");
     std::vector<SensitivityUnit> units = sensitivityUnits(model, options);
     if (options.score == SensitivityScore::Divergence)
         DivergenceScores(model, text, options, units, backend, pool, control).run();

@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
 
 #include "engine/core/random.h"
 #include "engine/quant/rtn.h"
@@ -82,7 +85,10 @@ double bestSeconds(int repeats, const Work& work) {
 MachineSpeed measureMachine(Backend& backend, kernels::WorkerPool& pool) {
     constexpr std::int64_t kRows = 1024, kCols = 1024, kTokens = 128;
     const Weight weight{randomMatrix(kRows, kCols)};
-    const Tensor x = randomMatrix(kTokens, kCols);
+    const Tensor values = randomMatrix(kTokens, kCols);
+    const std::unique_ptr<DeviceBuffer> input =
+        uploaded(backend, {values.as<float>(), static_cast<std::size_t>(kTokens * kCols)});
+    const auto* x = static_cast<const float*>(input->data());
     const std::unique_ptr<DeviceWeight> prepared = backend.prepareWeight(weight.view());
     const std::unique_ptr<DeviceBuffer> y =
         backend.allocate(static_cast<std::size_t>(kTokens * kRows) * sizeof(float));
@@ -91,13 +97,15 @@ MachineSpeed measureMachine(Backend& backend, kernels::WorkerPool& pool) {
 
     MachineSpeed speed;
     const double prefill = bestSeconds(3, [&] {
-        backend.linear(x.as<float>(), kTokens, kCols, kCols, {&target, 1});
+        backend.linear(x, kTokens, kCols, kCols, {&target, 1});
+        backend.synchronize();
     });
     speed.multiplyRate = static_cast<double>(kTokens * kRows * kCols) / prefill;
     // Small enough to measure quickly, so this sits in a cache; memory itself is slower by about a
     // factor of three.
     const double decode = bestSeconds(5, [&] {
-        backend.linear(x.as<float>(), 1, kCols, kCols, {&target, 1});
+        backend.linear(x, 1, kCols, kCols, {&target, 1});
+        backend.synchronize();
     });
     speed.readRate = static_cast<double>(kRows * kCols) * sizeof(float) / decode / 3;
 
@@ -114,8 +122,14 @@ MachineSpeed measureMachine(Backend& backend, kernels::WorkerPool& pool) {
 }  // namespace
 
 const MachineSpeed& machineSpeed(Backend& backend, kernels::WorkerPool& pool) {
-    static const MachineSpeed speed = measureMachine(backend, pool);
-    return speed;
+    static std::mutex mutex;
+    static std::map<std::string, MachineSpeed> measured;  // by device
+    const std::lock_guard lock(mutex);
+    const std::string& device = backend.device().id;
+    const auto known = measured.find(device);
+    return known != measured.end()
+               ? known->second
+               : measured.emplace(device, measureMachine(backend, pool)).first->second;
 }
 
 }  // namespace fettle

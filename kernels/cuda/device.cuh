@@ -11,6 +11,7 @@
 
 #ifdef __CUDACC__
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -18,7 +19,7 @@ namespace fettle::kernels::cuda {
 
 template <class T>
 using SharedPointer = T*;
-#define FETTLE_SHARED(type, name, count) __shared__ type name[count]
+#define FETTLE_SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define FETTLE_DYNAMIC_SHARED(type, name)                        \
     extern __shared__ __align__(16) unsigned char name##Bytes[]; \
     type* const name = reinterpret_cast<type*>(name##Bytes)
@@ -35,14 +36,23 @@ Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t 
 __device__ __forceinline__ int4 load16(const void* at) {
     return *static_cast<const int4*>(at);
 }
+__device__ __forceinline__ void store16(void* at, int4 value) {
+    *static_cast<int4*>(at) = value;
+}
 __device__ __forceinline__ float fromHalf(std::uint16_t bits) {
     return __half2float(__ushort_as_half(bits));
 }
 __device__ __forceinline__ std::uint16_t toHalf(float value) {
     return __half_as_ushort(__float2half_rn(value));
 }
+__device__ __forceinline__ std::uint16_t toBfloat(float value) {
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+}
 __device__ __forceinline__ float bitsToFloat(std::uint32_t bits) {
     return __uint_as_float(bits);
+}
+__device__ __forceinline__ std::uint32_t floatToBits(float value) {
+    return __float_as_uint(value);
 }
 
 }  // namespace fettle::kernels::cuda
@@ -71,17 +81,32 @@ Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t 
     return kSuccess;
 }
 
-inline int4 load16(const void* at) {
+inline void requireAligned(const void* at, const char* what) {
     if (reinterpret_cast<std::uintptr_t>(at) % 16 != 0)
         simt::report(simt::Defect::Misaligned,
-                     "16 bytes are read from an address off their multiples");
+                     std::string("16 bytes are ") + what + " an address off their multiples");
+}
+inline int4 load16(const void* at) {
+    requireAligned(at, "read from");
     return *static_cast<const int4*>(at);
+}
+inline void store16(void* at, int4 value) {
+    requireAligned(at, "written to");
+    *static_cast<int4*>(at) = value;
 }
 inline float fromHalf(std::uint16_t bits) {
     return halfToFloat(bits);
 }
 inline std::uint16_t toHalf(float value) {
     return floatToHalf(value);
+}
+inline std::uint16_t toBfloat(float value) {
+    return floatToBfloat16(value);
+}
+inline std::uint32_t floatToBits(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 inline float bitsToFloat(std::uint32_t bits) {
     float value;
@@ -98,13 +123,8 @@ namespace fettle::kernels::cuda {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffU;
 
-__device__ __forceinline__ float warpSum(float v) {
-    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
-        v += __shfl_xor_sync(kAllLanes, v, lanes);
-    return v;
-}
-
-__device__ __forceinline__ int warpSum(int v) {
+template <class T>
+__device__ __forceinline__ T warpSum(T v) {
     for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
         v += __shfl_xor_sync(kAllLanes, v, lanes);
     return v;
@@ -118,14 +138,15 @@ __device__ __forceinline__ float warpMax(float v) {
 
 /// The sum over the block, in every thread. `partial` holds one value for each warp and is used by
 /// nothing else in the kernel, which saves a closing barrier. The block is made of whole warps.
-__device__ __forceinline__ float blockSum(float v, SharedPointer<float> partial) {
+template <class T>
+__device__ __forceinline__ T blockSum(T v, SharedPointer<T> partial) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int warps = static_cast<int>(blockDim.x) / kWarp;
     v = warpSum(v);
     if (lane == 0)
         partial[threadIdx.x / kWarp] = v;
     __syncthreads();
-    return warpSum(lane < warps ? static_cast<float>(partial[lane]) : 0.0F);
+    return warpSum(lane < warps ? static_cast<T>(partial[lane]) : T(0));
 }
 
 /// The maximum over the block, under the same rules.

@@ -1,5 +1,8 @@
 #include "kernels/cuda/driver.h"
 
+#include <cstdlib>
+#include <sstream>
+
 #include <dlfcn.h>
 
 namespace fettle::kernels {
@@ -75,6 +78,36 @@ CudaInventory query() {
 }
 
 }  // namespace
+
+CudaBuild cudaBuild() {
+    CudaBuild build;
+#ifdef FETTLE_CUDA_TOOLKIT
+    build.toolkit = FETTLE_CUDA_TOOLKIT;
+    build.architectures = FETTLE_CUDA_ARCHITECTURES;
+#endif
+    return build;
+}
+
+std::string cudaProblem(const CudaDevice& device, int driverVersion, const CudaBuild& build) {
+    if (build.toolkit == 0)
+        return "this build has no CUDA backend (the preset `cuda` makes one)";
+    const auto versionText = [](int version) {
+        return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+    };
+    if (driverVersion / 1000 < build.toolkit / 1000)
+        return "the NVIDIA driver is too old: it serves CUDA " + versionText(driverVersion) +
+               ", this program needs " + std::to_string(build.toolkit / 1000) + ".0 or later";
+    std::istringstream list(build.architectures);
+    for (std::string entry; std::getline(list, entry, ',');) {
+        const int arch = std::atoi(entry.c_str()), have = 10 * device.major + device.minor;
+        const bool ptx = entry.find("-real") == std::string::npos;
+        if (have >= arch && (ptx || arch / 10 == device.major))
+            return "";
+    }
+    return "its compute capability " + std::to_string(device.major) + "." +
+           std::to_string(device.minor) + " is not among those this program was compiled for (" +
+           build.architectures + ")";
+}
 
 CudaInventory queryCuda() {
     static const CudaInventory inventory = query();

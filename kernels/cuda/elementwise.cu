@@ -128,60 +128,6 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
-// ---- logits: one block a row
-
-/// The larger value; of equal ones the lower index.
-__device__ __forceinline__ void takeLarger(float& value, std::int64_t& index, float otherValue,
-                                           std::int64_t otherIndex) {
-    if (otherValue > value || (otherValue == value && otherIndex < index)) {
-        value = otherValue;
-        index = otherIndex;
-    }
-}
-
-__device__ __forceinline__ void warpLargest(float& value, std::int64_t& index) {
-    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
-        const float otherValue = __shfl_xor_sync(kAllLanes, value, lanes);
-        const std::int64_t otherIndex = __shfl_xor_sync(kAllLanes, index, lanes);
-        takeLarger(value, index, otherValue, otherIndex);
-    }
-}
-
-__global__ void __launch_bounds__(kThreads)
-    summarizeLogitsKernel(const float* x, std::int64_t stride, std::int64_t count,
-                          RowSummary* summaries) {
-    FETTLE_SHARED(float, values, kWarps);
-    FETTLE_SHARED(std::int64_t, indices, kWarps);
-    FETTLE_SHARED(float, sums, kWarps);
-    const float* row = x + blockIdx.x * stride;
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    // Every thread starts from the first logit, so that threads without one change nothing.
-    float value = row[0];
-    std::int64_t index = 0;
-    for (std::int64_t i = threadIdx.x; i < count; i += kThreads)
-        takeLarger(value, index, row[i], i);
-    warpLargest(value, index);
-    if (lane == 0) {
-        values[threadIdx.x / kWarp] = value;
-        indices[threadIdx.x / kWarp] = index;
-    }
-    __syncthreads();
-    if (lane < kWarps) {
-        value = values[lane];
-        index = indices[lane];
-    }
-    warpLargest(value, index);
-
-    float sum = 0;
-    for (std::int64_t i = threadIdx.x; i < count; i += kThreads)
-        sum += expf(row[i] - value);
-    sum = blockSum(sum, sums);
-    if (threadIdx.x == 0) {
-        summaries[blockIdx.x].logSumExp = value + logf(sum);
-        summaries[blockIdx.x].argmax = index;
-    }
-}
-
 bool fitsGrid(std::int64_t rows) {
     return rows >= 0 && rows <= 0x7fffffff;
 }
@@ -237,16 +183,6 @@ Status rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t hea
         return kSuccess;
     return launch(ropeKernel, static_cast<unsigned>(tokens), kThreads, 0, stream, x, stride, heads,
                   headDim, cosSin);
-}
-
-Status summarizeLogits(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t count,
-                       RowSummary* summaries, Stream stream) {
-    if (!fitsGrid(rows) || count <= 0)
-        return kInvalidValue;
-    if (rows == 0)
-        return kSuccess;
-    return launch(summarizeLogitsKernel, static_cast<unsigned>(rows), kThreads, 0, stream, x,
-                  stride, count, summaries);
 }
 
 }  // namespace fettle::kernels::cuda

@@ -24,8 +24,4 @@ Status softcap(float* x, float cap, std::int64_t count, Stream stream);
 /// headDim] as the host's rope takes it for one token. headDim is even.
 Status rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads,
             std::int64_t headDim, const float* cosSin, Stream stream);
-/// summaries[r] of row r of x [rows, count]; count > 0.
-Status summarizeLogits(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t count,
-                       RowSummary* summaries, Stream stream);
-
 }  // namespace fettle::kernels::cuda

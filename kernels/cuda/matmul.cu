@@ -1,235 +1,253 @@
 #include "kernels/cuda/matmul.h"
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/weight_group.cuh"
 
 namespace fettle::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;  // each warp computes one output row
-constexpr int kTokens = 4;                // tokens that share one reading of the weights
-constexpr int kGroup = 32;                // activations that share a scale
-constexpr float kFlat = 0x1p-100F;        // 127 / amax would overflow; such values count as zero
+constexpr int kMostTokens = 8;            // tokens that share one reading of the weights
+constexpr std::int64_t kMaxGridX = 0x7fffffff;
+constexpr std::int64_t kMaxGridY = 65535;
 
-struct Step {
-    float scale, inverse;
-};
-
-__device__ __forceinline__ Step stepOf(float amax) {
-    const bool flat = amax < kFlat;
-    return {flat ? 0.0F : amax / 127.0F, flat ? 0.0F : 127.0F / amax};
+__device__ __forceinline__ void put(const MatmulOutput& out, std::int64_t token, std::int64_t row,
+                                    float value) {
+    float* at = out.y + token * out.stride + row;
+    value += out.bias ? out.bias[row] : 0.0F;
+    *at = out.accumulate ? *at + value : value;
 }
 
-__device__ __forceinline__ int codeOf(float x, float inverse) {
-    return static_cast<int>(fminf(fmaxf(rintf(x * inverse), -127.0F), 127.0F));
-}
-
-__global__ void __launch_bounds__(kThreads)
-    quantizePerTokenKernel(const float* x, std::int64_t xStride, std::int64_t cols,
-                           std::int8_t* codes, std::int64_t codeStride, float* scales) {
-    FETTLE_SHARED(float, partial, kWarps);
-    const float* row = x + blockIdx.x * xStride;
-    std::int8_t* out = codes + blockIdx.x * codeStride;
-    float amax = 0;
-    for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
-        amax = fmaxf(amax, fabsf(row[c]));
-    const Step step = stepOf(blockMax(amax, partial));
-    for (std::int64_t c = threadIdx.x; c < codeStride; c += kThreads)
-        out[c] = static_cast<std::int8_t>(c < cols ? codeOf(row[c], step.inverse) : 0);
-    if (threadIdx.x == 0)
-        scales[blockIdx.x] = step.scale;
-}
-
-/// One warp a group, one lane a value.
-__global__ void __launch_bounds__(kThreads)
-    quantizePerGroup32Kernel(const float* x, std::int64_t xStride, std::int64_t groups,
-                             std::int64_t allGroups, std::int8_t* codes, std::int64_t codeStride,
-                             float* scales, std::int32_t* sums) {
+/// Adds over the lanes; lane 0 writes the row's results for tokens [first, first + Tokens).
+template <int Tokens, class Sum, class Finish>
+__device__ __forceinline__ void finish(const Sum (&sums)[Tokens], std::int64_t first,
+                                       std::int64_t tokens, std::int64_t row,
+                                       const MatmulOutput& out, const Finish& value) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-    if (group >= allGroups)
-        return;  // the whole warp
-    const std::int64_t token = group / groups, first = group % groups * kGroup;
-    const float value = x[token * xStride + first + lane];
-    const Step step = stepOf(warpMax(fabsf(value)));
-    const int code = codeOf(value, step.inverse);
-    const int sum = warpSum(code);
-    const int within = lane % 8;
-    const int place = lane - within + within / 2 + within % 2 * 4;
-    codes[token * codeStride + first + place] = static_cast<std::int8_t>(code);
-    if (lane == 0) {
-        scales[group] = step.scale;
-        sums[group] = sum;
+#pragma unroll
+    for (int t = 0; t < Tokens; ++t) {
+        const Sum sum = warpSum(sums[t]);
+        if (lane == 0 && first + t < tokens)
+            put(out, first + t, row, value(sum, first + t));
     }
 }
 
-__device__ __forceinline__ float loadScale(const void* scales, ScaleType type, std::int64_t index) {
-    if (type == ScaleType::F32)
-        return static_cast<const float*>(scales)[index];
-    const std::uint16_t bits = static_cast<const std::uint16_t*>(scales)[index];
-    return type == ScaleType::F16 ? fromHalf(bits) : bitsToFloat(static_cast<unsigned>(bits) << 16);
+__device__ __forceinline__ std::int64_t rowOfWarp() {
+    return static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
 }
 
 __device__ __forceinline__ int dot16(int4 a, int4 b, int sum) {
     return __dp4a(a.x, b.x, __dp4a(a.y, b.y, __dp4a(a.z, b.z, __dp4a(a.w, b.w, sum))));
 }
 
-/// Eight 4-bit weights against eight codes in the order that quantizePerGroup32 gives them.
-__device__ __forceinline__ int dotNibbles(int word, int even, int odd, int sum) {
-    constexpr int kLow = 0x0f0f0f0f;
-    return __dp4a(word & kLow, even, __dp4a((word >> 4) & kLow, odd, sum));
-}
-
-struct Output {
-    float* y;
-    std::int64_t stride;
-    const float* bias;
-    bool accumulate;
-
-    __device__ void put(std::int64_t token, std::int64_t row, float value) const {
-        float* at = y + token * stride + row;
-        value += bias ? bias[row] : 0.0F;
-        *at = accumulate ? *at + value : value;
-    }
-};
-
 /// Weights int8 [rows, stride] in steps of 16 bytes a lane. Sums are exact.
+template <int Tokens>
 __global__ void __launch_bounds__(kThreads)
-    matmulInt8Kernel(const std::int8_t* weight, std::int64_t weightStride, std::int64_t rows,
-                     std::int64_t cols, const void* weightScales, ScaleType scaleType,
-                     const std::int8_t* codes, std::int64_t codeStride, const float* scales,
-                     std::int64_t tokens, float* y, std::int64_t yStride, const float* bias,
-                     bool accumulate) {
+    matmulRow8Kernel(const std::byte* weight, std::int64_t weightStride, const float* weightScales,
+                     std::int64_t rows, const std::int8_t* codes, std::int64_t codeStride,
+                     const float* scales, std::int64_t tokens, MatmulOutput out) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+    const std::int64_t row = rowOfWarp();
     if (row >= rows)
         return;  // the whole warp
-    const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * kTokens;
-    const std::int8_t* w = weight + row * weightStride;
-    int sums[kTokens] = {};
-    for (std::int64_t c = lane * 16; c < cols; c += kWarp * 16) {
-        const int4 block = load16(w + c);
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * Tokens;
+    int sums[Tokens] = {};
+    for (std::int64_t c = lane * 16; c < weightStride; c += kWarp * 16) {
+        const int4 block = load16(weight + row * weightStride + c);
 #pragma unroll
-        for (int t = 0; t < kTokens; ++t)
+        for (int t = 0; t < Tokens; ++t)
             if (first + t < tokens)
                 sums[t] = dot16(block, load16(codes + (first + t) * codeStride + c), sums[t]);
     }
-    const float scale = loadScale(weightScales, scaleType, row);
-    const Output out = {y, yStride, bias, accumulate};
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-        const int sum = warpSum(sums[t]);
-        if (lane == 0 && first + t < tokens)
-            out.put(first + t, row, static_cast<float>(sum) * scale * scales[first + t]);
-    }
+    const float scale = weightScales[row];
+    finish(sums, first, tokens, row, out, [&](int sum, std::int64_t token) {
+        return static_cast<float>(sum) * scale * scales[token];
+    });
 }
 
-/// Weights in nibbles [rows, cols / 8] of 32-bit words, one group of 32 (16 bytes) a lane and step.
-__global__ void __launch_bounds__(kThreads)
-    matmulInt4Kernel(const std::int32_t* weight, std::int64_t rows, std::int64_t cols,
-                     std::int64_t groupSize, const void* weightScales, ScaleType scaleType,
-                     const std::int32_t* zeroPoints, const std::int8_t* codes,
-                     std::int64_t codeStride, const float* scales, const std::int32_t* codeSums,
-                     std::int64_t tokens, float* y, std::int64_t yStride, const float* bias,
-                     bool accumulate) {
+/// One group of 32 weights a lane and step. Four blocks on a multiprocessor leave 128 registers a
+/// thread; left to itself the compiler takes half of that on sm_120 and spills.
+template <CodeKind Codes, ScaleKind Scales, int Tokens>
+__global__ void __launch_bounds__(kThreads, 4)
+    matmulGroupsKernel(WeightSections weight, const std::int8_t* codes, std::int64_t codeStride,
+                       const float* scales, const std::int32_t* codeSums, std::int64_t tokens,
+                       MatmulOutput out) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-    if (row >= rows)
+    const std::int64_t row = rowOfWarp();
+    if (row >= weight.rows)
         return;  // the whole warp
-    const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * kTokens;
-    const std::int64_t groups = cols / kGroup, weightGroups = cols / groupSize;
-    const std::int32_t* w = weight + row * (cols / 8);
-    float sums[kTokens] = {};
-    for (std::int64_t g = lane; g < groups; g += kWarp) {
-        const int4 words = load16(w + g * 4);
-        const std::int64_t weightGroup = g * kGroup / groupSize;
-        const float scale = loadScale(weightScales, scaleType, row * weightGroups + weightGroup);
-        const int zero =
-            zeroPoints ? static_cast<int>(static_cast<unsigned>(
-                                              zeroPoints[row / 8 * weightGroups + weightGroup]) >>
-                                              row % 8 * 4 &
-                                          15U)
-                       : 8;
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * Tokens;
+    float sums[Tokens] = {};
+    for (std::int64_t g = lane; g < weight.groups; g += kWarp) {
+        const GroupCodes<Codes> w(weight, row * weight.groups + g);
+        const GroupScale<Scales> scale(weight, row, g);
 #pragma unroll
-        for (int t = 0; t < kTokens; ++t) {
+        for (int t = 0; t < Tokens; ++t) {
             if (first + t >= tokens)
                 continue;
-            const std::int64_t token = first + t;
-            const int4 low = load16(codes + token * codeStride + g * kGroup);
-            const int4 high = load16(codes + token * codeStride + g * kGroup + 16);
-            int dot = -zero * codeSums[token * groups + g];
-            dot = dotNibbles(words.x, low.x, low.y, dot);
-            dot = dotNibbles(words.y, low.z, low.w, dot);
-            dot = dotNibbles(words.z, high.x, high.y, dot);
-            dot = dotNibbles(words.w, high.z, high.w, dot);
-            sums[t] += static_cast<float>(dot) * (scale * scales[token * groups + g]);
+            const std::int64_t token = first + t, at = token * weight.groups + g;
+            const int4 low = load16(codes + token * codeStride + g * 32);
+            const int4 high = load16(codes + token * codeStride + g * 32 + 16);
+            const GroupSums s = {
+                __dp4a(w.words[0], low.x,
+                       __dp4a(w.words[1], low.y,
+                              __dp4a(w.words[2], low.z, __dp4a(w.words[3], low.w, 0)))),
+                __dp4a(w.words[4], high.x,
+                       __dp4a(w.words[5], high.y,
+                              __dp4a(w.words[6], high.z, __dp4a(w.words[7], high.w, 0)))),
+                codeSums[2 * at], codeSums[2 * at + 1]};
+            sums[t] += scale.apply(s, scales[at]);
         }
     }
-    const Output out = {y, yStride, bias, accumulate};
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-        const float sum = warpSum(sums[t]);
-        if (lane == 0 && first + t < tokens)
-            out.put(first + t, row, sum);
-    }
+    finish(sums, first, tokens, row, out, [](float sum, std::int64_t) { return sum; });
 }
 
-constexpr std::int64_t kMaxGridX = 0x7fffffff;
-constexpr std::int64_t kMaxGridY = 65535;
+/// Elements of 16 bytes as float32.
+template <CodeKind Kind>
+struct Plain {
+    static constexpr int kCount = Kind == CodeKind::F32 ? 4 : 8;
+    float values[kCount];
+
+    __device__ __forceinline__ explicit Plain(int4 bits) {
+        const int words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const auto word = static_cast<unsigned>(words[i]);
+            if constexpr (Kind == CodeKind::F32) {
+                values[i] = bitsToFloat(word);
+            } else if constexpr (Kind == CodeKind::BF16) {
+                values[2 * i] = bitsToFloat(word << 16);
+                values[2 * i + 1] = bitsToFloat(word & 0xffff0000U);
+            } else {
+                values[2 * i] = fromHalf(static_cast<std::uint16_t>(word & 0xffffU));
+                values[2 * i + 1] = fromHalf(static_cast<std::uint16_t>(word >> 16));
+            }
+        }
+    }
+};
+
+/// Weights in steps of 16 bytes a lane; activations too where their rows are aligned.
+template <CodeKind Kind, int Tokens>
+__global__ void __launch_bounds__(kThreads)
+    matmulPlainKernel(const std::byte* weight, std::int64_t weightStride, std::int64_t rows,
+                      std::int64_t cols, const float* x, std::int64_t xStride, bool aligned,
+                      std::int64_t tokens, MatmulOutput out) {
+    constexpr int kCount = Plain<Kind>::kCount;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const std::int64_t row = rowOfWarp();
+    if (row >= rows)
+        return;  // the whole warp
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * Tokens;
+    float sums[Tokens] = {};
+    for (std::int64_t c = lane * kCount; c < cols; c += kWarp * kCount) {
+        const Plain<Kind> w(load16(weight + row * weightStride + c * (16 / kCount)));
+        const bool whole = aligned && c + kCount <= cols;
+#pragma unroll
+        for (int t = 0; t < Tokens; ++t) {
+            if (first + t >= tokens)
+                continue;
+            const float* at = x + (first + t) * xStride + c;
+#pragma unroll
+            for (int i = 0; i < kCount; i += 4) {
+                float v[4] = {};
+                if (whole) {
+                    const int4 bits = load16(at + i);
+                    v[0] = bitsToFloat(static_cast<unsigned>(bits.x));
+                    v[1] = bitsToFloat(static_cast<unsigned>(bits.y));
+                    v[2] = bitsToFloat(static_cast<unsigned>(bits.z));
+                    v[3] = bitsToFloat(static_cast<unsigned>(bits.w));
+                } else {
+#pragma unroll
+                    for (int j = 0; j < 4; ++j)
+                        v[j] = c + i + j < cols ? at[i + j] : 0.0F;
+                }
+#pragma unroll
+                for (int j = 0; j < 4; ++j)
+                    sums[t] = fmaf(w.values[i + j], v[j], sums[t]);
+            }
+        }
+    }
+    finish(sums, first, tokens, row, out, [](float sum, std::int64_t) { return sum; });
+}
+
+/// Calls body with the number of tokens a kernel takes at once and its grid.
+template <class Body>
+Status withTokens(const WeightLayout& layout, std::int64_t tokens, Body body) {
+    const std::int64_t blocks = (layout.rows + kWarps - 1) / kWarps;
+    if (layout.rows < 0 || layout.cols <= 0 || tokens < 0 || blocks > kMaxGridX ||
+        tokens > kMaxGridY * kMostTokens)
+        return kInvalidValue;
+    if (layout.rows == 0 || tokens == 0)
+        return kSuccess;
+    const auto grid = [&](int each) {
+        return dim3(static_cast<unsigned>(blocks),
+                    static_cast<unsigned>((tokens + each - 1) / each));
+    };
+    if (tokens == 1)
+        return body(std::integral_constant<int, 1>{}, grid(1));
+    if (tokens <= 4)
+        return body(std::integral_constant<int, 4>{}, grid(4));
+    return body(std::integral_constant<int, kMostTokens>{}, grid(kMostTokens));
+}
 
 }  // namespace
 
-Status quantizePerToken(const float* x, std::int64_t xStride, std::int64_t tokens,
-                        std::int64_t cols, const QuantizedActivations& out, Stream stream) {
-    if (tokens < 0 || tokens > kMaxGridX || cols <= 0 || out.codeStride < cols ||
-        out.codeStride % 16 != 0)
+Status matmulQuantized(const DeviceWeightView& weight, const QuantizedActivations& x,
+                       std::int64_t tokens, const MatmulOutput& out, Stream stream) {
+    const WeightLayout& l = weight.layout;
+    const auto& codes = l.sections[WeightLayout::kCodes];
+    if (x.codeStride < l.cols || x.codeStride % 16 != 0)
         return kInvalidValue;
-    if (tokens == 0)
-        return kSuccess;
-    return launch(quantizePerTokenKernel, static_cast<unsigned>(tokens), kThreads, 0, stream, x,
-                  xStride, cols, out.codes, out.codeStride, out.scales);
-}
-
-Status quantizePerGroup32(const float* x, std::int64_t xStride, std::int64_t tokens,
-                          std::int64_t cols, const QuantizedActivations& out, Stream stream) {
-    const std::int64_t groups = cols / kGroup, all = tokens * groups;
-    if (tokens < 0 || cols <= 0 || cols % kGroup != 0 || out.codeStride < cols ||
-        out.codeStride % 16 != 0 || all / kWarps >= kMaxGridX)
-        return kInvalidValue;
-    if (tokens == 0)
-        return kSuccess;
-    return launch(quantizePerGroup32Kernel, static_cast<unsigned>((all + kWarps - 1) / kWarps),
-                  kThreads, 0, stream, x, xStride, groups, all, out.codes, out.codeStride,
-                  out.scales, out.sums);
-}
-
-Status matmul(const WeightView& weight, std::int64_t weightStride, const QuantizedActivations& x,
-              std::int64_t tokens, float* y, std::int64_t yStride, const float* bias,
-              bool accumulate, Stream stream) {
-    const std::int64_t blocks = (weight.rows + kWarps - 1) / kWarps;
-    const std::int64_t parts = (tokens + kTokens - 1) / kTokens;
-    if (weight.rows < 0 || weight.cols <= 0 || tokens < 0 || blocks > kMaxGridX ||
-        parts > kMaxGridY || x.codeStride < weight.cols || x.codeStride % 16 != 0)
-        return kInvalidValue;
-    if (weight.rows == 0 || tokens == 0)
-        return kSuccess;
-    const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(parts));
-    if (weight.format == WeightFormat::Int8Channel) {
-        if (weightStride < weight.cols || weightStride % 16 != 0)
+    if (l.codes == CodeKind::Row8) {
+        const auto stride = static_cast<std::int64_t>(codes.stride);
+        if (x.codeStride < stride)
             return kInvalidValue;
-        return launch(matmulInt8Kernel, grid, kThreads, 0, stream,
-                      static_cast<const std::int8_t*>(weight.data), weightStride, weight.rows,
-                      weight.cols, weight.scales, weight.scaleType, x.codes, x.codeStride, x.scales,
-                      tokens, y, yStride, bias, accumulate);
+        return withTokens(l, tokens, [&](auto count, dim3 grid) {
+            return launch(matmulRow8Kernel<decltype(count)::value>, grid, kThreads, 0, stream,
+                          weight.section(WeightLayout::kCodes), stride,
+                          reinterpret_cast<const float*>(weight.section(WeightLayout::kScales)),
+                          l.rows, x.codes, x.codeStride, x.scales, tokens, out);
+        });
     }
-    if (weight.format != WeightFormat::Int4Group || weight.cols % kGroup != 0 ||
-        weight.groupSize <= 0 || weight.groupSize % kGroup != 0 ||
-        weight.cols % weight.groupSize != 0 || weightStride != weight.cols / 2)
-        return kInvalidValue;
-    return launch(matmulInt4Kernel, grid, kThreads, 0, stream,
-                  static_cast<const std::int32_t*>(weight.data), weight.rows, weight.cols,
-                  weight.groupSize, weight.scales, weight.scaleType, weight.zeroPoints, x.codes,
-                  x.codeStride, x.scales, x.sums, tokens, y, yStride, bias, accumulate);
+    return withKinds(l, [&](auto kinds) {
+        using Kinds = decltype(kinds);
+        return withTokens(l, tokens, [&](auto count, dim3 grid) {
+            return launch(matmulGroupsKernel<Kinds::kCodes, Kinds::kScales, decltype(count)::value>,
+                          grid, kThreads, 0, stream, WeightSections(weight), x.codes, x.codeStride,
+                          x.scales, x.sums, tokens, out);
+        });
+    });
+}
+
+namespace {
+
+template <CodeKind Kind>
+Status multiplyPlain(const DeviceWeightView& weight, const float* x, std::int64_t xStride,
+                     std::int64_t tokens, const MatmulOutput& out, Stream stream) {
+    const WeightLayout& l = weight.layout;
+    const bool aligned = reinterpret_cast<std::uintptr_t>(x) % 16 == 0 && xStride % 4 == 0;
+    return withTokens(l, tokens, [&](auto count, dim3 grid) {
+        return launch(matmulPlainKernel<Kind, decltype(count)::value>, grid, kThreads, 0, stream,
+                      weight.section(WeightLayout::kCodes),
+                      static_cast<std::int64_t>(l.sections[WeightLayout::kCodes].stride), l.rows,
+                      l.cols, x, xStride, aligned, tokens, out);
+    });
+}
+
+}  // namespace
+
+Status matmulPlain(const DeviceWeightView& weight, const float* x, std::int64_t xStride,
+                   std::int64_t tokens, const MatmulOutput& out, Stream stream) {
+    switch (weight.layout.codes) {
+        case CodeKind::F32:
+            return multiplyPlain<CodeKind::F32>(weight, x, xStride, tokens, out, stream);
+        case CodeKind::F16:
+            return multiplyPlain<CodeKind::F16>(weight, x, xStride, tokens, out, stream);
+        case CodeKind::BF16:
+            return multiplyPlain<CodeKind::BF16>(weight, x, xStride, tokens, out, stream);
+        default:
+            return kInvalidValue;
+    }
 }
 
 }  // namespace fettle::kernels::cuda

@@ -1,24 +1,23 @@
-// CUDA twins of kernels/ops/matmul.h for few tokens: y = x W^T + bias with weights that stay as
-// they lie in files (kernels/formats/weight_format.h), read once, and integers multiplied by
-// integers (dp4a). The result of a token does not depend on how many are computed together.
-// Pointers are device memory.
+// CUDA twins of kernels/ops/matmul.h for few tokens: y = x W^T + bias with weights in the layout of
+// weight_layout.h, read once for up to eight tokens. Weights with scales multiply integers by
+// integers (dp4a) as on the CPU, plain ones multiply in float32. The result of a token does not
+// depend on how many are computed together. Pointers are device memory.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
-#include "kernels/formats/weight_format.h"
+#include "kernels/cuda/weight_layout.h"
 
 namespace fettle::kernels::cuda {
 
-/// Activations as the integer kernels read them. Per token: one scale a row, codes in order. Per 32
-/// values: codes of each eight in the order 0 2 4 6 1 3 5 7, which is how the nibbles of a 32-bit
-/// word come apart, and the sum of each group's codes.
+/// Activations as the integer kernels read them: codes in order, one scale a row or one per 32
+/// values, and there the sum of the codes of each 16.
 struct QuantizedActivations {
     std::int8_t* codes = nullptr;  ///< [tokens, codeStride]
     std::int64_t codeStride = 0;   ///< a multiple of 16, at least the number of columns
     float* scales = nullptr;       ///< [tokens] or [tokens, cols / 32]
-    std::int32_t* sums = nullptr;  ///< [tokens, cols / 32]; not used per token
+    std::int32_t* sums = nullptr;  ///< [tokens, cols / 16]; not used per token
 };
 
 /// Rounds x [tokens, cols] as reference::quantizeGroup does, one group a row. Codes behind the row,
@@ -29,12 +28,25 @@ Status quantizePerToken(const float* x, std::int64_t xStride, std::int64_t token
 Status quantizePerGroup32(const float* x, std::int64_t xStride, std::int64_t tokens,
                           std::int64_t cols, const QuantizedActivations& out, Stream stream);
 
-/// y [tokens, weight.rows] += or = x W^T + bias for an Int8Channel weight (its rows
-/// `weightStride` bytes apart, a multiple of 16, zeros behind weight.cols; activations per token)
-/// or an Int4Group weight (groups of a multiple of 32; activations per 32; weightStride = cols /
-/// 2). `bias` may be null.
-Status matmul(const WeightView& weight, std::int64_t weightStride, const QuantizedActivations& x,
-              std::int64_t tokens, float* y, std::int64_t yStride, const float* bias,
-              bool accumulate, Stream stream);
+/// Where a product goes: y [tokens, rows] (+)= the product + bias, which may be null.
+struct MatmulOutput {
+    float* y = nullptr;
+    std::int64_t stride = 0;
+    const float* bias = nullptr;
+    bool accumulate = false;
+
+    template <class Check>
+    void forEachPointer(Check check) const {
+        check(y);
+        check(bias);
+    }
+};
+
+/// For codes Row8 (activations per token) and Bits4 to Bits8 (per 32).
+Status matmulQuantized(const DeviceWeightView& weight, const QuantizedActivations& x,
+                       std::int64_t tokens, const MatmulOutput& out, Stream stream);
+/// For codes F32, F16 and BF16.
+Status matmulPlain(const DeviceWeightView& weight, const float* x, std::int64_t xStride,
+                   std::int64_t tokens, const MatmulOutput& out, Stream stream);
 
 }  // namespace fettle::kernels::cuda

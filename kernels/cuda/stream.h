@@ -10,5 +10,6 @@ using Stream = void*;  ///< a cudaStream_t; nullptr is the default stream
 using Status = int;
 constexpr Status kSuccess = 0;
 constexpr Status kInvalidValue = 1;  ///< cudaErrorInvalidValue: shapes the kernel does not take
+constexpr Status kOutOfMemory = 2;   ///< cudaErrorMemoryAllocation
 
 }  // namespace fettle::kernels::cuda

@@ -1,15 +1,32 @@
 # The CUDA kernels, compiled by the host compiler and run on the emulator in simt/emulator. Needs no CUDA.
 # The thread sanitizer does not know the fibers; the emulator checks the order of accesses itself.
-if(NOT FETTLE_SANITIZE MATCHES "thread")
+# A build with the CUDA backend has the same functions for a device.
+if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
   file(GLOB simt_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/simt/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator/*.cpp)
   file(GLOB simt_kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
   # "#pragma unroll" is for nvcc.
   set_source_files_properties(${simt_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
-  add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels})
+  add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels}
+    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_include_directories(fettle_simt_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator)
-  target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_kernels)
+  target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_engine)
   gtest_discover_tests(fettle_simt_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300)
+endif()
+# Needs a device; says so and skips without one.
+if(TARGET fettle_cuda)
+  file(GLOB gpu_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/simt/gpu/*.cpp)
+  add_executable(fettle_gpu_tests ${gpu_tests} ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_cuda_kernels.cpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_cuda_tensor.cpp ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_device_pool.cpp)
+  set_target_properties(fettle_gpu_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
+  target_compile_definitions(fettle_gpu_tests PRIVATE FETTLE_ON_GPU)
+  target_link_libraries(fettle_gpu_tests PRIVATE fettle_test_support fettle_engine fettle_cuda CUDA::cudart_static)
+  gtest_discover_tests(fettle_gpu_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS gpu TIMEOUT 300)
+  # What the compiler made of each kernel.
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  add_test(NAME cuda.static_table COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/cuda_static_table.py
+    --logs ${FETTLE_CUDA_LOGS} --ptx ${FETTLE_CUDA_PTX} --table ${CMAKE_CURRENT_SOURCE_DIR}/simt/data/cuda_kernels.tsv)
+  set_tests_properties(cuda.static_table PROPERTIES LABELS cuda TIMEOUT 60)
 endif()
 # The reader of the compiler's resource report: spills must be refused, clean reports taken.
 foreach(report clean spills)

@@ -2,17 +2,19 @@
 // order; and the proof that each of their barriers is missed when it is gone.
 #include <gtest/gtest.h>
 
-#include <functional>
-
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/logits.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/prefill.h"
 #include "kernels/reference/attention.h"
 #include "kernels/reference/elementwise.h"
 #include "kernels/reference/matmul.h"
 #include "tests/kernels/kernel_data.h"
 #include "tests/kernels/quant_budget.h"
+#include "tests/simt/device_weight.h"
 #include "tests/simt/emulator/device_array.h"
+#include "tests/simt/mutations.h"
 #include "tests/simt/orders.h"
 
 namespace fettle::kernels {
@@ -20,6 +22,7 @@ namespace {
 
 using simt::DeviceArray;
 using simt::inEveryOrder;
+using test::OnDevice;
 using test::randomFloats;
 using Floats = std::vector<float>;
 
@@ -136,62 +139,194 @@ TEST(CudaElementwise, LogitSummaryTakesTheLowestOfEqualMaxima) {
     }
 }
 
-/// y of the CUDA product for a weight as it lies in files.
 Floats multiply(const test::OwnedWeight& w, const Floats& x, std::int64_t tokens) {
     const WeightView& v = w.view;
-    const bool int8 = v.format == WeightFormat::Int8Channel;
-    const std::int64_t stride = int8 ? (v.cols + 15) / 16 * 16 : v.cols / 2;
-    const std::int64_t codeStride = (v.cols + 15) / 16 * 16, rowSize = int8 ? v.cols : stride;
-    std::vector<std::uint8_t> padded(static_cast<std::size_t>(v.rows * stride), 0);
-    for (std::int64_t r = 0; r < v.rows; ++r)
-        std::copy_n(w.data.begin() + r * rowSize, rowSize, padded.begin() + r * stride);
-    const auto groups = static_cast<std::size_t>(tokens * (int8 ? 1 : v.cols / 32));
-    DeviceArray<std::uint8_t> data(padded), scales(w.scales);
-    DeviceArray<std::int32_t> zeros(w.zeroPoints), sums(groups);
-    DeviceArray<float> dx(x), y(static_cast<std::size_t>(tokens * v.rows)), codeScales(groups);
+    const bool perToken = v.format == WeightFormat::Int8Channel;
+    OnDevice weight(v);
+    DeviceArray<float> dx(x), y(static_cast<std::size_t>(tokens * v.rows));
+    const cuda::MatmulOutput out = {y.data(), v.rows, nullptr, false};
+    if (v.format <= WeightFormat::BF16) {
+        EXPECT_EQ(cuda::matmulPlain(weight.view, dx.data(), v.cols, tokens, out, nullptr),
+                  cuda::kSuccess);
+        return y.values();
+    }
+    const std::int64_t codeStride = (v.cols + 15) / 16 * 16;
+    const auto groups = static_cast<std::size_t>(tokens * (perToken ? 1 : v.cols / 32));
+    DeviceArray<std::int32_t> sums(2 * groups);
+    DeviceArray<float> codeScales(groups);
     DeviceArray<std::int8_t> codes(static_cast<std::size_t>(tokens * codeStride));
     const cuda::QuantizedActivations q = {codes.data(), codeStride, codeScales.data(), sums.data()};
-    WeightView device = v;
-    device.data = data.data();
-    device.scales = scales.data();
-    device.zeroPoints = v.zeroPoints ? zeros.data() : nullptr;
-    EXPECT_EQ((int8 ? cuda::quantizePerToken : cuda::quantizePerGroup32)(dx.data(), v.cols, tokens,
-                                                                         v.cols, q, nullptr),
+    EXPECT_EQ((perToken ? cuda::quantizePerToken : cuda::quantizePerGroup32)(
+                  dx.data(), v.cols, tokens, v.cols, q, nullptr),
               cuda::kSuccess);
-    EXPECT_EQ(cuda::matmul(device, stride, q, tokens, y.data(), v.rows, nullptr, false, nullptr),
-              cuda::kSuccess);
+    EXPECT_EQ(cuda::matmulQuantized(weight.view, q, tokens, out, nullptr), cuda::kSuccess);
     return y.values();
 }
 
-TEST(CudaMatmul, AgreesWithTheReference) {
-    using F = WeightFormat;
-    const std::vector<test::FormatCase> formats = {{F::Int8Channel, 0, ScaleType::F32, false},
-                                                   {F::Int8Channel, 0, ScaleType::BF16, false},
-                                                   {F::Int4Group, 32, ScaleType::F16, true},
-                                                   {F::Int4Group, 64, ScaleType::F32, false},
-                                                   {F::Int4Group, 64, ScaleType::BF16, true}};
-    for (const test::FormatCase& format : formats) {
-        for (const std::int64_t tokens : {1, 3, 5}) {
-            for (const std::int64_t cols : {64, 576, 1100}) {
-                if (format.groupSize > 0 && cols % 64 != 0)
-                    continue;
-                const std::int64_t rows = 11;
-                const test::OwnedWeight w = test::randomWeight(format, rows, cols, 5);
-                const Floats x = randomFloats(tokens * cols, 6);
-                std::vector<double> want(static_cast<std::size_t>(tokens * rows));
-                reference::matmul(w.view, x.data(), tokens, cols, want.data());
-                const Floats got = inEveryOrder([&] { return multiply(w, x, tokens); });
-                Floats row(static_cast<std::size_t>(cols));
-                for (std::int64_t i = 0; i < tokens * rows; ++i) {
-                    dequantizeRow(w.view, i % rows, row.data());
-                    const double bound =
-                        test::norm(row.data(), cols) * test::norm(x.data() + i / rows * cols, cols);
-                    const auto at = static_cast<std::size_t>(i);
-                    ASSERT_NEAR(got[at], want[at], budget::kSum * bound) << format.label() << at;
-                }
-            }
+double bound(const test::OwnedWeight& w, std::int64_t row, const float* x) {
+    Floats values(static_cast<std::size_t>(w.view.cols));
+    dequantizeRow(w.view, row, values.data());
+    return test::norm(values.data(), w.view.cols) * test::norm(x, w.view.cols);
+}
+
+class CudaMatmul : public ::testing::TestWithParam<test::FormatCase> {};
+
+TEST_P(CudaMatmul, AgreesWithTheReference) {
+    const test::FormatCase& format = GetParam();
+    const bool free = format.plain() || format.format == WeightFormat::Int8Channel;
+    for (const std::int64_t tokens : {1, 3, 9}) {
+        for (const std::int64_t cols : {free ? 67 : 256, free ? 1100 : 1280}) {
+            const std::int64_t rows = 11;
+            const test::OwnedWeight w = test::randomWeight(format, rows, cols, 5);
+            const Floats x = randomFloats(tokens * cols, 6);
+            std::vector<double> want(static_cast<std::size_t>(tokens * rows));
+            reference::matmul(w.view, x.data(), tokens, cols, want.data());
+            const Floats got = inEveryOrder([&] { return multiply(w, x, tokens); });
+            const double budget = format.hasMin() ? budget::kSumWithMin : budget::kSum;
+            for (std::int64_t i = 0; i < tokens * rows; ++i)
+                ASSERT_NEAR(got[static_cast<std::size_t>(i)], want[static_cast<std::size_t>(i)],
+                            budget * bound(w, i % rows, x.data() + i / rows * cols))
+                    << format.label() << " " << tokens << " x " << cols << " at " << i;
         }
     }
+}
+
+TEST_P(CudaMatmul, ATokenAloneHasTheSameBits) {
+    const std::int64_t rows = 5, cols = 512;
+    const test::OwnedWeight w = test::randomWeight(GetParam(), rows, cols, 7);
+    const Floats x = randomFloats(6 * cols, 8);
+    const Floats all = multiply(w, x, 6);
+    for (std::int64_t t = 0; t < 6; ++t) {
+        const Floats alone =
+            multiply(w, Floats(x.begin() + t * cols, x.begin() + (t + 1) * cols), 1);
+        EXPECT_TRUE(
+            simt::sameBits(alone, Floats(all.begin() + t * rows, all.begin() + (t + 1) * rows)));
+    }
+}
+
+TEST_P(CudaMatmul, DequantizesAsTheFormatSays) {
+    if (GetParam().plain() || GetParam().format == WeightFormat::Int8Channel)
+        return;  // these are multiplied as they are
+    const std::int64_t rows = 3, cols = 512;
+    const test::OwnedWeight w = test::randomWeight(GetParam(), rows, cols, 9);
+    OnDevice weight(w.view);
+    const auto got = inEveryOrder([&] {
+        DeviceArray<std::uint16_t> out(static_cast<std::size_t>(2 * cols));
+        EXPECT_EQ(cuda::dequantizeToHalf(weight.view, 1, 2, out.data(), nullptr), cuda::kSuccess);
+        return out.values();
+    });
+    Floats row(static_cast<std::size_t>(cols));
+    for (std::int64_t i = 0; i < 2 * cols; ++i) {
+        if (i % cols == 0)
+            dequantizeRow(w.view, 1 + i / cols, row.data());
+        const float want = row[static_cast<std::size_t>(i % cols)];
+        ASSERT_NEAR(halfToFloat(got[static_cast<std::size_t>(i)]), want,
+                    6e-4 * std::fabs(want) + 1e-4)
+            << i;
+    }
+}
+
+std::string formatName(const ::testing::TestParamInfo<test::FormatCase>& info) {
+    return info.param.label();
+}
+INSTANTIATE_TEST_SUITE_P(Formats, CudaMatmul, ::testing::ValuesIn(test::allFormats()), formatName);
+
+TEST(CudaMatmulShapes, OutputsAddUpAndOddShapesAreRefused) {
+    const test::OwnedWeight w =
+        test::randomWeight({WeightFormat::Q8_0, 0, ScaleType::F32, false}, 3, 64, 5);
+    const Floats x = randomFloats(64, 6), bias = {1, 2, 3};
+    OnDevice weight(w.view);
+    DeviceArray<float> dx(x), dbias(bias), y(Floats{10, 20, 30});
+    DeviceArray<std::int8_t> codes(64);
+    DeviceArray<float> scales(2);
+    DeviceArray<std::int32_t> sums(4);
+    cuda::QuantizedActivations q = {codes.data(), 64, scales.data(), sums.data()};
+    ASSERT_EQ(cuda::quantizePerGroup32(dx.data(), 64, 1, 64, q, nullptr), cuda::kSuccess);
+    ASSERT_EQ(cuda::matmulQuantized(weight.view, q, 1, {y.data(), 3, dbias.data(), true}, nullptr),
+              cuda::kSuccess);
+    const Floats plain = multiply(w, x, 1);
+    for (std::size_t i = 0; i < 3; ++i)
+        EXPECT_FLOAT_EQ(y.values()[i], 10.0F * static_cast<float>(i + 1) + (plain[i] + bias[i]));
+    EXPECT_EQ(cuda::quantizePerGroup32(dx.data(), 60, 1, 60, q, nullptr), cuda::kInvalidValue);
+    q.codeStride = 60;
+    EXPECT_EQ(cuda::matmulQuantized(weight.view, q, 1, {y.data(), 3, nullptr, false}, nullptr),
+              cuda::kInvalidValue);
+    EXPECT_EQ(
+        cuda::matmulPlain(weight.view, dx.data(), 64, 1, {y.data(), 3, nullptr, false}, nullptr),
+        cuda::kInvalidValue);
+}
+
+TEST(CudaPrefill, ActivationsIn16BitsKeepTheirSize) {
+    const std::int64_t cols = 301, stride = 304, tokens = 4;
+    Floats x = randomFloats(tokens * cols, 3, 2.0F);
+    std::fill_n(x.begin() + cols, cols, 0.0F);
+    x[static_cast<std::size_t>(2 * cols + 7)] = 3e38F;
+    x[static_cast<std::size_t>(3 * cols)] = 1e-42F;
+    Floats scales;
+    const auto half = inEveryOrder([&] {
+        DeviceArray<float> dx(x), ds(static_cast<std::size_t>(tokens));
+        DeviceArray<std::uint16_t> out(static_cast<std::size_t>(tokens * stride));
+        EXPECT_EQ(cuda::toScaledHalf(dx.data(), cols, tokens, cols, out.data(), stride, ds.data(),
+                                     nullptr),
+                  cuda::kSuccess);
+        scales = ds.values();
+        return out.values();
+    });
+    const auto bfloat = inEveryOrder([&] {
+        DeviceArray<float> dx(x);
+        DeviceArray<std::uint16_t> out(static_cast<std::size_t>(tokens * stride));
+        EXPECT_EQ(cuda::toBfloat16(dx.data(), cols, tokens, cols, out.data(), stride, nullptr),
+                  cuda::kSuccess);
+        return out.values();
+    });
+    for (std::int64_t t = 0; t < tokens; ++t) {
+        const float scale = scales[static_cast<std::size_t>(t)];
+        float amax = 0;
+        for (std::int64_t c = 0; c < cols; ++c)
+            amax = std::max(amax, std::fabs(x[static_cast<std::size_t>(t * cols + c)]));
+        for (std::int64_t c = 0; c < stride; ++c) {
+            const auto at = static_cast<std::size_t>(t * stride + c);
+            const float want = c < cols ? x[static_cast<std::size_t>(t * cols + c)] : 0.0F;
+            ASSERT_NEAR(halfToFloat(half[at]) * scale, want, std::fabs(want) / 2047 + amax * 1e-7)
+                << t << " " << c;
+            ASSERT_EQ(bfloat[at], floatToBfloat16(want));
+        }
+    }
+}
+
+TEST(CudaLogits, DivergenceAndPickedColumns) {
+    const std::int64_t rows = 3, count = 700;
+    const Floats p = randomFloats(rows * count, 1, 4.0F), q = randomFloats(rows * count, 2, 4.0F);
+    std::vector<RowSummary> ps, qs;
+    std::vector<double> want;
+    for (std::int64_t r = 0; r < rows; ++r) {
+        ps.push_back(reference::summarizeLogits(p.data() + r * count, count));
+        qs.push_back(reference::summarizeLogits(q.data() + r * count, count));
+        want.push_back(reference::klDivergence(p.data() + r * count, ps.back().logSumExp,
+                                               q.data() + r * count, qs.back().logSumExp, count));
+    }
+    const auto got = inEveryOrder([&] {
+        DeviceArray<float> dp(p), dq(q);
+        DeviceArray<RowSummary> dps(ps), dqs(qs);
+        DeviceArray<double> out(static_cast<std::size_t>(rows));
+        EXPECT_EQ(cuda::klDivergence(dp.data(), dps.data(), dq.data(), dqs.data(), rows, count,
+                                     out.data(), nullptr),
+                  cuda::kSuccess);
+        return out.values();
+    });
+    for (std::size_t r = 0; r < want.size(); ++r)
+        EXPECT_NEAR(got[r], want[r], 1e-6 * want[r]);
+    const std::vector<std::int32_t> columns = {699, 0, 17};
+    const auto picked = inEveryOrder([&] {
+        DeviceArray<float> dp(p), out(static_cast<std::size_t>(rows));
+        DeviceArray<std::int32_t> dc(columns);
+        EXPECT_EQ(cuda::gatherColumns(dp.data(), rows, count, dc.data(), out.data(), nullptr),
+                  cuda::kSuccess);
+        return out.values();
+    });
+    for (std::size_t r = 0; r < picked.size(); ++r)
+        EXPECT_EQ(picked[r],
+                  p[r * static_cast<std::size_t>(count) + static_cast<std::size_t>(columns[r])]);
 }
 
 struct Scene {
@@ -253,30 +388,10 @@ TEST(CudaAttention, AgreesWithTheReference) {
                     4 * budget::kAttention, "case " + std::to_string(i));
 }
 
+#ifndef FETTLE_ON_GPU
 // ---- mutations
 
-/// Runs `body` with each barrier gone, by site and one by one, and demands that the memory check
-/// notices.
-void expectEveryBarrierNeeded(const std::string& what, const std::function<Floats()>& body) {
-    simt::barriersSeen().clear();
-    simt::mostPasses() = 0;
-    body();
-    const std::set<simt::Site> sites = simt::barriersSeen();
-    const unsigned passes = simt::mostPasses();
-    ASSERT_FALSE(sites.empty()) << what;
-    const auto expectNoticed = [&](simt::Options mutation, const std::string& which) {
-        for (const simt::Order order : simt::kOrders) {
-            mutation.order = order;
-            const simt::OptionScope scope(mutation);
-            EXPECT_THROW(body(), simt::Finding)
-                << what << " without " << which << ", " << simt::name(order) << " order";
-        }
-    };
-    for (const simt::Site& site : sites)
-        expectNoticed({.droppedBarrier = site}, "the barrier at " + simt::text(site));
-    for (unsigned pass = 0; pass < passes; ++pass)
-        expectNoticed({.droppedPass = pass}, "barrier number " + std::to_string(pass));
-}
+using simt::expectEveryBarrierNeeded;
 
 TEST(CudaMutation, EveryBarrierIsNeededAndMissed) {
     const Floats x = randomFloats(2 * 305, 3), w = randomFloats(300, 4);
@@ -289,6 +404,8 @@ TEST(CudaMutation, EveryBarrierIsNeededAndMissed) {
     const Scene s = scene(KvType::F16, 150, 16, 0, 0);
     expectEveryBarrierNeeded("attention", [&] { return attend(s, true); });
 }
+
+#endif
 
 }  // namespace
 }  // namespace fettle::kernels

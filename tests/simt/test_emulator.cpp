@@ -2,7 +2,7 @@
 // are wrong, each of them wrong on purpose in one way.
 #include <gtest/gtest.h>
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/tensor_core.cuh"
 #include "tests/simt/emulator/device_array.h"
 #include "tests/simt/orders.h"
 
@@ -335,6 +335,134 @@ TEST(Emulator, PointersMustBeOfTheDeviceAndAligned) {
                   [&] { launch(fillKernel, 1, 32, 0, nullptr, host.data()); });
     expectRefused(Defect::Misaligned, "16 bytes",
                   [&] { launch(vectorKernel, 1, 1, 0, nullptr, device.data(), device.data()); });
+}
+
+// ---- tensor cores and copies
+
+using kernels::cuda::LeftTile;
+using kernels::cuda::RightTile;
+using kernels::cuda::Tile16x8;
+
+/// c = a b + c by way of shared memory: a [16, 16], b as [8, 16] columns, c [16, 8].
+__global__ void productKernel(const std::uint16_t* a, const std::uint16_t* b, bool transposed,
+                              float* c) {
+    FETTLE_SHARED(std::uint16_t, left, 16 * 16);
+    FETTLE_SHARED(std::uint16_t, right, 16 * 16);
+    const int lane = static_cast<int>(threadIdx.x);
+    for (int i = lane; i < 256; i += 32) {
+        left[i] = a[i];
+        right[i] = b[i];
+    }
+    __syncthreads();
+    const LeftTile l = kernels::cuda::loadLeft(
+        [&](int row, int chunk) { return left + row * 16 + chunk * 8; }, 0, 0);
+    RightTile r;
+    if (transposed) {
+        unsigned words[4];
+        kernels::cuda::loadTransposed(words, right + lane % 16 * 16 + lane / 16 * 8);
+        r = {{words[0], words[1]}};
+    } else {
+        RightTile both[2];
+        kernels::cuda::loadRight([&](int row, int chunk) { return right + row * 16 + chunk * 8; },
+                                 0, 0, both);
+        r = both[0];
+    }
+    Tile16x8 sum;
+    for (int i = 0; i < 4; ++i)
+        sum.values[i] = 100;
+    kernels::cuda::multiplyTiles(sum, l, r);
+    for (int i = 0; i < 4; ++i)
+        c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sum.values[i];
+}
+
+TEST(Emulator, TensorCoresMultiplyInTheLayoutOfTheManual) {
+    std::vector<std::uint16_t> a(256), b(256), bTurned(256);
+    std::vector<int> ints(512);
+    for (int i = 0; i < 512; ++i)
+        ints[static_cast<std::size_t>(i)] = i * 37 % 23 - 11;
+    for (int r = 0; r < 16; ++r)
+        for (int k = 0; k < 16; ++k) {
+            const auto at = static_cast<std::size_t>(16 * r + k);
+            a[at] = kernels::floatToHalf(static_cast<float>(ints[at]));
+            b[at] = kernels::floatToHalf(static_cast<float>(ints[256 + at]));
+            bTurned[static_cast<std::size_t>(16 * k + r)] = b[at];
+        }
+    for (const bool transposed : {false, true}) {
+        const std::vector<float> got = inEveryOrder([&] {
+            DeviceArray<std::uint16_t> da(a), db(transposed ? bTurned : b);
+            DeviceArray<float> c(16 * 8);
+            launch(productKernel, 1, 32, 0, nullptr, da.data(), db.data(), transposed, c.data());
+            return c.values();
+        });
+        for (std::size_t r = 0; r < 16; ++r)
+            for (std::size_t n = 0; n < 8; ++n) {
+                int want = 100;
+                for (std::size_t k = 0; k < 16; ++k)
+                    want += ints[16 * r + k] * ints[256 + 16 * n + k];
+                EXPECT_EQ(got[8 * r + n], static_cast<float>(want)) << r << " " << n;
+            }
+    }
+}
+
+enum class CopyMistake { None, NoWait, NoBarrier, Overwrites, TooFewGroups };
+
+/// Each thread copies eight values, two groups; then everybody reads its neighbour's.
+__global__ void copyKernel(const std::uint16_t* from, CopyMistake mistake, std::uint16_t* to) {
+    FETTLE_SHARED(std::uint16_t, tile, 2 * 64 * 8);
+    const int thread = static_cast<int>(threadIdx.x);
+    kernels::cuda::copy16(tile + thread * 8, from + thread * 8, true);
+    kernels::cuda::commitCopies();
+    kernels::cuda::copy16(tile + (64 + thread) * 8, from, false);
+    kernels::cuda::commitCopies();
+    if (mistake == CopyMistake::TooFewGroups)
+        kernels::cuda::waitForCopies<2>();
+    else if (mistake != CopyMistake::NoWait)
+        kernels::cuda::waitForCopies<1>();
+    if (mistake != CopyMistake::NoBarrier)
+        __syncthreads();
+    to[2 * thread] = tile[(thread + 40) % 64 * 8 + 3];
+    if (mistake == CopyMistake::Overwrites)
+        kernels::cuda::copy16(tile + thread * 8, from, true);
+    kernels::cuda::waitForCopies<0>();
+    to[2 * thread + 1] = tile[(64 + thread) * 8 + 5];
+}
+
+std::vector<std::uint16_t> copied(CopyMistake mistake) {
+    std::vector<std::uint16_t> values(64 * 8);
+    for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = static_cast<std::uint16_t>(i + 1);
+    DeviceArray<std::uint16_t> from(values), to(128);
+    launch(copyKernel, 1, 64, 0, nullptr, from.data(), mistake, to.data());
+    return to.values();
+}
+
+TEST(Emulator, CopiesArriveWhenTheyAreWaitedFor) {
+    const std::vector<std::uint16_t> got = inEveryOrder([] { return copied(CopyMistake::None); });
+    for (int t = 0; t < 64; ++t) {
+        EXPECT_EQ(got[static_cast<std::size_t>(2 * t)], (t + 40) % 64 * 8 + 4);
+        EXPECT_EQ(got[static_cast<std::size_t>(2 * t + 1)], 0);
+    }
+    for (const CopyMistake mistake :
+         {CopyMistake::NoWait, CopyMistake::Overwrites, CopyMistake::TooFewGroups})
+        expectRefused(Defect::Race, "shared memory", [&] { copied(mistake); });
+    for (const Order order : kOrders) {
+        const OptionScope scope({.order = order});
+        EXPECT_THROW(copied(CopyMistake::NoBarrier), Finding);  // a race, or nothing there yet
+    }
+    // Without the check of memory, what was there before is seen.
+    const OptionScope scope({.checkMemory = false});
+    EXPECT_EQ(copied(CopyMistake::NoWait)[0], 0xffff);
+}
+
+TEST(Emulator, CopiesAndMatricesAreAligned) {
+    const auto misplaced = [](const std::uint16_t* from, int offset) {
+        FETTLE_SHARED(std::uint16_t, tile, 64);
+        kernels::cuda::copy16(tile + offset, from + offset, true);
+    };
+    DeviceArray<std::uint16_t> from(64);
+    void (*kernel)(const std::uint16_t*, int) = misplaced;
+    expectRefused(Defect::Misaligned, "16 bytes",
+                  [&] { launch(kernel, 1, 32, 0, nullptr, from.data(), 4); });
 }
 
 }  // namespace

@@ -1,12 +1,25 @@
-// A typed piece of emulated device memory, for the tests.
+// A typed piece of device memory that the host can read, for the tests: of the emulator, or managed
+// memory of a device.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <vector>
 
+#ifndef FETTLE_ON_GPU
 #include "tests/simt/emulator/emulator.h"
+#endif
 
 namespace fettle::simt {
+
+#ifdef FETTLE_ON_GPU
+void* allocateDevice(std::size_t bytes);
+void freeDevice(void* memory);
+/// Waits for the device; fails the test if a kernel failed.
+void finishDevice();
+#else
+inline void finishDevice() {}
+#endif
 
 template <class T>
 class DeviceArray {
@@ -21,7 +34,10 @@ public:
     DeviceArray& operator=(const DeviceArray&) = delete;
 
     T* data() { return m_data; }
-    std::vector<T> values() const { return std::vector<T>(m_data, m_data + m_count); }
+    std::vector<T> values() const {
+        finishDevice();
+        return std::vector<T>(m_data, m_data + m_count);
+    }
 
 private:
     T* m_data;

@@ -25,6 +25,7 @@ struct SharedBlock {
     };
     struct Shadow {
         Touch write, read, otherRead;  // two readers, of different warps if there are such
+        bool arriving = false;         // a copy was begun and not waited for
     };
     std::unique_ptr<std::byte[]> bytes;
     std::vector<Shadow> shadow;
@@ -46,6 +47,13 @@ struct Abandoned {};
 
 enum class State { Ready, AtBarrier, InCollective, Done };
 
+/// A copy to shared memory that was begun.
+struct Copy {
+    SharedBlock* memory;
+    std::size_t offset, used, bytes;
+    const void* from;
+};
+
 struct Thread {
     Fiber fiber;
     Index3 index;
@@ -57,6 +65,9 @@ struct Thread {
     std::uint64_t value = 0, result = 0;
     int argument = 0, width = 0;
     unsigned blockEpoch = 0, warpEpoch = 0, passes = 0;
+    WarpFunction compute = nullptr;
+    std::vector<Copy> begun;                // belong to the next group
+    std::vector<std::vector<Copy>> groups;  // committed, the oldest first
 };
 
 struct Machine {
@@ -73,6 +84,7 @@ struct Machine {
     std::size_t sharedBytes = 0;
     std::optional<std::pair<Defect, std::string>> defect;
     std::map<std::uintptr_t, std::size_t> device;
+    std::vector<std::function<void()>> queued;
 };
 
 Machine& machine() {
@@ -154,6 +166,12 @@ int sourceLane(const Thread& t, int lane) {
 /// Gives every lane of `mask` its result. All of them wait in the same op.
 void completeCollective(Thread* const* lanes, unsigned mask) {
     const std::uint64_t set = lanesThat(lanes, mask);
+    if (lanes[0] && lanes[0]->op == WarpOp::Compute) {
+        void* given[kWarp];
+        for (int l = 0; l < kWarp; ++l)
+            given[l] = reinterpret_cast<void*>(lanes[l]->value);
+        lanes[0]->compute(given);
+    }
     for (int l = 0; l < kWarp; ++l) {
         if (!(mask >> l & 1U))
             continue;
@@ -168,6 +186,8 @@ void completeCollective(Thread* const* lanes, unsigned mask) {
                 break;
             case WarpOp::All:
                 t.result = set == mask;
+                break;
+            case WarpOp::Compute:
                 break;
             case WarpOp::Sync:
                 // One count a warp cannot tell who met whom, so only a meeting of all lanes orders
@@ -272,6 +292,8 @@ void runBlock(const std::vector<int>& order) {
         t.number = i;
         t.state = State::Ready;
         t.blockEpoch = t.warpEpoch = t.passes = 0;
+        t.begun.clear();
+        t.groups.clear();
         t.fiber.start(m.body);
     }
     while (m.live > 0) {
@@ -345,9 +367,19 @@ unsigned& mostPasses() {
     return machine().mostPasses;
 }
 
+void enqueue(std::function<void()> work) {
+    machine().queued.push_back(std::move(work));
+}
+
+void drain() {
+    for (const std::function<void()>& work : std::exchange(machine().queued, {}))
+        work();
+}
+
 void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
          const std::function<void()>& kernel) {
     Machine& m = machine();
+    drain();
     checkLaunch(grid, block, sharedBytes);
     m.grid = grid;
     m.block = block;
@@ -428,6 +460,8 @@ void blockBarrier(const std::source_location& at) {
 std::uint64_t warpCollective(WarpOp op, unsigned mask, std::uint64_t value, int argument, int width,
                              const std::source_location& at) {
     Machine& m = machine();
+    if (op != WarpOp::Compute)
+        machine().running->compute = nullptr;
     if (op == WarpOp::Sync && passThrough(at))
         return 0;
     Thread& t = *m.running;
@@ -458,7 +492,7 @@ std::uint64_t warpCollective(WarpOp op, unsigned mask, std::uint64_t value, int 
                    "the mask names lane " + std::to_string(l) + ", which has ended," + place());
         if (lanes[l]->state != State::InCollective)
             complete = false;
-        else if (lanes[l]->op != op || lanes[l]->mask != mask)
+        else if (lanes[l]->op != op || lanes[l]->mask != mask || lanes[l]->compute != t.compute)
             report(Defect::WarpMask, "lanes meet in different collectives, lane " +
                                          std::to_string(l) + " at " + text(lanes[l]->site) +
                                          ", this one" + place());
@@ -468,6 +502,45 @@ std::uint64_t warpCollective(WarpOp op, unsigned mask, std::uint64_t value, int 
     else
         t.fiber.suspend();
     return t.result;
+}
+
+void warpCompute(void* lane, WarpFunction compute, const std::source_location& at) {
+    machine().running->compute = compute;
+    warpCollective(WarpOp::Compute, 0xffffffffU, reinterpret_cast<std::uint64_t>(lane), 0, kWarp,
+                   at);
+}
+
+void copyLater(SharedBlock& memory, std::size_t offset, const void* from, std::size_t used,
+               std::size_t bytes) {
+    if (offset % bytes != 0)
+        report(Defect::Misaligned, "a copy to shared memory is off its multiples");
+    if (used > 0 && !isDevice(from))
+        report(Defect::HostPointer, "a copy to shared memory comes from the host's");
+    accessShared(memory, offset, bytes, true);
+    for (std::size_t i = 0; i < bytes; ++i)
+        memory.shadow[offset + i].arriving = true;
+    machine().running->begun.push_back({&memory, offset, used, bytes, from});
+}
+
+void commitCopies() {
+    Thread& t = *machine().running;
+    t.groups.push_back(std::exchange(t.begun, {}));
+}
+
+void waitForCopies(int pending, const std::source_location& at) {
+    if (passThrough(at))
+        return;
+    Thread& t = *machine().running;
+    while (t.groups.size() > static_cast<std::size_t>(pending)) {
+        for (const Copy& copy : t.groups.front()) {
+            for (std::size_t i = 0; i < copy.bytes; ++i)
+                copy.memory->shadow[copy.offset + i].arriving = false;
+            std::byte* to = accessShared(*copy.memory, copy.offset, copy.bytes, true);
+            std::memcpy(to, copy.from, copy.used);
+            std::memset(to + copy.used, 0, copy.bytes - copy.used);
+        }
+        t.groups.erase(t.groups.begin());
+    }
 }
 
 SharedBlock& sharedBlock(const void* tag, std::size_t bytes) {
@@ -509,6 +582,10 @@ std::byte* accessShared(SharedBlock& memory, std::size_t offset, std::size_t byt
             if (!write && s.write.thread < 0)
                 report(Defect::UninitialisedRead,
                        "shared memory (byte " + std::to_string(i) + ") is read before any write");
+            if (s.arriving)
+                report(Defect::Race, "shared memory (byte " + std::to_string(i) + ") is " +
+                                         (write ? "written" : "read") +
+                                         " while a copy to it has not been waited for");
             requireOrder(s.write, t, "wrote", write ? "writes" : "reads", i);
             if (write) {
                 requireOrder(s.read, t, "reads", "writes", i);

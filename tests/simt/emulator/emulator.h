@@ -64,6 +64,7 @@ struct Options {
     std::optional<Site> droppedBarrier = std::nullopt;
     std::optional<unsigned> droppedPass =
         std::nullopt;  ///< the n-th barrier that each thread comes to
+    // Waits for copies count as barriers here.
 };
 /// What the next launches use.
 Options& options();
@@ -80,6 +81,10 @@ struct Extent3 {
     Extent3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
+/// Queues work of the host's side, done before the next kernel runs or when drain() is called.
+void enqueue(std::function<void()> work);
+void drain();
+
 /// Runs `kernel` once for each thread of the grid. Throws Finding.
 void run(Extent3 grid, Extent3 block, std::size_t sharedBytes, const std::function<void()>& kernel);
 
@@ -90,11 +95,14 @@ const Index3& blockIndex();
 const Extent3& blockExtent();
 const Extent3& gridExtent();
 
-enum class WarpOp { Shuffle, ShuffleUp, ShuffleDown, ShuffleXor, Ballot, Any, All, Sync };
+enum class WarpOp { Shuffle, ShuffleUp, ShuffleDown, ShuffleXor, Ballot, Any, All, Sync, Compute };
 void blockBarrier(const std::source_location& at);
 /// Waits for all lanes of `mask`, gives each the op's result.
 std::uint64_t warpCollective(WarpOp op, unsigned mask, std::uint64_t value, int argument, int width,
                              const std::source_location& at);
+/// Waits for all 32 lanes of the warp; then `compute` is called once with what each of them gave.
+using WarpFunction = void (*)(void* const lanes[32]);
+void warpCompute(void* lane, WarpFunction compute, const std::source_location& at);
 /// Reports a defect of the running thread and ends the launch.
 [[noreturn]] void report(Defect defect, const std::string& what);
 
@@ -105,6 +113,15 @@ SharedBlock& sharedBlock(const void* tag, std::size_t bytes);
 std::size_t sizeOf(const SharedBlock& memory);
 /// Checks an access of `bytes` at `offset` and returns where it lies.
 std::byte* accessShared(SharedBlock& memory, std::size_t offset, std::size_t bytes, bool write);
+
+/// A copy of `used` bytes (and zeros up to `bytes`) to shared memory that is done at the latest
+/// moment it may be: when the thread waits for its group. Until then nobody may read there. The
+/// memory must be free to be written from the start, as the copy may also be done at once.
+void copyLater(SharedBlock& memory, std::size_t offset, const void* from, std::size_t used,
+               std::size_t bytes);
+void commitCopies();
+/// Waits for all groups of the running thread but the last `pending`.
+void waitForCopies(int pending, const std::source_location& at);
 
 // Memory that kernels may be given ---------------------------------------------------------------
 

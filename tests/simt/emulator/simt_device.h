@@ -151,6 +151,9 @@ public:
         return {*m_memory, m_offset + static_cast<std::size_t>(count) * sizeof(T)};
     }
 
+    SharedBlock& memory() const { return *m_memory; }
+    std::size_t offset() const { return m_offset; }
+
 private:
     SharedBlock* m_memory;
     std::size_t m_offset;
@@ -162,6 +165,8 @@ void checkArgument([[maybe_unused]] T argument, [[maybe_unused]] int number) {
         if (argument != nullptr && !isDevice(argument))
             throw Finding(Defect::HostPointer, "argument " + std::to_string(number) +
                                                    " of the kernel points to host memory");
+    } else if constexpr (requires { argument.forEachPointer([](const void*) {}); }) {
+        argument.forEachPointer([&](const void* pointer) { checkArgument(pointer, number); });
     }
 }
 

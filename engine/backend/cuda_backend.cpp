@@ -1,0 +1,507 @@
+#include "engine/backend/cuda_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/core/error.h"
+#include "engine/experiment/measurement.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_prefill.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/logits.h"
+#include "kernels/cuda/matmul_tensor.h"
+#include "kernels/cuda/prefill.h"
+#include "kernels/cuda/weight_layout.h"
+
+namespace fettle {
+
+namespace cuda = kernels::cuda;
+
+namespace {
+
+constexpr std::size_t kStagingBytes = std::size_t{4} << 20;
+// What a product of many tokens may work in: a weight's rows are taken in turns that need no more.
+constexpr std::int64_t kWorkBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kRowStep = 16;  // keeps rows that a turn begins with aligned
+
+std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+int ordinalOf(const std::string& id) {
+    return std::atoi(id.c_str() + id.find(':') + 1);  // "cuda:N"
+}
+
+std::string sizeText(std::uint64_t bytes) {
+    return formatBytes(static_cast<double>(bytes));
+}
+
+}  // namespace
+
+class CudaBackend::Buffer : public DeviceBuffer {
+public:
+    Buffer(DevicePool& pool, void* memory, std::size_t bytes)
+        : m_pool(pool), m_memory(memory), m_bytes(bytes) {}
+    ~Buffer() override { m_pool.release(m_memory); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    void* data() override { return m_memory; }
+    std::size_t bytes() const override { return m_bytes; }
+
+private:
+    DevicePool& m_pool;
+    void* m_memory;
+    std::size_t m_bytes;
+};
+
+class CudaBackend::Weight : public DeviceWeight {
+public:
+    Weight(const cuda::WeightLayout& layout, std::unique_ptr<DeviceBuffer> memory, bool native)
+        : m_memory(std::move(memory)),
+          m_view{layout, static_cast<const std::byte*>(m_memory->data())},
+          m_native(native) {}
+    std::int64_t rows() const override { return m_view.layout.rows; }
+    std::int64_t cols() const override { return m_view.layout.cols; }
+    std::size_t bytes() const override { return m_view.layout.bytes; }
+    bool native() const override { return m_native; }
+    const cuda::DeviceWeightView& view() const { return m_view; }
+    const cuda::WeightLayout& layout() const { return m_view.layout; }
+
+private:
+    std::unique_ptr<DeviceBuffer> m_memory;
+    cuda::DeviceWeightView m_view;
+    bool m_native;
+};
+
+CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t pieceBytes)
+    : m_device(device), m_workers(threads), m_pool(*this, pieceBytes) {
+    m_device.threads = m_workers.threads();
+    try {
+        check(cuda::useDevice(ordinalOf(device.id)), "starting the device");
+        check(cuda::createStream(&m_stream), "starting the device");
+        for (Staging& staging : m_staging) {
+            void* memory = nullptr;
+            check(cuda::allocatePinned(&memory, kStagingBytes), "reserving memory for copies");
+            staging.memory = static_cast<std::byte*>(memory);
+            check(cuda::createEvent(&staging.done), "starting the device");
+        }
+    } catch (...) {
+        close();
+        throw;
+    }
+}
+
+CudaBackend::~CudaBackend() {
+    cuda::synchronize(m_stream);  // an error was reported when it happened, or nobody waits for it
+    close();
+}
+
+void CudaBackend::close() {
+    m_blas.reset();
+    for (Staging& staging : m_staging) {
+        if (staging.memory)
+            cuda::releasePinned(staging.memory);
+        if (staging.done)
+            cuda::destroyEvent(staging.done);
+    }
+    if (m_stream)
+        cuda::destroyStream(m_stream);
+}
+
+void* CudaBackend::allocatePiece(std::size_t bytes) {
+    void* memory = nullptr;
+    const cuda::Status status = cuda::allocate(&memory, bytes);
+    if (status != cuda::kOutOfMemory)
+        check(status, "reserving device memory");
+    return status == cuda::kSuccess ? memory : nullptr;
+}
+
+void CudaBackend::releasePiece(void* piece) {
+    cuda::release(piece);
+}
+
+void CudaBackend::check(cuda::Status status, const char* what) const {
+    if (status == cuda::kSuccess)
+        return;
+    if (status == cuda::kOutOfMemory)
+        throwOutOfMemory(what);
+    if (status == cuda::kInvalidValue)
+        throw EngineError(ErrorKind::Device, m_device.id + ": " + what +
+                                                 " is not possible with this model's shapes on "
+                                                 "CUDA; --device cpu takes them");
+    throw EngineError(ErrorKind::Device,
+                      m_device.id + " (" + m_device.name + ") failed while " + what + ": " +
+                          cuda::errorText(status) +
+                          ". Start the program again to use the device; if it fails again, the "
+                          "driver's log (dmesg, nvidia-smi) says more. --device cpu works without "
+                          "it");
+}
+
+void CudaBackend::throwOutOfMemory(const std::string& wanted) const {
+    cuda::MemoryInfo info;
+    cuda::memoryInfo(&info);
+    throw EngineError(ErrorKind::OutOfMemory,
+                      m_device.id + ": not enough device memory for " + wanted + ": " +
+                          sizeText(m_pool.used()) + " in use by this program, " +
+                          sizeText(info.free) + " of " + sizeText(info.total) +
+                          " free. A smaller context, a model with fewer bits, or --device cpu "
+                          "needs less");
+}
+
+// ---- memory
+
+std::unique_ptr<DeviceBuffer> CudaBackend::allocate(std::size_t bytes) {
+    void* memory = m_pool.allocate(std::max<std::size_t>(bytes, 1));
+    if (!memory)
+        throwOutOfMemory("a buffer of " + sizeText(bytes));
+    auto buffer = std::make_unique<Buffer>(m_pool, memory, bytes);
+    if (bytes > 0)
+        check(cuda::fill(memory, 0, bytes, m_stream), "clearing memory");
+    return buffer;
+}
+
+template <class T>
+T* CudaBackend::scratch(Scratch which, std::int64_t count) {
+    std::unique_ptr<DeviceBuffer>& buffer = m_scratch[which];
+    const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
+    if (!buffer || buffer->bytes() < bytes) {
+        buffer.reset();  // first, so that both need not fit
+        buffer = allocate(bytes);
+    }
+    return static_cast<T*>(buffer->data());
+}
+
+/// Fills device memory in turns: `write` puts `count` bytes from offset `from` on into pinned
+/// memory, which is copied while the next turn is written.
+void CudaBackend::stage(void* device, std::size_t bytes, std::size_t step,
+                        const StagingWriter& write) {
+    const std::size_t most = kStagingBytes / step * step;
+    for (std::size_t from = 0; from < bytes; from += most) {
+        Staging& staging = m_staging[m_nextStaging];
+        m_nextStaging = (m_nextStaging + 1) % m_staging.size();
+        const std::size_t count = std::min(most, bytes - from);
+        check(cuda::waitFor(staging.done), "copying to the device");
+        write(staging.memory, from, count);
+        check(cuda::copyToDevice(static_cast<std::byte*>(device) + from, staging.memory, count,
+                                 m_stream),
+              "copying to the device");
+        check(cuda::record(staging.done, m_stream), "copying to the device");
+    }
+}
+
+void CudaBackend::upload(void* device, const void* host, std::size_t bytes) {
+    stage(device, bytes, 1, [&](std::byte* to, std::size_t from, std::size_t count) {
+        std::memcpy(to, static_cast<const std::byte*>(host) + from, count);
+    });
+}
+
+void CudaBackend::download(void* host, const void* device, std::size_t bytes) {
+    for (std::size_t from = 0; from < bytes; from += kStagingBytes) {
+        Staging& staging = m_staging[m_nextStaging];
+        const std::size_t count = std::min(kStagingBytes, bytes - from);
+        check(cuda::waitFor(staging.done), "copying from the device");
+        check(cuda::copyToHost(staging.memory, static_cast<const std::byte*>(device) + from, count,
+                               m_stream),
+              "copying from the device");
+        synchronize();
+        std::memcpy(static_cast<std::byte*>(host) + from, staging.memory, count);
+    }
+}
+
+void CudaBackend::synchronize() {
+    check(cuda::synchronize(m_stream), "computing");
+}
+
+std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightView& weight) {
+    if (cuda::hasLayout(weight))
+        return packWeight(weight, true);
+    // A format without kernels of its own is held in float16, and says so.
+    std::vector<std::uint16_t> half(static_cast<std::size_t>(weight.rows * weight.cols));
+    m_workers.parallelFor(weight.rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        std::vector<float> row(static_cast<std::size_t>(weight.cols));
+        for (std::int64_t r = begin; r < end; ++r) {
+            kernels::dequantizeRow(weight, r, row.data());
+            std::transform(row.begin(), row.end(), half.begin() + r * weight.cols,
+                           kernels::floatToHalf);
+        }
+    });
+    kernels::WeightView plain;
+    plain.format = kernels::WeightFormat::F16;
+    plain.rows = weight.rows;
+    plain.cols = weight.cols;
+    plain.data = half.data();
+    return packWeight(plain, false);
+}
+
+std::unique_ptr<DeviceWeight> CudaBackend::packWeight(const kernels::WeightView& weight,
+                                                      bool native) {
+    const cuda::WeightLayout layout = cuda::weightLayout(weight);
+    std::unique_ptr<DeviceBuffer> memory = allocate(layout.bytes);
+    for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
+        const auto& section = layout.sections[static_cast<std::size_t>(s)];
+        if (section.stride == 0)
+            continue;
+        if (section.stride > kStagingBytes)
+            throw EngineError(ErrorKind::Device, m_device.id + ": rows of " +
+                                                     sizeText(section.stride) +
+                                                     " are longer than the copies can take");
+        stage(static_cast<std::byte*>(memory->data()) + section.begin,
+              section.stride * static_cast<std::size_t>(section.rows), section.stride,
+              [&](std::byte* to, std::size_t from, std::size_t count) {
+                  const auto first = static_cast<std::int64_t>(from / section.stride);
+                  m_workers.parallelFor(
+                      static_cast<std::int64_t>(count / section.stride), 16,
+                      [&](std::int64_t begin, std::int64_t end, int) {
+                          cuda::packSection(weight, layout, s, first + begin, first + end,
+                                            to + static_cast<std::size_t>(begin) * section.stride);
+                      });
+              });
+    }
+    return std::make_unique<Weight>(layout, std::move(memory), native);
+}
+
+// ---- products
+
+cuda::QuantizedActivations CudaBackend::perToken(Prepared& x) {
+    const std::int64_t stride = roundUp(x.k, 16);
+    const cuda::QuantizedActivations q = {scratch<std::int8_t>(kCodes, x.m * stride), stride,
+                                          scratch<float>(kTokenScales, x.m), nullptr};
+    if (!std::exchange(x.perToken, true))
+        check(cuda::quantizePerToken(x.x, x.stride, x.m, x.k, q, m_stream), "rounding activations");
+    return q;
+}
+
+cuda::QuantizedActivations CudaBackend::perGroup(Prepared& x) {
+    const std::int64_t groups = x.k / cuda::kGroupValues;
+    const cuda::QuantizedActivations q = {scratch<std::int8_t>(kGroupCodes, x.m * x.k), x.k,
+                                          scratch<float>(kGroupScales, x.m * groups),
+                                          scratch<std::int32_t>(kSums, x.m * groups * 2)};
+    if (!std::exchange(x.perGroup, true))
+        check(cuda::quantizePerGroup32(x.x, x.stride, x.m, x.k, q, m_stream),
+              "rounding activations");
+    return q;
+}
+
+void CudaBackend::multiplyFew(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
+    const cuda::CodeKind codes = weight.layout().codes;
+    if (codes <= cuda::CodeKind::BF16)
+        return check(cuda::matmulPlain(weight.view(), x.x, x.stride, x.m, out, m_stream),
+                     "multiplying");
+    const cuda::QuantizedActivations q = codes == cuda::CodeKind::Row8 ? perToken(x) : perGroup(x);
+    check(cuda::matmulQuantized(weight.view(), q, x.m, out, m_stream), "multiplying");
+}
+
+/// The activations as the library multiplies them with weights of `codes`; scales of the tokens
+/// where they have some.
+cuda::BlasGemm CudaBackend::libraryInput(cuda::CodeKind codes, Prepared& x, const float** scales) {
+    cuda::BlasGemm gemm;
+    gemm.m = x.m;
+    gemm.k = gemm.aStride = roundUp(x.k, 8);
+    switch (codes) {
+        case cuda::CodeKind::F32:
+            gemm.type = cuda::BlasType::F32;
+            gemm.a = x.x;
+            gemm.k = x.k;
+            gemm.aStride = x.stride;
+            break;
+        case cuda::CodeKind::BF16: {
+            auto* bfloat = scratch<std::uint16_t>(kBfloat, x.m * gemm.k);
+            if (!std::exchange(x.bfloat, true))
+                check(cuda::toBfloat16(x.x, x.stride, x.m, x.k, bfloat, gemm.k, m_stream),
+                      "rounding activations");
+            gemm.type = cuda::BlasType::BF16;
+            gemm.a = bfloat;
+            break;
+        }
+        case cuda::CodeKind::Row8: {
+            const cuda::QuantizedActivations q = perToken(x);
+            gemm.type = cuda::BlasType::S8;
+            gemm.k = gemm.aStride = q.codeStride;
+            gemm.a = q.codes;
+            *scales = q.scales;
+            break;
+        }
+        default: {
+            auto* half = scratch<std::uint16_t>(kHalf, x.m * gemm.k);
+            auto* halfScales = scratch<float>(kHalfScales, x.m);
+            if (!std::exchange(x.half, true))
+                check(
+                    cuda::toScaledHalf(x.x, x.stride, x.m, x.k, half, gemm.k, halfScales, m_stream),
+                    "rounding activations");
+            gemm.type = cuda::BlasType::F16;
+            gemm.a = half;
+            *scales = halfScales;
+        }
+    }
+    return gemm;
+}
+
+void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
+    const cuda::WeightLayout& layout = weight.layout();
+    const bool unpack = layout.codes > cuda::CodeKind::BF16 && layout.codes != cuda::CodeKind::Row8;
+    const bool row8 = layout.codes == cuda::CodeKind::Row8;
+    if (unpack && x.m <= kTensorTokens) {
+        const float* scales = nullptr;
+        const cuda::BlasGemm input = libraryInput(layout.codes, x, &scales);
+        return check(cuda::matmulTensor(weight.view(), static_cast<const std::uint16_t*>(input.a),
+                                        input.aStride, scales, x.m, out, m_stream),
+                     "multiplying");
+    }
+    cuda::ProductSums sums;
+    cuda::BlasGemm gemm = libraryInput(layout.codes, x, &sums.tokenScales);
+    const auto stride =
+        static_cast<std::int64_t>(layout.sections[cuda::WeightLayout::kCodes].stride);
+    const std::int64_t elementBytes = row8 ? 1 : layout.codes == cuda::CodeKind::F32 ? 4 : 2;
+    gemm.bStride = unpack ? layout.cols : stride / elementBytes;
+
+    const std::int64_t each = std::max(gemm.m * 4, unpack ? layout.cols * 2 : 0);
+    const std::int64_t turn = std::max(kRowStep, kWorkBytes / each / kRowStep * kRowStep);
+    for (std::int64_t begin = 0; begin < layout.rows; begin += turn) {
+        const std::int64_t count = std::min(turn, layout.rows - begin);
+        gemm.n = row8 ? roundUp(count, 4) : count;  // rows of zeros lie behind the last
+        gemm.cStride = roundUp(count, 4);
+        gemm.c = scratch<float>(kProduct, gemm.m * gemm.cStride);
+        gemm.b = weight.view().section(cuda::WeightLayout::kCodes) + begin * stride;
+        if (unpack) {
+            auto* half = scratch<std::uint16_t>(kWeight, count * layout.cols);
+            check(cuda::dequantizeToHalf(weight.view(), begin, count, half, m_stream),
+                  "unpacking a weight");
+            gemm.b = half;
+        }
+        check(blas().gemm(gemm), "multiplying");
+        sums.c = gemm.c;
+        sums.integers = row8;
+        sums.stride = gemm.cStride;
+        if (row8)
+            sums.rowScales =
+                reinterpret_cast<const float*>(weight.view().section(cuda::WeightLayout::kScales)) +
+                begin;
+        cuda::MatmulOutput part = out;
+        part.y += begin;
+        part.bias = out.bias ? out.bias + begin : nullptr;
+        check(cuda::finishProduct(sums, x.m, count, part, m_stream), "multiplying");
+    }
+}
+
+cuda::Blas& CudaBackend::blas() {
+    if (!m_blas) {
+        std::string problem;
+        m_blas = cuda::openBlas(m_stream, &problem);
+        if (!m_blas)
+            throw EngineError(ErrorKind::Device,
+                              m_device.id + ": reading prompts needs cuBLAS: " + problem +
+                                  ". Install it with the CUDA toolkit, or use --device cpu");
+    }
+    return *m_blas;
+}
+
+void CudaBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
+                         std::span<const LinearTarget> targets) {
+    Prepared prepared;
+    prepared.x = x;
+    prepared.m = m;
+    prepared.k = k;
+    prepared.stride = stride;
+    for (const LinearTarget& target : targets) {
+        const auto& weight = static_cast<const Weight&>(*target.weight);
+        const cuda::MatmulOutput out = {target.y, target.yStride, target.bias, target.accumulate};
+        if (m <= kFewTokens)
+            multiplyFew(weight, prepared, out);
+        else
+            multiplyMany(weight, prepared, out);
+    }
+}
+
+// ---- the rest of a layer
+
+void CudaBackend::rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset,
+                          float eps, std::int64_t rows, std::int64_t cols, float* y,
+                          std::int64_t yStride) {
+    check(cuda::rmsNorm(x, xStride, w, offset, eps, rows, cols, y, yStride, m_stream),
+          "normalizing");
+}
+
+void CudaBackend::layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b,
+                            float eps, std::int64_t rows, std::int64_t cols, float* y,
+                            std::int64_t yStride) {
+    check(cuda::layerNorm(x, xStride, w, b, eps, rows, cols, y, yStride, m_stream), "normalizing");
+}
+
+void CudaBackend::siluMul(float* gate, const float* up, std::int64_t count) {
+    check(cuda::siluMul(gate, up, count, m_stream), "computing an activation");
+}
+void CudaBackend::geluTanhMul(float* gate, const float* up, std::int64_t count) {
+    check(cuda::geluTanhMul(gate, up, count, m_stream), "computing an activation");
+}
+void CudaBackend::geluTanh(float* x, std::int64_t count) {
+    check(cuda::geluTanh(x, count, m_stream), "computing an activation");
+}
+void CudaBackend::add(float* y, const float* x, std::int64_t count) {
+    check(cuda::add(y, x, count, m_stream), "adding");
+}
+void CudaBackend::softcap(float* x, float cap, std::int64_t count) {
+    check(cuda::softcap(x, cap, count, m_stream), "capping");
+}
+
+void CudaBackend::rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads,
+                       std::int64_t headDim, const float* cosSin) {
+    check(cuda::rope(x, tokens, stride, heads, headDim, cosSin, m_stream), "rotating");
+}
+
+void CudaBackend::appendKv(const float* k, const float* v, std::int64_t stride, void* keys,
+                           void* values, kernels::KvType type, std::int64_t capacity,
+                           std::int64_t past, std::int64_t tokens, std::int64_t kvHeads,
+                           std::int64_t headDim) {
+    check(cuda::appendKv(k, v, stride, keys, values, type, capacity, past, tokens, kvHeads, headDim,
+                         m_stream),
+          "filling the key/value cache");
+}
+
+void CudaBackend::attention(const kernels::AttentionArgs& args) {
+    if (args.tokens > kFewTokens && cuda::takesPrefill(args))
+        return check(cuda::attentionPrefill(args, m_stream), "attention");
+    // In turns of few tokens, which bounds the memory of the parts.
+    for (std::int64_t first = 0; first < args.tokens; first += kFewTokens) {
+        kernels::AttentionArgs turn = args;
+        turn.q += first * args.qStride;
+        turn.out += first * args.outStride;
+        turn.past += first;
+        turn.tokens = std::min(kFewTokens, args.tokens - first);
+        auto* workspace =
+            scratch<float>(kAttention, static_cast<std::int64_t>(cuda::attentionWorkspace(turn)));
+        check(cuda::attention(turn, workspace, m_stream), "attention");
+    }
+}
+
+// ---- logits
+
+void CudaBackend::summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
+                                  kernels::RowSummary* out) {
+    auto* summaries = scratch<kernels::RowSummary>(kResults, rows);
+    check(cuda::summarizeLogits(x, count, rows, count, summaries, m_stream), "summing up logits");
+    download(out, summaries, static_cast<std::size_t>(rows) * sizeof *out);
+}
+
+void CudaBackend::klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,
+                               const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count,
+                               double* out) {
+    auto* summaries = scratch<kernels::RowSummary>(kOperands, 2 * rows);
+    const auto bytes = static_cast<std::size_t>(rows) * sizeof *ps;
+    upload(summaries, ps, bytes);
+    upload(summaries + rows, qs, bytes);
+    auto* results = scratch<double>(kResults, rows);
+    check(cuda::klDivergence(p, summaries, q, summaries + rows, rows, count, results, m_stream),
+          "comparing logits");
+    download(out, results, static_cast<std::size_t>(rows) * sizeof *out);
+}
+
+void CudaBackend::gather(const float* x, std::int64_t rows, std::int64_t count,
+                         const std::int32_t* columns, float* out) {
+    auto* ids = scratch<std::int32_t>(kOperands, rows);
+    upload(ids, columns, static_cast<std::size_t>(rows) * sizeof *columns);
+    auto* results = scratch<float>(kResults, rows);
+    check(cuda::gatherColumns(x, rows, count, ids, results, m_stream), "picking logits");
+    download(out, results, static_cast<std::size_t>(rows) * sizeof *out);
+}
+
+}  // namespace fettle

@@ -1,0 +1,129 @@
+// An NVIDIA device as a Backend: the kernels of kernels/cuda on one stream, memory from a pool of
+// its own. Up to kFewTokens tokens at a time go through kernels whose numbers do not depend on how
+// many tokens run together, so checking drafted tokens gives what decoding would have given. More,
+// the reading of prompts, are multiplied in 16 bits: float16 with a scale per token, bfloat16 for
+// bfloat16 weights, exact int8 for int8, float32 for float32; up to kTensorTokens by an own kernel
+// that unpacks weights on the way, beyond by cuBLAS.
+#pragma once
+
+#include <array>
+#include <functional>
+
+#include "engine/backend/backend.h"
+#include "engine/backend/device_pool.h"
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/runtime.h"
+
+namespace fettle {
+
+class CudaBackend : public Backend, private DeviceMemory {
+public:
+    static constexpr std::int64_t kFewTokens = 32;
+    static constexpr std::int64_t kTensorTokens = 128;
+    static constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
+
+    /// `device` as chooseDevice() gives it. `pieceBytes`: see DevicePool.
+    CudaBackend(const DeviceSummary& device, int threads, std::size_t pieceBytes = kPieceBytes);
+    ~CudaBackend() override;
+
+    const DeviceSummary& device() const override { return m_device; }
+    int threads() const override { return m_workers.threads(); }
+    kernels::WorkerPool& pool() override { return m_workers; }
+    bool sharesMemory() const override { return false; }
+    std::optional<std::uint64_t> peakBytes() const override { return m_pool.peak(); }
+    void resetPeak() override { m_pool.resetPeak(); }
+
+    std::unique_ptr<DeviceBuffer> allocate(std::size_t bytes) override;
+    std::unique_ptr<DeviceWeight> prepareWeight(const kernels::WeightView& weight) override;
+    void upload(void* device, const void* host, std::size_t bytes) override;
+    void download(void* host, const void* device, std::size_t bytes) override;
+    void synchronize() override;
+
+    void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
+                std::span<const LinearTarget> targets) override;
+    void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
+                 std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
+    void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,
+                   std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
+    void siluMul(float* gate, const float* up, std::int64_t count) override;
+    void geluTanhMul(float* gate, const float* up, std::int64_t count) override;
+    void geluTanh(float* x, std::int64_t count) override;
+    void add(float* y, const float* x, std::int64_t count) override;
+    void softcap(float* x, float cap, std::int64_t count) override;
+    void rope(float* x, std::int64_t tokens, std::int64_t stride, std::int64_t heads,
+              std::int64_t headDim, const float* cosSin) override;
+    void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+                  kernels::KvType type, std::int64_t capacity, std::int64_t past,
+                  std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) override;
+    void attention(const kernels::AttentionArgs& args) override;
+    void summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
+                         kernels::RowSummary* out) override;
+    void klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,
+                      const kernels::RowSummary* qs, std::int64_t rows, std::int64_t count,
+                      double* out) override;
+    void gather(const float* x, std::int64_t rows, std::int64_t count, const std::int32_t* columns,
+                float* out) override;
+
+private:
+    class Buffer;
+    class Weight;
+    /// Activations in the forms that weights multiply, made once for all weights of a linear().
+    struct Prepared {
+        const float* x = nullptr;
+        std::int64_t m = 0, k = 0, stride = 0;
+        bool perToken = false, perGroup = false, half = false, bfloat = false;
+    };
+    /// Memory that an op works in; kept, as large as it was ever needed.
+    enum Scratch {
+        kCodes,
+        kTokenScales,
+        kGroupCodes,
+        kGroupScales,
+        kSums,
+        kHalf,
+        kHalfScales,
+        kBfloat,
+        kProduct,
+        kWeight,
+        kAttention,
+        kResults,
+        kOperands,
+        kScratches
+    };
+
+    void* allocatePiece(std::size_t bytes) override;
+    void releasePiece(void* piece) override;
+    /// Turns a status into an exception that says what failed and what to change.
+    void check(kernels::cuda::Status status, const char* what) const;
+    [[noreturn]] void throwOutOfMemory(const std::string& wanted) const;
+    template <class T>
+    T* scratch(Scratch which, std::int64_t count);
+    using StagingWriter = std::function<void(std::byte* host, std::size_t from, std::size_t count)>;
+    void stage(void* device, std::size_t bytes, std::size_t step, const StagingWriter& write);
+    std::unique_ptr<DeviceWeight> packWeight(const kernels::WeightView& weight, bool native);
+
+    kernels::cuda::QuantizedActivations perToken(Prepared& x);
+    kernels::cuda::QuantizedActivations perGroup(Prepared& x);
+    void multiplyFew(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
+    void multiplyMany(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
+    kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
+                                         const float** scales);
+    kernels::cuda::Blas& blas();
+    void close();
+
+    DeviceSummary m_device;
+    kernels::WorkerPool m_workers;
+    kernels::cuda::Stream m_stream = nullptr;
+    DevicePool m_pool;
+    std::unique_ptr<kernels::cuda::Blas> m_blas;
+    struct Staging {
+        std::byte* memory = nullptr;  // pinned
+        kernels::cuda::Event done = nullptr;
+    };
+    std::array<Staging, 2> m_staging;
+    std::size_t m_nextStaging = 0;
+    std::array<std::unique_ptr<DeviceBuffer>, kScratches> m_scratch;
+};
+
+}  // namespace fettle

@@ -1,0 +1,28 @@
+#include "engine/backend/backend.h"
+#include "engine/backend/cpu_backend.h"
+#include "engine/core/error.h"
+
+#ifdef FETTLE_CUDA
+#include "engine/backend/cuda_backend.h"
+#endif
+
+namespace fettle {
+
+std::unique_ptr<DeviceBuffer> uploaded(Backend& backend, std::span<const float> values) {
+    std::unique_ptr<DeviceBuffer> buffer = backend.allocate(values.size_bytes());
+    backend.upload(buffer->data(), values.data(), values.size_bytes());
+    return buffer;
+}
+
+std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads) {
+    const DeviceSummary device = chooseDevice(deviceId);
+    if (device.id == "cpu")
+        return std::make_unique<CpuBackend>(threads);
+#ifdef FETTLE_CUDA
+    return std::make_unique<CudaBackend>(device, threads);
+#else
+    throw EngineError(ErrorKind::Device, device.id + ": this build has no CUDA backend");
+#endif
+}
+
+}  // namespace fettle

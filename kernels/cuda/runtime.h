@@ -1,0 +1,44 @@
+// What the host needs of a CUDA device beside kernels: memory, copies, a stream, events. No CUDA
+// headers here: kernels/cuda/runtime holds the implementation on CUDA's runtime library, which
+// looks libcuda up when first used, tests/simt that of the emulator. One thread per device.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/cuda/stream.h"
+
+namespace fettle::kernels::cuda {
+
+/// Makes `device` the calling thread's, which starts it.
+Status useDevice(int device);
+Status createStream(Stream* stream);
+void destroyStream(Stream stream);
+/// Waits for what is queued; errors of kernels come out here.
+Status synchronize(Stream stream);
+
+/// Device memory, aligned to 256 bytes. The text of kOutOfMemory says that there is none left.
+Status allocate(void** memory, std::size_t bytes);
+void release(void* memory);
+/// Host memory that the device copies from and to while the host goes on.
+Status allocatePinned(void** memory, std::size_t bytes);
+void releasePinned(void* memory);
+
+Status copyToDevice(void* device, const void* host, std::size_t bytes, Stream stream);
+Status copyToHost(void* host, const void* device, std::size_t bytes, Stream stream);
+Status fill(void* device, unsigned char value, std::size_t bytes, Stream stream);
+
+using Event = void*;
+Status createEvent(Event* event);
+void destroyEvent(Event event);
+Status record(Event event, Stream stream);
+Status waitFor(Event event);
+
+struct MemoryInfo {
+    std::size_t free = 0, total = 0;
+};
+Status memoryInfo(MemoryInfo* info);
+
+/// What a status means, in CUDA's words.
+const char* errorText(Status status);
+
+}  // namespace fettle::kernels::cuda

@@ -1,0 +1,30 @@
+// A weight in emulated device memory.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cuda/weight_layout.h"
+#include "tests/simt/emulator/device_array.h"
+
+namespace fettle::kernels::test {
+
+struct OnDevice {
+    explicit OnDevice(const WeightView& w)
+        : layout(cuda::weightLayout(w)), memory(packed(w, layout)), view{layout, memory.data()} {}
+
+    static std::vector<std::byte> packed(const WeightView& w, const cuda::WeightLayout& layout) {
+        std::vector<std::byte> all(layout.bytes);
+        for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
+            const auto& section = layout.sections[static_cast<std::size_t>(s)];
+            if (section.stride > 0)
+                cuda::packSection(w, layout, s, 0, section.rows, all.data() + section.begin);
+        }
+        return all;
+    }
+
+    cuda::WeightLayout layout;
+    simt::DeviceArray<std::byte> memory;
+    cuda::DeviceWeightView view;
+};
+
+}  // namespace fettle::kernels::test

@@ -1,0 +1,74 @@
+// kernels/cuda/blas.h by plain loops, under the rules that cuBLAS has for each type.
+#include "kernels/cuda/blas.h"
+
+#include <vector>
+
+#include "kernels/formats/weight_format.h"
+#include "tests/simt/emulator/emulator.h"
+#include "tests/simt/emulator/faults.h"
+
+namespace fettle::kernels::cuda {
+namespace {
+
+bool aligned(const void* memory, std::size_t bytes) {
+    return reinterpret_cast<std::uintptr_t>(memory) % bytes == 0;
+}
+
+double element(BlasType type, const void* matrix, std::int64_t at) {
+    switch (type) {
+        case BlasType::F32:
+            return static_cast<const float*>(matrix)[at];
+        case BlasType::F16:
+            return halfToFloat(static_cast<const std::uint16_t*>(matrix)[at]);
+        case BlasType::BF16:
+            return bfloat16ToFloat(static_cast<const std::uint16_t*>(matrix)[at]);
+        case BlasType::S8:
+            return static_cast<const std::int8_t*>(matrix)[at];
+    }
+    return 0;
+}
+
+class PlainBlas : public Blas {
+public:
+    Status gemm(const BlasGemm& p) override {
+        simt::drain();
+        for (const void* matrix : {p.a, p.b, static_cast<const void*>(p.c)})
+            if (!simt::isDevice(matrix))
+                throw simt::Finding(simt::Defect::HostPointer, "a matrix lies in host memory");
+        const bool sixteen = aligned(p.a, 16) && aligned(p.b, 16) && aligned(p.c, 16);
+        if (p.aStride < p.k || p.bStride < p.k || p.cStride < p.n || !sixteen)
+            return kInvalidValue;
+        if (p.type == BlasType::S8 && (p.k % 4 != 0 || p.n % 4 != 0 || p.aStride % 16 != 0 ||
+                                       p.bStride % 16 != 0 || p.cStride % 4 != 0))
+            return kInvalidValue;
+        std::vector<double> row(static_cast<std::size_t>(p.k));
+        for (std::int64_t n = 0; n < p.n; ++n) {
+            for (std::int64_t k = 0; k < p.k; ++k)
+                row[static_cast<std::size_t>(k)] = element(p.type, p.b, n * p.bStride + k);
+            for (std::int64_t m = 0; m < p.m; ++m) {
+                double sum = 0;
+                for (std::int64_t k = 0; k < p.k; ++k)
+                    sum +=
+                        element(p.type, p.a, m * p.aStride + k) * row[static_cast<std::size_t>(k)];
+                if (p.type == BlasType::S8)
+                    static_cast<std::int32_t*>(p.c)[m * p.cStride + n] =
+                        static_cast<std::int32_t>(sum);
+                else
+                    static_cast<float*>(p.c)[m * p.cStride + n] = static_cast<float>(sum);
+            }
+        }
+        return kSuccess;
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<Blas> openBlas(Stream, std::string* problem) {
+    if (simt::faults().noBlas) {
+        *problem = "the library was not found";
+        return nullptr;
+    }
+    return std::make_unique<PlainBlas>();
+}
+
+}  // namespace fettle::kernels::cuda

@@ -1,0 +1,46 @@
+// Memory for the kernel tests on a device, and the word that there is none.
+#include <gtest/gtest.h>
+
+#include <cuda_runtime_api.h>
+
+#include "engine/core/devices.h"
+#include "engine/core/error.h"
+#include "tests/simt/emulator/device_array.h"
+
+namespace fettle::simt {
+
+void* allocateDevice(std::size_t bytes) {
+    void* memory = nullptr;
+    if (cudaMallocManaged(&memory, bytes > 0 ? bytes : 1) != cudaSuccess)
+        throw std::bad_alloc();
+    cudaMemset(memory, 0xff, bytes);
+    cudaDeviceSynchronize();
+    return memory;
+}
+
+void freeDevice(void* memory) {
+    finishDevice();
+    cudaFree(memory);
+}
+
+void finishDevice() {
+    const cudaError_t status = cudaDeviceSynchronize();
+    EXPECT_EQ(status, cudaSuccess) << cudaGetErrorString(status);
+}
+
+namespace {
+
+class NeedDevice : public ::testing::Environment {
+public:
+    void SetUp() override {
+        try {
+            chooseDevice("cuda");
+        } catch (const EngineError& error) {
+            GTEST_SKIP() << error.what();
+        }
+    }
+};
+const auto* const g_environment = ::testing::AddGlobalTestEnvironment(new NeedDevice);
+
+}  // namespace
+}  // namespace fettle::simt

@@ -1,0 +1,207 @@
+// The whole backend on the emulated device: models of every family against the CPU, speculative
+// decoding, evaluation, and what is said when the device fails.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/backend/cpu_backend.h"
+#include "engine/backend/cuda_backend.h"
+#include "engine/core/error.h"
+#include "engine/eval/text_scores.h"
+#include "engine/eval/throughput.h"
+#include "tests/simt/emulator/faults.h"
+#include "tests/simt/model_checks.h"
+#include "tests/simt/orders.h"
+#include "tests/support/fixtures.h"
+
+namespace fettle {
+namespace {
+
+using test::decode;
+using test::largestDifference;
+using test::logitsOf;
+using test::quantize;
+using test::someIds;
+using test::tinyModel;
+
+DeviceSummary emulated() {
+    DeviceSummary device;
+    device.id = "cuda:0";
+    device.name = "emulated device";
+    device.isa = "sm_80";
+    return device;
+}
+
+/// Every buffer a piece of its own, so that accesses beside it are noticed.
+struct EmulatedBackend : CudaBackend {
+    explicit EmulatedBackend(std::size_t pieceBytes = 0) : CudaBackend(emulated(), 2, pieceBytes) {}
+};
+
+/// Memory races are looked for by the kernels' own tests; whole models run without that.
+simt::Options quick(simt::Order order = simt::Order::Plain) {
+    simt::Options options;
+    options.order = order;
+    options.checkMemory = false;
+    return options;
+}
+
+class CudaModel : public ::testing::TestWithParam<test::ModelCase> {};
+
+TEST_P(CudaModel, LogitsEqualTheCpus) {
+    const simt::OptionScope scope(quick());
+    Model model = tinyModel(GetParam().family);
+    if (!GetParam().scheme.empty())
+        quantize(model, GetParam().scheme);
+    CpuBackend cpu(2);
+    EmulatedBackend cuda;
+    const std::vector<float> want = logitsOf(cpu, model, GetParam().tokens);
+    const std::vector<float> got = logitsOf(cuda, model, GetParam().tokens);
+    EXPECT_LE(largestDifference(got, want), GetParam().tolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, CudaModel, ::testing::ValuesIn(test::modelCases()),
+                         test::modelCaseName);
+
+TEST(CudaWholeModel, FixtureGivesTheCpusLogitsAndEveryOrderTheSameBits) {
+    const auto folder = test::fixture("llama-4m");
+    FETTLE_NEED_FILE(folder);
+    const Model model = loadModel(folder.string());
+    CpuBackend cpu(2);
+    const std::vector<float> want = logitsOf(cpu, model, 3);
+    std::vector<float> first;
+    for (const simt::Order order : {simt::Order::Plain, simt::Order::Reverse}) {
+        const simt::OptionScope scope(quick(order));
+        EmulatedBackend cuda;
+        const std::vector<float> got = logitsOf(cuda, model, 3);
+        EXPECT_LE(largestDifference(got, want), 1e-4);
+        if (first.empty())
+            first = got;
+        EXPECT_TRUE(simt::sameBits(got, first)) << simt::name(order);
+    }
+}
+
+TEST(CudaWholeModel, SpeculativeTextIsThePlainTextAndTheCpus) {
+    const simt::OptionScope scope(quick());
+    const Model model = tinyModel("llama");
+    CpuBackend cpu(2);
+    EmulatedBackend cuda(CudaBackend::kPieceBytes);
+    const std::vector<std::int32_t> plain = decode(cuda, model, false);
+    EXPECT_EQ(decode(cuda, model, true), plain);
+    EXPECT_EQ(decode(cpu, model, true), plain);
+}
+
+TEST(CudaWholeModel, EvaluationAndTimingRunOnTheDevice) {
+    const simt::OptionScope scope(quick());
+    const Model model = tinyModel("llama");
+    Model small = model;
+    quantize(small, "int4-g32");
+    NullProgress sink;
+    RunControl control({}, nullptr, sink);
+    TextWindow window;
+    window.ids = someIds(24, model.config.vocabularySize);
+    window.firstScored = 1;
+    const auto scores = [&](Backend& backend) {
+        Transformer optimized(small, backend), baseline(model, backend);
+        return scoreText(optimized, &baseline, {window}, control);
+    };
+    CpuBackend cpu(2);
+    EmulatedBackend cuda;
+    const TextScores want = scores(cpu), got = scores(cuda);
+    ASSERT_EQ(got.nll.size(), want.nll.size());
+    for (std::size_t i = 0; i < got.nll.size(); ++i) {
+        EXPECT_NEAR(got.nll[i], want.nll[i], 0.02);
+        EXPECT_NEAR(got.kl[i], want.kl[i], 0.02);
+    }
+    Transformer transformer(model, cuda);
+    const std::vector<Measurement> metrics = measureThroughput(transformer, {4, 3, 1}, control);
+    const auto peak = std::find_if(metrics.begin(), metrics.end(),
+                                   [](const Measurement& m) { return m.name == "peak_bytes"; });
+    EXPECT_GT(peak->value, static_cast<double>(transformer.weightBytes()));
+    EXPECT_LT(peak->value, 10e6);  // of the device, not of the process
+    EXPECT_NE(peak->protocol.find("device=cuda:0"), std::string::npos);
+}
+
+TEST(CudaWholeModel, CopiesAreMadeBeforeTheirMemoryIsUsedAgain) {
+    EmulatedBackend cuda;
+    const std::size_t count = 3 << 20;  // 12 MB: several turns through the pinned memory
+    std::vector<float> values(count), back(count);
+    for (std::size_t i = 0; i < count; ++i)
+        values[i] = static_cast<float>(i);
+    const std::unique_ptr<DeviceBuffer> buffer = uploaded(cuda, values);
+    std::fill(values.begin(), values.end(), 0.0F);
+    cuda.download(back.data(), buffer->data(), count * sizeof(float));
+    for (std::size_t i = 0; i < count; ++i)
+        ASSERT_EQ(back[i], static_cast<float>(i));
+}
+
+template <class Body>
+EngineError errorOf(Body body) {
+    try {
+        body();
+    } catch (const EngineError& error) {
+        return error;
+    }
+    return EngineError(ErrorKind::Internal, "no error");
+}
+
+struct FaultScope {
+    ~FaultScope() { simt::faults() = {}; }
+};
+
+TEST(CudaFailure, OutOfMemorySaysHowMuchAndWhatToChange) {
+    const FaultScope restore;
+    const simt::OptionScope scope(quick());
+    simt::faults().memoryBytes = 100000;
+    const Model model = tinyModel("llama");
+    const EngineError error = errorOf([&] {
+        EmulatedBackend cuda;
+        Transformer transformer(model, cuda);
+        transformer.makeCache(1 << 20);
+    });
+    EXPECT_EQ(error.kind(), ErrorKind::OutOfMemory);
+    EXPECT_NE(std::string(error.what()).find("cuda:0"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("smaller context"), std::string::npos);
+    EXPECT_EQ(simt::deviceBytes(), 0U) << "memory stayed behind";
+}
+
+TEST(CudaFailure, ALostDeviceEndsTheJobWithItsName) {
+    const FaultScope restore;
+    const simt::OptionScope scope(quick());
+    const Model model = tinyModel("llama");
+    EmulatedBackend cuda;
+    Transformer transformer(model, cuda);
+    simt::faults().lost = true;
+    const EngineError error = errorOf([&] {
+        KvCache cache = transformer.makeCache(4);
+        const std::vector<std::int32_t> ids = {1, 2, 3};
+        transformer.forward(ids, cache);
+        transformer.lastLogits();
+    });
+    EXPECT_EQ(error.kind(), ErrorKind::Device);
+    EXPECT_NE(std::string(error.what()).find("unspecified launch failure"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("emulated device"), std::string::npos);
+}
+
+TEST(CudaFailure, WithoutTheLibraryOfProductsItsNameIsSaid) {
+    const FaultScope restore;
+    const simt::OptionScope scope(quick());
+    simt::faults().noBlas = true;
+    const Model model = tinyModel("llama");
+    EmulatedBackend cuda;
+    const EngineError error = errorOf([&] { logitsOf(cuda, model, 40); });
+    EXPECT_EQ(error.kind(), ErrorKind::Device);
+    EXPECT_NE(std::string(error.what()).find("cuBLAS"), std::string::npos);
+}
+
+TEST(CudaFailure, ShapesTheKernelsDoNotTakeAreNamed) {
+    EmulatedBackend cuda;
+    const std::unique_ptr<DeviceBuffer> x = cuda.allocate(4096);
+    const EngineError error = errorOf([&] {
+        cuda.rope(static_cast<float*>(x->data()), 1, 3, 1, 3, static_cast<float*>(x->data()));
+    });
+    EXPECT_EQ(error.kind(), ErrorKind::Device);
+    EXPECT_NE(std::string(error.what()).find("--device cpu"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fettle
