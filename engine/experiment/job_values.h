@@ -82,6 +82,7 @@ std::string jobTitle(const JobRequest& request);
 
 struct EvaluateResult {
     std::vector<Measurement> metrics;
+    EvaluationTrace trace;
 };
 using JobResult = std::variant<ModelReport, TensorHistogram, RecipeEstimate, RunResult,
                                EvaluateResult, ExportReport, GenerateReport>;

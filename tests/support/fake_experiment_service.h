@@ -42,6 +42,10 @@ public:
         }
         return detail;
     }
+    std::optional<EvaluationTrace> trace(qint64 id) const override {
+        const auto found = traces.find(id);
+        return found == traces.end() ? std::nullopt : std::optional(found->second);
+    }
     qint64 create(const RunRequest& request, const QString& name) override {
         if (refuse) {
             return 0;
@@ -101,6 +105,7 @@ public:
 
     std::vector<ExperimentRecord> records;
     std::map<qint64, RunRequest> requests;
+    std::map<qint64, EvaluationTrace> traces;
     std::vector<ui::LibraryItem> items;
     std::vector<qint64> removed;
     QString notice;

@@ -26,6 +26,7 @@
 #include "ui/bridge/job_controller.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
+#include "ui/pages/compare_page.h"
 #include "ui/pages/explore_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
@@ -99,6 +100,8 @@ void MainWindow::buildCentre() {
                    tr("Inspect"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("explore"), IconTint::Muted),
                    tr("Explore"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("compare"), IconTint::Muted),
+                   tr("Compare"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("export"), IconTint::Muted),
                    tr("Export"));
     connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
@@ -343,6 +346,7 @@ ExplorePage* MainWindow::makeExplorePage() {
         exportPage()->chooseExperiment(id);
     });
     connect(page, &ExplorePage::rerunRequested, m_jobs, &JobController::rerun);
+    connect(page, &ExplorePage::compareRequested, this, &MainWindow::compare);
     return page;
 }
 
@@ -362,6 +366,9 @@ void MainWindow::makePage(int tab) {
             break;
         case Page::Explore:
             page = m_explore = makeExplorePage();
+            break;
+        case Page::Compare:
+            page = m_compare = new ComparePage(m_jobs, this);
             break;
         case Page::Export:
             m_export = new ExportPage(m_jobs, this);
@@ -397,6 +404,16 @@ ExportPage* MainWindow::exportPage() {
 ModelView* MainWindow::modelView() {
     makePage(static_cast<int>(Page::Inspect));
     return m_modelView;
+}
+
+ComparePage* MainWindow::comparePage() {
+    makePage(static_cast<int>(Page::Compare));
+    return m_compare;
+}
+
+void MainWindow::compare(const std::vector<qint64>& ids) {
+    showPage(Page::Compare);
+    m_compare->compare(ids);
 }
 
 void MainWindow::showPage(Page page) {

@@ -1,4 +1,4 @@
-// The window: Library dock, tabs for Recipe, Inspect, Explore and Export, Runs dock, message bar,
+// The window: Library dock, tabs for Recipe, Inspect, Explore, Compare and Export, Runs dock, message bar,
 // status bar. Heavy pages are made when first shown. GUI thread only.
 #pragma once
 
@@ -16,6 +16,7 @@ class QTabWidget;
 
 namespace fettle::ui {
 
+class ComparePage;
 class ExplorePage;
 class ExportPage;
 class JobController;
@@ -29,7 +30,7 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Export };
+    enum class Page { Recipe, Inspect, Explore, Compare, Export };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -41,6 +42,7 @@ public:
     void showPage(Page page);
     void inspect(const QString& path);
     void showExperiment(qint64 id);
+    void compare(const std::vector<qint64>& ids);
     void saveLayout() const;
     void restoreLayout();
     void resetLayout();
@@ -53,6 +55,7 @@ public:
     MessageBar* messages() const { return m_messages; }
     ExportPage* exportPage();
     ModelView* modelView();
+    ComparePage* comparePage();
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -88,6 +91,7 @@ private:
     ExportPage* m_export = nullptr;
     ModelView* m_modelView = nullptr;
     ExplorePage* m_explore = nullptr;
+    ComparePage* m_compare = nullptr;
     QDockWidget* m_libraryDock = nullptr;
     QDockWidget* m_runsDock = nullptr;
     QLabel* m_device = nullptr;
