@@ -26,6 +26,7 @@ private:
     };
 
     void plan();
+    void planCompare();
     void next();
     void save(const QString& name);
     QString fewTasks() const;

@@ -101,8 +101,9 @@ TEST_P(Evaluation, TheTraceHoldsTheTextAndItsSums) {
     std::size_t scored = 0;
     for (const TraceToken& token : trace.tokens) {
         shown += token.text;
-        if (token.scored)
+        if (token.scored) {
             EXPECT_EQ(token.nll, scores.nll[scored++]);
+        }
     }
     EXPECT_EQ(scored, scores.nll.size());
     EXPECT_NE(shown.find(text.substr(0, 300)), std::string::npos) << shown.substr(0, 400);

@@ -89,8 +89,9 @@ TEST_P(StoredVersion, Opens) {
     EXPECT_EQ(detail.log.at(0).text, "a line");
     const std::optional<EvaluationTrace> trace = reader.trace(records[1].id);
     ASSERT_EQ(trace.has_value(), GetParam() >= 2);
-    if (trace)
+    if (trace) {
         EXPECT_EQ(trace->blocks.at(0).nll, 500.5);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Database, StoredVersion, ::testing::Values(1, 2));

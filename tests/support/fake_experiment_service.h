@@ -30,6 +30,9 @@ public:
         return std::nullopt;
     }
     std::optional<ExperimentDetail> detail(qint64 id) const override {
+        if (const auto found = details.find(id); found != details.end()) {
+            return found->second;
+        }
         const auto record = experiment(id);
         if (!record) {
             return std::nullopt;
@@ -105,6 +108,7 @@ public:
 
     std::vector<ExperimentRecord> records;
     std::map<qint64, RunRequest> requests;
+    std::map<qint64, ExperimentDetail> details;
     std::map<qint64, EvaluationTrace> traces;
     std::vector<ui::LibraryItem> items;
     std::vector<qint64> removed;

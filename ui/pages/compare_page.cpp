@@ -284,10 +284,12 @@ QWidget* ComparePage::makeChip(std::size_t index) {
         new ElidedLabel(QStringLiteral("%1 · %2").arg(letterOf(index), one.name()), chip);
     name->setToolTip(one.name());
     text->addWidget(name);
-    text->addWidget(makeLabel(index == 0 ? tr("Reference · %1").arg(QString::fromStdString(
-                                               one.record().summary()))
-                                         : QString::fromStdString(one.record().summary()),
-                              TextRole::Caption, chip));
+    const QString summary = QString::fromStdString(one.record().summary());
+    auto* caption = makeLabel(index == 0 ? tr("Reference · %1").arg(summary) : summary,
+                              TextRole::Caption, chip);
+    caption->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+    caption->setToolTip(summary);
+    text->addWidget(caption);
     row->addLayout(text, 1);
     auto* more = new QToolButton(chip);
     more->setIcon(themedIcon(QStringLiteral("more")));
@@ -308,6 +310,7 @@ QWidget* ComparePage::makeChip(std::size_t index) {
 
 void ComparePage::showHeader() {
     while (QLayoutItem* item = m_chips->takeAt(0)) {
+        item->widget()->hide();
         item->widget()->deleteLater();
         delete item;
     }

@@ -362,6 +362,7 @@ void MainWindow::makePage(int tab) {
         case Page::Inspect:
             m_modelView = new ModelView(m_jobs, this);
             connect(m_modelView, &ModelView::errorOccurred, this, error);
+            connect(m_modelView, &ModelView::excludeRequested, this, &MainWindow::excludeTensors);
             page = m_modelView;
             break;
         case Page::Explore:
@@ -426,6 +427,21 @@ void MainWindow::inspect(const QString& path) {
     if (m_modelView->path() != path) {
         m_modelView->inspect(path);
     }
+}
+
+void MainWindow::excludeTensors(const QStringList& weights) {
+    const int row = m_recipe->model()->excludeTensors(weights);
+    if (row < 0) {
+        m_messages->show(MessageBar::Kind::Warning, tr("Leave alone"),
+                         tr("No step of the recipe can leave tensors as they are. Add a step that "
+                            "quantizes, then try again."));
+        return;
+    }
+    m_messages->show(MessageBar::Kind::Success, tr("Left alone"),
+                     tr("Step %1 of the recipe leaves %2 as it is.")
+                         .arg(row + 1)
+                         .arg(weights.join(QStringLiteral(", "))),
+                     tr("Show"), [this] { showPage(Page::Recipe); });
 }
 
 void MainWindow::showExperiment(qint64 id) {

@@ -74,6 +74,7 @@ private:
     void connectPages();
     void makePage(int tab);
     ExplorePage* makeExplorePage();
+    void excludeTensors(const QStringList& weights);
     void showDevice();
     void updateActivity();
     void refreshInterrupted();

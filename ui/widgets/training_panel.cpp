@@ -2,6 +2,7 @@
 
 #include <QGridLayout>
 #include <QLabel>
+#include <QScrollArea>
 #include <QVBoxLayout>
 #include <algorithm>
 #include <cmath>
@@ -54,9 +55,16 @@ TrainingPanel::TrainingPanel(QWidget* parent)
     m_summary->setObjectName(QStringLiteral("trainingSummary"));
     m_summary->setAccessibleName(tr("How the training goes"));
     column->addWidget(m_summary);
+    auto* scroll = new QScrollArea(this);  // the panel is low, the charts are many
+    scroll->setWidgetResizable(true);
+    scroll->setFrameShape(QFrame::NoFrame);
+    auto* content = new QWidget(scroll);
+    setStyleClass(content, "page");
+    content->setLayout(m_grid);
     m_grid->setContentsMargins(0, 0, 0, 0);
     m_grid->setSpacing(4);
-    column->addLayout(m_grid, 1);
+    scroll->setWidget(content);
+    column->addWidget(scroll, 1);
     const std::pair<QString, std::vector<std::string>> groups[] = {
         {tr("Loss"), {"train_loss", "validation_loss"}},
         {tr("Validation perplexity"), {"validation_perplexity"}},
@@ -67,7 +75,7 @@ TrainingPanel::TrainingPanel(QWidget* parent)
         {tr("Tokens per second"), {"tokens_per_second"}},
         {tr("Value"), {}}};  // curves of other names
     for (const auto& [title, names] : groups) {
-        auto* chart = new SeriesChart(this);
+        auto* chart = new SeriesChart(content);
         chart->setYTitle(title);
         chart->setAccessibleName(title);
         chart->hide();
