@@ -217,6 +217,19 @@ std::optional<ExperimentDetail> ExperimentReader::detail(std::int64_t id) const 
     });
 }
 
+std::optional<EvaluationTrace> ExperimentReader::trace(std::int64_t id) const {
+    return guarded(m_database, "read values per token", [&]() -> std::optional<EvaluationTrace> {
+        // A file of an older version that is open for reading only has no such table.
+        if (!m_database.sqlite().tableExists("evaluation_traces"))
+            return std::nullopt;
+        RowReader row(m_database, "SELECT json FROM evaluation_traces WHERE experiment = ?1");
+        if (!row.bind(1, id).next())
+            return std::nullopt;
+        EvaluationTrace trace = tolerant(evaluationTraceFromJson, row.text(0));
+        return trace.empty() ? std::nullopt : std::optional(std::move(trace));
+    });
+}
+
 std::optional<RunRequest> ExperimentReader::requestFor(std::int64_t id) const {
     return guarded(m_database, "read an experiment", [&]() -> std::optional<RunRequest> {
         RowReader row(m_database,

@@ -22,6 +22,8 @@ public:
     std::vector<ExperimentRecord> list() const;
     std::optional<ExperimentRecord> record(std::int64_t id) const;
     std::optional<ExperimentDetail> detail(std::int64_t id) const;
+    /// Values per token; none where nothing was evaluated, or by a version that did not keep them.
+    std::optional<EvaluationTrace> trace(std::int64_t id) const;
 
     /// What to post to run an experiment once more. `artifactFolder` is left to the caller.
     std::optional<RunRequest> requestFor(std::int64_t id) const;

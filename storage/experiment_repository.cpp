@@ -211,6 +211,8 @@ void ExperimentRepository::finish(std::int64_t id, const RunResult& result) {
             measurements.addArtifact(id, *result.artifact);
         if (result.estimate)
             setEstimate(id, *result.estimate);
+        if (result.trace)
+            measurements.addTrace(id, *result.trace);
         transaction.commit();
     });
 }

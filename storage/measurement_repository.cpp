@@ -113,6 +113,13 @@ void MeasurementRepository::addArtifact(std::int64_t experiment, const ArtifactR
               });
 }
 
+void MeasurementRepository::addTrace(std::int64_t experiment, const EvaluationTrace& trace) {
+    insertAll(m_database, experiment, std::vector<std::string>{dumped(toJson(trace))},
+              "store the values per token",
+              "INSERT OR REPLACE INTO evaluation_traces (experiment, json) VALUES (?, ?)",
+              [](SQLite::Statement& insert, const std::string& json) { insert.bind(2, json); });
+}
+
 void MeasurementRepository::addLog(std::int64_t experiment, const std::vector<LogLine>& lines) {
     insertAll(m_database, experiment, lines, "store the log",
               "INSERT INTO log (experiment, time_ms, level, text) VALUES (?, ?, ?, ?)",
@@ -127,7 +134,8 @@ void MeasurementRepository::clearResults(std::int64_t experiment) {
     guarded(m_database, "clear earlier results", [&] {
         Transaction transaction(m_database);
         for (const char* table :
-             {"steps", "metrics", "layer_metrics", "series", "samples", "artifacts"}) {
+             {"steps", "metrics", "layer_metrics", "series", "samples", "artifacts",
+              "evaluation_traces"}) {
             SQLite::Statement clear(m_database.sqlite(),
                                     std::string("DELETE FROM ") + table + " WHERE experiment = ?");
             clear.bind(1, experiment);

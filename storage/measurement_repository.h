@@ -1,5 +1,5 @@
 // What a run produces, written as it comes: steps, metrics, metrics per layer, curves, texts,
-// artifacts, log lines. Each call is one short transaction, or a part of the caller's Transaction.
+// values per token, artifacts, log lines. Each call is one short transaction, or a part of the caller's Transaction.
 // On the thread of its Database.
 #pragma once
 
@@ -22,6 +22,8 @@ public:
     void addSeries(std::int64_t experiment, const std::vector<SeriesPoint>& points);
     void addSamples(std::int64_t experiment, const std::vector<SampleText>& samples);
     void addArtifact(std::int64_t experiment, const ArtifactReport& artifact);
+    /// A trace that is there already is replaced.
+    void addTrace(std::int64_t experiment, const EvaluationTrace& trace);
     void addLog(std::int64_t experiment, const std::vector<LogLine>& lines);
     /// Forgets the results of an earlier attempt; the log stays.
     void clearResults(std::int64_t experiment);

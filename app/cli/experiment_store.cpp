@@ -99,6 +99,10 @@ ExperimentDetail ExperimentStore::detail(std::int64_t id) const {
     return *found;
 }
 
+std::optional<EvaluationTrace> ExperimentStore::trace(std::int64_t id) const {
+    return m_database ? storage::ExperimentReader(*m_database).trace(id) : std::nullopt;
+}
+
 std::optional<RunRequest> ExperimentStore::requestFor(std::int64_t id) const {
     if (!m_database)
         return std::nullopt;

@@ -40,6 +40,7 @@ public:
     /// Throws EngineError(Usage) for an id that is not there.
     ExperimentRecord record(std::int64_t id) const;
     ExperimentDetail detail(std::int64_t id) const;
+    std::optional<EvaluationTrace> trace(std::int64_t id) const;
     std::optional<RunRequest> requestFor(std::int64_t id) const;
     std::optional<std::int64_t> findBaseline(const std::string& model,
                                              const std::string& protocol) const;

@@ -13,6 +13,7 @@
 #include "app/core/experiment_exchange.h"
 #include "app/core/mlflow_export.h"
 #include "storage/durable_file.h"
+#include "engine/experiment/paired_comparison.h"
 
 namespace fettle::cli {
 
@@ -148,11 +149,32 @@ nlohmann::json compareMetric(const std::vector<ExperimentRecord>& records, const
     return {{"name", name}, {"values", values}, {"changes", changes}};
 }
 
+/// Each experiment but the first held against the first, on paired values of tokens and tasks.
+std::vector<PairedComparison> compareTokens(const ExperimentStore& store,
+                                            const std::vector<ExperimentRecord>& records) {
+    const EvaluationTrace reference = store.trace(records.front().id).value_or(EvaluationTrace{});
+    std::vector<PairedComparison> comparisons;
+    for (std::size_t i = 1; i < records.size(); ++i)
+        comparisons.push_back(
+            comparePaired(reference, store.trace(records[i].id).value_or(EvaluationTrace{})));
+    return comparisons;
+}
+
+void printFindings(const ExperimentRecord& record, const PairedComparison& comparison) {
+    std::printf("\n%lld %s against the first:\n", static_cast<long long>(record.id),
+                record.name.c_str());
+    for (const PairedFinding& finding : comparison.findings)
+        std::printf("  %s\n", finding.text().c_str());
+    if (!comparison.note.empty())
+        std::printf("  Not tested: %s.\n", comparison.note.c_str());
+}
+
 int compare(const CommandLine& line, const Options& options) {
     const ExperimentStore store(options.database, Mode::Existing);
     std::vector<ExperimentRecord> records;
     for (const std::int64_t id : options.ids)
         records.push_back(store.record(id));
+    const std::vector<PairedComparison> comparisons = compareTokens(store, records);
     nlohmann::json metrics = nlohmann::json::array();
     std::vector<std::vector<std::string>> rows;
     for (const std::string& name : metricsOf(records))
@@ -161,13 +183,21 @@ int compare(const CommandLine& line, const Options& options) {
         nlohmann::json items = nlohmann::json::array();
         for (const ExperimentRecord& record : records)
             items.push_back(experimentJson(record));
-        printJson({{"experiments", items}, {"metrics", metrics}});
+        nlohmann::json paired = nlohmann::json::array();
+        for (std::size_t i = 0; i < comparisons.size(); ++i) {
+            paired.push_back(toJson(comparisons[i]));
+            paired.back()["id"] = records[i + 1].id;
+            paired.back()["against"] = records.front().id;
+        }
+        printJson({{"experiments", items}, {"metrics", metrics}, {"paired", paired}});
         return kExitDone;
     }
     std::vector<std::string> head{"metric"};
     for (const ExperimentRecord& record : records)
         head.push_back(std::to_string(record.id) + " " + record.name);
     printTable(head, rows);
+    for (std::size_t i = 0; i < comparisons.size(); ++i)
+        printFindings(records[i + 1], comparisons[i]);
     return kExitDone;
 }
 
@@ -333,7 +363,7 @@ void addExperiments(CLI::App& app, CommandLine& line) {
     constexpr int kMany = 1 << 20;
     add("list", "All experiments, oldest first", list);
     addIds(add("show", "Everything about one experiment", show), 1, 1);
-    addIds(add("compare", "Metrics side by side; changes against the first", compare), 2, kMany);
+    addIds(add("compare", "Metrics side by side, and whether the differences from the first are real", compare), 2, kMany);
     CLI::App* front = add("pareto", "The experiments that no other beats in both metrics", pareto);
     front->add_option("--x", options->x, "Metric (default decode_tokens_per_s)");
     front->add_option("--y", options->y, "Metric (default perplexity)");

@@ -11,6 +11,7 @@
 #include "app/core/markup.h"
 #include "engine/core/error.h"
 #include "engine/experiment/advisor_values.h"
+#include "engine/experiment/paired_comparison.h"
 
 namespace fettle::cli {
 
@@ -31,6 +32,7 @@ struct Options {
 
 struct Check {
     std::string name;
+    std::string metric;
     bool passed = false;
     std::string text;
 };
@@ -55,7 +57,7 @@ public:
         if (text.empty())
             return;
         const double limit = limitValue(option, text);
-        Check check{option.substr(2), false, {}};
+        Check check{option.substr(2), metric, false, {}};
         const Measurement* ours = find(m_experiment, metric);
         const Measurement* theirs = needsBaseline ? find(m_baseline, metric) : ours;
         if (!ours || !theirs) {
@@ -73,6 +75,13 @@ public:
             check.text = line;
         }
         m_checks.push_back(std::move(check));
+    }
+    /// Says with each check whether the difference from the baseline is real.
+    void addFindings(const PairedComparison& comparison) {
+        for (Check& check : m_checks)
+            for (const PairedFinding& finding : comparison.findings)
+                if (finding.metric == check.metric)
+                    check.text += ". " + finding.text();
     }
     const std::vector<Check>& checks() const { return m_checks; }
 
@@ -124,6 +133,8 @@ int gate(const CommandLine& line, const Options& options) {
     gate.add("--min-speedup", options.minSpeedup, "decode_tokens_per_s", false, true,
              [](double value, double base) { return value / base; });
     gate.add("--max-memory", options.maxMemory, "weight_bytes", true, false, own);
+    gate.addFindings(comparePaired(store.trace(options.baseline).value_or(EvaluationTrace{}),
+                                   store.trace(options.experiment).value_or(EvaluationTrace{})));
     const std::vector<Check>& checks = gate.checks();
     if (checks.empty())
         throw EngineError(ErrorKind::Usage,

@@ -163,6 +163,14 @@ std::optional<ExperimentDetail> DatabaseExperimentService::detail(qint64 id) con
     return detail;
 }
 
+std::optional<EvaluationTrace> DatabaseExperimentService::trace(qint64 id) const {
+    std::optional<EvaluationTrace> trace;
+    if (m_database) {
+        guarded([&] { trace = storage::ExperimentReader(*m_database).trace(id); });
+    }
+    return trace;
+}
+
 qint64 DatabaseExperimentService::create(const RunRequest& request, const QString& name) {
     if (!m_database || m_readOnly) {
         emit problemOccurred(m_notice.isEmpty()

@@ -36,6 +36,7 @@ public:
     std::vector<ExperimentRecord> experiments() const override;
     std::optional<ExperimentRecord> experiment(qint64 id) const override;
     std::optional<ExperimentDetail> detail(qint64 id) const override;
+    std::optional<EvaluationTrace> trace(qint64 id) const override;
     qint64 create(const RunRequest& request, const QString& name) override;
     QString artifactFolder(qint64 id) const override;
     std::optional<RunRequest> requestFor(qint64 id) const override;

@@ -21,9 +21,11 @@
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
 #include "ui/pages/advisor_page.h"
+#include "ui/pages/compare_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/main_window.h"
+#include "ui/pages/model_layers.h"
 #include "ui/pages/model_view.h"
 #include "ui/pages/playground_page.h"
 #include "ui/pages/recipe_page.h"
@@ -98,6 +100,7 @@ void ScreenshotDriver::plan() {
         const std::vector<ExperimentRecord> records = m_application->experiments()->experiments();
         window->showExperiment(records.empty() ? 0 : records.back().id);
     });
+    planCompare();
     add(
         QStringLiteral("export"),
         [this, window, idle] {
@@ -153,6 +156,37 @@ void ScreenshotDriver::planPlayground() {
             page->run();
         },
         [window] { return !window->playground()->isRunning(); });
+}
+
+// Every part of the Compare page, with the newest experiments; then a model by layer.
+void ScreenshotDriver::planCompare() {
+    ui::MainWindow* window = m_application->window();
+    add(QStringLiteral("compare"), [this, window] {
+        std::vector<qint64> ids;
+        const std::vector<ExperimentRecord> records = m_application->experiments()->experiments();
+        for (auto record = records.rbegin(); record != records.rend(); ++record) {
+            const bool finished = record->status == ExperimentStatus::Finished;
+            if (finished && (record->isBaseline() || ids.size() < 2)) {
+                ids.push_back(record->id);
+            }
+        }
+        window->compare(ids);
+    });
+    const int parts = window->comparePage()->tabs()->count();
+    for (int part = 1; part < parts; ++part) {
+        add(QStringLiteral("compare-%1").arg(
+                window->comparePage()->tabs()->tabText(part).toLower().remove(QLatin1Char('&'))),
+            [window, part] { window->comparePage()->tabs()->setCurrentIndex(part); });
+    }
+    add(QStringLiteral("inspect-layers"), [window] {
+        window->inspect(QStringLiteral("demo"));
+        window->modelView()->views()->setCurrentWidget(window->modelView()->layers());
+    });
+    add(QStringLiteral("inspect-memory"), [window] {
+        for (QTabWidget* views : window->modelView()->layers()->findChildren<QTabWidget*>()) {
+            views->setCurrentIndex(1);
+        }
+    });
 }
 
 // The first tasks of the demo: pictures need numbers, not precise ones.

@@ -28,6 +28,7 @@ private:
     void plan();
     void planAdvisor();
     void planPlayground();
+    void planCompare();
     void next();
     void save(const QString& name);
     QString fewTasks() const;

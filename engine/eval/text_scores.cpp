@@ -31,6 +31,11 @@ struct WindowLogits {
         return static_cast<double>(summaries[static_cast<std::size_t>(row)].logSumExp) -
                targets[static_cast<std::size_t>(row)];
     }
+    TopToken top(std::int64_t row, std::int64_t vocabulary) const {
+        const auto id =
+            static_cast<std::int32_t>(summaries[static_cast<std::size_t>(row)].argmax);
+        return {id, static_cast<float>(std::exp(-nll(row, vocabulary, id)))};
+    }
 };
 
 void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& window,
@@ -61,6 +66,8 @@ void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& wi
             scores.sameTop.push_back(m.summaries[static_cast<std::size_t>(r)].argmax ==
                                      b.summaries[static_cast<std::size_t>(r)].argmax);
             scores.deltaP.push_back(std::exp(-nll) - std::exp(-before));
+            scores.top.push_back(m.top(r, vocabulary));
+            scores.baselineTop.push_back(b.top(r, vocabulary));
         }
     }
     scores.windowEnds.push_back(scores.nll.size());

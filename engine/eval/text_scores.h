@@ -11,13 +11,21 @@
 
 namespace fettle {
 
+/// A model's most likely next token.
+struct TopToken {
+    std::int32_t id = 0;
+    float probability = 0;
+};
+
 /// Values of every scored token, in order; `windowEnds` cuts them into windows.
 struct TextScores {
     std::vector<double> nll;          ///< -log p(token), nats
     std::vector<double> baselineNll;  ///< empty without a baseline, likewise the next three
     std::vector<double> kl;           ///< KL(baseline || model), nats
     std::vector<char> sameTop;
-    std::vector<double> deltaP;  ///< p(token) - p_baseline(token)
+    std::vector<double> deltaP;         ///< p(token) - p_baseline(token)
+    std::vector<TopToken> top;          ///< what the model predicts; empty without a baseline
+    std::vector<TopToken> baselineTop;  ///< what the baseline predicts
     std::vector<std::size_t> windowEnds;
     double seconds = 0;
 

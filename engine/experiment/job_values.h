@@ -83,6 +83,7 @@ std::string jobTitle(const JobRequest& request);
 
 struct EvaluateResult {
     std::vector<Measurement> metrics;
+    EvaluationTrace trace;
 };
 using JobResult = std::variant<ModelReport, TensorHistogram, RecipeEstimate, RunResult,
                                EvaluateResult, ExportReport, GenerateReport>;

@@ -6,6 +6,7 @@ nlohmann::json toJson(const ModelReport& report) {
     nlohmann::json tensors = nlohmann::json::array();
     for (const TensorReport& tensor : report.tensors) {
         tensors.push_back({{"name", tensor.name},
+                           {"weights", tensor.weights},
                            {"dtype", tensor.dtype},
                            {"shape", tensor.shape},
                            {"bytes", tensor.bytes},

@@ -14,6 +14,7 @@ struct TensorReport {
     std::vector<std::int64_t> shape;
     std::uint64_t bytes = 0;
     double bitsPerWeight = 0;
+    std::vector<std::string> weights = {};  ///< canonical names; a fused tensor holds several
 };
 
 struct ModelReport {

@@ -149,6 +149,8 @@ json toJson(const RunResult& result) {
         value["artifact"] = toJson(*result.artifact);
     if (result.estimate)
         value["estimate"] = toJson(*result.estimate);
+    if (result.trace)
+        value["trace"] = toJson(*result.trace);
     return value;
 }
 
@@ -168,6 +170,8 @@ RunResult runResultFromJson(const json& value) {
         result.artifact = artifactFrom(value["artifact"]);
     if (value.contains("estimate"))
         result.estimate = recipeEstimateFromJson(value["estimate"]);
+    if (value.contains("trace"))
+        result.trace = evaluationTraceFromJson(value["trace"]);
     return result;
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/experiment/evaluation_trace.h"
 #include "engine/experiment/measurement.h"
 #include "engine/experiment/recipe.h"
 
@@ -106,6 +107,7 @@ struct RunResult {
     std::vector<SampleText> samples;
     std::optional<ArtifactReport> artifact;
     std::optional<RecipeEstimate> estimate;  ///< what was promised, to be held against `metrics`
+    std::optional<EvaluationTrace> trace;    ///< values per token of the evaluation
 };
 
 nlohmann::json toJson(const StepReport& step);

@@ -8,6 +8,7 @@
 
 #include "engine/decode/generator.h"
 #include "engine/eval/memory_probe.h"
+#include "engine/eval/score_trace.h"
 #include "engine/eval/tasks.h"
 #include "engine/eval/text_scores.h"
 #include "engine/eval/text_windows.h"
@@ -174,17 +175,22 @@ private:
             m_control.beginPhase("Evaluating", kTextShare);
             const TextScores scores =
                 scoreText(transformer, baseline ? &*baseline : nullptr, windows, m_control);
-            add(summarize(scores, accuracyProtocol(m_request.measure, textHash(text)),
-                          transformer.native()));
+            const std::string protocol = accuracyProtocol(m_request.measure, textHash(text));
+            add(summarize(scores, protocol, transformer.native()));
+            m_result.trace = traceOf(scores, windows, *original.tokenizer, protocol);
         }
         if (!m_inputs.tasks.empty()) {
             const std::vector<ChoiceTask> tasks = readTasks(m_inputs.tasks);
             m_control.beginPhase("Answering tasks", kTasksShare);
-            Measurement accuracy =
-                taskAccuracy(scoreTasks(transformer, *optimized.tokenizer, tasks, m_control),
-                             transformer.native());
+            const TaskScores scores =
+                scoreTasks(transformer, *optimized.tokenizer, tasks, m_control);
+            Measurement accuracy = taskAccuracy(scores, transformer.native());
             accuracy.protocol = "tasks " + fs::path(m_inputs.tasks).filename().string() +
                                 " n=" + std::to_string(tasks.size());
+            if (!m_result.trace)
+                m_result.trace.emplace();
+            m_result.trace->tasksProtocol = accuracy.protocol;
+            m_result.trace->tasksCorrect = scores.correct;
             add(std::move(accuracy));
         }
         addSample(transformer, optimized);
@@ -427,12 +433,14 @@ EvaluateResult evaluateModel(const EvaluateRequest& request, Backend& backend,
         }
         const std::string text = readText(inputs.evaluate);
         control.beginPhase("Evaluating", inputs.tasks.empty() ? 0.9 : 0.6);
+        const std::vector<TextWindow> windows =
+            makeWindows(*model.tokenizer, text, request.measure);
         const TextScores scores =
-            scoreText(transformer, baseline ? &*baseline : nullptr,
-                      makeWindows(*model.tokenizer, text, request.measure), control);
-        for (Measurement& metric : summarize(
-                 scores, accuracyProtocol(request.measure, textHash(text)), transformer.native()))
+            scoreText(transformer, baseline ? &*baseline : nullptr, windows, control);
+        const std::string protocol = accuracyProtocol(request.measure, textHash(text));
+        for (Measurement& metric : summarize(scores, protocol, transformer.native()))
             add(std::move(metric));
+        result.trace = traceOf(scores, windows, *model.tokenizer, protocol);
     }
     if (!inputs.tasks.empty()) {
         control.beginPhase("Answering tasks", 0.3);

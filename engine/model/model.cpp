@@ -134,6 +134,14 @@ ModelReport describeModel(const Model& model) {
     report.kvBytesPerToken = static_cast<std::uint64_t>(model.config.kvBytesPerToken());
     report.bitsPerWeight = model.bitsPerWeight();
     report.tensors = model.fileTensors;
+    std::multimap<std::string, std::string> held;
+    for (const auto& [canonical, file] : model.fileNames)
+        held.emplace(file, canonical);
+    for (TensorReport& tensor : report.tensors) {
+        const auto [first, last] = held.equal_range(tensor.name);
+        for (auto weight = first; weight != last; ++weight)
+            tensor.weights.push_back(weight->second);
+    }
     report.warnings = model.warnings;
     return report;
 }

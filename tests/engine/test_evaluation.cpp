@@ -6,6 +6,7 @@
 
 #include "engine/backend/cpu_backend.h"
 #include "engine/core/random.h"
+#include "engine/eval/score_trace.h"
 #include "engine/eval/statistics.h"
 #include "engine/eval/text_scores.h"
 #include "tests/support/fixtures.h"
@@ -69,6 +70,53 @@ TEST_P(Evaluation, AModelDoesNotDifferFromItself) {
     EXPECT_LT(find(metrics, "kl_max").value, 1e-9);
     EXPECT_EQ(find(metrics, "top1_agreement").value, 100);
     EXPECT_EQ(find(metrics, "ppl_ratio").value, 1);
+}
+
+TEST_P(Evaluation, TheTraceHoldsTheTextAndItsSums) {
+    const auto folder = test::fixture(GetParam());
+    FETTLE_NEED_FILE(folder);
+    const Model model = loadModel(folder.string());
+    CpuBackend backend(2);
+    Transformer transformer(model, backend), same(model, backend);
+    MeasureOptions options;
+    options.context = 64;
+    options.maxTokens = 512;
+    const std::string text = readText(test::fixture("texts/evaluate.txt").string());
+    const auto windows = makeWindows(*model.tokenizer, text, options);
+    TextScores scores = scoreText(transformer, &same, windows, control);
+    scores.kl[100] = 7;  // one token that suffered
+    const EvaluationTrace trace = traceOf(scores, windows, *model.tokenizer, "p");
+    ASSERT_EQ(trace.blocks.size(), windows.size());
+    std::int64_t tokens = 0;
+    double nll = 0;
+    for (const TraceBlock& block : trace.blocks) {
+        tokens += block.tokens;
+        nll += block.nll;
+        EXPECT_EQ(block.sameTop, static_cast<double>(block.tokens));
+    }
+    EXPECT_EQ(tokens, static_cast<std::int64_t>(scores.nll.size()));
+    EXPECT_NEAR(nll / static_cast<double>(tokens), mean(scores.nll), 1e-9);
+
+    std::string shown;
+    std::size_t scored = 0;
+    for (const TraceToken& token : trace.tokens) {
+        shown += token.text;
+        if (token.scored) {
+            EXPECT_EQ(token.nll, scores.nll[scored++]);
+        }
+    }
+    EXPECT_EQ(scored, scores.nll.size());
+    EXPECT_NE(shown.find(text.substr(0, 300)), std::string::npos) << shown.substr(0, 400);
+
+    ASSERT_EQ(trace.worst.size(), EvaluationTrace::kMaxWorst);
+    const WorstToken& worst = trace.worst.front();
+    EXPECT_EQ(worst.position, 100);
+    EXPECT_EQ(worst.kl, 7);
+    EXPECT_NEAR(worst.probability, std::exp(-scores.nll[100]), 1e-12);
+    EXPECT_EQ(worst.top, worst.baselineTop);
+    EXPECT_GE(worst.topProbability + 1e-6, worst.probability);
+    EXPECT_NE(text.find(worst.before + worst.text), std::string::npos)
+        << worst.before << "|" << worst.text;
 }
 
 INSTANTIATE_TEST_SUITE_P(Trained, Evaluation, ::testing::Values("llama-4m", "qwen3-draft-500k"),

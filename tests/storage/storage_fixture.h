@@ -75,6 +75,10 @@ inline RunResult resultOf(double perplexity) {
                       {"weight_bytes", 1e6, "bytes", {}, {}, true, true, ""}};
     result.layerMetrics = {{0, "layers.0.q", "sqnr_db", 40}, {-1, "head", "sqnr_db", 30}};
     result.samples = {{"Once", " upon a time"}};
+    result.trace.emplace();
+    result.trace->protocol = "ppl windows=256";
+    result.trace->blocks = {{255, 500.5, 0, 0}};
+    result.trace->tokens = {{"Once", true, 2.5, 0, 0}};
     return result;
 }
 

@@ -62,12 +62,15 @@ TEST_F(DatabaseTest, MissingFileIsAnErrorWhenNotToBeCreated) {
 }
 
 // Databases of released schemas, kept for good: each must open with everything in it.
-TEST_F(DatabaseTest, StoredVersionsOpen) {
-    const fs::path stored = fs::path(FETTLE_TEST_DATA) / "db" / "v1.sqlite";
+class StoredVersion : public DatabaseTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(StoredVersion, Opens) {
+    const fs::path stored =
+        fs::path(FETTLE_TEST_DATA) / "db" / ("v" + std::to_string(GetParam()) + ".sqlite");
     fs::copy_file(stored, file());
     const Database database = Database::open(file());
-    EXPECT_EQ(database.outcome(),
-              Database::newestVersion() == 1 ? OpenOutcome::Opened : OpenOutcome::Migrated);
+    EXPECT_EQ(database.outcome(), Database::newestVersion() == GetParam() ? OpenOutcome::Opened
+                                                                          : OpenOutcome::Migrated);
     EXPECT_EQ(database.schemaVersion(), Database::newestVersion());
     const ExperimentReader reader(database);
     const std::vector<ExperimentRecord> records = reader.list();
@@ -84,6 +87,21 @@ TEST_F(DatabaseTest, StoredVersionsOpen) {
     EXPECT_EQ(detail.samples.at(0).text, " upon a time");
     EXPECT_EQ(detail.artifacts.at(0).hash, "ff");
     EXPECT_EQ(detail.log.at(0).text, "a line");
+    const std::optional<EvaluationTrace> trace = reader.trace(records[1].id);
+    ASSERT_EQ(trace.has_value(), GetParam() >= 2);
+    if (trace) {
+        EXPECT_EQ(trace->blocks.at(0).nll, 500.5);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Database, StoredVersion, ::testing::Values(1, 2));
+
+// A file that cannot be brought up to date has no table for what came later; that is no error.
+TEST_F(DatabaseTest, AnOlderFileOpenForReadingHasNoTraces) {
+    fs::copy_file(fs::path(FETTLE_TEST_DATA) / "db" / "v1.sqlite", file());
+    const Database database = Database::open(file(), {.create = false, .readOnly = true});
+    const ExperimentReader reader(database);
+    EXPECT_FALSE(reader.trace(reader.list().back().id));
 }
 
 // Writes the file for the test above when a new schema is released; run by name, with

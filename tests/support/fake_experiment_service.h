@@ -30,6 +30,9 @@ public:
         return std::nullopt;
     }
     std::optional<ExperimentDetail> detail(qint64 id) const override {
+        if (const auto found = details.find(id); found != details.end()) {
+            return found->second;
+        }
         const auto record = experiment(id);
         if (!record) {
             return std::nullopt;
@@ -41,6 +44,10 @@ public:
             detail.measure = found->second.measure;
         }
         return detail;
+    }
+    std::optional<EvaluationTrace> trace(qint64 id) const override {
+        const auto found = traces.find(id);
+        return found == traces.end() ? std::nullopt : std::optional(found->second);
     }
     qint64 create(const RunRequest& request, const QString& name) override {
         if (refuse) {
@@ -109,6 +116,8 @@ public:
 
     std::vector<ExperimentRecord> records;
     std::map<qint64, RunRequest> requests;
+    std::map<qint64, ExperimentDetail> details;
+    std::map<qint64, EvaluationTrace> traces;
     std::vector<ui::LibraryItem> items;
     std::vector<qint64> removed;
     QString notice;

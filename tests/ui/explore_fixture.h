@@ -167,6 +167,7 @@ public:
         result.record = *record;
         return result;
     }
+    std::optional<EvaluationTrace> trace(qint64) const override { return std::nullopt; }
     qint64 create(const RunRequest&, const QString&) override { return 0; }
     QString artifactFolder(qint64) const override { return {}; }
     std::optional<RunRequest> requestFor(qint64) const override { return RunRequest{}; }

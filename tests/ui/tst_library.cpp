@@ -4,6 +4,9 @@
 #include <QDropEvent>
 #include <QFile>
 #include <QMimeData>
+#include <QPushButton>
+#include <QSignalSpy>
+#include <QTabWidget>
 #include <QTableView>
 #include <QTemporaryDir>
 #include <QTreeView>
@@ -11,10 +14,15 @@
 #include <QtTest>
 
 #include "tests/support/window_fixture.h"
+#include "ui/charts/layer_heat_map.h"
+#include "ui/charts/tree_map.h"
 #include "ui/models/library_model.h"
+#include "ui/models/recipe_model.h"
 #include "ui/models/tensor_table_model.h"
 #include "ui/pages/library_page.h"
+#include "ui/pages/model_layers.h"
 #include "ui/pages/model_view.h"
+#include "ui/pages/recipe_page.h"
 #include "ui/widgets/histogram_view.h"
 
 using namespace fettle;
@@ -152,6 +160,67 @@ private slots:
         fixture.engine.send(fixture.engine.of<HistogramRequest>().back().first,
                             JobFinished{histogram});
         QVERIFY(view->histogram()->hasHistogram());
+    }
+
+    void aTensorIsLeftAloneInTheRecipe() {
+        test::WindowFixture fixture;
+        fixture.show();
+        fixture.window->inspect(QStringLiteral("demo"));
+        ModelReport report = test::smallReport("demo");
+        report.tensors[0].weights = {"layers.10.attn.q.weight", "layers.10.attn.k.weight"};
+        fixture.engine.send(fixture.engine.of<InspectRequest>().back().first,
+                            JobFinished{report});
+        ModelView* view = fixture.window->modelView();
+        view->chooseTensor(QStringLiteral("embed"));
+        QVERIFY(!view->excludeButton()->isEnabled());  // it belongs to no weight that a step takes
+        // By layer: the columns are layers 2 and 10 and what lies outside.
+        view->views()->setCurrentWidget(view->layers());
+        LayerHeatMap* map = view->layers()->map();
+        QCOMPARE(map->grid().layers, (std::vector<int>{2, 10, -1}));
+        const int row = static_cast<int>(map->grid().rows.indexOf("w"));
+        QTest::mouseClick(map, Qt::LeftButton, {}, map->cellRect(row, 1).center());
+        QVERIFY(view->excludeButton()->isEnabled());
+        RecipeModel* recipe = fixture.window->recipe()->model();
+        QTest::mouseClick(view->excludeButton(), Qt::LeftButton);
+        QCOMPARE(recipe->rowCount(), 0);
+        QCOMPARE(fixture.window->messages()->count(), 1);  // says that no step can take it
+        recipe->addStep("ptq");
+        QTest::mouseClick(view->excludeButton(), Qt::LeftButton);
+        QTest::mouseClick(view->excludeButton(), Qt::LeftButton);  // once is enough
+        QCOMPARE(recipe->effectiveParams(0).at("exclude"),
+                 nlohmann::json({"layers.10.attn.q.weight", "layers.10.attn.k.weight"}));
+        recipe->undoStack()->undo();
+        QVERIFY(recipe->effectiveParams(0).at("exclude").empty());
+    }
+
+    void memoryIsDrawnAsAreas() {
+        const std::vector<double> sizes{6, 6, 4, 3, 2, 2, 1};
+        const QRectF area(10, 20, 600, 400);
+        const std::vector<QRectF> places = squarified(sizes, area);
+        QCOMPARE(places.size(), sizes.size());
+        for (std::size_t i = 0; i < sizes.size(); ++i) {
+            QVERIFY(std::abs(places[i].width() * places[i].height() - sizes[i] / 24 * 240000) < 1);
+            QVERIFY(area.adjusted(-0.1, -0.1, 0.1, 0.1).contains(places[i]));
+            for (std::size_t j = 0; j < i; ++j) {
+                const QRectF both = places[i].intersected(places[j]);
+                QVERIFY(both.width() * both.height() < 1);
+            }
+        }
+        TreeMap map;
+        map.resize(400, 300);
+        map.setItems({{"a", "a", "Layer 0", "<b>a</b>", 30, 1},
+                      {"b", "b", "Layer 1", "<b>b</b>", 60, 2},
+                      {"c", "c", "Layer 0", "<b>c</b>", 10, 3}});
+        QSignalSpy chosen(&map, &TreeMap::activated);
+        QTest::mouseClick(&map, Qt::LeftButton, {}, map.itemRect(0).center().toPoint());
+        QCOMPARE(chosen.back().front().toString(), QStringLiteral("b"));  // the largest is first
+        QTest::keyClick(&map, Qt::Key_Right);
+        QCOMPARE(map.hoverText(), QStringLiteral("<b>a</b>"));
+        QTest::keyClick(&map, Qt::Key_Return);
+        QCOMPARE(chosen.back().front().toString(), QStringLiteral("a"));
+        map.setItems({});
+        QTest::keyClick(&map, Qt::Key_Right);
+        QCOMPARE(map.count(), 0);
     }
 
     void tensorsSortAsPeopleCountAndFilter() {

@@ -2,6 +2,7 @@
 #include <QAbstractItemModelTester>
 #include <QPlainTextEdit>
 #include <QSignalSpy>
+#include <QTabWidget>
 #include <QTableView>
 #include <QToolButton>
 #include <QTreeWidget>
@@ -11,6 +12,7 @@
 #include "ui/bridge/event_queue.h"
 #include "ui/models/run_queue_model.h"
 #include "ui/pages/runs_page.h"
+#include "ui/widgets/training_panel.h"
 
 using namespace fettle;
 using namespace fettle::ui;
@@ -160,6 +162,39 @@ private slots:
         QTRY_COMPARE(fixture.window->runs()->metrics()->topLevelItemCount(), 1);
         QVERIFY(fixture.window->runs()->metrics()->topLevelItem(0)->text(1).contains(
             QStringLiteral("12.5")));
+    }
+
+    void trainingIsDrawnAsItGoes() {
+        test::WindowFixture fixture;
+        fixture.show();
+        RunRequest request;
+        request.modelPath = "demo";
+        fixture.jobs->queueRun(request, QStringLiteral("train"));
+        const JobId job = fixture.engine.of<RunRequest>()[0].first;
+        fixture.engine.send(job, JobStarted{});
+        RunsPage* runs = fixture.window->runs();
+        QVERIFY(!runs->detailTabs()->isTabVisible(2));
+        const auto point = [&](const char* name, double step, double value) {
+            fixture.engine.send(job, JobSeries{{name, step, value}});
+        };
+        point("train_loss", 1, 3.2);
+        point("learning_rate", 1, 1e-4);
+        point("validation_perplexity", 0, 10);
+        point("validation_perplexity_full", 0, 6);
+        point("validation_perplexity", 100, 7);
+        point("tokens_per_second", 100, 1500);
+        QTRY_VERIFY(runs->detailTabs()->isTabVisible(2));
+        QTRY_COMPARE(runs->training()->shownCharts(), 4);
+        // (10 - 7) / (10 - 6)
+        QTRY_VERIFY2(runs->training()->summary().contains(QStringLiteral("75% of the lost")),
+                     qPrintable(runs->training()->summary()));
+        point("recovery", 100, 82);
+        QTRY_VERIFY(runs->training()->summary().contains(QStringLiteral("82%")));
+        QCOMPARE(fixture.window->queue()->entry(0).series.size(), std::size_t(7));
+        // Another run starts with empty charts.
+        fixture.jobs->queueRun(request, QStringLiteral("other"));
+        runs->select(1);
+        QVERIFY(!runs->detailTabs()->isTabVisible(2));
     }
 
     void interruptedRunsCanBeTakenUpOrRemoved() {

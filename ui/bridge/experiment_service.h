@@ -33,6 +33,8 @@ public:
     virtual std::vector<ExperimentRecord> experiments() const = 0;
     virtual std::optional<ExperimentRecord> experiment(qint64 id) const = 0;
     virtual std::optional<ExperimentDetail> detail(qint64 id) const = 0;
+    /// Values per token of its evaluation, where they were kept.
+    virtual std::optional<EvaluationTrace> trace(qint64 id) const = 0;
     /// A new experiment in state "queued"; returns its id. Its artifact folder is
     /// artifactFolder(id).
     virtual qint64 create(const RunRequest& request, const QString& name) = 0;

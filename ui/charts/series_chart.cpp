@@ -1,5 +1,6 @@
 #include "ui/charts/series_chart.h"
 
+#include <QCoreApplication>
 #include <QPainter>
 #include <algorithm>
 #include <cmath>
@@ -10,11 +11,34 @@ namespace {
 
 constexpr std::size_t kNoisyPoints = 200;  ///< above this a curve is drawn pale, its mean over it
 
-QString lineTitle(QString name) {
-    return name.replace(u'_', u' ');
-}
+constexpr int kLongestTitle = 28;          ///< of a curve in the legend, in characters
+
+struct SeriesName {
+    const char* id;
+    const char* title;
+};
+
+constexpr SeriesName kNames[] = {
+    {"train_loss", QT_TRANSLATE_NOOP("SeriesChart", "Training loss")},
+    {"validation_loss", QT_TRANSLATE_NOOP("SeriesChart", "Validation loss")},
+    {"validation_perplexity", QT_TRANSLATE_NOOP("SeriesChart", "Validation perplexity")},
+    {"validation_kl", QT_TRANSLATE_NOOP("SeriesChart", "KL to the teacher")},
+    {"learning_rate", QT_TRANSLATE_NOOP("SeriesChart", "Learning rate")},
+    {"gradient_norm", QT_TRANSLATE_NOOP("SeriesChart", "Gradient norm")},
+    {"tokens_per_second", QT_TRANSLATE_NOOP("SeriesChart", "Tokens per second")},
+    {"recovery", QT_TRANSLATE_NOOP("SeriesChart", "Accuracy recovered")},
+};
 
 }  // namespace
+
+QString seriesTitle(const QString& name) {
+    for (const SeriesName& known : kNames) {
+        if (name == QLatin1String(known.id)) {
+            return QCoreApplication::translate("SeriesChart", known.title);
+        }
+    }
+    return QString(name).replace(u'_', u' ');
+}
 
 SeriesChart::SeriesChart(QWidget* parent) : PlainChart(parent) {
     setAccessibleName(tr("Training curves"));
@@ -69,6 +93,22 @@ void SeriesChart::clear() {
     update();
 }
 
+void SeriesChart::setLevels(std::vector<Level> levels) {
+    std::erase_if(levels, [](const Level& level) { return !std::isfinite(level.value); });
+    m_levels = std::move(levels);
+    update();
+}
+
+void SeriesChart::setYTitle(const QString& title) {
+    m_yTitle = title;
+    update();
+}
+
+void SeriesChart::setEmptyText(const QString& text) {
+    m_emptyText = text;
+    update();
+}
+
 void SeriesChart::setLogarithmic(bool logarithmic) {
     m_logarithmic = logarithmic;
     update();
@@ -95,6 +135,11 @@ PlainChart::Frame SeriesChart::frame() const {
             positive = positive && point.y() > 0;
         }
     }
+    for (const Level& level : m_levels) {
+        low[1] = std::min(low[1], level.value);
+        high[1] = std::max(high[1], level.value);
+        positive = positive && level.value > 0;
+    }
     Frame made;
     made.x = AxisScale(QString(), false, 1);
     made.y = AxisScale(QString(), m_logarithmic && positive, 1);
@@ -110,8 +155,7 @@ PlainChart::Frame SeriesChart::frame() const {
 }
 
 void SeriesChart::paintContent(QPainter& painter, const Frame& frame) {
-    const QFontMetricsF metrics(font());
-    double x = frame.plot.right() - 8;
+    paintLevels(painter, frame);
     // Noisy curves first and pale, their means and the short curves over them.
     for (std::size_t i = 0; i < m_lines.size(); ++i) {
         if (m_lines[i].points.size() > kNoisyPoints) {
@@ -127,13 +171,43 @@ void SeriesChart::paintContent(QPainter& painter, const Frame& frame) {
         paintLine(painter, frame,
                   m_lines[i].points.size() > kNoisyPoints ? smoothed(m_lines[i]) : m_lines[i]);
     }
+    paintLegend(painter, frame);
+}
+
+void SeriesChart::paintLevels(QPainter& painter, const Frame& frame) const {
+    const QFontMetricsF metrics(font());
+    for (const Level& level : m_levels) {
+        const double y = frame.toPixel(frame.x0, level.value).y();
+        painter.setPen(QPen(theme().muted, 1.2, Qt::DashLine));
+        painter.drawLine(QPointF(frame.plot.left(), y), QPointF(frame.plot.right(), y));
+        const QString text = QStringLiteral("%1  %2").arg(level.title, shortNumber(level.value));
+        const bool above = y - metrics.height() > frame.plot.top();
+        painter.setPen(theme().muted);
+        painter.drawText(QPointF(frame.plot.left() + 6,
+                                 above ? y - metrics.descent() - 1 : y + metrics.ascent() + 1),
+                         text);
+    }
+}
+
+void SeriesChart::paintLegend(QPainter& painter, const Frame& frame) const {
+    const QFontMetricsF metrics(font());
+    double x = frame.plot.right() - 8;
+    double y = frame.plot.top() + 4;
     for (std::size_t i = m_lines.size(); i-- > 0;) {
-        const QColor color = theme().seriesColor(static_cast<int>(i));
-        const QString title = lineTitle(m_lines[i].name);
-        x -= metrics.horizontalAdvance(title);
+        QString title = seriesTitle(m_lines[i].name);
+        if (title.size() > kLongestTitle) {
+            title = title.left(kLongestTitle - 1) + QStringLiteral("…");
+        }
+        const double width = metrics.horizontalAdvance(title);
+        if (x - width - 32 < frame.plot.left() && x < frame.plot.right() - 8) {
+            x = frame.plot.right() - 8;
+            y += metrics.height() + 2;
+        }
+        x -= width;
         painter.setPen(theme().text);
-        painter.drawText(QPointF(x, frame.plot.top() + metrics.ascent() + 4), title);
-        painter.fillRect(QRectF(x - 16, frame.plot.top() + metrics.height() / 2 + 2, 11, 3), color);
+        painter.drawText(QPointF(x, y + metrics.ascent()), title);
+        painter.fillRect(QRectF(x - 16, y + metrics.height() / 2 - 2, 11, 3),
+                         theme().seriesColor(static_cast<int>(i)));
         x -= 32;
     }
 }
@@ -201,14 +275,16 @@ QString SeriesChart::describe(const QPointF& at, const Frame& frame) const {
             --next;
         }
         shown = next->x();
-        text += "<br>" + lineTitle(line.name).toHtmlEscaped() + " <b>" + shortNumber(next->y()) +
+        text += "<br>" + seriesTitle(line.name).toHtmlEscaped() + " <b>" + shortNumber(next->y()) +
                 "</b>";
     }
     return tr("Step %1").arg(shortNumber(shown, 7)) + text;
 }
 
 QString SeriesChart::emptyText() const {
-    return m_lines.empty() ? tr("No curve yet. Training draws one as it goes.") : QString();
+    return !m_lines.empty()       ? QString()
+           : m_emptyText.isEmpty() ? tr("No curve yet. Training draws one as it goes.")
+                                   : m_emptyText;
 }
 
 QString SeriesChart::xTitle() const {
@@ -216,6 +292,9 @@ QString SeriesChart::xTitle() const {
 }
 
 QString SeriesChart::yTitle() const {
+    if (!m_yTitle.isEmpty()) {
+        return m_yTitle;
+    }
     const bool loss = std::all_of(m_lines.begin(), m_lines.end(),
                                   [](const Line& l) { return l.name.contains("loss"); });
     return loss ? tr("Loss") : tr("Value");

@@ -1,5 +1,5 @@
-// Curves that grow while a run trains: loss over steps, one line per name. Takes points one by one
-// and thins what is finer than a pixel. GUI thread only.
+// Curves that grow while a run trains: loss over steps, one line per name, and levels to hold them
+// against. Takes points one by one and thins what is finer than a pixel. GUI thread only.
 #pragma once
 
 #include <QTimer>
@@ -10,10 +10,19 @@
 
 namespace fettle::ui {
 
+/// "Validation loss" for "validation_loss"; names of newer versions without their underscores.
+QString seriesTitle(const QString& name);
+
 class SeriesChart : public PlainChart {
     Q_OBJECT
 
 public:
+    /// A value that does not change, drawn across: what the full-precision model reaches.
+    struct Level {
+        QString title;
+        double value = 0;
+    };
+
     explicit SeriesChart(QWidget* parent = nullptr);
 
     /// Redraws at most some 30 times a second, however fast points come.
@@ -21,6 +30,10 @@ public:
     void setPoints(const std::vector<SeriesPoint>& points);
     void clear();
     void setLogarithmic(bool logarithmic);
+    void setLevels(std::vector<Level> levels);
+    /// In place of the one made from the names of the curves.
+    void setYTitle(const QString& title);
+    void setEmptyText(const QString& text);
     std::size_t count() const;
 
 protected:
@@ -37,10 +50,15 @@ private:
         std::vector<QPointF> points;  ///< (step, value), in the order of steps
     };
     void add(const SeriesPoint& point);
+    void paintLevels(QPainter& painter, const Frame& frame) const;
+    void paintLegend(QPainter& painter, const Frame& frame) const;
     static Line smoothed(const Line& line);
     void paintLine(QPainter& painter, const Frame& frame, const Line& line) const;
 
     std::vector<Line> m_lines;
+    std::vector<Level> m_levels;
+    QString m_yTitle;
+    QString m_emptyText;
     QTimer m_redraw;
     bool m_logarithmic = false;
 };

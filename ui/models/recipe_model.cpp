@@ -195,6 +195,28 @@ void RecipeModel::setHeader(const QString& name, quint64 seed) {
     }
 }
 
+int RecipeModel::excludeTensors(const QStringList& tensors) {
+    for (int row = 0; row < rowCount(); ++row) {
+        nlohmann::json params = effectiveParams(row);
+        const auto found = params.find("exclude");
+        if (found == params.end() || !found->is_array()) {
+            continue;
+        }
+        nlohmann::json exclude = *found;
+        for (const QString& tensor : tensors) {
+            const nlohmann::json name = tensor.toStdString();
+            if (std::find(exclude.begin(), exclude.end(), name) == exclude.end()) {
+                exclude.push_back(name);
+            }
+        }
+        if (exclude != *found) {
+            setParam(row, "exclude", exclude);
+        }
+        return row;
+    }
+    return -1;
+}
+
 nlohmann::json RecipeModel::effectiveParams(int row) const {
     nlohmann::json params = nlohmann::json::object();
     if (const TechniqueDescriptor* technique = descriptorAt(row)) {

@@ -35,6 +35,9 @@ public:
     /// Back to the default.
     void resetParam(int row, const std::string& name);
     void setHeader(const QString& name, quint64 seed);
+    /// Adds tensors to "exclude" of the first step that has such a parameter; -1 when none has,
+    /// else its row. One undo step.
+    int excludeTensors(const QStringList& tensors);
 
     /// Parameters of a step with defaults filled in.
     nlohmann::json effectiveParams(int row) const;

@@ -27,6 +27,7 @@
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
 #include "ui/pages/advisor_page.h"
+#include "ui/pages/compare_page.h"
 #include "ui/pages/explore_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
@@ -101,6 +102,8 @@ void MainWindow::buildCentre() {
                    tr("Inspect"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("explore"), IconTint::Muted),
                    tr("Explore"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("compare"), IconTint::Muted),
+                   tr("Compare"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("export"), IconTint::Muted),
                    tr("Export"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("advisor"), IconTint::Muted),
@@ -351,6 +354,7 @@ ExplorePage* MainWindow::makeExplorePage() {
         exportPage()->chooseExperiment(id);
     });
     connect(page, &ExplorePage::rerunRequested, m_jobs, [this](qint64 id) { m_jobs->rerun(id); });
+    connect(page, &ExplorePage::compareRequested, this, &MainWindow::compare);
     return page;
 }
 
@@ -383,10 +387,14 @@ void MainWindow::makePage(int tab) {
         case Page::Inspect:
             m_modelView = new ModelView(m_jobs, this);
             connect(m_modelView, &ModelView::errorOccurred, this, error);
+            connect(m_modelView, &ModelView::excludeRequested, this, &MainWindow::excludeTensors);
             page = m_modelView;
             break;
         case Page::Explore:
             page = m_explore = makeExplorePage();
+            break;
+        case Page::Compare:
+            page = m_compare = new ComparePage(m_jobs, this);
             break;
         case Page::Export:
             m_export = new ExportPage(m_jobs, this);
@@ -442,6 +450,16 @@ ModelView* MainWindow::modelView() {
     return m_modelView;
 }
 
+ComparePage* MainWindow::comparePage() {
+    makePage(static_cast<int>(Page::Compare));
+    return m_compare;
+}
+
+void MainWindow::compare(const std::vector<qint64>& ids) {
+    showPage(Page::Compare);
+    m_compare->compare(ids);
+}
+
 void MainWindow::showPage(Page page) {
     makePage(static_cast<int>(page));
     m_tabs->setCurrentIndex(static_cast<int>(page));
@@ -452,6 +470,21 @@ void MainWindow::inspect(const QString& path) {
     if (m_modelView->path() != path) {
         m_modelView->inspect(path);
     }
+}
+
+void MainWindow::excludeTensors(const QStringList& weights) {
+    const int row = m_recipe->model()->excludeTensors(weights);
+    if (row < 0) {
+        m_messages->show(MessageBar::Kind::Warning, tr("Leave alone"),
+                         tr("No step of the recipe can leave tensors as they are. Add a step that "
+                            "quantizes, then try again."));
+        return;
+    }
+    m_messages->show(MessageBar::Kind::Success, tr("Left alone"),
+                     tr("Step %1 of the recipe leaves %2 as it is.")
+                         .arg(row + 1)
+                         .arg(weights.join(QStringLiteral(", "))),
+                     tr("Show"), [this] { showPage(Page::Recipe); });
 }
 
 void MainWindow::showExperiment(qint64 id) {

@@ -1,4 +1,4 @@
-// The window: Library dock, tabs for Recipe, Inspect, Explore and Export, Runs dock, message bar,
+// The window: Library dock, tabs for Recipe, Inspect, Explore, Compare and Export, Runs dock, message bar,
 // status bar. Heavy pages are made when first shown. GUI thread only.
 #pragma once
 
@@ -17,6 +17,7 @@ class QTabWidget;
 namespace fettle::ui {
 
 class AdvisorPage;
+class ComparePage;
 class ExplorePage;
 class ExportPage;
 class JobController;
@@ -31,7 +32,7 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Export, Advisor, Playground };
+    enum class Page { Recipe, Inspect, Explore, Compare, Export, Advisor, Playground };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -43,6 +44,7 @@ public:
     void showPage(Page page);
     void inspect(const QString& path);
     void showExperiment(qint64 id);
+    void compare(const std::vector<qint64>& ids);
     void saveLayout() const;
     void restoreLayout();
     void resetLayout();
@@ -57,6 +59,7 @@ public:
     ModelView* modelView();
     AdvisorPage* advisor();
     PlaygroundPage* playground();
+    ComparePage* comparePage();
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -76,6 +79,7 @@ private:
     void makePage(int tab);
     ExplorePage* makeExplorePage();
     AdvisorPage* makeAdvisorPage();
+    void excludeTensors(const QStringList& weights);
     void showDevice();
     void updateActivity();
     void refreshInterrupted();
@@ -95,6 +99,7 @@ private:
     ExplorePage* m_explore = nullptr;
     AdvisorPage* m_advisor = nullptr;
     PlaygroundPage* m_playground = nullptr;
+    ComparePage* m_compare = nullptr;
     QDockWidget* m_libraryDock = nullptr;
     QDockWidget* m_runsDock = nullptr;
     QLabel* m_device = nullptr;

@@ -5,8 +5,10 @@
 #include <QLabel>
 #include <QLineEdit>
 #include <QLocale>
+#include <QPushButton>
 #include <QSplitter>
 #include <QStackedWidget>
+#include <QTabWidget>
 #include <QTableView>
 #include <QVBoxLayout>
 #include <utility>
@@ -14,6 +16,7 @@
 
 #include "ui/bridge/job_controller.h"
 #include "ui/models/tensor_table_model.h"
+#include "ui/pages/model_layers.h"
 #include "ui/widgets/elided_label.h"
 #include "ui/widgets/empty_state.h"
 #include "ui/widgets/histogram_view.h"
@@ -36,7 +39,8 @@ ModelView::ModelView(JobController* jobs, QWidget* parent)
       m_facts(new QGridLayout),
       m_filter(new QLineEdit(this)),
       m_table(new QTableView(this)),
-      m_histogram(new HistogramView(this)) {
+      m_histogram(new HistogramView(this)),
+      m_layers(new ModelLayers(jobs->experiments(), this)) {
     auto* outer = new QVBoxLayout(this);
     outer->setContentsMargins(0, 0, 0, 0);
     outer->addWidget(m_stack);
@@ -57,17 +61,41 @@ ModelView::ModelView(JobController* jobs, QWidget* parent)
 
     auto* split = new QSplitter(Qt::Horizontal, page);
     split->setChildrenCollapsible(false);
-    auto* left = new QWidget(split);
-    auto* tableColumn = new QVBoxLayout(left);
-    tableColumn->setContentsMargins(0, 0, 4, 0);
-    tableColumn->setSpacing(kGap);
+    m_views = new QTabWidget(split);
+    m_views->setDocumentMode(true);
+    m_views->addTab(buildTable(m_views), tr("Tensors"));
+    m_views->addTab(m_layers, tr("Layers and memory"));
+    split->addWidget(m_views);
+    split->addWidget(buildTensor(split));
+    split->setStretchFactor(0, 3);
+    split->setStretchFactor(1, 2);
+    split->setSizes({600, 420});
+    column->addWidget(split, 1);
+    connect(m_layers, &ModelLayers::tensorChosen, this, &ModelView::chooseTensor);
+
+    connect(m_filter, &QLineEdit::textChanged, this, [this](const QString& text) {
+        m_filtered->setWords(text);
+        updateCount();
+    });
+    connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
+            &ModelView::askHistogram);
+    connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
+            &ModelView::updateExclude);
+    m_histogram->setMessage(tr("Choose a tensor to see how its values are spread."));
+}
+
+QWidget* ModelView::buildTable(QWidget* parent) {
+    auto* left = new QWidget(parent);
+    auto* column = new QVBoxLayout(left);
+    column->setContentsMargins(0, kGap, 4, 0);
+    column->setSpacing(kGap);
     auto* bar = new QHBoxLayout;
     m_filter->setPlaceholderText(tr("Filter by name or type"));
     m_filter->setClearButtonEnabled(true);
     m_filter->setAccessibleName(tr("Filter tensors"));
     bar->addWidget(m_filter, 1);
     bar->addWidget(m_count);
-    tableColumn->addLayout(bar);
+    column->addLayout(bar);
     m_filtered->setSourceModel(m_tensors);
     m_table->setModel(m_filtered);
     m_table->setSortingEnabled(true);
@@ -84,26 +112,47 @@ ModelView::ModelView(JobController* jobs, QWidget* parent)
     m_table->horizontalHeader()->setSectionResizeMode(TensorTableModel::Name, QHeaderView::Stretch);
     m_table->setTabKeyNavigation(false);
     m_table->setAccessibleName(tr("Tensors"));
-    tableColumn->addWidget(m_table, 1);
-    auto* right = new QFrame(split);
-    setStyleClass(right, "card");
-    auto* rightColumn = new QVBoxLayout(right);
-    rightColumn->setContentsMargins(12, 10, 12, 10);
-    rightColumn->addWidget(m_histogram);
-    split->addWidget(left);
-    split->addWidget(right);
-    split->setStretchFactor(0, 3);
-    split->setStretchFactor(1, 2);
-    split->setSizes({600, 420});
-    column->addWidget(split, 1);
+    column->addWidget(m_table, 1);
+    return left;
+}
 
-    connect(m_filter, &QLineEdit::textChanged, this, [this](const QString& text) {
-        m_filtered->setWords(text);
-        updateCount();
+QWidget* ModelView::buildTensor(QWidget* parent) {
+    auto* right = new QFrame(parent);
+    setStyleClass(right, "card");
+    auto* column = new QVBoxLayout(right);
+    column->setContentsMargins(12, 10, 12, 10);
+    column->addWidget(m_histogram, 1);
+    m_exclude = new QPushButton(tr("&Leave alone in the recipe"), right);
+    m_exclude->setEnabled(false);
+    m_exclude->setToolTip(tr("Steps of the recipe being edited that can leave tensors as they are "
+                             "will leave this one"));
+    column->addWidget(m_exclude, 0, Qt::AlignLeft);
+    connect(m_exclude, &QPushButton::clicked, this, [this] {
+        const QModelIndex index = m_filtered->mapToSource(m_table->currentIndex());
+        QStringList weights;
+        for (const std::string& weight : m_tensors->tensor(index.row()).weights) {
+            weights << QString::fromStdString(weight);
+        }
+        emit excludeRequested(weights);
     });
-    connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
-            &ModelView::askHistogram);
-    m_histogram->setMessage(tr("Choose a tensor to see how its values are spread."));
+    return right;
+}
+
+void ModelView::chooseTensor(const QString& tensor) {
+    m_filter->clear();
+    for (int row = 0; row < m_tensors->rowCount(); ++row) {
+        if (QString::fromStdString(m_tensors->tensor(row).name) == tensor) {
+            const QModelIndex index = m_filtered->mapFromSource(m_tensors->index(row, 0));
+            m_table->setCurrentIndex(index);
+            m_table->scrollTo(index);
+            return;
+        }
+    }
+}
+
+void ModelView::updateExclude() {
+    const QModelIndex index = m_filtered->mapToSource(m_table->currentIndex());
+    m_exclude->setEnabled(index.isValid() && !m_tensors->tensor(index.row()).weights.empty());
 }
 
 void ModelView::inspect(const QString& path) {
@@ -181,6 +230,7 @@ void ModelView::showReport(const ModelReport& report) {
         m_facts->setColumnStretch(at % kColumns, 1);
     }
     m_tensors->setTensors(report.tensors);
+    m_layers->setReport(report);
     m_table->resizeColumnsToContents();
     updateCount();
     m_stack->setCurrentIndex(1);

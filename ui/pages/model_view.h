@@ -1,5 +1,5 @@
-// The Inspect tab: facts of one model, its tensors as a table, and the values of the chosen tensor.
-// GUI thread only.
+// The Inspect tab: facts of one model, its tensors as a table, by layer and by memory, and the
+// values of the chosen tensor. GUI thread only.
 #pragma once
 
 #include <QWidget>
@@ -9,7 +9,10 @@
 class QGridLayout;
 class QLabel;
 class QLineEdit;
+class QPushButton;
+class QSplitter;
 class QStackedWidget;
+class QTabWidget;
 class QTableView;
 
 namespace fettle::ui {
@@ -17,6 +20,7 @@ namespace fettle::ui {
 class EmptyState;
 class HistogramView;
 class JobController;
+class ModelLayers;
 class TensorFilterModel;
 class TensorTableModel;
 
@@ -31,14 +35,24 @@ public:
     QString path() const { return m_path; }
     QTableView* table() const { return m_table; }
     HistogramView* histogram() const { return m_histogram; }
+    ModelLayers* layers() const { return m_layers; }
+    QTabWidget* views() const { return m_views; }
+    QPushButton* excludeButton() const { return m_exclude; }
+    /// Selects a tensor by its name in the file.
+    void chooseTensor(const QString& tensor);
 
 signals:
     void errorOccurred(const QString& title, const QString& message);
+    /// The recipe is to leave these weights alone (canonical names).
+    void excludeRequested(const QStringList& weights);
 
 private:
+    QWidget* buildTable(QWidget* parent);
+    QWidget* buildTensor(QWidget* parent);
     void showReport(const ModelReport& report);
     void askHistogram();
     void updateCount();
+    void updateExclude();
 
     JobController* m_jobs;
     TensorTableModel* m_tensors;
@@ -53,6 +67,9 @@ private:
     QLineEdit* m_filter;
     QTableView* m_table;
     HistogramView* m_histogram;
+    QTabWidget* m_views = nullptr;
+    ModelLayers* m_layers;
+    QPushButton* m_exclude = nullptr;
     QString m_path;
     JobId m_histogramJob = 0;
 };

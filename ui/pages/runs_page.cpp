@@ -15,11 +15,11 @@
 
 #include "ui/bridge/job_controller.h"
 #include "ui/models/run_queue_model.h"
-#include "ui/widgets/curve_plot.h"
 #include "ui/widgets/empty_state.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/item_delegates.h"
 #include "ui/widgets/theme.h"
+#include "ui/widgets/training_panel.h"
 
 namespace fettle::ui {
 
@@ -171,10 +171,10 @@ QWidget* RunsPage::buildDetails() {
     m_log->setLineWrapMode(QPlainTextEdit::NoWrap);
     m_log->setTabChangesFocus(true);
     m_log->setAccessibleName(tr("Log of the chosen run"));
-    m_curve = new CurvePlot(m_tabs);
+    m_training = new TrainingPanel(m_tabs);
     m_tabs->addTab(m_metrics, tr("Numbers"));
     m_tabs->addTab(m_log, tr("Log"));
-    m_tabs->addTab(m_curve, tr("Curve"));
+    m_tabs->addTab(m_training, tr("Curves"));
     m_tabs->setTabVisible(2, false);
     return m_tabs;
 }
@@ -327,7 +327,9 @@ void RunsPage::showMetrics() {
     const bool curve = some && m_model->entry(row).series.size() > 1;
     m_tabs->setTabVisible(2, curve);
     if (curve) {
-        m_curve->setPoints(m_model->entry(row).series);
+        const RunEntry& entry = m_model->entry(row);
+        m_training->showRun(entry.job != 0 ? static_cast<qint64>(entry.job) : -entry.experiment,
+                            entry.series);
     }
 }
 

@@ -17,9 +17,9 @@ class QTreeWidget;
 
 namespace fettle::ui {
 
-class CurvePlot;
 class JobController;
 class RunQueueModel;
+class TrainingPanel;
 
 class RunsPage : public QWidget {
     Q_OBJECT
@@ -41,6 +41,8 @@ public:
     QToolButton* pauseButton() const { return m_pause; }
     QToolButton* cancelButton() const { return m_cancel; }
     QToolButton* keepButton() const { return m_keep; }
+    QTabWidget* detailTabs() const { return m_tabs; }
+    TrainingPanel* training() const { return m_training; }
 
 signals:
     void experimentRequested(qint64 id);
@@ -68,7 +70,7 @@ private:
     QLabel* m_title;
     QTreeWidget* m_metrics;
     QPlainTextEdit* m_log;
-    CurvePlot* m_curve;
+    TrainingPanel* m_training;
     QTimer m_refresh;  ///< gathers bursts of metrics and curve points into one repaint
     int m_shownRow = -1;
 };

@@ -1,0 +1,174 @@
+#include "ui/pages/model_layers.h"
+
+#include <QComboBox>
+#include <QLabel>
+#include <QTabWidget>
+#include <QVBoxLayout>
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "ui/bridge/experiment_service.h"
+#include "ui/charts/axis_scale.h"
+#include "ui/charts/layer_heat_map.h"
+#include "ui/charts/tree_map.h"
+#include "ui/models/layer_grid.h"
+#include "ui/widgets/theme.h"
+
+namespace fettle::ui {
+
+constexpr int kMostSources = 50;  ///< newest experiments offered as a source of values
+
+ModelLayers::ModelLayers(ExperimentService* experiments, QWidget* parent)
+    : QWidget(parent),
+      m_experiments(experiments),
+      m_source(new QComboBox(this)),
+      m_metric(new QComboBox(this)),
+      m_note(makeLabel({}, TextRole::Caption, this)),
+      m_map(new LayerHeatMap(this)),
+      m_memory(new TreeMap(this)),
+      m_views(new QTabWidget(this)) {
+    auto* column = new QVBoxLayout(this);
+    column->setContentsMargins(0, 0, 4, 0);
+    auto* bar = new QHBoxLayout;
+    const auto add = [&](QComboBox* choice, const QString& text, const QString& name) {
+        auto* label = makeLabel(text, TextRole::Body, this);
+        label->setBuddy(choice);
+        choice->setAccessibleName(name);
+        bar->addWidget(label);
+        bar->addWidget(choice);
+    };
+    m_source->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+    m_source->setMinimumContentsLength(16);
+    m_metric->setSizeAdjustPolicy(QComboBox::AdjustToContents);
+    add(m_source, tr("&Values of"), tr("Where the values come from"));
+    add(m_metric, tr("&Colour"), tr("Metric of the colours"));
+    bar->addStretch();
+    column->addLayout(bar);
+    m_note->setWordWrap(true);
+    column->addWidget(m_note);
+    m_views->setDocumentMode(true);
+    m_views->addTab(m_map, tr("Layers"));
+    m_views->addTab(m_memory, tr("Memory"));
+    m_memory->setEmptyText(tr("The model has no tensors."));
+    column->addWidget(m_views, 1);
+    connect(m_source, &QComboBox::currentIndexChanged, this, &ModelLayers::showSource);
+    connect(m_metric, &QComboBox::currentIndexChanged, this, &ModelLayers::showMetric);
+    connect(m_map, &LayerHeatMap::tensorActivated, this,
+            [this](const QString& tensor) { emit tensorChosen(fileName(tensor)); });
+    connect(m_memory, &TreeMap::activated, this, &ModelLayers::tensorChosen);
+}
+
+void ModelLayers::setReport(const ModelReport& report) {
+    m_report = report;
+    m_own = layerMetricsOf(report);
+    fillSources();
+}
+
+void ModelLayers::fillSources() {
+    const QSignalBlocker block(m_source);
+    m_source->clear();
+    m_source->addItem(tr("This file"), QVariant::fromValue<qint64>(0));
+    const std::vector<ExperimentRecord> records = m_experiments->experiments();
+    for (auto record = records.rbegin();
+         record != records.rend() && m_source->count() <= kMostSources; ++record) {
+        const bool ours =
+            record->modelPath == m_report.path || record->artifactPath == m_report.path;
+        if (ours && record->status == ExperimentStatus::Finished && !record->isBaseline()) {
+            m_source->addItem(QString::fromStdString(record->name),
+                              QVariant::fromValue<qint64>(record->id));
+        }
+    }
+    // The experiment that made this file knows where it lost most.
+    for (const ExperimentRecord& record : records) {
+        if (record.artifactPath == m_report.path && !record.artifactPath.empty()) {
+            m_source->setCurrentIndex(
+                std::max(0, m_source->findData(QVariant::fromValue<qint64>(record.id))));
+        }
+    }
+    showSource();
+}
+
+void ModelLayers::showSource() {
+    m_other.clear();
+    const qint64 id = m_source->currentData().toLongLong();
+    if (id != 0) {
+        if (auto detail = m_experiments->detail(id)) {
+            m_other = std::move(detail->layerMetrics);
+        }
+    }
+    const QString before = m_metric->currentData().toString();
+    const QSignalBlocker block(m_metric);
+    m_metric->clear();
+    for (const QString& name : layerMetricNames(m_other.empty() ? m_own : m_other)) {
+        m_metric->addItem(layerMetricTitle(name), name);
+    }
+    const int kept = m_metric->findData(before);
+    const int error = m_metric->findData(QStringLiteral("relative_output_error"));
+    m_metric->setCurrentIndex(kept >= 0 ? kept : std::max(error, m_metric->count() > 0 ? 0 : -1));
+    m_note->setText(id != 0 && m_other.empty()
+                        ? tr("This experiment stored no values per layer; those of the file are "
+                             "shown.")
+                        : tr("Click a tensor to see its values and to leave it alone in the "
+                             "recipe. Bright is high."));
+    showMetric();
+}
+
+void ModelLayers::showMetric() {
+    const QString metric = m_metric->currentData().toString();
+    const std::vector<LayerMetric>& metrics = m_other.empty() ? m_own : m_other;
+    m_map->setTitle(QString::fromStdString(m_report.name));
+    m_map->setGrid(layerGrid(metrics, metric));
+    showMemory(metrics, metric);
+}
+
+QString ModelLayers::fileName(const QString& tensor) const {
+    const std::string name = tensor.toStdString();
+    for (const TensorReport& one : m_report.tensors) {
+        if (std::find(one.weights.begin(), one.weights.end(), name) != one.weights.end()) {
+            return QString::fromStdString(one.name);
+        }
+    }
+    return tensor;
+}
+
+void ModelLayers::showMemory(const std::vector<LayerMetric>& metrics, const QString& metric) {
+    std::map<QString, double> values;  // by the tensor's name in the file
+    for (const LayerMetric& one : metrics) {
+        if (metric == QLatin1String(one.name.c_str())) {
+            values[fileName(QString::fromStdString(one.tensor))] = one.value;
+        }
+    }
+    double least = 0;  // what has no value takes the dark end
+    bool any = false;
+    for (const auto& [name, value] : values) {
+        if (std::isfinite(value)) {
+            least = any ? std::min(least, value) : value;
+            any = true;
+        }
+    }
+    std::vector<TreeMapItem> items;
+    for (const TensorReport& tensor : m_report.tensors) {
+        TreeMapItem item;
+        item.id = QString::fromStdString(tensor.name);
+        item.label = tensorKind(item.id);
+        const int layer = layerInName(item.id);
+        item.group = layer >= 0 ? tr("Layer %1").arg(layer) : tr("Outside the layers");
+        item.size = static_cast<double>(tensor.bytes);
+        const auto value = values.find(item.id);
+        const bool known = value != values.end() && std::isfinite(value->second);
+        item.value = known ? value->second : least;
+        item.tip = QStringLiteral("<b>%1</b><br>%2 · %3")
+                       .arg(item.id.toHtmlEscaped(),
+                            QString::fromStdString(formatBytes(item.size)),
+                            QString::fromStdString(tensor.dtype).toHtmlEscaped());
+        if (known && metric != QLatin1String("bytes")) {
+            item.tip += QStringLiteral("<br>%1: %2").arg(
+                layerMetricTitle(metric).toHtmlEscaped(), shortNumber(value->second));
+        }
+        items.push_back(std::move(item));
+    }
+    m_memory->setItems(std::move(items));
+}
+
+}  // namespace fettle::ui

@@ -1,0 +1,57 @@
+// Part of the Inspect tab: the model as blocks and the tensors in them, as a heat map (tensor by
+// layer) and as areas of memory, coloured by a metric of the file or of an experiment on it. GUI
+// thread only.
+#pragma once
+
+#include <QWidget>
+#include <vector>
+
+#include "engine/experiment/experiment_record.h"
+#include "engine/experiment/model_report.h"
+
+class QComboBox;
+class QLabel;
+class QTabWidget;
+
+namespace fettle::ui {
+
+class ExperimentService;
+class LayerHeatMap;
+class TreeMap;
+
+class ModelLayers : public QWidget {
+    Q_OBJECT
+
+public:
+    explicit ModelLayers(ExperimentService* experiments, QWidget* parent = nullptr);
+
+    void setReport(const ModelReport& report);
+    LayerHeatMap* map() const { return m_map; }
+    TreeMap* memory() const { return m_memory; }
+    QComboBox* sourceChoice() const { return m_source; }
+    QComboBox* metricChoice() const { return m_metric; }
+
+signals:
+    /// A tensor was chosen, by its name in the file.
+    void tensorChosen(const QString& tensor);
+
+private:
+    void fillSources();
+    void showSource();
+    void showMetric();
+    void showMemory(const std::vector<LayerMetric>& metrics, const QString& metric);
+    QString fileName(const QString& tensor) const;
+
+    ExperimentService* m_experiments;
+    ModelReport m_report;
+    std::vector<LayerMetric> m_own;    ///< of the file
+    std::vector<LayerMetric> m_other;  ///< of the chosen experiment
+    QComboBox* m_source;
+    QComboBox* m_metric;
+    QLabel* m_note;
+    LayerHeatMap* m_map;
+    TreeMap* m_memory;
+    QTabWidget* m_views;
+};
+
+}  // namespace fettle::ui
