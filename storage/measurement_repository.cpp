@@ -133,9 +133,8 @@ void MeasurementRepository::addLog(std::int64_t experiment, const std::vector<Lo
 void MeasurementRepository::clearResults(std::int64_t experiment) {
     guarded(m_database, "clear earlier results", [&] {
         Transaction transaction(m_database);
-        for (const char* table :
-             {"steps", "metrics", "layer_metrics", "series", "samples", "artifacts",
-              "evaluation_traces"}) {
+        for (const char* table : {"steps", "metrics", "layer_metrics", "series", "samples",
+                                  "artifacts", "evaluation_traces"}) {
             SQLite::Statement clear(m_database.sqlite(),
                                     std::string("DELETE FROM ") + table + " WHERE experiment = ?");
             clear.bind(1, experiment);

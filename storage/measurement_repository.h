@@ -1,6 +1,6 @@
 // What a run produces, written as it comes: steps, metrics, metrics per layer, curves, texts,
-// values per token, artifacts, log lines. Each call is one short transaction, or a part of the caller's Transaction.
-// On the thread of its Database.
+// values per token, artifacts, log lines. Each call is one short transaction, or a part of the
+// caller's Transaction. On the thread of its Database.
 #pragma once
 
 #include <cstdint>

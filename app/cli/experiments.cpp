@@ -12,8 +12,8 @@
 #include "app/core/experiment_csv.h"
 #include "app/core/experiment_exchange.h"
 #include "app/core/mlflow_export.h"
-#include "storage/durable_file.h"
 #include "engine/experiment/paired_comparison.h"
+#include "storage/durable_file.h"
 
 namespace fettle::cli {
 
@@ -363,7 +363,10 @@ void addExperiments(CLI::App& app, CommandLine& line) {
     constexpr int kMany = 1 << 20;
     add("list", "All experiments, oldest first", list);
     addIds(add("show", "Everything about one experiment", show), 1, 1);
-    addIds(add("compare", "Metrics side by side, and whether the differences from the first are real", compare), 2, kMany);
+    addIds(
+        add("compare", "Metrics side by side, and whether the differences from the first are real",
+            compare),
+        2, kMany);
     CLI::App* front = add("pareto", "The experiments that no other beats in both metrics", pareto);
     front->add_option("--x", options->x, "Metric (default decode_tokens_per_s)");
     front->add_option("--y", options->y, "Metric (default perplexity)");

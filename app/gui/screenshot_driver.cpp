@@ -174,8 +174,9 @@ void ScreenshotDriver::planCompare() {
     });
     const int parts = window->comparePage()->tabs()->count();
     for (int part = 1; part < parts; ++part) {
-        add(QStringLiteral("compare-%1").arg(
-                window->comparePage()->tabs()->tabText(part).toLower().remove(QLatin1Char('&'))),
+        add(QStringLiteral("compare-%1")
+                .arg(window->comparePage()->tabs()->tabText(part).toLower().remove(
+                    QLatin1Char('&'))),
             [window, part] { window->comparePage()->tabs()->setCurrentIndex(part); });
     }
     add(QStringLiteral("inspect-layers"), [window] {

@@ -104,10 +104,10 @@ WorstToken worstAt(const TextScores& scores, const TextWindow& window, std::size
     token.position = static_cast<std::int64_t>(at);
     const std::size_t first = inWindow > kTokensBefore ? inWindow - kTokensBefore : 0;
     const auto begin = window.ids.begin();
-    token.before = shown(tokenizer.decode(
-        std::vector<std::int32_t>(begin + static_cast<std::ptrdiff_t>(first),
-                                  begin + static_cast<std::ptrdiff_t>(inWindow)),
-        true));
+    token.before = shown(
+        tokenizer.decode(std::vector<std::int32_t>(begin + static_cast<std::ptrdiff_t>(first),
+                                                   begin + static_cast<std::ptrdiff_t>(inWindow)),
+                         true));
     token.text = shown(piece(tokenizer, window, inWindow));
     token.kl = scores.kl[at];
     token.probability = std::exp(-scores.nll[at]);
@@ -136,9 +136,9 @@ std::vector<WorstToken> worstTokens(const TextScores& scores,
         const auto end = std::upper_bound(scores.windowEnds.begin(), scores.windowEnds.end(), at);
         const std::size_t w = static_cast<std::size_t>(end - scores.windowEnds.begin());
         const std::size_t start = w == 0 ? 0 : scores.windowEnds[w - 1];
-        worst.push_back(worstAt(
-            scores, windows[w],
-            at - start + static_cast<std::size_t>(windows[w].firstScored), at, tokenizer));
+        worst.push_back(worstAt(scores, windows[w],
+                                at - start + static_cast<std::size_t>(windows[w].firstScored), at,
+                                tokenizer));
     }
     return worst;
 }

@@ -32,8 +32,7 @@ struct WindowLogits {
                targets[static_cast<std::size_t>(row)];
     }
     TopToken top(std::int64_t row, std::int64_t vocabulary) const {
-        const auto id =
-            static_cast<std::int32_t>(summaries[static_cast<std::size_t>(row)].argmax);
+        const auto id = static_cast<std::int32_t>(summaries[static_cast<std::size_t>(row)].argmax);
         return {id, static_cast<float>(std::exp(-nll(row, vocabulary, id)))};
     }
 };

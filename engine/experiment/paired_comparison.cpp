@@ -123,10 +123,9 @@ double mcnemarP(std::int64_t lost, std::int64_t won) {
     const std::int64_t n = lost + won;
     double sum = 0;
     for (std::int64_t k = 0; k <= std::min(lost, won); ++k)
-        sum += std::exp(std::lgamma(static_cast<double>(n + 1)) -
-                        std::lgamma(static_cast<double>(k + 1)) -
-                        std::lgamma(static_cast<double>(n - k + 1)) -
-                        static_cast<double>(n) * std::log(2.0));
+        sum += std::exp(
+            std::lgamma(static_cast<double>(n + 1)) - std::lgamma(static_cast<double>(k + 1)) -
+            std::lgamma(static_cast<double>(n - k + 1)) - static_cast<double>(n) * std::log(2.0));
     return std::min(1.0, 2 * sum);
 }
 
@@ -200,8 +199,8 @@ std::string PairedFinding::text() const {
     const std::string unit = ratio ? "%" : metric == "kl_mean" ? " nats" : " points";
     const int decimals = decimalsFor(factor * value, metric == "kl_mean" ? 4 : 1);
     const auto number = [&](double one) { return fixedText(factor * one, decimals, true); };
-    const std::string name = ratio                      ? "perplexity"
-                             : metric == "kl_mean"      ? "mean KL divergence"
+    const std::string name = ratio                       ? "perplexity"
+                             : metric == "kl_mean"       ? "mean KL divergence"
                              : metric == "task_accuracy" ? "task accuracy"
                                                          : "same top token";
     std::string line = findingTitle(finding) + ": " + name + " " + number(value) + unit +
@@ -209,10 +208,9 @@ std::string PairedFinding::text() const {
     const std::string same = formatMetric("tokens", static_cast<double>(units));
     if (pValue)
         return line + ", " + std::to_string(lost) + " tasks lost and " + std::to_string(won) +
-               " won of " + std::to_string(units) + " (McNemar p = " +
-               fixedText(*pValue, *pValue < 0.001 ? 6 : 3, false) + ").";
-    return line + ", paired over the same " + same + " in " + std::to_string(blocks) +
-           " windows.";
+               " won of " + std::to_string(units) +
+               " (McNemar p = " + fixedText(*pValue, *pValue < 0.001 ? 6 : 3, false) + ").";
+    return line + ", paired over the same " + same + " in " + std::to_string(blocks) + " windows.";
 }
 
 PairedComparison comparePaired(const EvaluationTrace& reference, const EvaluationTrace& other) {
@@ -237,12 +235,9 @@ PairedComparison comparePaired(const EvaluationTrace& reference, const Evaluatio
 }
 
 nlohmann::json toJson(const PairedFinding& finding) {
-    nlohmann::json value{{"metric", finding.metric},
-                         {"finding", toString(finding.finding)},
-                         {"value", finding.value},
-                         {"low", finding.low},
-                         {"high", finding.high},
-                         {"units", finding.units},
+    nlohmann::json value{{"metric", finding.metric}, {"finding", toString(finding.finding)},
+                         {"value", finding.value},   {"low", finding.low},
+                         {"high", finding.high},     {"units", finding.units},
                          {"text", finding.text()}};
     if (finding.pValue) {
         value["p"] = *finding.pValue;

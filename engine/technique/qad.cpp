@@ -71,10 +71,10 @@ void refuseOtherVocabulary(const Model& teacher, const Model& student) {
         why = "the first predicts " + std::to_string(teacher.config.vocabularySize) +
               " tokens, the second " + std::to_string(student.config.vocabularySize);
     if (!why.empty())
-        throw EngineError(ErrorKind::Usage,
-                          "qad: the teacher " + teacher.path +
-                              " does not share the vocabulary of " + student.path +
-                              " (first: teacher, second: student): " + why);
+        throw EngineError(ErrorKind::Usage, "qad: the teacher " + teacher.path +
+                                                " does not share the vocabulary of " +
+                                                student.path +
+                                                " (first: teacher, second: student): " + why);
 }
 
 }  // namespace

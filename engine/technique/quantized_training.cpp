@@ -44,8 +44,9 @@ ParameterSchema schemeParameter() {
     p.help =
         "What the weights become. A ptq step before decides it, and chooses scales and codes to "
         "start from; without one, weights are rounded to nearest first.";
-    p.choices.push_back({"", "As the step before", "Goes on from the ptq step before; int4 in "
-                                                   "groups of 128 where there is none."});
+    p.choices.push_back({"", "As the step before",
+                         "Goes on from the ptq step before; int4 in "
+                         "groups of 128 where there is none."});
     for (const ParameterSchema& of : Ptq().descriptor().parameters)
         if (of.name == "scheme")
             p.choices.insert(p.choices.end(), of.choices.begin(), of.choices.end());
@@ -115,17 +116,17 @@ Model quantizedStart(const std::string& technique, Model model, TechniqueContext
     if (isQuantized(model)) {
         if (!scheme.empty())
             throw EngineError(ErrorKind::Usage,
-                              technique + ": the model is quantized already; leave out \"scheme\" "
-                                          "to train it as it is");
+                              technique +
+                                  ": the model is quantized already; leave out \"scheme\" "
+                                  "to train it as it is");
         return model;
     }
     const nlohmann::json params = ptqParams(scheme);
     context.control.info(technique + ": there is no ptq step before; weights become " +
                          params.at("scheme").get<std::string>());
-    TechniqueContext first{context.original,     context.backend, context.pool,
-                           context.inputs,       context.measure, params,
-                           context.seed,         context.control, context.layerMetrics,
-                           context.metrics};
+    TechniqueContext first{context.original,     context.backend, context.pool, context.inputs,
+                           context.measure,      params,          context.seed, context.control,
+                           context.layerMetrics, context.metrics};
     first.unquantized = context.unquantized;
     return Ptq().apply(std::move(model), first);
 }
@@ -162,8 +163,8 @@ DataOptions dataOptions(const Model& model, TechniqueContext& context) {
     if (data.context < 2)
         data.context = context.measure.context;
     data.context = std::min(data.context, model.config.contextLength);
-    data.batchTokens =
-        std::max(data.context, std::min<std::int64_t>(params.at("batch_tokens").get<std::int64_t>(), 4096));
+    data.batchTokens = std::max(
+        data.context, std::min<std::int64_t>(params.at("batch_tokens").get<std::int64_t>(), 4096));
     data.seed = context.seed;
     data.validationShare = params.at("validation_share").get<double>();
     return data;
@@ -231,31 +232,29 @@ std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate) {
         number("learning_rate", "Learning rate", ParameterType::Double, learningRate, 1e-9, 1, "",
                "At its peak, of weights. Large models want less: 1e-5 from a billion parameters.");
     rate.sweepable = true;
-    ParameterSchema batch =
-        number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 1e8, "tokens",
-               "Tokens between two updates of the weights.");
+    ParameterSchema batch = number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 1e8,
+                                   "tokens", "Tokens between two updates of the weights.");
     batch.sweepable = true;
     ParameterSchema context =
         number("context", "Sequence length", ParameterType::Int, 0, 0, 1e6, "tokens",
                "Length of a training sequence. 0: the context that is evaluated with.");
-    ParameterSchema warmup =
-        number("warmup", "Warm-up", ParameterType::Double, 0.05, 0, 1, "",
-               "Share of the steps in which the learning rate rises.");
+    ParameterSchema warmup = number("warmup", "Warm-up", ParameterType::Double, 0.05, 0, 1, "",
+                                    "Share of the steps in which the learning rate rises.");
     ParameterSchema scaleRate =
         number("scale_rate", "Rate of scales", ParameterType::Double, 1.0, 0, 1000, "",
                "How fast scales learn: the relative change of a scale is the learning rate times "
                "this.");
     scaleRate.sweepable = true;
     scaleRate.visibleWhen = VisibleWhen{"learn_scales", {"scale", "step"}};
-    ParameterSchema decay = number("weight_decay", "Weight decay", ParameterType::Double, 0.0, 0,
-                                   10, "", "Pull of weights towards zero, times the learning rate.");
+    ParameterSchema decay =
+        number("weight_decay", "Weight decay", ParameterType::Double, 0.0, 0, 10, "",
+               "Pull of weights towards zero, times the learning rate.");
     ParameterSchema share =
         number("validation_share", "Held back", ParameterType::Double, 0.05, 0, 0.5, "",
                "Share of the training text that is kept for validation: the step with the lowest "
                "validation loss is what is kept.");
-    ParameterSchema every =
-        number("evaluate_every", "Validate every", ParameterType::Int, 0, 0, 1e9, "steps",
-               "0: twenty times in a run.");
+    ParameterSchema every = number("evaluate_every", "Validate every", ParameterType::Int, 0, 0,
+                                   1e9, "steps", "0: twenty times in a run.");
     ParameterSchema target =
         number("target_recovery", "Enough", ParameterType::Double, 0.0, 0, 200, "%",
                "Stops as soon as this share of the lost perplexity (of the divergence from the "
@@ -265,9 +264,22 @@ std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate) {
     memory.title = "Save memory";
     memory.type = ParameterType::Bool;
     memory.defaultValue = false;
-    memory.help = "Computes activations again instead of keeping them: less memory, a third slower.";
-    return {schemeParameter(), tokens,    rate,  batch, context, scheduleParameter(), warmup,
-            learnScalesParameter(), scaleRate, decay, share, every,   target,              memory};
+    memory.help =
+        "Computes activations again instead of keeping them: less memory, a third slower.";
+    return {schemeParameter(),
+            tokens,
+            rate,
+            batch,
+            context,
+            scheduleParameter(),
+            warmup,
+            learnScalesParameter(),
+            scaleRate,
+            decay,
+            share,
+            every,
+            target,
+            memory};
 }
 
 Model trainQuantized(const std::string& technique, Model model, const TrainLoss& loss,
@@ -297,10 +309,10 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
         full = validate(original ? *original : *guide, data.validation(), {}, nullptr, control);
     }
     Network student(start, context.pool);
-    student.quantize(start, *context.unquantized, {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
-                             context.params.at("scale_rate").get<float>()});
-    const Validation before =
-        validate(student, data.validation(), loss, guide.get(), control);
+    student.quantize(start, *context.unquantized,
+                     {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
+                      context.params.at("scale_rate").get<float>()});
+    const Validation before = validate(student, data.validation(), loss, guide.get(), control);
     const double target = context.params.at("target_recovery").get<double>() / 100;
     if (target > 0)
         options.targetLoss =
@@ -314,7 +326,8 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
         inner.beginPhase("Training", 1);
         outcome = train(student, data, options, guide.get(), nullptr, context.pool, inner);
     }
-    const double now = outcome.best.perplexity > 0 ? outcome.best.perplexity : outcome.last.perplexity;
+    const double now =
+        outcome.best.perplexity > 0 ? outcome.best.perplexity : outcome.last.perplexity;
     addMetric(context, "training_tokens", "tokens", static_cast<double>(outcome.tokens));
     if (!data.validation().empty()) {
         addMetric(context, "validation_perplexity_original", "", full.perplexity);
@@ -336,8 +349,8 @@ StepEstimate estimateQuantizedTraining(const ModelFacts& model, const nlohmann::
     constexpr double kProducts = 0.7;
     StepEstimate estimate;
     estimate.output = model;
-    const bool plain = std::all_of(
-        model.weights.begin(), model.weights.end(), [](const WeightFacts& weight) {
+    const bool plain =
+        std::all_of(model.weights.begin(), model.weights.end(), [](const WeightFacts& weight) {
             return weight.bytes >= 2 * static_cast<double>(weight.rows * weight.cols);
         });
     const std::string scheme = params.at("scheme").get<std::string>();
@@ -364,7 +377,8 @@ StepEstimate estimateQuantizedTraining(const ModelFacts& model, const nlohmann::
         sizeof(float) * (static_cast<double>(c.hiddenSize) * 3 +
                          static_cast<double>((c.heads * 2 + c.kvHeads * 2) * c.headDim) +
                          2 * static_cast<double>(c.feedForwardSize));
-    const double layers = params.at("save_memory").get<bool>() ? 1 : static_cast<double>(c.layerCount());
+    const double layers =
+        params.at("save_memory").get<bool>() ? 1 : static_cast<double>(c.layerCount());
     estimate.peakBytes +=
         std::min(4096.0, params.at("batch_tokens").get<double>()) * perToken * layers;
     return estimate;

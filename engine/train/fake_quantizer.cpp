@@ -65,8 +65,8 @@ FakeQuantizer::FakeQuantizer(const std::string& name, const QuantizedTensor& sta
 kernels::FakeQuantArgs FakeQuantizer::args(const float* values,
                                            const std::vector<float>& scales) const {
     const std::vector<float>& step = m_learning == ScaleLearning::Step ? scales : m_step;
-    return {m_grid,      values,        m_start.rows, m_start.cols, m_group,
-            step.data(), scales.data(), nullptr};
+    return {m_grid,  values,      m_start.rows,  m_start.cols,
+            m_group, step.data(), scales.data(), nullptr};
 }
 
 std::vector<float> FakeQuantizer::scalesAt(const float* p) const {

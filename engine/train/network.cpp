@@ -125,8 +125,7 @@ Model Network::toModel(const Model& like) const {
             continue;  // helps training only
         const Weight& old = like.weight(p.name);
         const DType type = old.isQuantized() ? DType::F32 : old.dense().dtype();
-        out.weights[p.name] =
-            Weight(tensorOf(m_values.data() + p.offset, type, old.shape()));
+        out.weights[p.name] = Weight(tensorOf(m_values.data() + p.offset, type, old.shape()));
     }
     for (const QuantizedParameter& q : m_quantizers) {
         const TrainParameter& p = m_parameters[q.parameter];

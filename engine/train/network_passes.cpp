@@ -185,11 +185,10 @@ void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std:
     if (m_control)
         m_control->check();
     eachPart(w, rows, [&](const LinearPart& part) {
-        kernels::gemm(
-            {kernels::GemmLayout::NT, m_tokens, part.rows, cols,
-             multiplied(part.rounding, x, m_tokens, cols), cols, weight(w) + part.first * cols,
-             cols, y + part.first, rows, false},
-            m_gemm, m_pool);
+        kernels::gemm({kernels::GemmLayout::NT, m_tokens, part.rows, cols,
+                       multiplied(part.rounding, x, m_tokens, cols), cols,
+                       weight(w) + part.first * cols, cols, y + part.first, rows, false},
+                      m_gemm, m_pool);
     });
     if (b >= 0)
         m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
@@ -417,11 +416,11 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
         if (!gradient)
             continue;
         eachPart(m_head, v, [&](const LinearPart& part) {
-            kernels::gemm({kernels::GemmLayout::TN, part.rows, d, count,
-                           m_logits.data() + part.first, v,
-                           multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
-                           grad(m_head) + part.first * d, d, true},
-                          m_gemm, m_pool);
+            kernels::gemm(
+                {kernels::GemmLayout::TN, part.rows, d, count, m_logits.data() + part.first, v,
+                 multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
+                 grad(m_head) + part.first * d, d, true},
+                m_gemm, m_pool);
         });
         kernels::gemm({kernels::GemmLayout::NN, count, d, v, m_logits.data(), v, weight(m_head), d,
                        m_normed.data() + first * d, d, false},

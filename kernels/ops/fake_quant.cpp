@@ -59,8 +59,8 @@ void fakeQuantBackward(const FakeQuantArgs& args, ScaleGradient kind, float* gra
     check(args);
     pool.parallelFor(args.rows, grainFor(args.cols),
                      [&](std::int64_t begin, std::int64_t end, int) {
-                         trainKernels().fakeQuantBackward(&args, kind == ScaleGradient::Step,
-                                                          begin, end, grad, dScale);
+                         trainKernels().fakeQuantBackward(&args, kind == ScaleGradient::Step, begin,
+                                                          end, grad, dScale);
                      });
 }
 
@@ -71,8 +71,7 @@ void fakeQuantActivations(const ActivationRounding& rounding, const float* x, st
         whole.block = cols;
     if (rows < 0 || cols <= 0 || cols % whole.block != 0)
         throw std::invalid_argument("fake quantization: rows of " + std::to_string(cols) +
-                                    " do not divide into blocks of " +
-                                    std::to_string(whole.block));
+                                    " do not divide into blocks of " + std::to_string(whole.block));
     pool.parallelFor(rows, grainFor(cols), [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t r = begin; r < end; ++r)
             trainKernels().fakeQuantRow(&whole, x + r * xStride, cols, out + r * cols);

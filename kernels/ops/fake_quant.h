@@ -14,8 +14,8 @@ namespace fettle::kernels {
 struct CodeGrid {
     float lowest = 0, highest = 0;
     float smallest = 0;  ///< powers of two below this one share its spacing
-    float magic = 0;     ///< times the power of two: what rounds to the spacing when added and taken
-                         ///< away again, ties to even
+    float magic = 0;  ///< times the power of two: what rounds to the spacing when added and taken
+                      ///< away again, ties to even
     bool floating = false;
 };
 /// Whole numbers, within +-255.
@@ -25,8 +25,8 @@ CodeGrid e4m3Grid();
 /// 4-bit floats, counted in halves: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives.
 CodeGrid e2m1Grid();
 
-/// A weight w [rows, cols] whose rows have a scale per `group` values: code = nearest of the grid to
-/// w / step, value = code * scale.
+/// A weight w [rows, cols] whose rows have a scale per `group` values: code = nearest of the grid
+/// to w / step, value = code * scale.
 struct FakeQuantArgs {
     CodeGrid grid;
     const float* w = nullptr;

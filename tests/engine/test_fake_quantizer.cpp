@@ -183,8 +183,9 @@ TEST_F(QuantizedNetwork, GradientsAreThoseOfTheNumbersItUsed) {
     for (std::int64_t r = 0; r < w.rows; ++r) {
         double along = 0;
         for (std::int64_t c = 0; c < w.cols; ++c)
-            along += static_cast<double>(grads[static_cast<std::size_t>(w.offset + r * w.cols + c)]) *
-                     used[static_cast<std::size_t>(r * w.cols + c)];
+            along +=
+                static_cast<double>(grads[static_cast<std::size_t>(w.offset + r * w.cols + c)]) *
+                used[static_cast<std::size_t>(r * w.cols + c)];
         EXPECT_NEAR(network.grads()[static_cast<std::size_t>(p.offset + r)], along,
                     1e-4 * std::fabs(along) + 1e-6);
     }

@@ -147,9 +147,9 @@ EvaluationTrace answers(const std::string& right) {
 
 TEST(PairedComparison, McNemarOnTasks) {
     // 9 lost, 1 won: exact two-sided p = 2 * (1 + 10) / 2^10.
-    const PairedComparison comparison = comparePaired(
-        answers(std::string(9, '1') + "0" + std::string(30, '1')),
-        answers(std::string(9, '0') + "1" + std::string(30, '1')));
+    const PairedComparison comparison =
+        comparePaired(answers(std::string(9, '1') + "0" + std::string(30, '1')),
+                      answers(std::string(9, '0') + "1" + std::string(30, '1')));
     ASSERT_EQ(comparison.findings.size(), 1u);
     const PairedFinding& finding = comparison.findings.front();
     EXPECT_EQ(finding.metric, "task_accuracy");

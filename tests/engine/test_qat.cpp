@@ -43,8 +43,8 @@ protected:
     }
 
     static json training(json more = json::object()) {
-        json params = {{"tokens", 3000},        {"batch_tokens", 64},    {"learning_rate", 3e-3},
-                       {"context", 16},         {"validation_share", 0.1}, {"evaluate_every", 10}};
+        json params = {{"tokens", 3000}, {"batch_tokens", 64},      {"learning_rate", 3e-3},
+                       {"context", 16},  {"validation_share", 0.1}, {"evaluate_every", 10}};
         params.update(more);
         return params;
     }
@@ -159,7 +159,8 @@ TEST_F(QuantizedTraining, RefusesATeacherWithAnotherVocabulary) {
     // Two tokens trade their numbers.
     json tokenizer = json::parse(other.tokenizer);
     json& vocabulary = tokenizer["model"]["vocab"];
-    const std::string first = vocabulary.begin().key(), second = std::next(vocabulary.begin()).key();
+    const std::string first = vocabulary.begin().key(),
+                      second = std::next(vocabulary.begin()).key();
     std::swap(vocabulary[first], vocabulary[second]);
     other.tokenizer = tokenizer.dump();
     test::writeFolder(folder / "teacher", other);
@@ -227,7 +228,8 @@ TEST_F(QuantizedTraining, EstimatesGrowWithTokensAndTeacher) {
         return technique->estimate(facts, params.params, inputs, speed);
     };
     const StepEstimate qat = estimate("qat", {}), longer = estimate("qat", {{"tokens", 6000}}),
-                       qad = estimate("qad", {}), thrifty = estimate("qat", {{"save_memory", true}});
+                       qad = estimate("qad", {}),
+                       thrifty = estimate("qat", {{"save_memory", true}});
     EXPECT_TRUE(qat.problems.empty());
     EXPECT_GT(longer.seconds, 1.5 * qat.seconds);
     EXPECT_GT(qad.seconds, qat.seconds);

@@ -41,8 +41,8 @@ TEST(FakeQuant, TakesTheNearestCodeOnEveryLevel) {
         for (const GridCase& grid : allGrids())
             for (const std::int64_t group : {std::int64_t{8}, std::int64_t{32}, std::int64_t{51}}) {
                 const std::int64_t rows = 5, cols = 3 * group;
-                std::vector<float> w = test::randomFloats(
-                    rows * cols, 7, static_cast<float>(grid.codes.back()) / 2);
+                std::vector<float> w =
+                    test::randomFloats(rows * cols, 7, static_cast<float>(grid.codes.back()) / 2);
                 // Ties, the ends of the grid and what lies beyond them.
                 for (std::size_t i = 0; i < std::min(w.size(), grid.codes.size()) - 1; i += 2)
                     w[i] = static_cast<float>((grid.codes[i] + grid.codes[i + 1]) / 2);
@@ -54,8 +54,8 @@ TEST(FakeQuant, TakesTheNearestCodeOnEveryLevel) {
                     scale[g] = 0.37F * static_cast<float>(g + 1);
                 }
                 std::vector<float> out(w.size());
-                FakeQuantArgs args{grid.grid,   w.data(),     rows,   cols, group,
-                                   step.data(), scale.data(), nullptr};
+                FakeQuantArgs args{grid.grid, w.data(),    rows,         cols,
+                                   group,     step.data(), scale.data(), nullptr};
                 fakeQuant(args, out.data(), pool);
                 for (std::size_t i = 0; i < w.size(); ++i) {
                     const std::size_t g = i / static_cast<std::size_t>(group);
@@ -113,12 +113,12 @@ TEST(FakeQuant, GradientsEqualTheReferenceOnEveryLevel) {
                                      dy = test::randomFloats(rows * cols, 2);
             std::vector<float> step(static_cast<std::size_t>(rows * 2)), scale(step.size());
             for (std::size_t g = 0; g < step.size(); ++g) {
-                step[g] = static_cast<float>((1.5 + 0.1 * static_cast<double>(g)) /
-                                             grid.codes.back());
+                step[g] =
+                    static_cast<float>((1.5 + 0.1 * static_cast<double>(g)) / grid.codes.back());
                 scale[g] = 1.1F * step[g];
             }
-            const FakeQuantArgs args{grid.grid,   w.data(),     rows,   cols, group,
-                                     step.data(), scale.data(), nullptr};
+            const FakeQuantArgs args{grid.grid, w.data(),    rows,         cols,
+                                     group,     step.data(), scale.data(), nullptr};
             for (const ScaleGradient kind : {ScaleGradient::Scale, ScaleGradient::Step}) {
                 std::vector<float> grad = dy, dScale(step.size(), 0.0F), again = dy,
                                    againScale(step.size(), 0.0F);
@@ -130,8 +130,8 @@ TEST(FakeQuant, GradientsEqualTheReferenceOnEveryLevel) {
                 std::vector<double> want(step.size(), 0.0);
                 for (std::size_t i = 0; i < w.size(); ++i) {
                     const std::size_t g = i / static_cast<std::size_t>(group);
-                    const reference::FakeQuantGradient one_ = reference::fakeQuantGradient(
-                        grid.codes, w[i], step[g], scale[g], dy[i]);
+                    const reference::FakeQuantGradient one_ =
+                        reference::fakeQuantGradient(grid.codes, w[i], step[g], scale[g], dy[i]);
                     EXPECT_NEAR(grad[i], one_.dw, 1e-5 * (1 + std::fabs(one_.dw))) << grid.name;
                     want[g] += kind == ScaleGradient::Scale ? one_.dScale : one_.dStep;
                 }
@@ -169,8 +169,7 @@ TEST(FakeQuant, GradientOfTheScaleIsThatOfFiniteDifferences) {
         double formula = 0;
         for (std::int64_t i = 0; i < cols; ++i) {
             const auto at = static_cast<std::size_t>(i);
-            formula +=
-                reference::fakeQuantGradient(grid.codes, w[at], step, step, r[at]).dStep;
+            formula += reference::fakeQuantGradient(grid.codes, w[at], step, step, r[at]).dStep;
         }
         EXPECT_NEAR(dScale[0], formula, 1e-4 * grid.codes.back()) << grid.name;
     }

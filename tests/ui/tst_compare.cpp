@@ -55,10 +55,11 @@ EvaluationTrace traceWith(double extra, bool baseline) {
     for (int b = 0; b < 64; ++b) {
         const double difficulty = 500 + 40 * std::sin(b * 1.7);
         const double wobble = extra == 0 ? 0.2 * std::cos(b * 2.3) : 2 * std::cos(b * 2.3);
-        trace.blocks.push_back({255, difficulty + 255 * extra + wobble, 255 * extra, 230.0 - b % 3});
+        trace.blocks.push_back(
+            {255, difficulty + 255 * extra + wobble, 255 * extra, 230.0 - b % 3});
     }
-    const char* words[] = {"Once", " upon", " a", " time", " there", " was", " a", " small", " cat",
-                           ".\n"};
+    const char* words[] = {"Once", " upon", " a",     " time", " there",
+                           " was", " a",    " small", " cat",  ".\n"};
     for (int i = 0; i < 400; ++i) {
         TraceToken token;
         token.text = words[i % 10];
@@ -69,8 +70,8 @@ EvaluationTrace traceWith(double extra, bool baseline) {
         trace.tokens.push_back(token);
     }
     if (baseline) {
-        trace.worst = {{7, "Once upon a time there was a", " small", 2.5, 0.0004, 0.62, " big", 0.71,
-                        " small", 0.62},
+        trace.worst = {{7, "Once upon a time there was a", " small", 2.5, 0.0004, 0.62, " big",
+                        0.71, " small", 0.62},
                        {41, "time there was", " a", 1.5, 0.11, 0.83, " the", 0.52, " a", 0.83}};
     }
     for (int task = 0; task < 100; ++task) {
@@ -321,12 +322,18 @@ private slots:
         QTest::addColumn<QString>("text");
         QTest::addColumn<QString>("reference");
         QTest::addColumn<int>("at");
-        QTest::newRow("equal") << "a b c" << "a b c" << -1;
-        QTest::newRow("word") << "sat on the roof" << "sat on the mat" << 11;
-        QTest::newRow("inside a word") << "she walked" << "she walks" << 4;
-        QTest::newRow("shorter") << "she" << "she walks" << 0;
-        QTest::newRow("at once") << "no" << "yes" << 0;
-        QTest::newRow("empty") << "" << "yes" << 0;
+        QTest::newRow("equal") << "a b c"
+                               << "a b c" << -1;
+        QTest::newRow("word") << "sat on the roof"
+                              << "sat on the mat" << 11;
+        QTest::newRow("inside a word") << "she walked"
+                                       << "she walks" << 4;
+        QTest::newRow("shorter") << "she"
+                                 << "she walks" << 0;
+        QTest::newRow("at once") << "no"
+                                 << "yes" << 0;
+        QTest::newRow("empty") << ""
+                               << "yes" << 0;
     }
     void divergence() {
         QFETCH(QString, text);
@@ -362,8 +369,9 @@ private slots:
         histogram.count = 6;
         histogram.bins = {1, 2, 3};
         fixture.engine.send(asked[1].first, JobFinished{histogram});
-        QCOMPARE(fixture.page->weights()->charts()[1]->accessibleName(),
-                 QStringLiteral("Distribution of %1").arg(QString::fromStdString(histogram.tensor)));
+        QCOMPARE(
+            fixture.page->weights()->charts()[1]->accessibleName(),
+            QStringLiteral("Distribution of %1").arg(QString::fromStdString(histogram.tensor)));
         fixture.page->weights()->list()->setCurrentRow(3);
         QCOMPARE(fixture.engine.of<HistogramRequest>().size(), std::size_t(10));
     }

@@ -168,8 +168,7 @@ private slots:
         fixture.window->inspect(QStringLiteral("demo"));
         ModelReport report = test::smallReport("demo");
         report.tensors[0].weights = {"layers.10.attn.q.weight", "layers.10.attn.k.weight"};
-        fixture.engine.send(fixture.engine.of<InspectRequest>().back().first,
-                            JobFinished{report});
+        fixture.engine.send(fixture.engine.of<InspectRequest>().back().first, JobFinished{report});
         ModelView* view = fixture.window->modelView();
         view->chooseTensor(QStringLiteral("embed"));
         QVERIFY(!view->excludeButton()->isEnabled());  // it belongs to no weight that a step takes

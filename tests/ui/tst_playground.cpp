@@ -88,7 +88,8 @@ private slots:
         m_page->run();
         const JobId job = requests()[0].first;
         m_page->pauseButton()->setChecked(true);
-        m_fixture->engine.send(job, JobText{"ab", {{Origin::Plain, "a", 0}, {Origin::Plain, "b", 1}}});
+        m_fixture->engine.send(job,
+                               JobText{"ab", {{Origin::Plain, "a", 0}, {Origin::Plain, "b", 1}}});
         TokenView* view = m_page->columns()[0]->view();
         QVERIFY(view->toPlainText().isEmpty());
         QVERIFY(m_page->stepButton()->isEnabled());

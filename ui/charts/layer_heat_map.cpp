@@ -144,9 +144,9 @@ void LayerHeatMap::paintEvent(QPaintEvent*) {
         }
     }
     const QString widest = QString::number(columns);
-    const int every = std::max(
-        1, static_cast<int>(std::ceil((metrics.horizontalAdvance(widest) + 8) /
-                                      std::max(1, cellRect(0, 0).width()))));
+    const int every =
+        std::max(1, static_cast<int>(std::ceil((metrics.horizontalAdvance(widest) + 8) /
+                                               std::max(1, cellRect(0, 0).width()))));
     painter.setPen(m_theme.muted);
     const int bottom = cellRect(static_cast<int>(m_grid.rows.size()) - 1, 0).bottom();
     for (int column = 0; column < columns; ++column) {
@@ -156,7 +156,8 @@ void LayerHeatMap::paintEvent(QPaintEvent*) {
             painter.drawText(
                 QRect(cell.left() - 20, bottom + 3, cell.width() + 40, metrics.height()),
                 Qt::AlignCenter,
-                outside ? tr("–") : QString::number(m_grid.layers[static_cast<std::size_t>(column)]));
+                outside ? tr("–")
+                        : QString::number(m_grid.layers[static_cast<std::size_t>(column)]));
         }
     }
     if (hasFocus()) {
@@ -174,8 +175,9 @@ void LayerHeatMap::paintLegend(QPainter& painter) const {
     const QRect bar(last.right() + 12, first.top(), kLegendWidth,
                     std::max(last.bottom() - first.top(), 2 * metrics.height()));
     for (int y = 0; y < bar.height(); ++y) {
-        painter.fillRect(bar.left(), bar.bottom() - y, bar.width(), 1,
-                         m_theme.scaleColor(static_cast<double>(y) / std::max(bar.height() - 1, 1)));
+        painter.fillRect(
+            bar.left(), bar.bottom() - y, bar.width(), 1,
+            m_theme.scaleColor(static_cast<double>(y) / std::max(bar.height() - 1, 1)));
     }
     painter.setPen(m_theme.muted);
     const int x = bar.right() + 5;
@@ -192,8 +194,7 @@ QPoint LayerHeatMap::cellAt(const QPointF& at) const {
     const int column = static_cast<int>(std::floor((at.x() - g.left) / g.width));
     const int row = static_cast<int>(std::floor((at.y() - g.top) / g.height));
     const bool inside = !m_grid.empty() && column >= 0 && row >= 0 &&
-                        column < static_cast<int>(m_grid.layers.size()) &&
-                        row < m_grid.rows.size();
+                        column < static_cast<int>(m_grid.layers.size()) && row < m_grid.rows.size();
     return inside ? QPoint(column, row) : QPoint(-1, -1);
 }
 
@@ -203,8 +204,7 @@ QString LayerHeatMap::describe(int row, int column) const {
         return {};
     }
     return QStringLiteral("<b>%1</b><br>%2: %3")
-        .arg(m_grid.tensors[at].toHtmlEscaped(),
-             layerMetricTitle(m_grid.metric).toHtmlEscaped(),
+        .arg(m_grid.tensors[at].toHtmlEscaped(), layerMetricTitle(m_grid.metric).toHtmlEscaped(),
              valueText(m_grid.metric, m_grid.values[at]));
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kNoisyPoints = 200;  ///< above this a curve is drawn pale, its mean over it
 
-constexpr int kLongestTitle = 28;          ///< of a curve in the legend, in characters
+constexpr int kLongestTitle = 28;  ///< of a curve in the legend, in characters
 
 struct SeriesName {
     const char* id;
@@ -282,7 +282,7 @@ QString SeriesChart::describe(const QPointF& at, const Frame& frame) const {
 }
 
 QString SeriesChart::emptyText() const {
-    return !m_lines.empty()       ? QString()
+    return !m_lines.empty()        ? QString()
            : m_emptyText.isEmpty() ? tr("No curve yet. Training draws one as it goes.")
                                    : m_emptyText;
 }

@@ -58,8 +58,7 @@ std::vector<QRectF> squarified(const std::vector<double>& sizes, const QRectF& a
         double sum = areas[first];
         double ratio = worstRatio(sum, areas[first], areas[first], side);
         while (last < areas.size()) {
-            const double next =
-                worstRatio(sum + areas[last], areas[last], areas[first], side);
+            const double next = worstRatio(sum + areas[last], areas[last], areas[first], side);
             if (next > ratio) {
                 break;
             }
@@ -182,9 +181,9 @@ void TreeMap::paintEvent(QPaintEvent*) {
         painter.fillRect(place, color);
         if (place.height() > metrics.height() && place.width() > 28) {
             painter.setPen(color.lightnessF() > 0.5 ? QColor(0x18, 0x1c, 0x22) : Qt::white);
-            painter.drawText(place.adjusted(4, 0, -2, 0), Qt::AlignLeft | Qt::AlignVCenter,
-                             metrics.elidedText(m_items[i].label, Qt::ElideRight,
-                                                place.width() - 6));
+            painter.drawText(
+                place.adjusted(4, 0, -2, 0), Qt::AlignLeft | Qt::AlignVCenter,
+                metrics.elidedText(m_items[i].label, Qt::ElideRight, place.width() - 6));
         }
     }
     if (hasFocus()) {

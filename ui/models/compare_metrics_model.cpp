@@ -46,8 +46,8 @@ void CompareMetricsModel::setExperiments(const ComparedExperiments& experiments)
         m_headerTips << experiments[i].name();
         if (i > 0) {
             m_headers << tr("against A");
-            m_headerTips << tr("%1 held against %2")
-                                .arg(experiments[i].name(), experiments.front().name());
+            m_headerTips
+                << tr("%1 held against %2").arg(experiments[i].name(), experiments.front().name());
         }
     }
     for (const std::string& metric : metricsOf(experiments)) {
@@ -168,8 +168,7 @@ QVariant CompareMetricsModel::data(const QModelIndex& index, int role) const {
     }
 }
 
-QVariant CompareMetricsModel::headerData(int section, Qt::Orientation orientation,
-                                         int role) const {
+QVariant CompareMetricsModel::headerData(int section, Qt::Orientation orientation, int role) const {
     if (orientation != Qt::Horizontal || section < 0 || section >= m_headers.size()) {
         return {};
     }

@@ -30,9 +30,8 @@ constexpr MetricTitle kTitles[] = {
 };
 
 const MetricTitle* findTitle(const QString& metric) {
-    const auto found = std::find_if(std::begin(kTitles), std::end(kTitles), [&](const auto& t) {
-        return metric == QLatin1String(t.id);
-    });
+    const auto found = std::find_if(std::begin(kTitles), std::end(kTitles),
+                                    [&](const auto& t) { return metric == QLatin1String(t.id); });
     return found == std::end(kTitles) ? nullptr : found;
 }
 
@@ -78,9 +77,8 @@ LayerGrid layerGrid(const std::vector<LayerMetric>& metrics, const QString& metr
         }
     }
     // What lies outside the layers comes last: -1 is sorted as the greatest.
-    std::sort(grid.layers.begin(), grid.layers.end(), [](int a, int b) {
-        return static_cast<unsigned>(a) < static_cast<unsigned>(b);
-    });
+    std::sort(grid.layers.begin(), grid.layers.end(),
+              [](int a, int b) { return static_cast<unsigned>(a) < static_cast<unsigned>(b); });
     const std::size_t cells = static_cast<std::size_t>(grid.rows.size()) * grid.layers.size();
     grid.values.assign(cells, std::numeric_limits<double>::quiet_NaN());
     grid.tensors.resize(cells);
@@ -92,9 +90,8 @@ LayerGrid layerGrid(const std::vector<LayerMetric>& metrics, const QString& metr
         }
         const QString tensor = QString::fromStdString(one.tensor);
         const auto column = std::find(grid.layers.begin(), grid.layers.end(), one.layer);
-        const std::size_t at =
-            grid.at(static_cast<int>(grid.rows.indexOf(tensorKind(tensor))),
-                    static_cast<int>(column - grid.layers.begin()));
+        const std::size_t at = grid.at(static_cast<int>(grid.rows.indexOf(tensorKind(tensor))),
+                                       static_cast<int>(column - grid.layers.begin()));
         grid.values[at] = one.value;
         grid.tensors[at] = tensor;
         if (std::isfinite(one.value)) {

@@ -12,9 +12,9 @@ namespace fettle::ui {
 
 struct LayerGrid {
     QString metric;
-    QStringList rows;           ///< kinds of tensors: "attn.q", in the order of the model
-    std::vector<int> layers;    ///< of the columns; -1, the last one, is outside the layers
-    std::vector<double> values; ///< [rows × layers]; NaN where there is none
+    QStringList rows;              ///< kinds of tensors: "attn.q", in the order of the model
+    std::vector<int> layers;       ///< of the columns; -1, the last one, is outside the layers
+    std::vector<double> values;    ///< [rows × layers]; NaN where there is none
     std::vector<QString> tensors;  ///< full names, likewise; empty where there is none
     double low = 0;
     double high = 0;

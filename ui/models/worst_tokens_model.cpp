@@ -96,8 +96,8 @@ QVariant WorstTokensModel::headerData(int section, Qt::Orientation orientation, 
         return {};
     }
     if (role == Qt::TextAlignmentRole) {
-        const bool right = section == Context || section == Divergence || section == Before ||
-                           section == After;
+        const bool right =
+            section == Context || section == Divergence || section == Before || section == After;
         return QVariant::fromValue(
             Qt::Alignment(Qt::AlignVCenter | (right ? Qt::AlignRight : Qt::AlignLeft)));
     }

@@ -116,8 +116,8 @@ QWidget* CompareAnswers::makeAnswer(std::size_t experiment, const std::string& p
         note = experiment == 0 ? tr("What the others are held against")
                : at < 0        ? tr("Word for word the answer of A")
                                : tr("Leaves A's answer after %1 of %2 words")
-                                     .arg(text.left(at).split(u' ', Qt::SkipEmptyParts).size())
-                                     .arg(text.split(u' ', Qt::SkipEmptyParts).size());
+                              .arg(text.left(at).split(u' ', Qt::SkipEmptyParts).size())
+                              .arg(text.split(u' ', Qt::SkipEmptyParts).size());
     }
     auto* caption = makeLabel(note, TextRole::Caption, card);
     caption->setWordWrap(true);

@@ -94,12 +94,12 @@ void CompareLayers::showMetric() {
     for (LayerHeatMap* map : m_maps) {
         map->setRange(low, high);
     }
-    m_note->setText(m_maps.empty()
-                        ? tr("None of these experiments stored values per layer. Recipes that "
-                             "quantize or prune do; baselines have nothing to store.")
-                        : tr("One colour scale for all. %1 Click a cell to see the tensor's values.")
-                              .arg(layerMetricHigherIsBetter(metric) ? tr("Bright is good.")
-                                                                     : tr("Bright is bad.")));
+    m_note->setText(
+        m_maps.empty() ? tr("None of these experiments stored values per layer. Recipes that "
+                            "quantize or prune do; baselines have nothing to store.")
+                       : tr("One colour scale for all. %1 Click a cell to see the tensor's values.")
+                             .arg(layerMetricHigherIsBetter(metric) ? tr("Bright is good.")
+                                                                    : tr("Bright is bad.")));
 }
 
 }  // namespace fettle::ui

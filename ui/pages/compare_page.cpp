@@ -222,9 +222,8 @@ void ComparePage::removeExperiment(qint64 id) {
 
 void ComparePage::choose() {
     const int taken = static_cast<int>(m_ids.size());
-    auto* picker =
-        new ComparePicker(m_jobs->experiments()->experiments(), m_ids, std::max(1, 2 - taken),
-                          static_cast<int>(kMost) - taken, this);
+    auto* picker = new ComparePicker(m_jobs->experiments()->experiments(), m_ids,
+                                     std::max(1, 2 - taken), static_cast<int>(kMost) - taken, this);
     picker->setAttribute(Qt::WA_DeleteOnClose);
     connect(picker, &QDialog::accepted, this, [this, picker] {
         std::vector<qint64> ids = m_ids;
@@ -280,8 +279,7 @@ QWidget* ComparePage::makeChip(std::size_t index) {
     row->setContentsMargins(12, 6, 4, 6);
     auto* text = new QVBoxLayout;
     text->setSpacing(0);
-    auto* name =
-        new ElidedLabel(QStringLiteral("%1 · %2").arg(letterOf(index), one.name()), chip);
+    auto* name = new ElidedLabel(QStringLiteral("%1 · %2").arg(letterOf(index), one.name()), chip);
     name->setToolTip(one.name());
     text->addWidget(name);
     const QString summary = QString::fromStdString(one.record().summary());
@@ -299,10 +297,11 @@ QWidget* ComparePage::makeChip(std::size_t index) {
     auto* menu = new QMenu(more);
     QAction* first = menu->addAction(tr("Hold the others against this"));
     first->setEnabled(index > 0);
-    connect(first, &QAction::triggered, this, [this, id] { makeReference(id); },
-            Qt::QueuedConnection);
-    connect(menu->addAction(tr("Take out of the comparison")), &QAction::triggered, this,
-            [this, id] { removeExperiment(id); }, Qt::QueuedConnection);
+    connect(
+        first, &QAction::triggered, this, [this, id] { makeReference(id); }, Qt::QueuedConnection);
+    connect(
+        menu->addAction(tr("Take out of the comparison")), &QAction::triggered, this,
+        [this, id] { removeExperiment(id); }, Qt::QueuedConnection);
     more->setMenu(menu);
     row->addWidget(more, 0, Qt::AlignTop);
     return chip;

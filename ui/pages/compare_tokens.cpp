@@ -161,12 +161,10 @@ void CompareTokens::showValues() {
 }
 
 QString CompareTokens::describe(int token) const {
-    const auto& trace =
-        m_experiments[static_cast<std::size_t>(m_experiment->currentIndex())].trace;
+    const auto& trace = m_experiments[static_cast<std::size_t>(m_experiment->currentIndex())].trace;
     const std::size_t at = static_cast<std::size_t>(token);
     const TraceToken& one = trace->tokens[at];
-    QString html =
-        QStringLiteral("<b>%1</b>").arg(visibleToken(one.text).toHtmlEscaped());
+    QString html = QStringLiteral("<b>%1</b>").arg(visibleToken(one.text).toHtmlEscaped());
     if (!one.scored) {
         return html + QStringLiteral("<br>") + tr("Start of a window: context only, not scored");
     }
@@ -179,8 +177,7 @@ QString CompareTokens::describe(int token) const {
         row(tr("KL divergence"), tr("%1 nats").arg(shortNumber(one.kl, 3)));
     }
     if (m_value->findData(LossAgainstFirst) >= 0) {
-        row(tr("In A"),
-            probabilityText(std::exp(-m_experiments.front().trace->tokens[at].nll)));
+        row(tr("In A"), probabilityText(std::exp(-m_experiments.front().trace->tokens[at].nll)));
     }
     const auto worst =
         std::find_if(trace->worst.begin(), trace->worst.end(), [&](const WorstToken& w) {
@@ -188,9 +185,9 @@ QString CompareTokens::describe(int token) const {
                    std::abs(w.probability - std::exp(-one.nll)) < 1e-3;
         });
     if (worst != trace->worst.end()) {
-        row(tr("The original expects"),
-            visibleToken(worst->baselineTop).toHtmlEscaped() + QLatin1Char(' ') +
-                probabilityText(worst->baselineTopProbability));
+        row(tr("The original expects"), visibleToken(worst->baselineTop).toHtmlEscaped() +
+                                            QLatin1Char(' ') +
+                                            probabilityText(worst->baselineTopProbability));
         row(tr("This model expects"), visibleToken(worst->top).toHtmlEscaped() + QLatin1Char(' ') +
                                           probabilityText(worst->topProbability));
     }

@@ -123,9 +123,7 @@ void CompareWeights::askNames() {
                 fillList();
             }
         },
-        [this](const ErrorInfo& error) {
-            m_note->setText(QString::fromStdString(error.message));
-        });
+        [this](const ErrorInfo& error) { m_note->setText(QString::fromStdString(error.message)); });
 }
 
 void CompareWeights::fillList() {

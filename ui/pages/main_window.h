@@ -1,5 +1,5 @@
-// The window: Library dock, tabs for Recipe, Inspect, Explore, Compare and Export, Runs dock, message bar,
-// status bar. Heavy pages are made when first shown. GUI thread only.
+// The window: Library dock, tabs for Recipe, Inspect, Explore, Compare and Export, Runs dock,
+// message bar, status bar. Heavy pages are made when first shown. GUI thread only.
 #pragma once
 
 #include <QMainWindow>

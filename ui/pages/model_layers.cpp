@@ -159,12 +159,12 @@ void ModelLayers::showMemory(const std::vector<LayerMetric>& metrics, const QStr
         const bool known = value != values.end() && std::isfinite(value->second);
         item.value = known ? value->second : least;
         item.tip = QStringLiteral("<b>%1</b><br>%2 · %3")
-                       .arg(item.id.toHtmlEscaped(),
-                            QString::fromStdString(formatBytes(item.size)),
+                       .arg(item.id.toHtmlEscaped(), QString::fromStdString(formatBytes(item.size)),
                             QString::fromStdString(tensor.dtype).toHtmlEscaped());
         if (known && metric != QLatin1String("bytes")) {
-            item.tip += QStringLiteral("<br>%1: %2").arg(
-                layerMetricTitle(metric).toHtmlEscaped(), shortNumber(value->second));
+            item.tip +=
+                QStringLiteral("<br>%1: %2")
+                    .arg(layerMetricTitle(metric).toHtmlEscaped(), shortNumber(value->second));
         }
         items.push_back(std::move(item));
     }

@@ -124,8 +124,9 @@ QWidget* ModelView::buildTensor(QWidget* parent) {
     column->addWidget(m_histogram, 1);
     m_exclude = new QPushButton(tr("&Leave alone in the recipe"), right);
     m_exclude->setEnabled(false);
-    m_exclude->setToolTip(tr("Steps of the recipe being edited that can leave tensors as they are "
-                             "will leave this one"));
+    m_exclude->setToolTip(
+        tr("Steps of the recipe being edited that can leave tensors as they are "
+           "will leave this one"));
     column->addWidget(m_exclude, 0, Qt::AlignLeft);
     connect(m_exclude, &QPushButton::clicked, this, [this] {
         const QModelIndex index = m_filtered->mapToSource(m_table->currentIndex());

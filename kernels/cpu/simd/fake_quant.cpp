@@ -121,8 +121,8 @@ void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begi
             const F32x16 d = take(dy + i, n, 0), code = nearest(grid, held(grid, v));
             F32x16 slope = code;
             if (ofStep)  // within the grid a step is felt as the rounding error
-                slope = selectLess(grid.lowest, v,
-                                   selectLess(v, grid.highest, sub(code, v), code), code);
+                slope = selectLess(grid.lowest, v, selectLess(v, grid.highest, sub(code, v), code),
+                                   code);
             sum = fma(d, slope, sum);
             // Below the grid only a negative gradient, which raises w, may pass; above it likewise.
             const F32x16 low = min(d, zero), high = max(d, zero);
