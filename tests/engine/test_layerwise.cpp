@@ -227,6 +227,56 @@ TEST_F(LayerwiseWork, GptqKeepsOutputsCloserInEveryFamily) {
     }
 }
 
+TEST_F(LayerwiseWork, EverySchemeGoesThroughEveryMethod) {
+    const Model model = tiny("llama");
+    RunInputs inputs;
+    MeasureOptions measure;
+    const nlohmann::json params;
+    const auto run = [&](const char* scheme, bool gptq, bool awq, double& error) {
+        std::vector<LayerMetric> layers;
+        std::vector<Measurement> metrics;
+        TechniqueContext context{model,  backend, backend.pool(), inputs, measure,
+                                 params, 1,       control,        layers, metrics};
+        Model quantized = model;
+        LayerwiseOptions options;
+        options.gptq = gptq;
+        if (awq)
+            options.scaling = InputScaling::Awq;
+        options.schemeOf = [&](const std::string& name) {
+            return layerOf(name) < 0 ? std::nullopt : findQuantScheme(scheme);
+        };
+        quantizeLayerwise(quantized, text, options, context);
+        error = 0;
+        for (const LayerMetric& metric : layers)
+            if (metric.name == "relative_output_error")
+                error += metric.value * metric.value;
+        return quantized;
+    };
+    for (const char* scheme : {"int4-g32-a8", "int4-g32-a4", "int3-g32", "int2-g32", "fp8", "nvfp4",
+                               "nvfp4-w4a16", "mxfp4", "w8a16"}) {
+        double nearest, gptq, awq;
+        run(scheme, false, false, nearest);
+        const Model quantized = run(scheme, true, false, gptq);
+        EXPECT_LT(gptq, nearest) << scheme;
+        run(scheme, false, true, awq);
+        EXPECT_TRUE(std::isfinite(awq)) << scheme;
+        for (const float value : logits(quantized))
+            ASSERT_TRUE(std::isfinite(value)) << scheme;
+    }
+    double error;
+    const Model nv = run("nvfp4", true, false, error);
+    const auto of = [&](const char* name) -> const QuantizedTensor& {
+        return nv.weight(std::string("layers.0.") + name + ".weight").quantized();
+    };
+    for (const auto& [a, b] :
+         {std::pair{"attn.q", "attn.k"}, {"attn.q", "attn.v"}, {"ffn.gate", "ffn.up"}}) {
+        EXPECT_EQ(of(a).globalScale, of(b).globalScale);
+        EXPECT_EQ(of(a).inputGlobalScale, of(b).inputGlobalScale);
+    }
+    EXPECT_NE(of("attn.q").inputGlobalScale, of("attn.o").inputGlobalScale);
+    EXPECT_NE(of("attn.q").globalScale, 1);
+}
+
 TEST_F(LayerwiseWork, CalibrationIsDrawnBySeedAndToldWhenItOverlaps) {
     const Model model = tiny("llama");
     std::string lines;

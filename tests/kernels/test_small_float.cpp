@@ -106,8 +106,9 @@ TEST(E8m0, EveryCodeIsItsPowerOfTwo) {
         const float value = e8m0ToFloat(byte);
         EXPECT_EQ(value, std::ldexp(1.0F, code - 127)) << code;
         EXPECT_EQ(floorE8m0(value), byte) << code;
-        if (code > 0)
+        if (code > 0) {
             EXPECT_EQ(floorE8m0(std::nextafter(2 * value, 0.0F)), byte) << code;
+        }
     }
     EXPECT_TRUE(std::isnan(e8m0ToFloat(255)));
     EXPECT_EQ(floorE8m0(std::numeric_limits<float>::max()), 254);
