@@ -115,7 +115,7 @@ void addTrainingOptions(CLI::App& command, Options& options) {
                      "Compute activations twice instead of holding them");
     command
         .add_option("--evaluate-every", trainer.evaluateEvery,
-                    "Steps between validations (default: twenty a run)")
+                    "Steps between validations (default: up to twenty a run)")
         ->check(CLI::Range(1, 1 << 30));
     command.add_option("--target-loss", trainer.targetLoss, "Stop once validation has reached it")
         ->check(CLI::Range(0.0, 1e9));

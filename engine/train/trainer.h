@@ -21,7 +21,7 @@ struct TrainerOptions {
     OptimizerOptions optimizer;
     TrainLoss loss;
     bool checkpointing = false;        ///< of activations: less memory, a third more work
-    std::int64_t evaluateEvery = 0;    ///< steps; 0: twenty times a run
+    std::int64_t evaluateEvery = 0;    ///< steps; 0: up to twenty times a run
     double targetLoss = 0;             ///< > 0: stop once the validation loss is at most this
     bool keepBest = true;              ///< the weights that validated best, not the last ones
     std::string checkpointFolder;      ///< empty: no checkpoints
