@@ -11,6 +11,7 @@
 #include "kernels/cuda/logits.h"
 #include "kernels/cuda/matmul_tensor.h"
 #include "kernels/cuda/prefill.h"
+#include "kernels/cuda/round_activations.h"
 #include "kernels/cuda/weight_layout.h"
 
 namespace fettle {
@@ -66,6 +67,10 @@ public:
     bool native() const override { return m_native; }
     const cuda::DeviceWeightView& view() const { return m_view; }
     const cuda::WeightLayout& layout() const { return m_view.layout; }
+
+    // What a dequantized weight stands for does this to activations first.
+    kernels::ActivationFormat rounding = kernels::ActivationFormat::None;
+    float inputScale = 1;
 
 private:
     std::unique_ptr<DeviceBuffer> m_memory;
@@ -215,7 +220,8 @@ void CudaBackend::synchronize() {
 std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightView& weight) {
     if (cuda::hasLayout(weight))
         return packWeight(weight, true);
-    // A format without kernels of its own is held in float16, and says so.
+    // A format without kernels of its own is held in float16, and says so; activations are rounded
+    // as it rounds them, so that the numbers are its own.
     std::vector<std::uint16_t> half(static_cast<std::size_t>(weight.rows * weight.cols));
     m_workers.parallelFor(weight.rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
         std::vector<float> row(static_cast<std::size_t>(weight.cols));
@@ -230,11 +236,14 @@ std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightVi
     plain.rows = weight.rows;
     plain.cols = weight.cols;
     plain.data = half.data();
-    return packWeight(plain, false);
+    std::unique_ptr<Weight> held = packWeight(plain, false);
+    held->rounding = kernels::activationsOf(weight);
+    held->inputScale = weight.inputGlobalScale;
+    return held;
 }
 
-std::unique_ptr<DeviceWeight> CudaBackend::packWeight(const kernels::WeightView& weight,
-                                                      bool native) {
+std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::WeightView& weight,
+                                                             bool native) {
     const cuda::WeightLayout layout = cuda::weightLayout(weight);
     std::unique_ptr<DeviceBuffer> memory = allocate(layout.bytes);
     for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
@@ -395,6 +404,20 @@ cuda::Blas& CudaBackend::blas() {
     return *m_blas;
 }
 
+/// Its 16-bit forms share memory with those of `x`, which are made anew afterwards.
+CudaBackend::Prepared CudaBackend::roundedInput(Prepared& x, const Weight& weight) {
+    auto* values = scratch<float>(kRounded, x.m * x.k);
+    check(cuda::roundActivations(weight.rounding, weight.inputScale, x.x, x.stride, x.m, x.k,
+                                 values, m_stream),
+          "rounding activations");
+    x.half = false;
+    Prepared rounded;
+    rounded.x = values;
+    rounded.m = x.m;
+    rounded.k = rounded.stride = x.k;
+    return rounded;
+}
+
 void CudaBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                          std::span<const LinearTarget> targets) {
     Prepared prepared;
@@ -405,10 +428,14 @@ void CudaBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::in
     for (const LinearTarget& target : targets) {
         const auto& weight = static_cast<const Weight&>(*target.weight);
         const cuda::MatmulOutput out = {target.y, target.yStride, target.bias, target.accumulate};
+        Prepared rounded;
+        Prepared& input = weight.rounding == kernels::ActivationFormat::None ? prepared : rounded;
+        if (&input == &rounded)
+            rounded = roundedInput(prepared, weight);
         if (m <= kFewTokens)
-            multiplyFew(weight, prepared, out);
+            multiplyFew(weight, input, out);
         else
-            multiplyMany(weight, prepared, out);
+            multiplyMany(weight, input, out);
     }
 }
 

@@ -89,6 +89,7 @@ private:
         kAttention,
         kResults,
         kOperands,
+        kRounded,
         kScratches
     };
 
@@ -101,10 +102,11 @@ private:
     T* scratch(Scratch which, std::int64_t count);
     using StagingWriter = std::function<void(std::byte* host, std::size_t from, std::size_t count)>;
     void stage(void* device, std::size_t bytes, std::size_t step, const StagingWriter& write);
-    std::unique_ptr<DeviceWeight> packWeight(const kernels::WeightView& weight, bool native);
+    std::unique_ptr<Weight> packWeight(const kernels::WeightView& weight, bool native);
 
     kernels::cuda::QuantizedActivations perToken(Prepared& x);
     kernels::cuda::QuantizedActivations perGroup(Prepared& x);
+    Prepared roundedInput(Prepared& x, const Weight& weight);
     void multiplyFew(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
     void multiplyMany(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,

@@ -17,6 +17,8 @@ struct WindowLogits {
     const float* values = nullptr;
     std::vector<kernels::RowSummary> summaries;
     std::vector<float> targets;
+    std::vector<std::int32_t> largestIds;
+    std::vector<float> largest;
 
     void compute(Transformer& transformer, std::int64_t first, std::int64_t rows,
                  const std::int32_t* ids) {
@@ -26,14 +28,19 @@ struct WindowLogits {
         values = transformer.deviceLogits(first, rows);
         transformer.backend().summarizeLogits(values, rows, vocabulary, summaries.data());
         transformer.backend().gather(values, rows, vocabulary, ids, targets.data());
+        largestIds.clear();
+        for (const kernels::RowSummary& summary : summaries)
+            largestIds.push_back(static_cast<std::int32_t>(summary.argmax));
+        largest.resize(static_cast<std::size_t>(rows));
+        transformer.backend().gather(values, rows, vocabulary, largestIds.data(), largest.data());
     }
     double nll(std::int64_t row) const {
         return static_cast<double>(summaries[static_cast<std::size_t>(row)].logSumExp) -
                targets[static_cast<std::size_t>(row)];
     }
-    TopToken top(std::int64_t row, std::int64_t vocabulary) const {
-        const auto id = static_cast<std::int32_t>(summaries[static_cast<std::size_t>(row)].argmax);
-        return {id, static_cast<float>(std::exp(-nll(row, vocabulary, id)))};
+    TopToken top(std::int64_t row) const {
+        const auto at = static_cast<std::size_t>(row);
+        return {largestIds[at], std::exp(largest[at] - summaries[at].logSumExp)};
     }
 };
 
@@ -65,8 +72,8 @@ void scoreWindow(Transformer& model, Transformer* baseline, const TextWindow& wi
             scores.sameTop.push_back(m.summaries[static_cast<std::size_t>(r)].argmax ==
                                      b.summaries[static_cast<std::size_t>(r)].argmax);
             scores.deltaP.push_back(std::exp(-nll) - std::exp(-before));
-            scores.top.push_back(m.top(r, vocabulary));
-            scores.baselineTop.push_back(b.top(r, vocabulary));
+            scores.top.push_back(m.top(r));
+            scores.baselineTop.push_back(b.top(r));
         }
     }
     scores.windowEnds.push_back(scores.nll.size());

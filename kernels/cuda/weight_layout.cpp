@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
+#include <stdexcept>
+#include <string>
 
 namespace fettle::kernels::cuda {
 namespace {
@@ -25,7 +26,7 @@ bool isSuper(WeightFormat format) {
 }
 
 /// The codes of group `g` of a row as the format stores them.
-void groupCodes(const WeightView& w, std::int64_t row, std::int64_t g, std::uint8_t* out) {
+void codesOfGroup(const WeightView& w, std::int64_t row, std::int64_t g, std::uint8_t* out) {
     const std::uint8_t* line = rowBytesOf(w, row);
     if (w.format == WeightFormat::Int4Group) {
         for (int i = 0; i < kGroupValues; ++i)
@@ -98,7 +99,7 @@ void packCodeRow(const WeightView& w, const WeightLayout& layout, int section, s
     for (std::int64_t g = 0; g < groups; ++g) {
         std::byte* at =
             out + static_cast<std::size_t>(g) * (stride / static_cast<std::size_t>(groups));
-        groupCodes(w, row, g, codes);
+        codesOfGroup(w, row, g, codes);
         if (section == WeightLayout::kHigh)
             packHigh(layout, codes, at);
         else if (layout.codes == CodeKind::Bits8)
@@ -192,6 +193,8 @@ void setKinds(const WeightView& w, WeightLayout& l) {
             l.groupsPerScale = static_cast<int>(w.groupSize / kGroupValues);
             l.zeroPoints = w.zeroPoints != nullptr;
             return;
+        default:
+            throw std::invalid_argument(std::string("no device layout for ") + name(w.format));
     }
 }
 
@@ -254,6 +257,13 @@ std::array<std::size_t, WeightLayout::kSections> strides(const WeightLayout& l) 
 }  // namespace
 
 bool hasLayout(const WeightView& w) {
+    // The kernels of each layout round activations in one way.
+    const ActivationFormat rounding = w.format <= WeightFormat::BF16 ? ActivationFormat::None
+                                      : w.format == WeightFormat::Int8Channel
+                                          ? ActivationFormat::Int8Token
+                                          : ActivationFormat::Int8Group32;
+    if (activationsOf(w) != rounding)
+        return false;
     if (w.format == WeightFormat::Int4Group)
         return w.groupSize > 0 && w.groupSize % kGroupValues == 0 && w.cols % w.groupSize == 0;
     return w.format <= WeightFormat::Int8Channel && w.cols % blockValues(w.format) == 0;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda/weight_layout.h"
+#include "tests/kernels/kernel_data.h"
 #include "tests/simt/emulator/device_array.h"
 
 namespace fettle::kernels::test {
@@ -26,5 +27,13 @@ struct OnDevice {
     simt::DeviceArray<std::byte> memory;
     cuda::DeviceWeightView view;
 };
+
+/// The formats that the device has a layout for.
+inline std::vector<FormatCase> layoutFormats() {
+    std::vector<FormatCase> all = allFormats();
+    std::erase_if(
+        all, [](const FormatCase& f) { return !cuda::hasLayout(randomWeight(f, 1, 256, 1).view); });
+    return all;
+}
 
 }  // namespace fettle::kernels::test

@@ -7,6 +7,7 @@
 #include "kernels/cuda/logits.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/prefill.h"
+#include "kernels/cuda/round_activations.h"
 #include "kernels/reference/attention.h"
 #include "kernels/reference/elementwise.h"
 #include "kernels/reference/matmul.h"
@@ -229,7 +230,8 @@ TEST_P(CudaMatmul, DequantizesAsTheFormatSays) {
 std::string formatName(const ::testing::TestParamInfo<test::FormatCase>& info) {
     return info.param.label();
 }
-INSTANTIATE_TEST_SUITE_P(Formats, CudaMatmul, ::testing::ValuesIn(test::allFormats()), formatName);
+INSTANTIATE_TEST_SUITE_P(Formats, CudaMatmul, ::testing::ValuesIn(test::layoutFormats()),
+                         formatName);
 
 TEST(CudaMatmulShapes, OutputsAddUpAndOddShapesAreRefused) {
     const test::OwnedWeight w =
@@ -293,6 +295,48 @@ TEST(CudaPrefill, ActivationsIn16BitsKeepTheirSize) {
         }
     }
 }
+
+class CudaRounding : public ::testing::TestWithParam<ActivationFormat> {};
+
+TEST_P(CudaRounding, IsThatOfTheFormatBitByBit) {
+    const std::int64_t cols = 352, stride = 357, tokens = 6;
+    Floats x = randomFloats(tokens * stride, 3, 2.0F);
+    std::fill_n(x.begin(), 64, 0.0F);
+    std::fill_n(x.begin() + stride, cols, 0.0F);
+    x[static_cast<std::size_t>(2 * stride + 40)] = NAN;
+    x[static_cast<std::size_t>(3 * stride + 50)] = -INFINITY;
+    for (std::int64_t c = 0; c < cols; ++c)  // ties, in every binade of the small floats
+        x[static_cast<std::size_t>(4 * stride + c)] = std::ldexp(
+            1.0F + 0.125F * static_cast<float>(c % 17) / 2, static_cast<int>(c % 12) - 8);
+    Floats want(static_cast<std::size_t>(tokens * cols));
+    for (std::int64_t t = 0; t < tokens; ++t)
+        roundActivations(GetParam(), x.data() + t * stride, cols, want.data() + t * cols, 90.0F);
+    const Floats got = inEveryOrder([&] {
+        DeviceArray<float> dx(x), out(want.size());
+        EXPECT_EQ(cuda::roundActivations(GetParam(), 90.0F, dx.data(), stride, tokens, cols,
+                                         out.data(), nullptr),
+                  cuda::kSuccess);
+        return out.values();
+    });
+    for (std::size_t i = 0; i < want.size(); ++i) {
+        if (std::isnan(want[i]))
+            ASSERT_TRUE(std::isnan(got[i])) << i;
+        else
+            ASSERT_EQ(got[i], want[i]) << i << " of " << x[i / cols * stride + i % cols];
+    }
+}
+std::string roundingName(const ::testing::TestParamInfo<ActivationFormat>& format) {
+    std::string text = name(format.param);
+    std::replace(text.begin(), text.end(), ' ', '_');
+    return text;
+}
+INSTANTIATE_TEST_SUITE_P(Formats, CudaRounding,
+                         ::testing::Values(ActivationFormat::Int8Token,
+                                           ActivationFormat::Int8Group32,
+                                           ActivationFormat::Int4Group32,
+                                           ActivationFormat::Fp8Token, ActivationFormat::NvFp4,
+                                           ActivationFormat::MxFp4),
+                         roundingName);
 
 TEST(CudaLogits, DivergenceAndPickedColumns) {
     const std::int64_t rows = 3, count = 700;

@@ -92,7 +92,7 @@ TEST_P(CudaTensorMatmul, IsTheProductOfTheSameHalves) {
 }
 
 std::vector<test::FormatCase> packedFormats() {
-    std::vector<test::FormatCase> all = test::allFormats();
+    std::vector<test::FormatCase> all = test::layoutFormats();
     std::erase_if(all, [](const test::FormatCase& f) {
         return f.plain() || f.format == WeightFormat::Int8Channel;
     });

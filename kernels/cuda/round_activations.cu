@@ -1,0 +1,155 @@
+#include "kernels/cuda/round_activations.h"
+
+#include "kernels/cuda/device.cuh"
+
+namespace fettle::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
+constexpr float kFlat = 0x1p-100F;  // rows below count as zero, as in activation_format.cpp
+constexpr float kLargestFp8 = 448.0F, kSmallestFp8 = 0x1p-9F, kLargestFp4 = 6.0F;
+constexpr std::int64_t kMaxGridX = 0x7fffffff;
+
+/// E4M3 (three bits of mantissa, exponents from -6) and E2M1 (one bit, from 0): rounding to even
+/// within a binade, whose step is constant.
+template <int Mantissa, int LowestExponent>
+__device__ __forceinline__ float roundFloat(float x, float largest) {
+    const float magnitude = fminf(fabsf(x), largest);
+    int exponent = static_cast<int>(floatToBits(magnitude) >> 23) - 127;
+    if (exponent < LowestExponent)
+        exponent = LowestExponent;
+    const float step = bitsToFloat(static_cast<unsigned>(exponent - Mantissa + 127) << 23);
+    return copysignf(fminf(rintf(magnitude / step) * step, largest), x);
+}
+__device__ __forceinline__ float roundFp8(float x) {
+    return roundFloat<3, -6>(x, kLargestFp8);
+}
+__device__ __forceinline__ float roundFp4(float x) {
+    return roundFloat<1, 0>(x, kLargestFp4);
+}
+
+/// What the values of a block are divided by before they are rounded; NaN for a block that holds
+/// NaN or an infinity (amax is not finite).
+template <ActivationFormat Format>
+__device__ __forceinline__ float scaleOf(float amax, float globalScale) {
+    if (!(amax < INFINITY))
+        return NAN;
+    if constexpr (Format == ActivationFormat::NvFp4) {
+        const float wanted =
+            fminf(fmaxf(globalScale * (amax / kLargestFp4), kSmallestFp8), kLargestFp8);
+        return roundFp8(wanted) / globalScale;
+    } else if constexpr (Format == ActivationFormat::MxFp4) {
+        // Rounded to two bits first: see activation_format.cpp.
+        int exponent = static_cast<int>((floatToBits(amax) + (1U << 21)) >> 23) - 2;
+        exponent = exponent < 0 ? 0 : exponent > 254 ? 254 : exponent;
+        return bitsToFloat(exponent == 0 ? 1U << 22 : static_cast<unsigned>(exponent) << 23);
+    } else {
+        constexpr float most = Format == ActivationFormat::Fp8Token      ? kLargestFp8
+                               : Format == ActivationFormat::Int4Group32 ? 7.0F
+                                                                         : 127.0F;
+        return amax < kFlat ? 0.0F : amax / most;
+    }
+}
+
+template <ActivationFormat Format>
+__device__ __forceinline__ float rounded(float x, float amax, float scale) {
+    if (scale != scale)
+        return scale;
+    if constexpr (Format == ActivationFormat::NvFp4 || Format == ActivationFormat::MxFp4)
+        return roundFp4(x / scale) * scale;
+    if (scale == 0)
+        return 0;
+    if constexpr (Format == ActivationFormat::Fp8Token)
+        return roundFp8(x / scale) * scale;
+    const float most = Format == ActivationFormat::Int4Group32 ? 7.0F : 127.0F;
+    return rintf(x * (most / amax)) * scale;
+}
+
+/// The magnitude, and infinity for NaN, which a maximum would drop.
+__device__ __forceinline__ float magnitudeOf(float x) {
+    return x != x ? INFINITY : fabsf(x);
+}
+
+/// One block a row.
+template <ActivationFormat Format>
+__global__ void __launch_bounds__(kThreads)
+    roundTokensKernel(const float* x, std::int64_t xStride, std::int64_t cols, float* out) {
+    FETTLE_SHARED(float, partial, kWarps);
+    const float* row = x + blockIdx.x * xStride;
+    float amax = 0;
+    for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
+        amax = fmaxf(amax, magnitudeOf(row[c]));
+    amax = blockMax(amax, partial);
+    const float scale = scaleOf<Format>(amax, 1.0F);
+    for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
+        out[blockIdx.x * cols + c] = rounded<Format>(row[c], amax, scale);
+}
+
+/// One lane a value; `Block` neighbouring lanes share a scale.
+template <ActivationFormat Format, int Block>
+__global__ void __launch_bounds__(kThreads)
+    roundBlocksKernel(const float* x, std::int64_t xStride, std::int64_t tokens, std::int64_t cols,
+                      float globalScale, float* out) {
+    const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    const bool inside = i < tokens * cols;
+    const float value = inside ? x[i / cols * xStride + i % cols] : 0.0F;
+    float amax = magnitudeOf(value);
+    for (int lanes = Block / 2; lanes > 0; lanes /= 2)
+        amax = fmaxf(amax, __shfl_xor_sync(kAllLanes, amax, lanes));
+    if (inside)
+        out[i] = rounded<Format>(value, amax, scaleOf<Format>(amax, globalScale));
+}
+
+struct Rows {
+    const float* x;
+    std::int64_t stride, tokens, cols;
+    float* out;
+};
+
+template <ActivationFormat Format>
+Status roundTokens(const Rows& r, Stream stream) {
+    return launch(roundTokensKernel<Format>, static_cast<unsigned>(r.tokens), kThreads, 0, stream,
+                  r.x, r.stride, r.cols, r.out);
+}
+
+template <ActivationFormat Format, int Block>
+Status roundBlocks(const Rows& r, float globalScale, Stream stream) {
+    const std::int64_t blocks = (r.tokens * r.cols + kThreads - 1) / kThreads;
+    if (r.cols % Block != 0 || blocks > kMaxGridX)
+        return kInvalidValue;
+    return launch(roundBlocksKernel<Format, Block>, static_cast<unsigned>(blocks), kThreads, 0,
+                  stream, r.x, r.stride, r.tokens, r.cols, globalScale, r.out);
+}
+
+}  // namespace
+
+Status roundActivations(ActivationFormat format, float globalScale, const float* x,
+                        std::int64_t xStride, std::int64_t tokens, std::int64_t cols, float* out,
+                        Stream stream) {
+    if (tokens < 0 || tokens > kMaxGridX || cols <= 0)
+        return kInvalidValue;
+    if (tokens == 0)
+        return kSuccess;
+    const Rows rows = {x, xStride, tokens, cols, out};
+    using F = ActivationFormat;
+    switch (format) {
+        case F::Int8Token:
+            return roundTokens<F::Int8Token>(rows, stream);
+        case F::Fp8Token:
+            return roundTokens<F::Fp8Token>(rows, stream);
+        case F::Int8Group32:
+            return roundBlocks<F::Int8Group32, 32>(rows, 1.0F, stream);
+        case F::Int4Group32:
+            return roundBlocks<F::Int4Group32, 32>(rows, 1.0F, stream);
+        case F::NvFp4:
+            return roundBlocks<F::NvFp4, 16>(rows, globalScale, stream);
+        case F::MxFp4:
+            return roundBlocks<F::MxFp4, 32>(rows, 1.0F, stream);
+        case F::None:
+            break;
+    }
+    return kInvalidValue;
+}
+
+}  // namespace fettle::kernels::cuda
