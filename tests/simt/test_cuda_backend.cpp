@@ -90,6 +90,20 @@ TEST(CudaWholeModel, SpeculativeTextIsThePlainTextAndTheCpus) {
     EXPECT_EQ(decode(cpu, model, true), plain);
 }
 
+TEST(CudaWholeModel, WhatIsHeldDequantizedIsNotCalledNative) {
+    const simt::OptionScope scope(quick());
+    EmulatedBackend cuda;
+    for (const auto& [scheme, native] : {std::pair{"int8", true},
+                                         {"int4-g32", true},
+                                         {"w8a16", false},
+                                         {"fp8", false},
+                                         {"nvfp4", false}}) {
+        Model model = tinyModel("llama");
+        quantize(model, scheme);
+        EXPECT_EQ(Transformer(model, cuda).native(), native) << scheme;
+    }
+}
+
 TEST(CudaWholeModel, EvaluationAndTimingRunOnTheDevice) {
     const simt::OptionScope scope(quick());
     const Model model = tinyModel("llama");
