@@ -34,7 +34,7 @@ Recipe draftRecipe(const Options& options) {
 SpeculationMeasure probe(const CommandLine& line, const Options& options, const RunRequest& request,
                          const std::string& draft) {
     SpeculationMeasure measure;
-    runDirectly(line, [&](CpuBackend& backend, RunControl& control) {
+    runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Trying the draft", 1);
         const Model model = loadModel(options.run.model, &control);
         Transformer transformer(model, backend, &control);
