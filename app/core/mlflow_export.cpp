@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// JSON strings are YAML strings.
-std::string quoted(const std::string& text) {
+std::string yamlText(const std::string& text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -128,10 +128,10 @@ void writeRun(const fs::path& experiment, const std::string& experimentId,
     const std::string artifacts =
         record.artifactPath.empty() ? (folder / "artifacts").string() : record.artifactPath;
     write(folder / "meta.yaml",
-          "artifact_uri: " + quoted("file://" + artifacts) +
+          "artifact_uri: " + yamlText("file://" + artifacts) +
               "\nend_time: " + std::to_string(record.finishedMs) +
-              "\nentry_point_name: ''\nexperiment_id: " + quoted(experimentId) +
-              "\nlifecycle_stage: active\nrun_id: " + id + "\nrun_name: " + quoted(record.name) +
+              "\nentry_point_name: ''\nexperiment_id: " + yamlText(experimentId) +
+              "\nlifecycle_stage: active\nrun_id: " + id + "\nrun_name: " + yamlText(record.name) +
               "\nrun_uuid: " + id + "\nsource_name: ''\nsource_type: 4\nsource_version: ''\n" +
               "start_time: " + std::to_string(record.startedMs) + "\nstatus: " +
               std::to_string(statusNumber(record.status)) + "\ntags: []\nuser_id: ''\n");
@@ -155,7 +155,7 @@ void exportMlflow(const std::vector<ExperimentDetail>& details, const fs::path& 
     // "0" is MLflow's default experiment, which a store must have.
     std::map<std::string, std::string> experiments;
     write(folder / "0" / "meta.yaml",
-          "artifact_location: " + quoted("file://" + (fs::absolute(folder) / "0").string()) +
+          "artifact_location: " + yamlText("file://" + (fs::absolute(folder) / "0").string()) +
               "\nexperiment_id: '0'\nlifecycle_stage: active\nname: Default\n");
     for (const ExperimentDetail& detail : details) {
         const std::string& model = detail.record.modelName;
@@ -164,9 +164,9 @@ void exportMlflow(const std::vector<ExperimentDetail>& details, const fs::path& 
         const fs::path experiment = fs::absolute(folder) / entry->second;
         if (isNew)
             write(experiment / "meta.yaml",
-                  "artifact_location: " + quoted("file://" + experiment.string()) +
-                      "\nexperiment_id: " + quoted(entry->second) +
-                      "\nlifecycle_stage: active\nname: " + quoted(model) + "\n");
+                  "artifact_location: " + yamlText("file://" + experiment.string()) +
+                      "\nexperiment_id: " + yamlText(entry->second) +
+                      "\nlifecycle_stage: active\nname: " + yamlText(model) + "\n");
         writeRun(experiment, entry->second, detail);
     }
 }
