@@ -239,7 +239,7 @@ private:
         const Recipe after = quantizationAfterPruning();
         const std::vector<Recipe> usual = pruneCandidates(m_techniques, after, tokens, m_goal);
         if (usual.empty()) {
-            m_ladder.skip("prune", title, "it offers neither ffn nor layers");
+            m_ladder.skip("prune", title, "it offers no method that makes a smaller model");
             return true;
         }
         RecipeEstimate cost;

@@ -11,27 +11,30 @@ using nlohmann::json;
 
 namespace {
 
+struct SchemeMethods {
+    const char* scheme;
+    std::vector<std::string>
+        methods;            ///< worth a try with calibration text; without: the first one
+    bool anyDevice = true;  ///< false: processors decode it in software only
+};
+
 /// Most bits first: what costs least accuracy is tried before what saves most.
-constexpr const char* kSchemes[] = {"int8",         "w8a16", "fp8",   "int4-g32", "int4-g128",
-                                    "int4-g128-a8", "nvfp4", "mxfp4", "int3-g128"};
-constexpr double kPruneRatios[] = {0.125, 0.25};
+const std::vector<SchemeMethods>& schemeMethods() {
+    static const std::vector<SchemeMethods> all{
+        {"int8", {"rtn", "smoothquant"}}, {"w8a16", {"rtn"}},
+        {"fp8", {"rtn"}, false},          {"int4-g32", {"rtn", "gptq", "awq"}},
+        {"int4-g128", {"gptq", "awq"}},   {"int4-g128-a8", {"gptq"}},
+        {"nvfp4", {"rtn"}, false},        {"mxfp4", {"rtn"}, false},
+        {"int3-g64", {"gptq"}},
+    };
+    return all;
+}
+
+constexpr double kPruneRatios[] = {0.15, 0.3};
 constexpr double kSmallerRate = 1.0 / 3;
 
 bool eightBits(const std::string& scheme) {
     return scheme.find('8') == scheme.find_first_of("0123456789");
-}
-
-std::vector<std::string> methodsFor(const TechniqueDescriptor& ptq, const std::string& scheme,
-                                    bool calibrated) {
-    std::vector<std::string> wanted{"rtn"};
-    if (calibrated && eightBits(scheme))
-        wanted.emplace_back("smoothquant");
-    else if (calibrated)
-        wanted.insert(wanted.end(), {"gptq", "awq"});
-    std::erase_if(wanted, [&](const std::string& method) {
-        return findParameter(ptq, "method") && !hasChoice(ptq, "method", method);
-    });
-    return wanted;
 }
 
 Recipe appended(Recipe recipe, const std::string& technique, json params) {
@@ -81,12 +84,17 @@ bool hasChoice(const TechniqueDescriptor& technique, const std::string& paramete
 
 std::vector<Recipe> ptqCandidates(const TechniqueDescriptor& ptq, const AdvisorGoal& goal) {
     std::vector<Recipe> recipes;
-    for (const char* scheme : kSchemes) {
-        if (!hasChoice(ptq, "scheme", scheme))
+    const bool calibrated = !goal.inputs.calibration.empty();
+    for (const SchemeMethods& entry : schemeMethods()) {
+        // Taken through dequantization, a speed holds no target.
+        if (!hasChoice(ptq, "scheme", entry.scheme) ||
+            (!entry.anyDevice && goal.targets.minSpeedup))
             continue;
         for (const std::string& method :
-             methodsFor(ptq, scheme, !goal.inputs.calibration.empty())) {
-            json params{{"scheme", scheme}};
+             calibrated ? entry.methods : std::vector<std::string>{"rtn"}) {
+            if (findParameter(ptq, "method") && !hasChoice(ptq, "method", method))
+                continue;
+            json params{{"scheme", entry.scheme}};
             if (findParameter(ptq, "method"))
                 params["method"] = method;
             recipes.push_back(appended({{}, {}, goal.seed}, "ptq", std::move(params)));
@@ -148,8 +156,11 @@ std::vector<Recipe> pruneCandidates(const std::vector<TechniqueDescriptor>& tech
     const TechniqueDescriptor* distill = findDescriptor(techniques, "distill");
     if (!prune)
         return recipes;
-    for (const char* method : {"ffn", "layers"}) {
-        if (!hasChoice(*prune, "method", method))
+    for (const char* method : {"width", "ffn", "layers"}) {
+        // Width shares the removal between neurons, heads and channels: neurons alone are in it.
+        const bool inWidth =
+            method == std::string_view("ffn") && hasChoice(*prune, "method", "width");
+        if (inWidth || !hasChoice(*prune, "method", method))
             continue;
         for (const double ratio : kPruneRatios) {
             Recipe recipe =
