@@ -16,6 +16,7 @@ void addTechniques(CLI::App& app, CommandLine& line);
 void addRun(CLI::App& app, CommandLine& line);
 void addSweep(CLI::App& app, CommandLine& line);
 void addAdvise(CLI::App& app, CommandLine& line);
+void addAllocate(CLI::App& app, CommandLine& line);
 void addExperiments(CLI::App& app, CommandLine& line);
 void addGate(CLI::App& app, CommandLine& line);
 void addReport(CLI::App& app, CommandLine& line);

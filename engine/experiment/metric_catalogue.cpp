@@ -96,6 +96,9 @@ const std::vector<MetricInfo>& metricCatalogue() {
         {"file_bytes", "Size on disk", "bytes", lower, "Bytes of all files of the model."},
         {"mixed_bits", "Bits per quantized weight", "bits", lower,
          "Mean bits of the weights that mixed precision chose schemes for, scales included."},
+        {"mixed_weights", "Weights with a scheme of their own", "", neither,
+         "How many weights mixed precision chose among: what its bits per weight are counted "
+         "over."},
         {"bits_per_weight", "Bits per weight", "bits", lower,
          "Bits of all weights, scales included, divided by the number of parameters."},
         {"parameters", "Parameters", "", neither,
@@ -115,6 +118,12 @@ const std::vector<MetricInfo>& metricCatalogue() {
         {"recovery", "Recovery", "%", higher,
          "Share of the perplexity lost by the steps before that training won back, on text held "
          "back from the training text: 100% is the teacher's."},
+        {"validation_perplexity", "Validation perplexity", "", lower,
+         "Perplexity after training, on what was held back from the training text."},
+        {"validation_perplexity_quantized", "Validation perplexity before training", "", lower,
+         "The same for the quantized model that training started from."},
+        {"validation_perplexity_original", "Validation perplexity of the original", "", lower,
+         "The same for the full-precision model."},
         {"training_tokens", "Training tokens", "tokens", neither,
          "Tokens that the recipe trained on."},
         {"energy_joules", "Energy", "J", lower,

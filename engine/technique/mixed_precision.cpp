@@ -123,6 +123,7 @@ std::map<std::string, QuantScheme> mixedSchemes(
         context.metrics.push_back(metric);
     };
     report("mixed_bits", "bits", found.bytes * 8 / weights);
+    report("mixed_weights", "", weights);
     if (options.score == SensitivityScore::Divergence)
         report("predicted_kl", "nats", found.loss);
 
