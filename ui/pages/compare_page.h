@@ -9,6 +9,7 @@
 
 #include "ui/models/compared_experiments.h"
 
+class QAbstractItemModel;
 class QCheckBox;
 class QComboBox;
 class QFrame;
