@@ -11,7 +11,7 @@
 #include "engine/distill/hidden_match.h"
 #include "engine/distill/on_policy_source.h"
 #include "engine/distill/weight_masks.h"
-#include "engine/io/strict_json.h"
+#include "engine/technique/recovery_sink.h"
 #include "engine/tokenizer/vocabulary_match.h"
 #include "engine/train/trainer.h"
 
@@ -214,10 +214,19 @@ public:
         if (!m_masks.empty())
             m_context.control.info("distill: the zeros of the pruned weights stay (" +
                                    std::to_string(std::lround(100 * m_masks.share())) + "%)");
-        m_context.control.beginPhase("Distilling", 1);
-        const TrainOutcome outcome = train(m_student, *source, options, &m_teacher, &m_masks,
-                                           m_context.pool, m_context.control);
-        report(outcome, texts);
+        const Validation goal =
+            validate(m_teacher, texts.validation(), {}, nullptr, m_context.control);
+        const Validation before =
+            validate(m_student, texts.validation(), {}, nullptr, m_context.control);
+        RecoverySink sink(m_context.control.sink(), before.perplexity, goal.perplexity, "before");
+        TrainOutcome outcome;
+        {
+            RunControl inner = m_context.control.nested(sink);
+            inner.beginPhase("Distilling", 1);
+            outcome =
+                train(m_student, *source, options, &m_teacher, &m_masks, m_context.pool, inner);
+        }
+        report(outcome, before.perplexity, goal.perplexity, texts);
         return m_student.toModel(m_model);
     }
 
@@ -267,7 +276,7 @@ private:
                        m_context.control);
     }
 
-    void report(const TrainOutcome& outcome, const DataLoader& texts) {
+    void report(const TrainOutcome& outcome, double before, double goal, const DataLoader& texts) {
         const auto add = [&](const char* name, const char* unit, double value) {
             Measurement metric;
             metric.name = name;
@@ -276,21 +285,18 @@ private:
             m_context.metrics.push_back(metric);
         };
         add("training_tokens", "tokens", static_cast<double>(outcome.tokens));
-        if (texts.validation().empty() || outcome.first.perplexity <= 0)
+        if (texts.validation().empty())
             return;
-        TrainLoss plain;
-        const double goal =
-            validate(m_teacher, texts.validation(), plain, nullptr, m_context.control).perplexity;
-        const Validation& reached = outcome.best;
-        const double lost = outcome.first.perplexity - goal;
+        const double reached = outcome.best.perplexity;
         char text[160];
         std::snprintf(text, sizeof text,
                       "distill: perplexity on the text held back %.3f before, %.3f after, %.3f the "
                       "teacher's",
-                      outcome.first.perplexity, reached.perplexity, goal);
+                      before, reached, goal);
         m_context.control.info(text);
-        if (lost > 0)
-            add("recovery", "%", 100 * (outcome.first.perplexity - reached.perplexity) / lost);
+        add("validation_perplexity_original", "", goal);
+        add("validation_perplexity", "", reached);
+        add("recovery", "%", recoveredShare(before, goal, reached));
     }
 
     const Model& m_model;
