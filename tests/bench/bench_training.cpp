@@ -1,12 +1,14 @@
 // Tokens per second of a training step: bench_training MODEL [rows 8] [context 256] [steps 10]
-// [threads 0]. Random tokens, AdamW, float32; the median step. compare_torch_train.py runs it
-// beside PyTorch.
+// [threads 0]. MODEL may be the config.json of a shape: random weights. Random tokens, AdamW,
+// float32; the median step. compare_torch_train.py runs it beside PyTorch.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
 #include "engine/core/random.h"
 #include "engine/eval/memory_probe.h"
+#include "engine/io/strict_json.h"
+#include "engine/model/model_initializer.h"
 #include "engine/train/optimizer.h"
 
 int main(int argc, char** argv) {
@@ -20,9 +22,15 @@ int main(int argc, char** argv) {
     };
     const int rows = number(2, 8), context = number(3, 256), steps = number(4, 10);
     try {
-        const Model model = loadModel(argv[1]);
+        const std::string path = argv[1];
+        Model model = path.ends_with(".json")
+                          ? randomModel(modelConfigFromHuggingFace(readJsonObject(path), path),
+                                        nullptr, 1, DType::F32)
+                          : loadModel(path);
         kernels::WorkerPool pool(number(5, 0));
         Network network(model, pool);
+        const std::int64_t vocabulary = model.config.vocabularySize;
+        model = {};  // the network has its own copy
         Optimizer optimizer(network, {}, pool);
         Philox random(1);
         std::vector<double> seconds;
@@ -32,7 +40,7 @@ int main(int argc, char** argv) {
             for (int r = 0; r < rows; ++r) {
                 for (std::int32_t& id : ids)
                     id = static_cast<std::int32_t>(
-                        random.below(static_cast<std::uint64_t>(model.config.vocabularySize)));
+                        random.below(static_cast<std::uint64_t>(vocabulary)));
                 batch.add(ids);
             }
             const double start = steadySeconds();

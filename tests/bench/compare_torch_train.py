@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""A training step beside PyTorch eager, taking turns: compare_torch_train.py BENCH_TRAINING MODEL [ROUNDS]
+"""A training step beside PyTorch, eager and compiled, taking turns:
 
-8 x 256 random tokens, AdamW, float32, two threads. Prints tokens/s and peak resident memory of both, and the ratios.
-Needs torch and transformers.
+    compare_torch_train.py BENCH_TRAINING MODEL [ROUNDS 3] [ROWS 8] [CONTEXT 256] [STEPS 10]
+
+MODEL is a model folder or the config.json of a shape (shapes/*.json): random weights. Random tokens, AdamW, clipping,
+float32, two threads everywhere. Prints tokens/s and peak resident memory, and the ratios of each round. Needs torch
+and transformers; FETTLE_INTEROP_PYTHON names another Python that has them.
 """
 import json
 import os
@@ -12,41 +15,56 @@ import sys
 
 TORCH = """
 import json, resource, sys, time, torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
+path, rows, context, steps, compiled = sys.argv[1], *map(int, sys.argv[2:6])
 torch.set_num_threads(2)
 torch.manual_seed(1)
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+if path.endswith(".json"):
+    settings = json.load(open(path))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings)).float()
+else:
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+model.config.use_cache = False
 opt = torch.optim.AdamW(model.parameters(), lr=1e-5)
+run = torch.compile(model, dynamic=False) if compiled else model
 seconds = []
-for step in range(12):
-    ids = torch.randint(0, model.config.vocab_size, (8, 256))
+for step in range(steps + 2):
+    ids = torch.randint(0, model.config.vocab_size, (rows, context))
     start = time.perf_counter()
-    model(input_ids=ids, labels=ids).loss.backward()
+    run(input_ids=ids, labels=ids).loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     opt.step()
     opt.zero_grad()
     seconds.append(time.perf_counter() - start)
-print(json.dumps({"tokens_per_s": 2048 / sorted(seconds[2:])[5],
+print(json.dumps({"tokens_per_s": rows * context / sorted(seconds[2:])[steps // 2],
                   "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 """
 
 
 def run(command):
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main():
     bench, model = sys.argv[1:3]
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(run([bench, model, "8", "256", "10", "2"]))
-        theirs.append(run([sys.executable, "-c", TORCH, model]))
-    print("load", os.getloadavg())
+    numbers = [int(a) for a in sys.argv[3:]] + [3, 8, 256, 10][len(sys.argv) - 3:]
+    rounds, rows, context, steps = numbers
+    python = os.environ.get("FETTLE_INTEROP_PYTHON", sys.executable)
+    shape = [model, str(rows), str(context), str(steps)]
+    runs = {"fettle": [bench, *shape, "2"],
+            "eager": [python, "-c", TORCH, *shape, "0"],
+            "compile": [python, "-c", TORCH, *shape, "1"]}
+    got = {name: [] for name in runs}
+    for turn in range(rounds):
+        for name, command in runs.items():
+            got[name].append(run(command))
+            print(turn + 1, name, {k: round(v) for k, v in got[name][-1].items()}, flush=True)
+    print(f"{rows} x {context} tokens, load", *os.getloadavg())
     for key in ("tokens_per_s", "peak_bytes"):
-        a = statistics.median(r[key] for r in ours)
-        b = statistics.median(r[key] for r in theirs)
-        print(f"{key}: fettle {a:.0f}, torch {b:.0f}, ratio {a / b:.2f}")
+        for other in ("eager", "compile"):
+            ratios = sorted(a[key] / b[key] for a, b in zip(got["fettle"], got[other]))
+            print(f"{key}: fettle / {other} = {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 main()

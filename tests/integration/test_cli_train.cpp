@@ -201,7 +201,7 @@ TEST_F(CliTrain, AKilledRecipeIsResumedWhereItsTrainingEnded) {
     EXPECT_NE(resumed.err.find("going on from step 2 of 2"), std::string::npos) << resumed.err;
     const json shown = ask({"experiments", "show", id, "--json"});
     EXPECT_EQ(shown["metrics"]["perplexity"], whole["metrics"]["perplexity"]);
-    const fs::path artifact = shown["artifact_path"].get<std::string>();
+    const fs::path artifact = shown["artifact"].get<std::string>();
     EXPECT_EQ(bytesOf(artifact / "model.safetensors"),
               bytesOf(fs::path(whole["artifact"].get<std::string>()) / "model.safetensors"));
     EXPECT_FALSE(fs::exists(artifact.string() + ".checkpoints"));
