@@ -219,9 +219,6 @@ std::optional<ExperimentDetail> ExperimentReader::detail(std::int64_t id) const 
 
 std::optional<EvaluationTrace> ExperimentReader::trace(std::int64_t id) const {
     return guarded(m_database, "read values per token", [&]() -> std::optional<EvaluationTrace> {
-        // A file of an older version that is open for reading only has no such table.
-        if (!m_database.sqlite().tableExists("evaluation_traces"))
-            return std::nullopt;
         RowReader row(m_database, "SELECT json FROM evaluation_traces WHERE experiment = ?1");
         if (!row.bind(1, id).next())
             return std::nullopt;

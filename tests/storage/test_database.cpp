@@ -96,14 +96,6 @@ TEST_P(StoredVersion, Opens) {
 
 INSTANTIATE_TEST_SUITE_P(Database, StoredVersion, ::testing::Values(1, 2));
 
-// A file that cannot be brought up to date has no table for what came later; that is no error.
-TEST_F(DatabaseTest, AnOlderFileOpenForReadingHasNoTraces) {
-    fs::copy_file(fs::path(FETTLE_TEST_DATA) / "db" / "v1.sqlite", file());
-    const Database database = Database::open(file(), {.create = false, .readOnly = true});
-    const ExperimentReader reader(database);
-    EXPECT_FALSE(reader.trace(reader.list().back().id));
-}
-
 // Writes the file for the test above when a new schema is released; run by name, with
 // --gtest_also_run_disabled_tests.
 TEST_F(DatabaseTest, DISABLED_StoreThisVersion) {
