@@ -179,8 +179,9 @@ private slots:
         };
         point("train_loss", 1, 3.2);
         point("learning_rate", 1, 1e-4);
-        point("validation_perplexity", 0, 10);
-        point("validation_perplexity_full", 0, 6);
+        point("validation_perplexity", 0, 9.9);
+        point("validation_perplexity_original", 0, 6);
+        point("validation_perplexity_quantized", 0, 10);
         point("validation_perplexity", 100, 7);
         point("tokens_per_second", 100, 1500);
         QTRY_VERIFY(runs->detailTabs()->isTabVisible(2));
@@ -190,7 +191,7 @@ private slots:
                      qPrintable(runs->training()->summary()));
         point("recovery", 100, 82);
         QTRY_VERIFY(runs->training()->summary().contains(QStringLiteral("82%")));
-        QCOMPARE(fixture.window->queue()->entry(0).series.size(), std::size_t(7));
+        QCOMPARE(fixture.window->queue()->entry(0).series.size(), std::size_t(8));
         // Another run starts with empty charts.
         fixture.jobs->queueRun(request, QStringLiteral("other"));
         runs->select(1);

@@ -15,7 +15,14 @@ namespace fettle::ui {
 namespace {
 
 constexpr int kChartWidth = 300;  ///< below this another column would be too narrow to read
-constexpr const char* kFullPrecision = "validation_perplexity_full";
+/// Levels that training techniques repeat beside each validation: the original model's, and the
+/// quantized or pruned model's that training started from.
+constexpr const char* kOriginal = "validation_perplexity_original";
+constexpr const char* kLevelPrefix = "validation_perplexity_";
+
+bool isLevel(const std::string& name) {
+    return name.rfind(kLevelPrefix, 0) == 0;
+}
 
 std::optional<double> firstOf(const std::vector<SeriesPoint>& points, const char* name) {
     const auto found = std::find_if(points.begin(), points.end(), [&](const SeriesPoint& p) {
@@ -31,15 +38,24 @@ std::optional<double> lastOf(const std::vector<SeriesPoint>& points, const char*
     return found == points.rend() ? std::nullopt : std::optional(found->value);
 }
 
+/// The perplexity before training: told by the technique, else the first that was measured.
+std::optional<double> startOf(const std::vector<SeriesPoint>& points) {
+    const auto told = std::find_if(points.rbegin(), points.rend(), [](const SeriesPoint& p) {
+        return isLevel(p.name) && p.name != kOriginal && std::isfinite(p.value);
+    });
+    return told == points.rend() ? firstOf(points, "validation_perplexity")
+                                 : std::optional(told->value);
+}
+
 }  // namespace
 
 std::optional<double> recoveredShare(const std::vector<SeriesPoint>& points) {
     if (const auto told = lastOf(points, "recovery")) {
         return *told / 100;
     }
-    const auto start = firstOf(points, "validation_perplexity");
+    const auto start = startOf(points);
     const auto now = lastOf(points, "validation_perplexity");
-    const auto full = lastOf(points, kFullPrecision);
+    const auto full = lastOf(points, kOriginal);
     if (!start || !now || !full || !(*start > *full)) {
         return std::nullopt;
     }
@@ -109,7 +125,7 @@ void TrainingPanel::showRun(qint64 key, const std::vector<SeriesPoint>& points) 
     bool changed = m_shown == 0;
     for (; m_shown < points.size(); ++m_shown) {
         const SeriesPoint& point = points[m_shown];
-        if (point.name == kFullPrecision) {
+        if (isLevel(point.name)) {
             continue;
         }
         Plot& plot = m_plots[groupOf(point.name)];
@@ -126,11 +142,11 @@ void TrainingPanel::showRun(qint64 key, const std::vector<SeriesPoint>& points) 
 }
 
 void TrainingPanel::showLevels(const std::vector<SeriesPoint>& points) {
-    const auto start = firstOf(points, "validation_perplexity");
-    const auto full = lastOf(points, kFullPrecision);
+    const auto start = startOf(points);
+    const auto full = lastOf(points, kOriginal);
     std::vector<SeriesChart::Level> levels;
     if (start && full) {
-        levels = {{tr("Before training"), *start}, {tr("Full precision"), *full}};
+        levels = {{tr("Before training"), *start}, {tr("Original"), *full}};
     }
     m_plots[groupOf("validation_perplexity")].chart->setLevels(std::move(levels));
 }

@@ -18,8 +18,8 @@ namespace fettle::ui {
 class SeriesChart;
 
 /// Share of the lost accuracy that is back, 0..1 (more than 1: better than before): the last point
-/// of the series "recovery" (in %), else from the validation perplexities: (start - now) / (start -
-/// full precision). None while one of them is unknown.
+/// of the series "recovery" (in %), else from the validation perplexities: (before training - now)
+/// / (before training - original). None while one of them is unknown.
 std::optional<double> recoveredShare(const std::vector<SeriesPoint>& points);
 
 class TrainingPanel : public QWidget {
