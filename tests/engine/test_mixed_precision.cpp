@@ -16,7 +16,7 @@ class MixedPrecision : public ::testing::Test {
 protected:
     RunResult run(nlohmann::json params, const std::string& artifact = "") {
         params["method"] = "rtn";
-        params["calibration_tokens"] = 2048;
+        params["calibration_tokens"] = 1024;
         RunRequest request;
         request.modelPath = "demo";
         request.recipe.steps = {{"ptq", std::move(params)}};
@@ -40,7 +40,9 @@ protected:
 TEST_F(MixedPrecision, KeepsTheBudgetAndBeatsOneSchemeForAll) {
     test::TempFolder folder;
     const RunResult uniform = run({{"scheme", "int3-g128"}});
-    const RunResult mixed = run({{"target_bits", 3.125}}, (folder / "mixed").string());
+    const RunResult mixed =
+        run({{"target_bits", 3.125}, {"mix", {"int2-g64", "int3-g128", "int4-g32"}}},
+            (folder / "mixed").string());
     EXPECT_LE(metric(mixed, "mixed_bits"), 3.125 + 1e-9);
     EXPECT_GT(metric(mixed, "mixed_bits"), 3.0);
     EXPECT_LT(metric(mixed, "kl_mean"), metric(uniform, "kl_mean"));
