@@ -36,7 +36,8 @@ std::uint8_t floatToE4m3(float value) {
 }
 
 float e2m1ToFloat(std::uint8_t code) {
-    return 0.5F * static_cast<float>(kTwiceE2m1[code & 15]);
+    const float magnitude = 0.5F * static_cast<float>(kTwiceE2m1[code & 7]);
+    return code & 8 ? -magnitude : magnitude;  // 8 is minus zero
 }
 
 std::uint8_t floatToE2m1(float value) {

@@ -58,7 +58,8 @@ struct FormatCase {
             s += "_g" + std::to_string(groupSize) + "_s" +
                  std::to_string(static_cast<int>(scaleType)) + (zeroPoints ? "_asymmetric" : "");
         if (activations)
-            s += "_a" + std::to_string(static_cast<int>(*activations));
+            s += "_s" + std::to_string(static_cast<int>(scaleType)) + "_a" +
+                 std::to_string(static_cast<int>(*activations));
         return s;
     }
     bool hasMin() const {
