@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/formats/activation_format.h"
 #include "kernels/ops/fake_quant.h"
 #include "kernels/ops/matmul.h"
 #include "kernels/reference/fake_quant.h"
@@ -177,17 +178,12 @@ TEST(FakeQuant, GradientOfTheScaleIsThatOfFiniteDifferences) {
 
 /// What the integer kernels multiply.
 std::vector<float> asMultiplied(const std::vector<float>& x, std::int64_t rows, std::int64_t cols,
-                                std::int64_t group, WorkerPool& pool) {
-    Activations activations;
-    activations.assign(x.data(), rows, cols, cols);
-    const Activations::Quantized& q =
-        group == 32 ? activations.perGroup32(pool) : activations.perToken(pool);
+                                std::int64_t group) {
+    const ActivationFormat format =
+        group == 32 ? ActivationFormat::Int8Group32 : ActivationFormat::Int8Token;
     std::vector<float> out(x.size());
     for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = 0; c < cols; ++c)
-            out[static_cast<std::size_t>(r * cols + c)] =
-                static_cast<float>(q.codes[static_cast<std::size_t>(r * q.codeStride + c)]) *
-                q.scales[static_cast<std::size_t>(c / (group == 32 ? 32 : cols) * rows + r)];
+        roundActivations(format, x.data() + r * cols, cols, out.data() + r * cols);
     return out;
 }
 
@@ -208,9 +204,9 @@ TEST(FakeQuant, ActivationsAreWhatTheIntegerKernelsMultiply) {
             rounding.scale = ActivationRounding::Scale::Plain;
             std::vector<float> out(x.size());
             fakeQuantActivations(rounding, x.data(), cols, rows, cols, out.data(), pool);
-            EXPECT_EQ(out, asMultiplied(x, rows, cols, block, pool)) << block;
+            EXPECT_EQ(out, asMultiplied(x, rows, cols, block)) << block;
             fakeQuantActivations(rounding, out.data(), cols, rows, cols, out.data(), pool);
-            const std::vector<float> once = asMultiplied(x, rows, cols, block, pool);
+            const std::vector<float> once = asMultiplied(x, rows, cols, block);
             for (std::size_t i = 0; i < out.size(); ++i)
                 ASSERT_NEAR(out[i], once[i], 1e-6F * std::fabs(once[i])) << "twice is once";
         }

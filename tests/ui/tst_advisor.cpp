@@ -12,6 +12,7 @@
 #include "ui/bridge/advisor_controller.h"
 #include "ui/charts/ladder_chart.h"
 #include "ui/models/advisor_ladder_model.h"
+#include "ui/models/run_queue_model.h"
 #include "ui/pages/advisor_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/widgets/targets_form.h"
