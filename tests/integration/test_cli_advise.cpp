@@ -43,14 +43,14 @@ protected:
 
 TEST_F(CliAdvise, MeetsASizeAndSaysWhy) {
     const CliResult result =
-        home.run(advise({"--max-memory", "5MiB", "--max-perplexity-increase", "20%", "--json"}));
+        home.run(advise({"--max-memory", "2.5MiB", "--max-perplexity-increase", "20%", "--json"}));
     ASSERT_EQ(result.exitCode, 0) << result.err;
     const json report = result.json();
     EXPECT_TRUE(report["met"]);
     EXPECT_TRUE(report["finished"]);
     EXPECT_FALSE(report["decisions"].empty());
     EXPECT_TRUE(fs::exists(report["artifact"].get<std::string>())) << report["artifact"];
-    EXPECT_LE(report["recommended"]["metrics"]["weight_bytes"].get<double>(), 5 * 1048576.0);
+    EXPECT_LE(report["recommended"]["metrics"]["weight_bytes"].get<double>(), 2.5 * 1048576);
     for (const json& rung : report["rungs"]) {
         EXPECT_TRUE(rung.contains("cost")) << rung;
         if (rung["state"] == "finished") {
@@ -60,7 +60,7 @@ TEST_F(CliAdvise, MeetsASizeAndSaysWhy) {
     }
     // The same once more runs nothing.
     const json again =
-        home.run(advise({"--max-memory", "5MiB", "--max-perplexity-increase", "20%", "--json"}))
+        home.run(advise({"--max-memory", "2.5MiB", "--max-perplexity-increase", "20%", "--json"}))
             .json();
     EXPECT_EQ(again["experiment"], report["experiment"]);
     for (const json& rung : again["rungs"])
@@ -75,7 +75,7 @@ TEST_F(CliAdvise, AMissIsExitCodeOne) {
 
 TEST_F(CliAdvise, GoesOnAfterBeingKilled) {
     const Arguments words =
-        advise({"--max-memory", "5MiB", "--max-perplexity-increase", "20%", "--json"});
+        advise({"--max-memory", "2.5MiB", "--max-perplexity-increase", "20%", "--json"});
     {
         CliProcess first(words, home.path());
         ASSERT_TRUE(first.waitForError("ptq", 120));
