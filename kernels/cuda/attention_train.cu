@@ -79,7 +79,7 @@ __device__ __forceinline__ float slopeOf(const AttentionTrainArgs& a, float scor
     return a.scale * (1.0F - ratio * ratio);
 }
 
-__global__ void __launch_bounds__(kThreads) attentionForwardKernel(AttentionTrainArgs a) {
+__global__ void __launch_bounds__(kThreads, 4) attentionForwardKernel(AttentionTrainArgs a) {
     const auto [token, head, valid] = placeOfWarp(a.tokens, a.heads);
     if (!valid)
         return;  // the whole warp
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads) attentionForwardKernel(AttentionTrai
 }
 
 /// One query: its gradient, and delta = out . dOut for the keys' pass.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     attentionQueryGradKernel(AttentionTrainArgs a, AttentionGrads g) {
     const auto [token, head, valid] = placeOfWarp(a.tokens, a.heads);
     if (!valid)
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// One key and value: what all queries that see it give, heads of the group in their order.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     attentionKeyGradKernel(AttentionTrainArgs a, AttentionGrads g) {
     const auto [j, kvHead, valid] = placeOfWarp(a.tokens, a.kvHeads);
     if (!valid)

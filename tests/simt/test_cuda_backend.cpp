@@ -9,6 +9,9 @@
 #include "engine/core/error.h"
 #include "engine/eval/text_scores.h"
 #include "engine/eval/throughput.h"
+#include "kernels/reference/matmul.h"
+#include "tests/kernels/kernel_data.h"
+#include "tests/kernels/quant_budget.h"
 #include "tests/simt/emulator/faults.h"
 #include "tests/simt/model_checks.h"
 #include "tests/simt/orders.h"
@@ -44,6 +47,59 @@ simt::Options quick(simt::Order order = simt::Order::Plain) {
     options.checkMemory = false;
     return options;
 }
+
+class CudaLinear : public ::testing::TestWithParam<kernels::test::FormatCase> {};
+
+/// What a product may differ by from exactly the scheme's, relative to |x| |w|.
+double linearBudget(const kernels::test::FormatCase& format, bool native, bool many) {
+    using F = kernels::WeightFormat;
+    if (format.format == F::F32)
+        return kernels::budget::kSum;
+    if (many && format.format == F::BF16)
+        return 1e-3;  // bfloat16 activations
+    if (many && native && !format.plain() && format.format != F::Int8Channel)
+        return kernels::budget::kActivationGroup;  // float16, where the CPU rounds to int8
+    if (!native || (many && format.format == F::F16))
+        return 2e-4;  // float16 weights or activations
+    return format.hasMin() ? kernels::budget::kSumWithMin : kernels::budget::kSum;
+}
+
+TEST_P(CudaLinear, EveryFormatMultipliesAsItsSchemeSays) {
+    const simt::OptionScope scope(quick());
+    EmulatedBackend cuda;
+    const std::int64_t rows = 37, cols = 512;
+    const kernels::test::OwnedWeight w = kernels::test::randomWeight(GetParam(), rows, cols, 5);
+    const std::unique_ptr<DeviceWeight> weight = cuda.prepareWeight(w.view);
+    for (const std::int64_t tokens : {3, 40, 130}) {
+        const std::vector<float> x = kernels::test::randomFloats(tokens * cols, 6);
+        std::vector<double> want(static_cast<std::size_t>(tokens * rows));
+        kernels::reference::matmul(w.view, x.data(), tokens, cols, want.data());
+        const auto input = uploaded(cuda, x);
+        const auto output = cuda.allocate(want.size() * sizeof(float));
+        const LinearTarget target{weight.get(), static_cast<float*>(output->data()), rows, nullptr,
+                                  false};
+        cuda.linear(static_cast<const float*>(input->data()), tokens, cols, cols, {&target, 1});
+        std::vector<float> got(want.size());
+        cuda.download(got.data(), output->data(), got.size() * sizeof(float));
+        const double budget =
+            linearBudget(GetParam(), weight->native(), tokens > CudaBackend::kFewTokens);
+        std::vector<float> row(static_cast<std::size_t>(cols));
+        for (std::int64_t r = 0; r < rows; ++r) {
+            kernels::dequantizeRow(w.view, r, row.data());
+            const double size = kernels::test::norm(row.data(), cols);
+            for (std::int64_t t = 0; t < tokens; ++t)
+                ASSERT_NEAR(got[static_cast<std::size_t>(t * rows + r)],
+                            want[static_cast<std::size_t>(t * rows + r)],
+                            budget * size * kernels::test::norm(x.data() + t * cols, cols))
+                    << tokens << " tokens, row " << r << ", token " << t;
+        }
+    }
+}
+std::string linearName(const ::testing::TestParamInfo<kernels::test::FormatCase>& format) {
+    return format.param.label();
+}
+INSTANTIATE_TEST_SUITE_P(Formats, CudaLinear, ::testing::ValuesIn(kernels::test::allFormats()),
+                         linearName);
 
 class CudaModel : public ::testing::TestWithParam<test::ModelCase> {};
 
