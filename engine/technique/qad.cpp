@@ -54,7 +54,19 @@ TechniqueDescriptor makeDescriptor() {
     labels.help =
         "Adds the loss on the text's own tokens with this weight. 0: the teacher alone counts.";
 
-    d.parameters.insert(d.parameters.end(), {temperature, teacher, labels});
+    ParameterSchema hidden;
+    hidden.name = "hidden_weight";
+    hidden.title = "Weight of hidden states";
+    hidden.type = ParameterType::Double;
+    hidden.defaultValue = 0.0;
+    hidden.minimum = 0;
+    hidden.maximum = 100;
+    hidden.sweepable = true;
+    hidden.help =
+        "Adds the difference from the teacher's hidden states, layer by layer, relative to their "
+        "size. Needs a teacher with as many layers.";
+
+    d.parameters.insert(d.parameters.end(), {temperature, teacher, labels, hidden});
     return d;
 }
 
@@ -107,6 +119,12 @@ Model Qad::apply(Model model, TechniqueContext& context) const {
     loss.crossEntropy = context.params.at("cross_entropy").get<float>();
     loss.distillation = 1;
     loss.temperature = context.params.at("temperature").get<float>();
+    loss.hidden = context.params.at("hidden_weight").get<float>();
+    if (loss.hidden > 0 && teacher.config.layerCount() != model.config.layerCount())
+        throw EngineError(ErrorKind::Usage,
+                          "qad: the teacher has " + std::to_string(teacher.config.layerCount()) +
+                              " layers, the model " + std::to_string(model.config.layerCount()) +
+                              ": their hidden states do not pair; set hidden_weight to 0");
     return trainQuantized("qad", std::move(model), loss, &teacher, context);
 }
 

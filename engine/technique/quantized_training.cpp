@@ -309,6 +309,12 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
         full = validate(original ? *original : *guide, data.validation(), {}, nullptr, control);
     }
     Network student(start, context.pool);
+    if (loss.hidden > 0) {
+        std::vector<Network::LayerPair> pairs;
+        for (std::int64_t i = 0; i < start.config.layerCount(); ++i)
+            pairs.push_back({i, i});
+        student.matchHidden(std::move(pairs), teacher->config.hiddenSize);
+    }
     student.quantize(start, *context.unquantized,
                      {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
                       context.params.at("scale_rate").get<float>()});

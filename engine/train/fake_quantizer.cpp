@@ -14,33 +14,72 @@ using kernels::ActivationRounding;
 using kernels::WeightFormat;
 
 kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
-    if (scheme.symmetric && scheme.format == WeightFormat::Int8Channel)
-        return kernels::integerGrid(-127, 127);
-    if (scheme.symmetric && scheme.format == WeightFormat::Int4Group)
-        return kernels::integerGrid(-8, 7);
-    throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
-                                            ", whose codes are not trained; start from the model "
-                                            "before it was quantized, or name a scheme");
+    if (!scheme.hasQuantizer())
+        throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
+                                                ", whose codes are not trained; start from the "
+                                                "model before it was quantized");
+    switch (scheme.format) {
+        case WeightFormat::Int8Channel:
+            return kernels::integerGrid(-127, 127);
+        case WeightFormat::Fp8Channel:
+            return kernels::e4m3Grid();
+        case WeightFormat::NvFp4:
+        case WeightFormat::MxFp4:
+            return kernels::e2m1Grid();
+        default: {
+            const int half = 1 << (scheme.bits - 1);
+            return kernels::integerGrid(-half, half - 1);
+        }
+    }
 }
 
-ActivationRounding activationsOf(const QuantScheme& scheme) {
+/// As the CPU's product does it.
+ActivationRounding activationsOf(const QuantizedTensor& start) {
+    const ActivationFormat format = start.scheme.kernelActivations(start.cols);
     ActivationRounding rounding;
+    rounding.block = kernels::activationBlock(format);
+    rounding.globalScale = start.inputGlobalScale;
     rounding.scale = ActivationRounding::Scale::Plain;
-    rounding.grid = kernels::integerGrid(-127, 127);
-    rounding.block = scheme.format == WeightFormat::Int8Channel ? 0 : 32;
+    switch (format) {
+        case ActivationFormat::None:
+            return {};
+        case ActivationFormat::Int8Token:
+        case ActivationFormat::Int8Group32:
+            rounding.grid = kernels::integerGrid(-127, 127);
+            break;
+        case ActivationFormat::Int4Group32:
+            rounding.grid = kernels::integerGrid(-7, 7);
+            break;
+        case ActivationFormat::Fp8Token:
+            rounding.grid = kernels::e4m3Grid();
+            break;
+        case ActivationFormat::NvFp4:
+            rounding.grid = kernels::e2m1Grid();
+            rounding.scale = ActivationRounding::Scale::E4m3;
+            break;
+        case ActivationFormat::MxFp4:
+            rounding.grid = kernels::e2m1Grid();
+            rounding.scale = ActivationRounding::Scale::E8m0;
+            break;
+    }
     return rounding;
 }
 
-float storedScale(float scale, DType type) {
-    constexpr float kSmallestHalf = 6.103515625e-05F;
-    switch (type) {
-        case DType::F16:
-            return kernels::halfToFloat(kernels::floatToHalf(std::max(scale, kSmallestHalf)));
-        case DType::BF16:
-            return kernels::bfloat16ToFloat(kernels::floatToBfloat16(scale));
-        default:
-            return scale;
-    }
+/// Scales of the start as GroupQuantizer counts them: E2M1 in halves.
+std::vector<float> scalesOf(const QuantizedTensor& start, std::int64_t count) {
+    const Weight weight(start);
+    const kernels::WeightView view = weight.view();
+    const bool halves =
+        view.format == WeightFormat::NvFp4 || view.format == WeightFormat::MxFp4;
+    std::vector<float> scales(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i)
+        scales[static_cast<std::size_t>(i)] =
+            kernels::weightScale(view, i) * (halves ? 0.5F : 1.0F);
+    return scales;
+}
+
+GroupQuantizer quantizerOf(const QuantizedTensor& start) {
+    return {start.scheme, ScaleSearch::Absmax, start.scales.dtype(), start.globalScale};
 }
 
 }  // namespace
@@ -48,32 +87,31 @@ float storedScale(float scale, DType type) {
 FakeQuantizer::FakeQuantizer(const std::string& name, const QuantizedTensor& start,
                              ScaleLearning learning)
     : m_start(start),
-      m_learning(learning),
+      // Powers of two have nothing between them to learn.
+      m_learning(start.scheme.format == WeightFormat::MxFp4 ? ScaleLearning::None : learning),
       m_grid(gridOf(name, start.scheme)),
       m_group(start.scheme.granularity == Granularity::Group && start.scheme.groupSize > 0
                   ? start.scheme.groupSize
                   : start.cols),
-      m_activations(activationsOf(start.scheme)) {
-    const Weight weight(start);
-    const kernels::WeightView view = weight.view();
-    m_step.resize(static_cast<std::size_t>(start.rows * groups()));
-    for (std::size_t i = 0; i < m_step.size(); ++i)
-        m_step[i] = kernels::weightScale(view, static_cast<std::int64_t>(i));
-    m_scale = m_step;
-}
+      m_activations(activationsOf(start)),
+      m_step(scalesOf(start, start.rows * groups())),
+      m_scale(m_step) {}
 
 kernels::FakeQuantArgs FakeQuantizer::args(const float* values,
                                            const std::vector<float>& scales) const {
     const std::vector<float>& step = m_learning == ScaleLearning::Step ? scales : m_step;
-    return {m_grid,  values,      m_start.rows,  m_start.cols,
-            m_group, step.data(), scales.data(), nullptr};
+    return {m_grid,      values,        m_start.rows, m_start.cols, m_group,
+            step.data(), scales.data(), nullptr};
 }
 
 std::vector<float> FakeQuantizer::scalesAt(const float* p) const {
     std::vector<float> scales = m_step;
-    if (m_learning != ScaleLearning::None)
-        for (std::size_t i = 0; i < scales.size(); ++i)
-            scales[i] = storedScale(scales[i] * std::exp(p[i]), m_start.scales.dtype());
+    if (m_learning == ScaleLearning::None)
+        return scales;
+    const GroupQuantizer quantizer = quantizerOf(m_start);
+    for (std::size_t i = 0; i < scales.size(); ++i)
+        if (p[i] != 0)  // a file of others may hold scales that would not be stored here
+            scales[i] = quantizer.storedScale(scales[i] * std::exp(p[i]));
     return scales;
 }
 
@@ -134,11 +172,15 @@ void FakeQuantizer::backward(const float* values, float* grad, float* dp,
 QuantizedTensor FakeQuantizer::pack(const float* values, const float* p,
                                     kernels::WorkerPool& pool) const {
     const std::vector<float> scales = scalesAt(p), codes = codesOf(values, scales, pool);
+    const GroupQuantizer quantizer = quantizerOf(m_start);
     std::vector<std::int8_t> bytes(codes.size());
     std::transform(codes.begin(), codes.end(), bytes.begin(),
-                   [](float code) { return static_cast<std::int8_t>(code); });
-    return packCodes(m_start.scheme, m_start.rows, m_start.cols, bytes.data(), scales.data(),
-                     m_start.scales.dtype());
+                   [&](float code) { return quantizer.encode(code); });
+    QuantizedTensor packed =
+        packCodes(m_start.scheme, m_start.rows, m_start.cols, bytes.data(), scales.data(),
+                  m_start.scales.dtype(), m_start.globalScale);
+    packed.inputGlobalScale = m_start.inputGlobalScale;
+    return packed;
 }
 
 FakeQuantizer::Drift FakeQuantizer::drift(const float* values, const float* p,

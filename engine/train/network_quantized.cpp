@@ -12,8 +12,9 @@ namespace {
 constexpr std::int64_t kGrain = 16384;
 
 float rounded(float value, DType type) {
-    return type == DType::BF16 ? kernels::bfloat16ToFloat(kernels::floatToBfloat16(value))
-                               : kernels::halfToFloat(kernels::floatToHalf(value));
+    return type == DType::BF16
+               ? kernels::bfloat16ToFloat(kernels::floatToBfloat16(value))
+               : kernels::halfToFloat(kernels::floatToHalf(value));
 }
 
 }  // namespace
@@ -25,6 +26,8 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
     const std::size_t weights = m_parameters.size();
     for (std::size_t i = 0; i < weights; ++i) {
         const TrainParameter p = m_parameters[i];
+        if (!model.has(p.name))
+            continue;  // helps training only
         const Weight& weight = model.weight(p.name);
         if (!weight.isQuantized()) {
             const DType type = weight.dense().dtype();
@@ -32,7 +35,8 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
                 m_halves.push_back({i, type});
             continue;
         }
-        QuantizedParameter q{i, 0, FakeQuantizer(p.name, weight.quantized(), options.scales)};
+        QuantizedParameter q{i, 0,
+                             FakeQuantizer(p.name, weight.quantized(), options.scales)};
         const auto before = unquantized.find(p.name);
         if (before != unquantized.end()) {
             const std::vector<float> values = before->second.toFloat();
@@ -44,13 +48,14 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
             before->second.dropPages();
         }
         q.quantizer.keepCodes(m_values.data() + p.offset, m_pool);
-        if (options.scales != ScaleLearning::None) {
+        if (q.quantizer.learning() != ScaleLearning::None) {
             q.scales = static_cast<Offset>(m_values.size());
             m_index[p.name + ".scale"] = m_parameters.size();
-            m_parameters.push_back({p.name + ".scale", q.scales, p.rows, q.quantizer.groups(),
-                                    false, options.scaleRate});
-            m_values.resize(m_values.size() +
-                            static_cast<std::size_t>(p.rows * q.quantizer.groups()));
+            m_parameters.push_back(
+                {p.name + ".scale", q.scales, p.rows, q.quantizer.groups(), false,
+                 options.scaleRate});
+            m_values.resize(m_values.size() + static_cast<std::size_t>(
+                                                  p.rows * q.quantizer.groups()));
         }
         m_quantizers.push_back(std::move(q));
     }

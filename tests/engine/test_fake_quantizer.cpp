@@ -97,7 +97,11 @@ struct Case {
 };
 const std::vector<Case> kCases = {{"int8", "rtn", false},      {"int8", "smoothquant", true},
                                   {"int4-g32", "rtn", true},   {"int4-g32", "awq", false},
-                                  {"int4-g32", "gptq", false}, {"w8a16", "rtn", false}};
+                                  {"int4-g32", "gptq", false}, {"w8a16", "rtn", false},
+                                  {"int3-g32", "gptq", true},  {"int2-g32", "rtn", false},
+                                  {"int4-g32-a8", "rtn", false}, {"int4-g32-a4", "rtn", true},
+                                  {"fp8", "rtn", true},        {"nvfp4", "rtn", true},
+                                  {"nvfp4-w4a16", "rtn", false}, {"mxfp4", "rtn", true}};
 
 TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
     for (const std::string& family : kFamilies) {
@@ -147,9 +151,10 @@ TEST_F(QuantizedNetwork, ExportsExactlyWhatItTrained) {
                 EXPECT_GT(distance(network.logits(ids), deployedLogits(start)), 1e-2)
                     << "something was trained";
                 for (const std::string& name : linearWeightNames(start.config))
-                    if (start.has(name) && start.weight(name).isQuantized())
+                    if (start.has(name) && start.weight(name).isQuantized()) {
                         EXPECT_EQ(trained.weight(name).quantized().scheme,
                                   start.weight(name).quantized().scheme);
+                    }
             }
     }
 }
