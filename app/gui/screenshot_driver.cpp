@@ -11,6 +11,7 @@
 #include <QTextStream>
 #include <QTimer>
 #include <QTreeView>
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -41,6 +42,7 @@ using Page = ui::MainWindow::Page;
 constexpr int kSettleMs = 450;  ///< layouts, debounced estimates and chart animations come to rest
 constexpr int kPollMs = 100;
 constexpr int kGiveUpMs = 600'000;
+constexpr std::size_t kPicturedRuns = 4;
 
 ScreenshotDriver::ScreenshotDriver(GuiApplication* application, QString folder, QObject* parent)
     : QObject(parent), m_application(application), m_folder(std::move(folder)) {
@@ -84,7 +86,13 @@ void ScreenshotDriver::plan() {
         recipe->setup()->setTasksPath(fewTasks());
         std::vector<Recipe> recipes;
         for (const auto& [preset, help] : recipe->presets()) {
-            recipes.push_back(preset);
+            // Pictures do not wait for training.
+            const bool quick =
+                std::all_of(preset.steps.begin(), preset.steps.end(),
+                            [](const RecipeStep& step) { return step.technique == "ptq"; });
+            if (quick && recipes.size() < kPicturedRuns) {
+                recipes.push_back(preset);
+            }
         }
         recipe->queueRecipes(recipes);
     });

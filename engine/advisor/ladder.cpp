@@ -179,6 +179,10 @@ bool Ladder::affordable(const std::string& stage, std::vector<Recipe>& candidate
     std::vector<Candidate> kept;
     std::vector<std::string> tooLarge;
     double total = 0;
+    // What lies in the files and not in memory while the model runs, such as an embedding that is
+    // only looked up: no recipe makes it count.
+    const double apart = valueOf(baseline(), "file_bytes") - valueOf(baseline(), "weight_bytes");
+    const double idleBytes = apart > 0 ? apart : 0;
     for (const Recipe& recipe : candidates) {
         RecipeEstimate cost;
         const AdvisorTrial first =
@@ -191,10 +195,13 @@ bool Ladder::affordable(const std::string& stage, std::vector<Recipe>& candidate
             continue;
         }
         const double bytes = static_cast<double>(cost.outputBytes);
-        for (const auto& limit : {m_goal.targets.maxMemoryBytes, m_goal.targets.maxFileBytes})
-            if (limit && bytes > *limit * kSizeTolerance &&
+        const std::pair<const std::optional<double>&, double> sizes[] = {
+            {m_goal.targets.maxMemoryBytes, bytes - idleBytes},
+            {m_goal.targets.maxFileBytes, bytes}};
+        for (const auto& [limit, size] : sizes)
+            if (limit && size > *limit * kSizeTolerance &&
                 (tooLarge.empty() || tooLarge.back().rfind(title, 0) != 0))
-                tooLarge.push_back(title + " (" + formatBytes(bytes) + " estimated, at most " +
+                tooLarge.push_back(title + " (" + formatBytes(size) + " estimated, at most " +
                                    formatBytes(*limit) + ")");
         if (!tooLarge.empty() && tooLarge.back().rfind(title + " (", 0) == 0)
             continue;
