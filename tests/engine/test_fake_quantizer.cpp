@@ -62,10 +62,11 @@ protected:
         quantizeLayerwise(out, text, options, context);
         return out;
     }
-    std::vector<float> deployedLogits(const Model& model) {
+    std::vector<float> deployedLogits(const Model& model) { return deployedLogits(model, ids); }
+    std::vector<float> deployedLogits(const Model& model, const std::vector<std::int32_t>& prompt) {
         Transformer transformer(model, backend);
         KvCache cache = transformer.makeCache(16, kernels::KvType::F32);
-        transformer.forward(ids, cache);
+        transformer.forward(prompt, cache);
         std::vector<float> out(16 * test::kVocabulary);
         transformer.logits(0, 16, out.data());
         return out;
@@ -79,8 +80,22 @@ protected:
         }
         return std::sqrt(error / signal);
     }
-    /// Rounding of inputs turns the last bit of a sum into one step of an input now and then.
-    static constexpr double kClose = 2e-3;
+    /// The network computes the numbers of `deployed`. Their sums differ in the last bit, and an
+    /// input that lies on the border between two codes then takes the other one: one of so many
+    /// steps now and then. So most prompts agree to float32 rounding, and all of them to a few such
+    /// steps.
+    void expectSameNumbers(Network& network, const Model& deployed, const std::string& what) {
+        std::vector<double> distances;
+        for (std::uint32_t seed = 99; seed < 104; ++seed) {
+            const std::vector<std::int32_t> prompt = randomIds(16, seed);
+            distances.push_back(distance(network.logits(prompt), deployedLogits(deployed, prompt)));
+        }
+        std::sort(distances.begin(), distances.end());
+        EXPECT_LT(distances[2], kClose) << what;
+        EXPECT_LT(distances.back(), kFewSteps) << what;
+    }
+    static constexpr double kClose = 1e-3;
+    static constexpr double kFewSteps = 2e-2;
 
     test::TempFolder folder;
     CpuBackend backend{2};
@@ -95,13 +110,12 @@ struct Case {
     const char* method;
     bool head;
 };
-const std::vector<Case> kCases = {{"int8", "rtn", false},      {"int8", "smoothquant", true},
-                                  {"int4-g32", "rtn", true},   {"int4-g32", "awq", false},
-                                  {"int4-g32", "gptq", false}, {"w8a16", "rtn", false},
-                                  {"int3-g32", "gptq", true},  {"int2-g32", "rtn", false},
-                                  {"int4-g32-a8", "rtn", false}, {"int4-g32-a4", "rtn", true},
-                                  {"fp8", "rtn", true},        {"nvfp4", "rtn", true},
-                                  {"nvfp4-w4a16", "rtn", false}, {"mxfp4", "rtn", true}};
+const std::vector<Case> kCases = {
+    {"int8", "rtn", false},        {"int8", "smoothquant", true}, {"int4-g32", "rtn", true},
+    {"int4-g32", "awq", false},    {"int4-g32", "gptq", false},   {"w8a16", "rtn", false},
+    {"int3-g32", "gptq", true},    {"int2-g32", "rtn", false},    {"int4-g32-a8", "rtn", false},
+    {"int4-g32-a4", "rtn", true},  {"fp8", "rtn", true},          {"nvfp4", "rtn", true},
+    {"nvfp4-w4a16", "rtn", false}, {"mxfp4", "rtn", true}};
 
 TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
     for (const std::string& family : kFamilies) {
@@ -111,8 +125,7 @@ TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
             Network network(start, backend.pool());
             network.quantize(start, before, {});
             const std::vector<float> want = deployedLogits(start);
-            EXPECT_LT(distance(network.logits(ids), want), kClose)
-                << family << " " << c.scheme << " " << c.method;
+            expectSameNumbers(network, start, family + " " + c.scheme + " " + c.method);
             // The weights themselves are equal bit for bit.
             const Model back = network.toModel(start);
             for (const auto& [name, weight] : start.weights)
@@ -145,9 +158,9 @@ TEST_F(QuantizedNetwork, ExportsExactlyWhatItTrained) {
                 EXPECT_LT(network.evaluate(batch, {}, nullptr, nullptr).crossEntropy, loss)
                     << family << " " << c.scheme;
                 const Model trained = network.toModel(start);
-                EXPECT_LT(distance(network.logits(ids), deployedLogits(trained)), kClose)
-                    << family << " " << c.scheme << " " << c.method << " learning "
-                    << static_cast<int>(learning);
+                expectSameNumbers(network, trained,
+                                  family + " " + c.scheme + " " + c.method + " learning " +
+                                      std::to_string(static_cast<int>(learning)));
                 EXPECT_GT(distance(network.logits(ids), deployedLogits(start)), 1e-2)
                     << "something was trained";
                 for (const std::string& name : linearWeightNames(start.config))

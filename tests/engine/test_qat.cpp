@@ -42,10 +42,11 @@ protected:
         test::writeFile(folder / "evaluate.txt", "ABCD1QRSTUVWX=1\n\nABCDEF3QRSTUVWX=3\n\n");
     }
 
-    static json training(json more = json::object()) {
+    static json training(const json& more = json::object()) {
         json params = {{"tokens", 3000}, {"batch_tokens", 64},      {"learning_rate", 3e-3},
                        {"context", 16},  {"validation_share", 0.1}, {"evaluate_every", 10}};
-        params.update(more);
+        if (!more.empty())
+            params.update(more);
         return params;
     }
     RunResult run(const std::vector<RecipeStep>& steps, std::stop_token stop = {}) {
@@ -94,7 +95,9 @@ TEST_F(QuantizedTraining, GoesOnFromPtqAndSaysWhatItWonBack) {
     EXPECT_EQ(result.artifact->format, "compressed-tensors");
     const Model artifact = loadModel(result.artifact->path);
     EXPECT_EQ(artifact.weight("layers.0.attn.q.weight").quantized().scheme.id, "int4-g32");
-    EXPECT_NEAR(metric(result, "training_tokens"), 3000, 64);
+    // Documents are packed whole: a batch may end up to one context short of its 64 tokens.
+    EXPECT_LE(metric(result, "training_tokens"), 3000 + 64);
+    EXPECT_GE(metric(result, "training_tokens"), 3000 * (64 - 16) / 64);
     const double before = metric(result, "validation_perplexity_quantized"),
                  now = metric(result, "validation_perplexity"),
                  full = metric(result, "validation_perplexity_original");
@@ -132,7 +135,9 @@ TEST_F(QuantizedTraining, GoesOnFromAStoredModel) {
 }
 
 TEST_F(QuantizedTraining, DistillationApproachesItsTeacher) {
-    const RunResult result = run({ptq, {"qad", training()}});
+    // Two bits, so that there is something to win back.
+    const RecipeStep coarse{"ptq", {{"scheme", "int2-g32"}}};
+    const RunResult result = run({coarse, {"qad", training()}});
     const auto& kl = report.curves["validation_kl"];
     ASSERT_GT(kl.size(), 2u);
     EXPECT_GT(kl.begin()->second, 0);
@@ -178,10 +183,13 @@ TEST_F(QuantizedTraining, RefusesWhatContradictsItself) {
 }
 
 TEST_F(QuantizedTraining, StopsWhenEnoughIsWonBack) {
-    run({ptq, {"qad", training({{"target_recovery", 20.0}, {"evaluate_every", 2}})}});
+    const RecipeStep coarse{"ptq", {{"scheme", "int2-g32"}}};
+    run({coarse, {"qad", training({{"target_recovery", 20.0}, {"evaluate_every", 2}})}});
     const auto& kl = report.curves["validation_kl"];
-    EXPECT_LT(kl.rbegin()->second, 0.8 * kl.begin()->second);
-    EXPECT_LT(kl.rbegin()->first, 40);
+    EXPECT_LE(kl.rbegin()->second, 0.8 * kl.begin()->second);
+    // It stops at the first validation that shows it, before the 3000 / 64 steps are done.
+    EXPECT_GT(std::next(kl.rbegin())->second, 0.8 * kl.begin()->second);
+    EXPECT_LT(kl.rbegin()->first, 3000 / 64);
 }
 
 TEST_F(QuantizedTraining, CancelsWithin200Milliseconds) {
