@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """How much of what ptq loses qat and qad win back: recovery.py FETTLE_CLI MODEL TRAIN EVALUATE [--schemes int3-g128,int2-g64]
-[--tasks FILE] [--tokens 200000] [--max-tokens 16384] [--seed 1] [--threads 0] [--params JSON]
+[--tasks FILE] [--tokens 200000] [--max-tokens 16384] [--context 256] [--seed 1] [--threads 0] [--params JSON]
 
 Runs ptq, ptq + qat and ptq + qad for each scheme through fettle-cli and prints perplexity and divergence from the original on the
 evaluation text, which training never sees, and the share of the lost perplexity and task accuracy that came back. The interval of
@@ -15,7 +15,7 @@ import tempfile
 def run(arguments, steps, name):
     recipe = {"name": name, "steps": steps, "seed": arguments.seed}
     command = [arguments.cli, "run", json.dumps(recipe), "--model", arguments.model, "--train", arguments.train, "--evaluate",
-               arguments.evaluate, "--max-tokens", str(arguments.max_tokens), "--no-speed", "--db", arguments.db,
+               arguments.evaluate, "--max-tokens", str(arguments.max_tokens), "--context", str(arguments.context), "--no-speed", "--db", arguments.db,
                "--threads", str(arguments.threads), "--json"]
     if arguments.tasks:
         command += ["--tasks", arguments.tasks]
@@ -54,6 +54,7 @@ def main():
     parser.add_argument("--tasks")
     parser.add_argument("--tokens", type=int, default=200000)
     parser.add_argument("--max-tokens", type=int, default=16384)
+    parser.add_argument("--context", type=int, default=256, help="tokens of an evaluation window")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--params", type=json.loads, default={}, help="more parameters of qat and qad")
