@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -38,6 +39,7 @@ protected:
     static fs::path demo(const std::string& name) {
         return fs::path(FETTLE_RESOURCES_DIR) / "demo" / name;
     }
+    /// Options as name and value; one that is there already gets the new value.
     Arguments training(const std::string& out, const Arguments& more = {}) const {
         Arguments words = {"train",
                            shape,
@@ -58,7 +60,13 @@ protected:
                            "--validation-tokens",
                            "1024",
                            "--json"};
-        words.insert(words.end(), more.begin(), more.end());
+        for (std::size_t i = 0; i + 1 < more.size(); i += 2) {
+            const auto known = std::find(words.begin(), words.end(), more[i]);
+            if (known != words.end())
+                *(known + 1) = more[i + 1];
+            else
+                words.insert(words.end(), {more[i], more[i + 1]});
+        }
         return words;
     }
     json ask(const Arguments& arguments) const {
@@ -119,8 +127,7 @@ TEST_F(CliTrain, LearnsFromRandomWeightsAndGoesOnFromTheResult) {
 }
 
 TEST_F(CliTrain, ATeacherIsFollowed) {
-    const json result =
-        ask(training("student", {"--teacher", demo("teacher").string(), "--tokens", "8192"}));
+    const json result = ask(training("student", {"--teacher", demo("teacher").string()}));
     ASSERT_TRUE(result["series"].contains("validation_kl"));
     const json& curve = result["series"]["validation_kl"];
     EXPECT_LT(curve.back()[1].get<double>(), 0.8 * curve.front()[1].get<double>());
@@ -165,16 +172,11 @@ TEST_F(CliTrain, MistakesAreNamedBeforeAnythingIsTrained) {
         EXPECT_EQ(result.errorLines(), 1) << result.err;
     };
     fails({"train", shape, "--train", text, "--out", home.file("x")}, 3, "tokenizer.json");
-    fails(training("x", {"--train", home.file("absent.txt")}), 2, "--train");
-    Arguments absent = training("x");
-    absent[5] = home.file("absent.txt");
-    fails(absent, 3, "absent.txt");
+    fails(training("x", {"--train", home.file("absent.txt")}), 3, "absent.txt");
     home.write("full/other.txt", "something else");
     fails(training("full"), 2, "is no model folder");
     fails(training("x", {"--dtype", "int8"}), 2, "--dtype");
-    Arguments wide = training("x");
-    wide[9] = "64";  // a batch below a context
-    wide[11] = "64";
+    const Arguments wide = training("x", {"--batch-tokens", "64"});
     fails(wide, 2, "does not hold one context");
 }
 
@@ -184,9 +186,12 @@ TEST_F(CliTrain, AKilledRecipeIsResumedWhereItsTrainingEnded) {
         R"({"technique":"distill","params":{"tokens":2048,"batch_tokens":1024,"context":64}},)"
         R"({"technique":"qat","params":{"scheme":"int4-g32","tokens":4096,"batch_tokens":1024,)"
         R"("context":64}}],"seed":1})";
-    const Arguments run = {"run",          recipe,       "--model",       "demo",      "--train",
-                           text,           "--no-speed", "--no-baseline", "--context", "64",
-                           "--max-tokens", "256",        "--json"};
+    const std::string tasks =
+        home.write("tasks.jsonl", R"({"prompt":"2 + 2 =","choices":[" 4"," 5"],"answer":0})"
+                                  "\n");
+    const Arguments run = {"run",       recipe,    "--model",      "demo",       "--tasks",
+                           tasks,       "--train", text,           "--no-speed", "--no-baseline",
+                           "--context", "64",      "--max-tokens", "256",        "--json"};
     const json whole = ask(run);
     CliProcess process(run, home.path());
     ASSERT_TRUE(process.waitForError("step 1 (distill) took", 300));
