@@ -273,7 +273,8 @@ ExperimentRecord recordFrom(const json& value) {
     record.error = value.value("error", "");
     if (value.contains("parent") && value["parent"].is_number())
         record.parent = value["parent"].get<std::int64_t>();
-    for (const auto& [name, metric] : value.value("metrics", json::object()).items()) {
+    const json metrics = value.value("metrics", json::object());
+    for (const auto& [name, metric] : metrics.items()) {
         Measurement read = measurementFromJson(metric);
         read.name = name;
         record.metrics[name] = std::move(read);
