@@ -423,13 +423,13 @@ void addConfigs(std::vector<BadInput>& list) {
     list.push_back(config("quantization without groups", "config_groups", [](json& c) {
         c["quantization_config"] = {{"quant_method", "compressed-tensors"}};
     }));
-    list.push_back(config("fp8 groups", "not supported", [](json& c) {
+    list.push_back(config("float of six bits", "not supported", [](json& c) {
         c["quantization_config"] = {
             {"quant_method", "compressed-tensors"},
             {"format", "float-quantized"},
             {"config_groups",
              {{"group_0",
-               {{"targets", {"Linear"}}, {"weights", {{"num_bits", 8}, {"type", "float"}}}}}}}};
+               {{"targets", {"Linear"}}, {"weights", {{"num_bits", 6}, {"type", "float"}}}}}}}};
     }));
     list.push_back(config("bits a string", "num_bits", [](json& c) {
         c["quantization_config"] = {
