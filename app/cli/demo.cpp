@@ -45,12 +45,23 @@ Recipe pruneAndDistill(bool quick) {
     return recipe;
 }
 
+/// Three bits, and training in them: on the text alone (qat), or after the original (qad).
+Recipe trained(const std::string& technique, bool quick) {
+    Recipe recipe;
+    recipe.name = "int3-g128, " + technique;
+    recipe.steps = {{"ptq", {{"scheme", "int3-g128"}}},
+                    {technique, {{"tokens", quick ? 10000 : 100000}}}};
+    return recipe;
+}
+
 std::vector<Recipe> demoRecipes(bool quick) {
     return {ptq("int8", "mse", "int8"),
             speculative(),
             ptq("int4-g32", "mse", "int4-g32"),
             ptq("int4-g128", "mse", "int4-g128"),
             ptq("int4-g32", "absmax", "int4-g32 absmax"),
+            trained("qat", quick),
+            trained("qad", quick),
             pruneAndDistill(quick)};
 }
 

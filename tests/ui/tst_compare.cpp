@@ -216,7 +216,12 @@ private slots:
         QCOMPARE(column(*recipes, 0), QStringList{QStringLiteral("Step 1 · scheme")});
         QCOMPARE(recipes->index(0, 1).data().toString(), QStringLiteral("int8"));
         QCOMPARE(recipes->index(0, 2).data().toString(), QStringLiteral("int4-g32"));
-        auto* box = fixture.page->findChild<QCheckBox*>();
+        QCheckBox* box = nullptr;
+        for (QCheckBox* each : fixture.page->findChildren<QCheckBox*>()) {
+            box = each->text().remove(QLatin1Char('&')).contains(QStringLiteral("equal settings"))
+                      ? each
+                      : box;
+        }
         QVERIFY(box);
         box->setChecked(true);
         QVERIFY(column(*recipes, 0).contains(QStringLiteral("Step 1 · method")));
