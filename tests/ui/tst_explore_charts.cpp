@@ -273,7 +273,7 @@ void TestExploreCharts::drawsCurves() {
     chart.show();
     QTest::mouseMove(&chart, {230, 100});
     QTest::mouseMove(&chart, {231, 100});
-    QTRY_VERIFY(chart.hoverText().contains("train loss"));
+    QTRY_VERIFY(chart.hoverText().contains("Training loss"));
 }
 
 QTEST_MAIN(TestExploreCharts)
