@@ -41,7 +41,7 @@ Recipe pruneAndDistill(bool quick) {
     Recipe recipe;
     recipe.name = "pruned 10%, distilled";
     recipe.steps = {{"prune", {{"method", "width"}, {"ratio", 0.1}, {"calibration_tokens", 8192}}},
-                    {"distill", {{"tokens", quick ? 30000 : 300000}}}};
+                    {"distill", {{"tokens", quick ? 10000 : 300000}}}};
     return recipe;
 }
 
@@ -50,7 +50,7 @@ Recipe trained(const std::string& technique, bool quick) {
     Recipe recipe;
     recipe.name = "int3-g128, " + technique;
     recipe.steps = {{"ptq", {{"scheme", "int3-g128"}}},
-                    {technique, {{"tokens", quick ? 10000 : 100000}}}};
+                    {technique, {{"tokens", quick ? 4000 : 100000}}}};
     return recipe;
 }
 

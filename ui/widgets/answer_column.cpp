@@ -50,7 +50,7 @@ AnswerColumn::AnswerColumn(QWidget* parent)
     }
     for (QComboBox* box : {m_source, m_draft}) {
         box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-        box->setMinimumContentsLength(8);
+        box->setMinimumContentsLength(6);
         connect(box, &QComboBox::currentIndexChanged, this, &AnswerColumn::changed);
     }
     m_remove->setIcon(themedIcon(QStringLiteral("close")));
@@ -183,11 +183,13 @@ void AnswerColumn::showStatistics() {
                      .arg(speed(*m_plain), QString::fromStdString(formatMetric("speedup", gain)),
                           m_plain->ids == m_report->ids ? tr(", same text") : tr(", another text"));
     }
-    lines
-        << tr("%1 weights + %2 cache · %n token(s)", nullptr,
-              static_cast<int>(m_report->ids.size()))
-               .arg(QString::fromStdString(formatBytes(static_cast<double>(m_report->weightBytes))),
-                    QString::fromStdString(formatBytes(static_cast<double>(m_report->cacheBytes))));
+    lines << tr("%1 weights + %2 cache · %3")
+                 .arg(
+                     QString::fromStdString(
+                         formatBytes(static_cast<double>(m_report->weightBytes))),
+                     QString::fromStdString(formatBytes(static_cast<double>(m_report->cacheBytes))),
+                     QString::fromStdString(
+                         formatMetric("tokens", static_cast<double>(m_report->ids.size()))));
     if (m_report->speculation) {
         const SpeculationReport& speculation = *m_report->speculation;
         lines << tr("%1: %2 accepted, %3 per pass")
