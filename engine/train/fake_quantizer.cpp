@@ -69,8 +69,7 @@ ActivationRounding activationsOf(const QuantizedTensor& start) {
 std::vector<float> scalesOf(const QuantizedTensor& start, std::int64_t count) {
     const Weight weight(start);
     const kernels::WeightView view = weight.view();
-    const bool halves =
-        view.format == WeightFormat::NvFp4 || view.format == WeightFormat::MxFp4;
+    const bool halves = view.format == WeightFormat::NvFp4 || view.format == WeightFormat::MxFp4;
     std::vector<float> scales(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i)
         scales[static_cast<std::size_t>(i)] =
@@ -100,8 +99,8 @@ FakeQuantizer::FakeQuantizer(const std::string& name, const QuantizedTensor& sta
 kernels::FakeQuantArgs FakeQuantizer::args(const float* values,
                                            const std::vector<float>& scales) const {
     const std::vector<float>& step = m_learning == ScaleLearning::Step ? scales : m_step;
-    return {m_grid,      values,        m_start.rows, m_start.cols, m_group,
-            step.data(), scales.data(), nullptr};
+    return {m_grid,  values,      m_start.rows,  m_start.cols,
+            m_group, step.data(), scales.data(), nullptr};
 }
 
 std::vector<float> FakeQuantizer::scalesAt(const float* p) const {
@@ -176,9 +175,8 @@ QuantizedTensor FakeQuantizer::pack(const float* values, const float* p,
     std::vector<std::int8_t> bytes(codes.size());
     std::transform(codes.begin(), codes.end(), bytes.begin(),
                    [&](float code) { return quantizer.encode(code); });
-    QuantizedTensor packed =
-        packCodes(m_start.scheme, m_start.rows, m_start.cols, bytes.data(), scales.data(),
-                  m_start.scales.dtype(), m_start.globalScale);
+    QuantizedTensor packed = packCodes(m_start.scheme, m_start.rows, m_start.cols, bytes.data(),
+                                       scales.data(), m_start.scales.dtype(), m_start.globalScale);
     packed.inputGlobalScale = m_start.inputGlobalScale;
     return packed;
 }

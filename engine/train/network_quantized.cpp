@@ -12,9 +12,8 @@ namespace {
 constexpr std::int64_t kGrain = 16384;
 
 float rounded(float value, DType type) {
-    return type == DType::BF16
-               ? kernels::bfloat16ToFloat(kernels::floatToBfloat16(value))
-               : kernels::halfToFloat(kernels::floatToHalf(value));
+    return type == DType::BF16 ? kernels::bfloat16ToFloat(kernels::floatToBfloat16(value))
+                               : kernels::halfToFloat(kernels::floatToHalf(value));
 }
 
 }  // namespace
@@ -35,8 +34,7 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
                 m_halves.push_back({i, type});
             continue;
         }
-        QuantizedParameter q{i, 0,
-                             FakeQuantizer(p.name, weight.quantized(), options.scales)};
+        QuantizedParameter q{i, 0, FakeQuantizer(p.name, weight.quantized(), options.scales)};
         const auto before = unquantized.find(p.name);
         if (before != unquantized.end()) {
             const std::vector<float> values = before->second.toFloat();
@@ -51,11 +49,10 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
         if (q.quantizer.learning() != ScaleLearning::None) {
             q.scales = static_cast<Offset>(m_values.size());
             m_index[p.name + ".scale"] = m_parameters.size();
-            m_parameters.push_back(
-                {p.name + ".scale", q.scales, p.rows, q.quantizer.groups(), false,
-                 options.scaleRate});
-            m_values.resize(m_values.size() + static_cast<std::size_t>(
-                                                  p.rows * q.quantizer.groups()));
+            m_parameters.push_back({p.name + ".scale", q.scales, p.rows, q.quantizer.groups(),
+                                    false, options.scaleRate});
+            m_values.resize(m_values.size() +
+                            static_cast<std::size_t>(p.rows * q.quantizer.groups()));
         }
         m_quantizers.push_back(std::move(q));
     }
