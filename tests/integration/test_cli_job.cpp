@@ -268,7 +268,7 @@ TEST_F(CliJob, DemoWritesTablesAndCharts) {
         expectKeys(experiment["metrics"],
                    {"perplexity", "task_accuracy", "decode_tokens_per_s", "weight_bytes"});
     }
-    EXPECT_EQ(names.size(), 6U);
+    EXPECT_EQ(names.size(), 9U);
     expectKeys(demo["experiments"][2]["metrics"],
                {"speedup", "expected_speedup", "acceptance_rate", "identical_output"});
     const double baseline = demo["experiments"][0]["metrics"]["weight_bytes"];
@@ -277,7 +277,7 @@ TEST_F(CliJob, DemoWritesTablesAndCharts) {
     EXPECT_TRUE(fs::exists(fs::path(out) / "comparison.json"));
     for (const json& chart : demo["charts"])
         EXPECT_GT(fs::file_size(chart.get<std::string>()), 1000U) << chart;
-    EXPECT_EQ(ask({"demo", "--quick", "--out", out})["experiments"].size(), 6U) << "a second time";
+    EXPECT_EQ(ask({"demo", "--quick", "--out", out})["experiments"].size(), 9U) << "a second time";
 }
 
 }  // namespace
