@@ -99,13 +99,12 @@ LibraryPage::LibraryPage(JobController* jobs, QWidget* parent)
     m_factRows->setHorizontalSpacing(12);
     m_factRows->setVerticalSpacing(2);
     facts->addLayout(m_factRows);
-    auto* actions = new QHBoxLayout;
+    auto* actions = new QVBoxLayout;  // one below the other: the column may be narrow
     actions->setSpacing(6);
     m_use = new QPushButton(tr("&Use in recipe"), m_facts);
     m_inspect = new QPushButton(tr("&Inspect"), m_facts);
     actions->addWidget(m_use);
     actions->addWidget(m_inspect);
-    actions->addStretch();
     facts->addLayout(actions);
     column->addWidget(m_facts);
 
