@@ -9,6 +9,24 @@
 
 namespace fettle::app {
 
+namespace {
+
+constexpr int kTasteTokens = 100000;  // a minute or so: a first look, not what training can do
+
+/// Whether the recipe trains; then for that many tokens only.
+bool shortenTraining(Recipe& recipe) {
+    bool trains = false;
+    for (RecipeStep& step : recipe.steps) {
+        if (step.technique == "qat" || step.technique == "qad" || step.technique == "distill") {
+            step.params["tokens"] = kTasteTokens;
+            trains = true;
+        }
+    }
+    return trains;
+}
+
+}  // namespace
+
 void startDemoWhenEmpty(GuiApplication& application) {
     QObject::connect(&application, &GuiApplication::ready, &application, [&application] {
         if (!application.experiments()->experiments().empty() ||
@@ -17,14 +35,16 @@ void startDemoWhenEmpty(GuiApplication& application) {
         }
         ui::RecipePage* page = application.window()->recipe();
         page->useModel(QStringLiteral("demo"));
-        std::vector<Recipe> recipes;
+        std::vector<Recipe> recipes, training;
         for (const auto& [preset, help] : page->presets()) {
-            recipes.push_back(preset);
+            Recipe recipe = preset;
+            (shortenTraining(recipe) ? training : recipes).push_back(recipe);
         }
         Recipe drafted;
         drafted.name = "Speculative decoding, bundled draft";
         drafted.steps = {{"speculative", {{"draft", "demo-draft"}}}};
         recipes.push_back(drafted);
+        recipes.insert(recipes.end(), training.begin(), training.end());
         page->queueRecipes(recipes);
         application.window()->showPage(ui::MainWindow::Page::Explore);
     });
