@@ -268,6 +268,9 @@ private slots:
         tokens->experimentChoice()->setCurrentIndex(2);
         TokenStrip* strip = tokens->strip();
         QCOMPARE(strip->count(), 400);
+        // Four of the 400 are context only; the whole text has 64 windows of 255.
+        QVERIFY2(tokens->note()->text().contains(QStringLiteral("first 396 of 16320")),
+                 qPrintable(tokens->note()->text()));
         QCOMPARE(tokens->worst()->model()->rowCount(), 2);
         QVERIFY(tokens->worst()->isVisible());
         // The second of the list is the 42nd scored token: number 42, as number 0 is not scored.

@@ -142,6 +142,8 @@ void CompareTokens::showValues() {
             tokens.push_back({QString::fromStdString(trace.tokens[i].text), valueOf(trace, i),
                               trace.tokens[i].scored});
         }
+        const auto shown = std::count_if(trace.tokens.begin(), trace.tokens.end(),
+                                         [](const TraceToken& token) { return token.scored; });
         std::int64_t scored = 0;
         for (const TraceBlock& block : trace.blocks) {
             scored += block.tokens;
@@ -149,7 +151,7 @@ void CompareTokens::showValues() {
         m_note->setText(
             tr("The first %1 of %2 scored tokens of the evaluation text. The deeper the tint, the "
                "more the prediction moved; hover or use the arrow keys for the probabilities.")
-                .arg(trace.tokens.size())
+                .arg(shown)
                 .arg(scored));
     } else {
         m_note->clear();

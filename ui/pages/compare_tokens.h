@@ -23,6 +23,7 @@ public:
     explicit CompareTokens(QWidget* parent = nullptr);
     void setExperiments(const ComparedExperiments& experiments);
     TokenStrip* strip() const { return m_strip; }
+    QLabel* note() const { return m_note; }
     QTableView* worst() const { return m_table; }
     QComboBox* experimentChoice() const { return m_experiment; }
     QComboBox* valueChoice() const { return m_value; }
