@@ -12,10 +12,6 @@
 namespace fettle::storage {
 namespace {
 
-std::string dumped(const nlohmann::json& value) {
-    return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 bool ended(ExperimentStatus status) {
     return status != ExperimentStatus::Queued && status != ExperimentStatus::Running;
 }
@@ -63,10 +59,10 @@ std::int64_t ExperimentImporter::insert(const ExperimentDetail& detail) {
     insert.bind(7, toString(record.status));
     insert.bind(8, record.error);
     insert.bind(9, record.appVersion);
-    insert.bind(10, dumped(toJson(detail.inputs)));
-    insert.bind(11, dumped(toJson(detail.measure)));
+    insert.bind(10, compactJson(toJson(detail.inputs)));
+    insert.bind(11, compactJson(toJson(detail.measure)));
     if (detail.estimate)
-        insert.bind(12, dumped(toJson(*detail.estimate)));
+        insert.bind(12, compactJson(toJson(*detail.estimate)));
     insert.bind(13, record.startedMs > 0 ? record.startedMs : nowMs());
     insert.bind(14, record.startedMs);
     insert.bind(15, record.finishedMs);

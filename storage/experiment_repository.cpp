@@ -14,10 +14,6 @@
 namespace fettle::storage {
 namespace {
 
-std::string dumped(const nlohmann::json& value) {
-    return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 void bindOwner(SQLite::Statement& statement, int first, const ProcessIdentity& owner) {
     statement.bind(first, owner.pid);
     statement.bind(first + 1, owner.start);
@@ -78,8 +74,8 @@ std::int64_t ExperimentRepository::create(const RunRequest& request, const std::
         insert.bind(4, request.recipe.name);
         insert.bind(5, signedBits(request.recipe.seed));
         insert.bind(6, appVersion);
-        insert.bind(7, dumped(toJson(request.inputs)));
-        insert.bind(8, dumped(toJson(request.measure)));
+        insert.bind(7, compactJson(toJson(request.inputs)));
+        insert.bind(8, compactJson(toJson(request.measure)));
         insert.bind(9, nowMs());
         if (const auto parent = parentOf(m_database, request.modelPath))
             insert.bind(10, *parent);
@@ -176,7 +172,7 @@ void ExperimentRepository::setEstimate(std::int64_t id, const RecipeEstimate& es
     guarded(m_database, "store the estimate", [&] {
         SQLite::Statement update(m_database.sqlite(),
                                  "UPDATE experiments SET estimate = ? WHERE id = ?");
-        update.bind(1, dumped(toJson(estimate)));
+        update.bind(1, compactJson(toJson(estimate)));
         update.bind(2, id);
         update.exec();
     });

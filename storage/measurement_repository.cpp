@@ -29,10 +29,6 @@ void insertAll(Database& database, std::int64_t experiment, const std::vector<T>
     });
 }
 
-std::string dumped(const nlohmann::json& value) {
-    return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 }  // namespace
 
 void MeasurementRepository::addSteps(std::int64_t experiment,
@@ -43,8 +39,8 @@ void MeasurementRepository::addSteps(std::int64_t experiment,
               [](SQLite::Statement& insert, const StepReport& step) {
                   insert.bind(2, signedBits(step.index));
                   insert.bind(3, step.technique);
-                  insert.bind(
-                      4, dumped(step.params.is_null() ? nlohmann::json::object() : step.params));
+                  insert.bind(4, compactJson(step.params.is_null() ? nlohmann::json::object()
+                                                                   : step.params));
                   insert.bind(5, step.seconds);
               });
 }
@@ -114,7 +110,7 @@ void MeasurementRepository::addArtifact(std::int64_t experiment, const ArtifactR
 }
 
 void MeasurementRepository::addTrace(std::int64_t experiment, const EvaluationTrace& trace) {
-    insertAll(m_database, experiment, std::vector<std::string>{dumped(toJson(trace))},
+    insertAll(m_database, experiment, std::vector<std::string>{compactJson(toJson(trace))},
               "store the values per token",
               "INSERT OR REPLACE INTO evaluation_traces (experiment, json) VALUES (?, ?)",
               [](SQLite::Statement& insert, const std::string& json) { insert.bind(2, json); });

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -53,6 +54,11 @@ inline std::int64_t signedBits(std::uint64_t value) {
 }
 inline std::uint64_t unsignedBits(std::int64_t value) {
     return static_cast<std::uint64_t>(value);
+}
+
+/// Invalid UTF-8, which texts of foreign files may hold, becomes U+FFFD.
+inline std::string compactJson(const nlohmann::json& value) {
+    return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::int64_t nowMs();

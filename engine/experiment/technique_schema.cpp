@@ -6,6 +6,21 @@
 #include <cmath>
 
 namespace fettle {
+
+ParameterSchema numberParameter(const char* name, const char* title, ParameterType type,
+                                nlohmann::json value, double low, double high, const char* unit,
+                                const char* help) {
+    ParameterSchema p;
+    p.name = name;
+    p.title = title;
+    p.type = type;
+    p.defaultValue = std::move(value);
+    p.minimum = low;
+    p.maximum = high;
+    p.unit = unit;
+    p.help = help;
+    return p;
+}
 namespace {
 
 using nlohmann::json;

@@ -38,6 +38,11 @@ struct ParameterSchema {
     bool sweepable = false;
 };
 
+/// A parameter that takes a number between `low` and `high`. `type` is Int or Double.
+ParameterSchema numberParameter(const char* name, const char* title, ParameterType type,
+                                nlohmann::json value, double low, double high, const char* unit,
+                                const char* help);
+
 struct TechniqueDescriptor {
     std::string id;
     std::string title;

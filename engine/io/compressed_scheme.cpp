@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "engine/core/error.h"
+#include "engine/io/compressed_json.h"
 #include "engine/io/strict_json.h"
 
 namespace fettle {
@@ -26,11 +27,6 @@ json arguments(int bits, const char* type, bool symmetric, const char* strategy,
             {"observer_kwargs", json::object()}};
 }
 
-bool present(const json& object, const char* key) {
-    return object.contains(key) && !object[key].is_null() &&
-           !(object[key].is_object() && object[key].empty());
-}
-
 /// QuantizationArgs as read.
 struct Arguments {
     int bits = 8;
@@ -43,18 +39,6 @@ struct Arguments {
     bool isInt(int wanted) const { return type == "int" && bits == wanted; }
     bool isFloat(int wanted) const { return type == "float" && bits == wanted && symmetric; }
 };
-
-template <typename T>
-T valueOr(const json& object, const char* key, T fallback, const std::string& origin) {
-    if (!present(object, key))
-        return fallback;
-    try {
-        return object[key].get<T>();
-    } catch (const json::exception&) {
-        throwBadInput(
-            origin, std::string("quantization_config: ") + key + " has a value of the wrong kind");
-    }
-}
 
 Arguments readArguments(const json& object, const std::string& origin) {
     Arguments a;
@@ -183,7 +167,7 @@ QuantScheme schemeFromGroup(const json& group, const std::string& format, const 
                 inQuotes(format) +
                 ", which is not supported; symmetric int8 and E4M3 per channel, int2 to int4 per "
                 "group (a multiple of 32, for int4 of 8), NVFP4 and MXFP4 are");
-    if (!present(group, "input_activations")) {
+    if (!isPresent(group, "input_activations")) {
         if (scheme->format != WeightFormat::Fp8Channel)
             return *scheme;
         warnings.push_back(

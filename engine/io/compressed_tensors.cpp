@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "engine/core/error.h"
+#include "engine/io/compressed_json.h"
 #include "engine/io/compressed_scheme.h"
 #include "engine/io/strict_json.h"
 
@@ -50,23 +51,6 @@ std::vector<std::string> names(const json& value, const std::string& origin, con
         out.push_back(name.get<std::string>());
     }
     return out;
-}
-
-bool present(const json& object, const char* key) {
-    return object.contains(key) && !object[key].is_null() &&
-           !(object[key].is_object() && object[key].empty());
-}
-
-template <typename T>
-T valueOr(const json& object, const char* key, T fallback, const std::string& origin) {
-    if (!present(object, key))
-        return fallback;
-    try {
-        return object[key].get<T>();
-    } catch (const json::exception&) {
-        throwBadInput(
-            origin, std::string("quantization_config: ") + key + " has a value of the wrong kind");
-    }
 }
 
 const StoredTensor& need(const StoredTensors& tensors, const std::string& name,
@@ -164,7 +148,7 @@ std::optional<CompressedTensorsConfig> CompressedTensorsConfig::fromConfig(
     const json& config, const std::string& origin) {
     const char* key =
         config.contains("quantization_config") ? "quantization_config" : "compression_config";
-    if (!present(config, key))
+    if (!isPresent(config, key))
         return std::nullopt;
     const json& part = config[key];
     if (!part.is_object())
@@ -174,17 +158,17 @@ std::optional<CompressedTensorsConfig> CompressedTensorsConfig::fromConfig(
         throwBadInput(origin, "quantization method " + inQuotes(method) +
                                   " is not supported; compressed-tensors is");
     for (const char* unsupported : {"sparsity_config", "transform_config"})
-        if (present(part, unsupported) && !(part[unsupported].is_object() &&
-                                            part[unsupported].value("format", json()) == "dense"))
+        if (isPresent(part, unsupported) && !(part[unsupported].is_object() &&
+                                              part[unsupported].value("format", json()) == "dense"))
             throwBadInput(origin,
                           std::string("quantization_config: ") + unsupported + " is not supported");
     CompressedTensorsConfig out;
     out.m_origin = origin;
     out.m_ignore = names(part.value("ignore", json()), origin, "quantization_config: ignore");
-    if (present(part, "kv_cache_scheme"))
+    if (isPresent(part, "kv_cache_scheme"))
         out.m_warnings.push_back(
             "the file's kv_cache_scheme is not applied: keys and values keep full precision");
-    if (!present(part, "config_groups") || !part["config_groups"].is_object())
+    if (!isPresent(part, "config_groups") || !part["config_groups"].is_object())
         throwBadInput(origin, "quantization_config: config_groups is missing");
     const auto format = valueOr<std::string>(part, "format", "", origin);
     for (const auto& [name, group] : part["config_groups"].items())
@@ -197,9 +181,9 @@ void CompressedTensorsConfig::readGroup(const std::string& name, const json& gro
     const auto fail = [&](const std::string& cause) {
         throwBadInput(m_origin, "quantization_config: " + inQuotes(name) + " " + cause);
     };
-    if (!group.is_object() || !present(group, "weights") || !group["weights"].is_object())
+    if (!group.is_object() || !isPresent(group, "weights") || !group["weights"].is_object())
         fail("has no weights");
-    if (present(group, "output_activations"))
+    if (isPresent(group, "output_activations"))
         fail("quantizes outputs, which is not supported");
     Group out;
     out.scheme = schemeFromGroup(group, valueOr(group, "format", outerFormat, m_origin),

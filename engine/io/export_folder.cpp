@@ -21,7 +21,6 @@ namespace fs = std::filesystem;
 using kernels::WeightFormat;
 using nlohmann::json;
 
-constexpr float kLargestHalf = 65504;
 constexpr float kLargestBfloat16 = 3.3895314e38f;
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 constexpr const char* kWeightSuffix = ".weight";

@@ -16,7 +16,6 @@ namespace {
 
 using kernels::WeightFormat;
 
-constexpr float kLargestHalf = 65504;
 constexpr double kHalfRounding =
     1.0 / 2048;  // a scale within the normal range of float16 is rounded by less
 constexpr std::int64_t kBlock = 32;

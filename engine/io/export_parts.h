@@ -26,6 +26,9 @@ struct FileTensorPlan {
     std::string canonical() const { return parts.front().canonical; }
 };
 
+/// The largest finite float16.
+inline constexpr float kLargestHalf = 65504;
+
 enum class FileKind { HuggingFace, Gguf };
 /// Every tensor that `model` has, in file order, parts of fused ones together. Throws BadInput for
 /// a missing one.

@@ -16,9 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kLoadShare = 0.03;
+constexpr double kTrainLoadShare = 0.03;
 constexpr double kTrainShare = 0.95;
-constexpr double kWriteShare = 0.02;
+constexpr double kTrainWriteShare = 0.02;
 
 /// Passes everything on and keeps the curves.
 class SeriesKeeper : public ProgressSink {
@@ -151,7 +151,7 @@ TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunCont
     if (request.trainer.loss.distillation > 0 && request.teacher.empty())
         throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
     resetPeakResident();
-    control.beginPhase("Loading", kLoadShare);
+    control.beginPhase("Loading", kTrainLoadShare);
     const Model start = startingModel(request, control);
     // That the result has a place is known before hours are spent on it.
     StagedOutput(request.out, StagedOutput::Kind::Folder, start.weightBytes());
@@ -178,7 +178,7 @@ TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunCont
     report.parameters = static_cast<std::uint64_t>(student.values().size());
     report.peakBytes = peakResidentBytes();
 
-    control.beginPhase("Writing", kWriteShare);
+    control.beginPhase("Writing", kTrainWriteShare);
     const ExportReport written = writeModelFolder(student.toModel(start), request.out, control);
     for (const std::string& note : written.lossy)
         control.warn(note);

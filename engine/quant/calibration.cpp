@@ -89,6 +89,16 @@ double textOverlap(const std::string& calibration, const std::string& evaluation
     return lines.empty() ? 0 : static_cast<double>(shared) / static_cast<double>(lines.size());
 }
 
+void warnOfOverlap(RunControl& control, const std::string& what, const std::string& text,
+                   const std::string& evaluation) {
+    // Names, headings and the like stand in any two texts of a kind.
+    constexpr double kWorthAWarning = 0.01;
+    const double shared = evaluation.empty() ? 0 : textOverlap(text, evaluation);
+    if (shared > kWorthAWarning)
+        control.warn(what + " shares " + std::to_string(std::lround(shared * 100)) +
+                     "% of its lines with the evaluation text: the measured accuracy is too good");
+}
+
 InputCollector::InputCollector(std::int64_t cols, std::int64_t tokens, bool gram,
                                std::int64_t sampleRows, kernels::WorkerPool& pool)
     : m_pool(pool),

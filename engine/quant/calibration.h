@@ -26,6 +26,10 @@ CalibrationText sampleCalibration(const Tokenizer& tokenizer, const std::string&
                                   std::int64_t tokens, std::int64_t length, std::uint64_t seed);
 /// Share of the longer lines of `calibration` that also stand in `evaluation`, both paths.
 double textOverlap(const std::string& calibration, const std::string& evaluation);
+/// Warns where `text` (a path, `what` it is begins the message) shares more lines with the
+/// evaluation text than any two texts of a kind do. Says nothing where `evaluation` is empty.
+void warnOfOverlap(RunControl& control, const std::string& what, const std::string& text,
+                   const std::string& evaluation);
 
 /// Of one input that one or several linear weights share. x_j is input channel j of a token.
 struct InputStatistics {

@@ -24,22 +24,7 @@ constexpr std::int64_t kMostPairs = 4;  // of layers whose hidden states are com
 constexpr double kStepPasses = 4;
 constexpr double kBytesPerParameter = 16;  // value, gradient and two moments, float32
 
-ParameterSchema number(const char* name, const char* title, ParameterType type,
-                       nlohmann::json value, double low, double high, const char* unit,
-                       const char* help) {
-    ParameterSchema p;
-    p.name = name;
-    p.title = title;
-    p.type = type;
-    p.defaultValue = std::move(value);
-    p.minimum = low;
-    p.maximum = high;
-    p.unit = unit;
-    p.help = help;
-    return p;
-}
-
-TechniqueDescriptor makeDescriptor() {
+TechniqueDescriptor distillDescriptor() {
     TechniqueDescriptor d;
     d.id = "distill";
     d.title = "Distillation";
@@ -51,40 +36,40 @@ TechniqueDescriptor makeDescriptor() {
     d.needsTrainingText = true;
     d.needsTeacher = true;
 
-    ParameterSchema tokens =
-        number("tokens", "Training tokens", ParameterType::Int, 1000000, 1, 1e13, "tokens",
-               "How much is read, all epochs together. Half to twice as many tokens as the model "
-               "has parameters bring back most.");
+    ParameterSchema tokens = numberParameter(
+        "tokens", "Training tokens", ParameterType::Int, 1000000, 1, 1e13, "tokens",
+        "How much is read, all epochs together. Half to twice as many tokens as the model "
+        "has parameters bring back most.");
     tokens.sweepable = true;
-    ParameterSchema rate =
-        number("learning_rate", "Learning rate", ParameterType::Double, 0.001, 0, 1, "",
-               "Peak of the learning rate. Small models stand more; a billion parameters about "
-               "0.0001.");
+    ParameterSchema rate = numberParameter(
+        "learning_rate", "Learning rate", ParameterType::Double, 0.001, 0, 1, "",
+        "Peak of the learning rate. Small models stand more; a billion parameters about "
+        "0.0001.");
     rate.sweepable = true;
-    ParameterSchema batch = number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 16777216,
-                                   "tokens", "Tokens of one step.");
+    ParameterSchema batch = numberParameter("batch_tokens", "Batch", ParameterType::Int, 2048, 16,
+                                            16777216, "tokens", "Tokens of one step.");
     batch.sweepable = true;
     const ParameterSchema context =
-        number("context", "Sequence length", ParameterType::Int, 0, 0, 1048576, "tokens",
-               "Length of a training sequence. 0: the context that is evaluated with.");
+        numberParameter("context", "Sequence length", ParameterType::Int, 0, 0, 1048576, "tokens",
+                        "Length of a training sequence. 0: the context that is evaluated with.");
     ParameterSchema temperature =
-        number("temperature", "Temperature", ParameterType::Double, 1, 0.1, 20, "",
-               "Above 1 the teacher's less likely tokens weigh more.");
+        numberParameter("temperature", "Temperature", ParameterType::Double, 1, 0.1, 20, "",
+                        "Above 1 the teacher's less likely tokens weigh more.");
     temperature.sweepable = true;
-    ParameterSchema hidden =
-        number("hidden_weight", "Hidden states", ParameterType::Double, 0, 0, 100, "",
-               "Weight of the distance between hidden states, through learned projections where "
-               "the widths differ. 0: predictions alone. Helps where layers are gone or the "
-               "student starts anew.");
+    ParameterSchema hidden = numberParameter(
+        "hidden_weight", "Hidden states", ParameterType::Double, 0, 0, 100, "",
+        "Weight of the distance between hidden states, through learned projections where "
+        "the widths differ. 0: predictions alone. Helps where layers are gone or the "
+        "student starts anew.");
     hidden.sweepable = true;
-    ParameterSchema crossEntropy =
-        number("cross_entropy_weight", "Text itself", ParameterType::Double, 0, 0, 100, "",
-               "Weight of the ordinary loss on the text beside the teacher's predictions.");
+    ParameterSchema crossEntropy = numberParameter(
+        "cross_entropy_weight", "Text itself", ParameterType::Double, 0, 0, 100, "",
+        "Weight of the ordinary loss on the text beside the teacher's predictions.");
     crossEntropy.sweepable = true;
-    ParameterSchema onPolicy =
-        number("on_policy", "Written by the student", ParameterType::Double, 0, 0, 1, "",
-               "Share of the batches whose sequences the student itself continues. Slow, but it "
-               "learns to get out of its own mistakes.");
+    ParameterSchema onPolicy = numberParameter(
+        "on_policy", "Written by the student", ParameterType::Double, 0, 0, 1, "",
+        "Share of the batches whose sequences the student itself continues. Slow, but it "
+        "learns to get out of its own mistakes.");
     onPolicy.sweepable = true;
     ParameterSchema schedule;
     schedule.name = "schedule";
@@ -96,9 +81,9 @@ TechniqueDescriptor makeDescriptor() {
                         {"wsd", "Stable, then down", "Stays, and falls in the last fifth."},
                         {"constant", "Constant", "Stays."}};
     schedule.help = "How the learning rate goes after its first twentieth, in which it rises.";
-    const ParameterSchema target =
-        number("target_loss", "Stop at", ParameterType::Double, 0, 0, 100, "nats",
-               "Ends once the loss on the text held back is at most this. 0: reads all tokens.");
+    const ParameterSchema target = numberParameter(
+        "target_loss", "Stop at", ParameterType::Double, 0, 0, 100, "nats",
+        "Ends once the loss on the text held back is at most this. 0: reads all tokens.");
     ParameterSchema checkpointing;
     checkpointing.name = "checkpointing";
     checkpointing.title = "Save memory";
@@ -309,7 +294,7 @@ private:
 }  // namespace
 
 const TechniqueDescriptor& Distill::descriptor() const {
-    static const TechniqueDescriptor descriptor = makeDescriptor();
+    static const TechniqueDescriptor descriptor = distillDescriptor();
     return descriptor;
 }
 

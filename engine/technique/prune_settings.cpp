@@ -6,21 +6,6 @@ namespace fettle {
 
 namespace {
 
-ParameterSchema number(const char* name, const char* title, ParameterType type,
-                       nlohmann::json value, double low, double high, const char* unit,
-                       const char* help) {
-    ParameterSchema p;
-    p.name = name;
-    p.title = title;
-    p.type = type;
-    p.defaultValue = std::move(value);
-    p.minimum = low;
-    p.maximum = high;
-    p.unit = unit;
-    p.help = help;
-    return p;
-}
-
 ParameterSchema methodParameter() {
     ParameterSchema method;
     method.name = "method";
@@ -113,16 +98,16 @@ TechniqueDescriptor pruneDescriptor() {
         "one); more than a third in one go does not.";
     d.usesCalibration = true;
 
-    ParameterSchema ratio = number(
+    ParameterSchema ratio = numberParameter(
         "ratio", "Ratio", ParameterType::Double, 0.3, 0, 0.95, "",
         "Share that goes: of all parameters for width, of the neurons, heads, channels or layers "
         "for the single ones, of the weights for zeros.");
     ratio.sweepable = true;
-    ParameterSchema target =
-        number("target_parameters", "Parameters left", ParameterType::Int, 0, 0, 1e12, "",
-               "At most so many parameters stay, whatever the ratio says. 0: the ratio decides.");
+    ParameterSchema target = numberParameter(
+        "target_parameters", "Parameters left", ParameterType::Int, 0, 0, 1e12, "",
+        "At most so many parameters stay, whatever the ratio says. 0: the ratio decides.");
     target.visibleWhen = structured;
-    ParameterSchema speedup = number(
+    ParameterSchema speedup = numberParameter(
         "target_speedup", "Speed-up on this device", ParameterType::Double, 0, 0, 20, "",
         "Cuts until decoding, measured here, is so many times as fast. 0: the ratio decides.");
     speedup.visibleWhen = structured;
@@ -137,24 +122,24 @@ TechniqueDescriptor pruneDescriptor() {
         "calibration text change least.";
     compensate.visibleWhen = VisibleWhen{"method", {"width", "ffn", "heads"}};
     ParameterSchema multiple =
-        number("multiple", "Multiple of", ParameterType::Int, 32, 1, 1024, "",
-               "Neurons and channels that stay are a multiple of it, so that groups of "
-               "quantization and kernels still fit.");
+        numberParameter("multiple", "Multiple of", ParameterType::Int, 32, 1, 1024, "",
+                        "Neurons and channels that stay are a multiple of it, so that groups of "
+                        "quantization and kernels still fit.");
     multiple.visibleWhen = structured;
     const ParameterSchema iterations =
-        number("iterations", "Rounds", ParameterType::Int, 1, 1, 16, "",
-               "Goes there in so many rounds; importance is measured again in each.");
-    const ParameterSchema tokens =
-        number("calibration_tokens", "Calibration", ParameterType::Int, 32768, 0, 1048576, "tokens",
-               "How many tokens of the calibration text are run through the model, drawn by the "
-               "recipe's seed.");
-    const ParameterSchema length =
-        number("calibration_length", "Sequence length", ParameterType::Int, 0, 0, 32768, "tokens",
-               "Length of a calibration sequence. 0: the context that is evaluated with.");
-    ParameterSchema damping =
-        number("damping", "Damping", ParameterType::Double, 0.01, 0.0001, 1, "",
-               "Share of the mean input power that is added to every input: more trusts the "
-               "calibration text less.");
+        numberParameter("iterations", "Rounds", ParameterType::Int, 1, 1, 16, "",
+                        "Goes there in so many rounds; importance is measured again in each.");
+    const ParameterSchema tokens = numberParameter(
+        "calibration_tokens", "Calibration", ParameterType::Int, 32768, 0, 1048576, "tokens",
+        "How many tokens of the calibration text are run through the model, drawn by the "
+        "recipe's seed.");
+    const ParameterSchema length = numberParameter(
+        "calibration_length", "Sequence length", ParameterType::Int, 0, 0, 32768, "tokens",
+        "Length of a calibration sequence. 0: the context that is evaluated with.");
+    ParameterSchema damping = numberParameter(
+        "damping", "Damping", ParameterType::Double, 0.01, 0.0001, 1, "",
+        "Share of the mean input power that is added to every input: more trusts the "
+        "calibration text less.");
     damping.sweepable = true;
     ParameterSchema exclude;
     exclude.name = "exclude";

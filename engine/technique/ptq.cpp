@@ -15,10 +15,7 @@ namespace fettle {
 
 namespace {
 
-// Names, headings and the like stand in any two texts of a kind.
-constexpr double kOverlapWorthAWarning = 0.01;
-
-TechniqueDescriptor makeDescriptor() {
+TechniqueDescriptor ptqDescriptor() {
     TechniqueDescriptor d;
     d.id = "ptq";
     d.title = "Post-training quantization";
@@ -271,13 +268,8 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
     length = std::min(length, model.config.contextLength);
     CalibrationText text = sampleCalibration(*model.tokenizer, context.inputs.calibration, tokens,
                                              length, context.seed);
-    if (!context.inputs.evaluate.empty()) {
-        const double shared = textOverlap(context.inputs.calibration, context.inputs.evaluate);
-        if (shared > kOverlapWorthAWarning)
-            context.control.warn(
-                "the calibration text shares " + std::to_string(std::lround(shared * 100)) +
-                "% of its lines with the evaluation text: the measured accuracy is too good");
-    }
+    warnOfOverlap(context.control, "the calibration text", context.inputs.calibration,
+                  context.inputs.evaluate);
     Measurement used;
     used.name = "calibration_tokens";
     used.unit = "tokens";
@@ -397,7 +389,7 @@ void roundToNearest(const Model& model, Model& out,
 }  // namespace
 
 const TechniqueDescriptor& Ptq::descriptor() const {
-    static const TechniqueDescriptor descriptor = makeDescriptor();
+    static const TechniqueDescriptor descriptor = ptqDescriptor();
     return descriptor;
 }
 

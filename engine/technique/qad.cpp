@@ -7,9 +7,9 @@ namespace fettle {
 
 namespace {
 
-constexpr double kLearningRate = 1e-4;
+constexpr double kQadLearningRate = 1e-4;
 
-TechniqueDescriptor makeDescriptor() {
+TechniqueDescriptor qadDescriptor() {
     TechniqueDescriptor d;
     d.id = "qad";
     d.title = "Quantization-aware distillation";
@@ -21,7 +21,7 @@ TechniqueDescriptor makeDescriptor() {
     d.usesCalibration = true;
     d.needsTrainingText = true;
     d.needsTeacher = true;
-    d.parameters = quantizedTrainingParameters(kLearningRate);
+    d.parameters = quantizedTrainingParameters(kQadLearningRate);
 
     ParameterSchema temperature;
     temperature.name = "temperature";
@@ -92,7 +92,7 @@ void refuseOtherVocabulary(const Model& teacher, const Model& student) {
 }  // namespace
 
 const TechniqueDescriptor& Qad::descriptor() const {
-    static const TechniqueDescriptor descriptor = makeDescriptor();
+    static const TechniqueDescriptor descriptor = qadDescriptor();
     return descriptor;
 }
 

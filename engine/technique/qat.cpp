@@ -6,9 +6,9 @@ namespace fettle {
 
 namespace {
 
-constexpr double kLearningRate = 1e-4;
+constexpr double kQatLearningRate = 1e-4;
 
-TechniqueDescriptor makeDescriptor() {
+TechniqueDescriptor qatDescriptor() {
     TechniqueDescriptor d;
     d.id = "qat";
     d.title = "Quantization-aware training";
@@ -20,14 +20,14 @@ TechniqueDescriptor makeDescriptor() {
         "qad recovers more from the same tokens.";
     d.usesCalibration = true;
     d.needsTrainingText = true;
-    d.parameters = quantizedTrainingParameters(kLearningRate);
+    d.parameters = quantizedTrainingParameters(kQatLearningRate);
     return d;
 }
 
 }  // namespace
 
 const TechniqueDescriptor& Qat::descriptor() const {
-    static const TechniqueDescriptor descriptor = makeDescriptor();
+    static const TechniqueDescriptor descriptor = qatDescriptor();
     return descriptor;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/data/data_loader.h"
 #include "engine/quant/calibration.h"
 #include "engine/technique/ptq.h"
+#include "engine/technique/recovery_sink.h"
 #include "engine/train/trainer.h"
 
 namespace fettle {
@@ -14,25 +15,8 @@ namespace fettle {
 namespace {
 
 constexpr const char* kDefaultScheme = "int4-g128";
-// Names, headings and the like stand in any two texts of a kind.
-constexpr double kOverlapWorthAWarning = 0.01;
 // Below this loss of perplexity a share of it says nothing.
 constexpr double kSmallestLoss = 1e-3;
-
-ParameterSchema number(const char* name, const char* title, ParameterType type,
-                       nlohmann::json value, double low, double high, const char* unit,
-                       const char* help) {
-    ParameterSchema p;
-    p.name = name;
-    p.title = title;
-    p.type = type;
-    p.defaultValue = std::move(value);
-    p.minimum = low;
-    p.maximum = high;
-    p.unit = unit;
-    p.help = help;
-    return p;
-}
 
 ParameterSchema schemeParameter() {
     ParameterSchema p;
@@ -131,30 +115,6 @@ Model quantizedStart(const std::string& technique, Model model, TechniqueContext
     return Ptq().apply(std::move(model), first);
 }
 
-/// Passes everything on, and says after each validation how much is won back.
-class RecoverySink : public ProgressSink {
-public:
-    RecoverySink(ProgressSink& outer, double quantized, double full)
-        : m_outer(outer), m_quantized(quantized), m_full(full) {}
-    void progress(const JobProgress& p) override { m_outer.progress(p); }
-    void log(JobLog::Level level, const std::string& text) override { m_outer.log(level, text); }
-    void series(const SeriesPoint& point) override {
-        m_outer.series(point);
-        if (point.name != "validation_perplexity")
-            return;
-        m_outer.series({"recovery", point.step, recoveredShare(m_quantized, m_full, point.value)});
-        m_outer.series({"validation_perplexity_original", point.step, m_full});
-        m_outer.series({"validation_perplexity_quantized", point.step, m_quantized});
-    }
-    void metric(const Measurement& metric) override { m_outer.metric(metric); }
-    void stepFinished(const StepReport& step) override { m_outer.stepFinished(step); }
-    void text(const std::string& piece) override { m_outer.text(piece); }
-
-private:
-    ProgressSink& m_outer;
-    double m_quantized, m_full;
-};
-
 DataOptions dataOptions(const Model& model, TechniqueContext& context) {
     const nlohmann::json& params = context.params;
     DataOptions data;
@@ -168,17 +128,6 @@ DataOptions dataOptions(const Model& model, TechniqueContext& context) {
     data.seed = context.seed;
     data.validationShare = params.at("validation_share").get<double>();
     return data;
-}
-
-void warnOfOverlap(const std::string& technique, TechniqueContext& context) {
-    if (context.inputs.evaluate.empty())
-        return;
-    const double shared = textOverlap(context.inputs.train, context.inputs.evaluate);
-    if (shared > kOverlapWorthAWarning)
-        context.control.warn(technique + ": the training text shares " +
-                             std::to_string(std::lround(shared * 100)) +
-                             "% of its lines with the evaluation text: the measured accuracy is "
-                             "too good");
 }
 
 TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& loss) {
@@ -223,42 +172,44 @@ double recoveredShare(double quantized, double full, double now) {
 }
 
 std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate) {
-    ParameterSchema tokens =
-        number("tokens", "Tokens", ParameterType::Int, 200000, 1000, 1e13, "tokens",
-               "How many tokens of the training text are trained on; the text is read again where "
-               "it is shorter. More recovers more, the first ones most.");
+    ParameterSchema tokens = numberParameter(
+        "tokens", "Tokens", ParameterType::Int, 200000, 1000, 1e13, "tokens",
+        "How many tokens of the training text are trained on; the text is read again where "
+        "it is shorter. More recovers more, the first ones most.");
     tokens.sweepable = true;
-    ParameterSchema rate =
-        number("learning_rate", "Learning rate", ParameterType::Double, learningRate, 1e-9, 1, "",
-               "At its peak, of weights. Large models want less: 1e-5 from a billion parameters.");
+    ParameterSchema rate = numberParameter(
+        "learning_rate", "Learning rate", ParameterType::Double, learningRate, 1e-9, 1, "",
+        "At its peak, of weights. Large models want less: 1e-5 from a billion parameters.");
     rate.sweepable = true;
-    ParameterSchema batch = number("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 1e8,
-                                   "tokens", "Tokens between two updates of the weights.");
+    ParameterSchema batch =
+        numberParameter("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 1e8, "tokens",
+                        "Tokens between two updates of the weights.");
     batch.sweepable = true;
     ParameterSchema context =
-        number("context", "Sequence length", ParameterType::Int, 0, 0, 1e6, "tokens",
-               "Length of a training sequence. 0: the context that is evaluated with.");
-    ParameterSchema warmup = number("warmup", "Warm-up", ParameterType::Double, 0.05, 0, 1, "",
-                                    "Share of the steps in which the learning rate rises.");
-    ParameterSchema scaleRate =
-        number("scale_rate", "Rate of scales", ParameterType::Double, 1.0, 0, 1000, "",
-               "How fast scales learn: the relative change of a scale is the learning rate times "
-               "this.");
+        numberParameter("context", "Sequence length", ParameterType::Int, 0, 0, 1e6, "tokens",
+                        "Length of a training sequence. 0: the context that is evaluated with.");
+    ParameterSchema warmup =
+        numberParameter("warmup", "Warm-up", ParameterType::Double, 0.05, 0, 1, "",
+                        "Share of the steps in which the learning rate rises.");
+    ParameterSchema scaleRate = numberParameter(
+        "scale_rate", "Rate of scales", ParameterType::Double, 1.0, 0, 1000, "",
+        "How fast scales learn: the relative change of a scale is the learning rate times "
+        "this.");
     scaleRate.sweepable = true;
     scaleRate.visibleWhen = VisibleWhen{"learn_scales", {"scale", "step"}};
     ParameterSchema decay =
-        number("weight_decay", "Weight decay", ParameterType::Double, 0.0, 0, 10, "",
-               "Pull of weights towards zero, times the learning rate.");
-    ParameterSchema share =
-        number("validation_share", "Held back", ParameterType::Double, 0.05, 0, 0.5, "",
-               "Share of the training text that is kept for validation: the step with the lowest "
-               "validation loss is what is kept.");
-    ParameterSchema every = number("evaluate_every", "Validate every", ParameterType::Int, 0, 0,
-                                   1e9, "steps", "0: twenty times in a run.");
-    ParameterSchema target =
-        number("target_recovery", "Enough", ParameterType::Double, 0.0, 0, 200, "%",
-               "Stops as soon as this share of the lost perplexity (of the divergence from the "
-               "teacher, with one) is won back on the validation text. 0: trains on all tokens.");
+        numberParameter("weight_decay", "Weight decay", ParameterType::Double, 0.0, 0, 10, "",
+                        "Pull of weights towards zero, times the learning rate.");
+    ParameterSchema share = numberParameter(
+        "validation_share", "Held back", ParameterType::Double, 0.05, 0, 0.5, "",
+        "Share of the training text that is kept for validation: the step with the lowest "
+        "validation loss is what is kept.");
+    ParameterSchema every = numberParameter("evaluate_every", "Validate every", ParameterType::Int,
+                                            0, 0, 1e9, "steps", "0: twenty times in a run.");
+    ParameterSchema target = numberParameter(
+        "target_recovery", "Enough", ParameterType::Double, 0.0, 0, 200, "%",
+        "Stops as soon as this share of the lost perplexity (of the divergence from the "
+        "teacher, with one) is won back on the validation text. 0: trains on all tokens.");
     ParameterSchema memory;
     memory.name = "save_memory";
     memory.title = "Save memory";
@@ -288,7 +239,8 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
     if (context.inputs.train.empty())
         throw EngineError(ErrorKind::Usage, technique + " needs a training text");
     refuseNonFinite(model, control);
-    warnOfOverlap(technique, context);
+    warnOfOverlap(context.control, technique + ": the training text", context.inputs.train,
+                  context.inputs.evaluate);
     std::map<std::string, Weight> unquantized;
     if (!context.unquantized)
         context.unquantized = &unquantized;
@@ -325,7 +277,7 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
             teacher ? (1 - target) * before.loss
                     : std::log(before.perplexity - target * (before.perplexity - full.perplexity));
 
-    RecoverySink sink(control.sink(), before.perplexity, full.perplexity);
+    RecoverySink sink(control.sink(), before.perplexity, full.perplexity, "quantized");
     TrainOutcome outcome;
     {
         RunControl inner = control.nested(sink);

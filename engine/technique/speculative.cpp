@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::int64_t kRankingTokens = 2048;
 
-TechniqueDescriptor makeDescriptor() {
+TechniqueDescriptor speculativeDescriptor() {
     TechniqueDescriptor d;
     d.id = "speculative";
     d.title = "Speculative decoding";
@@ -67,7 +67,7 @@ std::vector<std::vector<std::int32_t>> rankingTexts(const Model& model, Techniqu
 }  // namespace
 
 const TechniqueDescriptor& Speculative::descriptor() const {
-    static const TechniqueDescriptor descriptor = makeDescriptor();
+    static const TechniqueDescriptor descriptor = speculativeDescriptor();
     return descriptor;
 }
 

@@ -13,7 +13,6 @@ namespace fettle {
 
 namespace {
 
-constexpr int kDeepest = 8;  // nested sequences
 constexpr std::size_t kMostSteps = 64;
 constexpr std::size_t kLongestContent = 64;  // bytes
 constexpr const char* kMark = "\u2581";
@@ -161,7 +160,7 @@ std::size_t smallCount(const JsonPart& part) {
 }
 
 void appendSteps(const JsonPart& part, int depth, DecoderSteps& steps) {
-    if (depth > kDeepest || steps.size() >= kMostSteps) {
+    if (depth > kDeepestSequence || steps.size() >= kMostSteps) {
         part.fail("there are too many decoders");
     }
     const std::string& type = part.at("type").string();

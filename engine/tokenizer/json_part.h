@@ -10,6 +10,9 @@
 
 namespace fettle {
 
+/// How deep sequences of steps may be nested: nothing that anybody trains goes beyond two.
+inline constexpr int kDeepestSequence = 8;
+
 /// Untrusted text for a message: valid UTF-8 without control characters, at most 60 bytes of it, in
 /// quotes.
 std::string quoteForMessage(std::string_view text);

@@ -14,7 +14,6 @@ namespace fettle {
 
 namespace {
 
-constexpr int kDeepest = 8;  // nested sequences
 constexpr std::size_t kMostSteps = 64;
 constexpr std::size_t kMostGrowth =
     32;  // a step that makes a text longer than this many times is refused
@@ -148,8 +147,8 @@ std::unique_ptr<const Normalizer> parseReplace(const JsonPart& part) {
 }
 
 void appendSteps(const JsonPart& part, int depth, NormalizerList& steps) {
-    if (depth > kDeepest) {
-        part.fail("sequences are nested more than " + std::to_string(kDeepest) + " deep");
+    if (depth > kDeepestSequence) {
+        part.fail("sequences are nested more than " + std::to_string(kDeepestSequence) + " deep");
     }
     if (steps.size() >= kMostSteps) {
         part.fail("there are more than " + std::to_string(kMostSteps) + " normalizers");

@@ -8,16 +8,16 @@ namespace fettle {
 
 namespace {
 
-constexpr int kDeepest = 8;  // nested sequences
 constexpr std::size_t kMostTokens = 64;
 
-class Parser {
+class PostProcessorParser {
 public:
-    explicit Parser(std::int64_t idEnd) : m_idEnd(idEnd) {}
+    explicit PostProcessorParser(std::int64_t idEnd) : m_idEnd(idEnd) {}
 
     void run(const JsonPart& part, int depth) {
-        if (depth > kDeepest) {
-            part.fail("sequences are nested more than " + std::to_string(kDeepest) + " deep");
+        if (depth > kDeepestSequence) {
+            part.fail("sequences are nested more than " + std::to_string(kDeepestSequence) +
+                      " deep");
         }
         const std::string& type = part.at("type").string();
         if (type == "Sequence") {
@@ -93,7 +93,7 @@ private:
 }  // namespace
 
 SequenceTemplate parsePostProcessor(const JsonPart& part, std::int64_t idEnd) {
-    Parser parser(idEnd);
+    PostProcessorParser parser(idEnd);
     if (!part.isNull()) {
         parser.run(part, 0);
     }

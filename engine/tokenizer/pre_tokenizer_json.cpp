@@ -9,7 +9,6 @@ namespace fettle {
 
 namespace {
 
-constexpr int kDeepest = 8;  // nested sequences
 constexpr std::size_t kMostSteps = 64;
 
 SplitBehavior parseBehavior(const JsonPart& part) {
@@ -27,7 +26,7 @@ SplitBehavior parseBehavior(const JsonPart& part) {
     part.fail("the behavior " + quoteForMessage(name) + " is not known");
 }
 
-class Parser {
+class PreTokenizerParser {
 public:
     ParsedPreTokenizer run(const JsonPart& part) {
         if (!part.isNull()) {
@@ -39,7 +38,7 @@ public:
 private:
     /// `last`: nothing comes after it.
     void append(const JsonPart& part, int depth, bool last) {
-        if (depth > kDeepest || m_result.steps.size() >= kMostSteps) {
+        if (depth > kDeepestSequence || m_result.steps.size() >= kMostSteps) {
             part.fail("there are too many pre-tokenizers");
         }
         const std::string& type = part.at("type").string();
@@ -149,7 +148,7 @@ private:
 }  // namespace
 
 ParsedPreTokenizer parsePreTokenizer(const JsonPart& part) {
-    return Parser().run(part);
+    return PreTokenizerParser().run(part);
 }
 
 }  // namespace fettle

@@ -11,7 +11,7 @@ namespace fettle {
 
 namespace {
 
-constexpr std::uintmax_t kLargestFile = 16u << 20;
+constexpr std::uintmax_t kLargestConfig = 16u << 20;
 
 /// Calls `read` with the document if the file is there.
 template <class Read>
@@ -20,7 +20,7 @@ void withJson(const std::filesystem::path& file, const Read& read) {
         return;
     }
     const nlohmann::json tree =
-        nlohmann::json::parse(readTextFile(file, kLargestFile), nullptr, false);
+        nlohmann::json::parse(readTextFile(file, kLargestConfig), nullptr, false);
     const std::string name = file.string();
     if (tree.is_discarded() || !tree.is_object()) {
         throwBadInput(name, "is not a JSON object");
@@ -104,7 +104,7 @@ TokenizerConfig readTokenizerConfig(const std::filesystem::path& folder) {
         }
     });
     if (const auto file = folder / "chat_template.jinja"; std::filesystem::exists(file)) {
-        result.chatTemplate = readTextFile(file, kLargestFile);
+        result.chatTemplate = readTextFile(file, kLargestConfig);
     }
     return result;
 }

@@ -9,14 +9,13 @@
 #include "engine/core/error.h"
 #include "engine/tokenizer/gguf_pre.h"
 #include "engine/tokenizer/gguf_token_type.h"
+#include "engine/tokenizer/pipeline_tokenizer.h"
 
 namespace fettle {
 
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kSpaceMark = "\xE2\x96\x81";  // ▁, U+2581
 
 class Writer {
 public:

@@ -4,12 +4,11 @@
 
 #include "engine/tokenizer/gguf_token_type.h"
 #include "engine/tokenizer/json_part.h"
+#include "engine/tokenizer/pipeline_tokenizer.h"
 
 namespace fettle {
 
 namespace {
-
-constexpr const char* kSpaceMark = "\u2581";
 
 /// A token's text without what the two file formats write differently.
 std::string comparableText(const GgufTokenizerData& data, std::size_t id) {

@@ -10,7 +10,7 @@ namespace fettle {
 
 namespace {
 
-constexpr std::int64_t kRowGrain = 64;
+constexpr std::int64_t kHiddenRowGrain = 64;
 
 std::string projectionName(std::size_t pair) {
     return "hidden_projection." + std::to_string(pair) + ".weight";
@@ -80,7 +80,7 @@ double Network::hiddenLoss(std::size_t pair, const TrainBatch& batch, float weig
     const auto pairs = static_cast<float>(m_pairs.size());
     std::vector<double> losses(static_cast<std::size_t>(m_tokens), 0);
     // The error becomes its own gradient.
-    m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+    m_pool.parallelFor(m_tokens, kHiddenRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t t = begin; t < end; ++t) {
             float* error = m_hiddenError.data() + t * wide;
             if (batch.targets[static_cast<std::size_t>(t)] < 0) {

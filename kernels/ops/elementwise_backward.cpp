@@ -32,7 +32,7 @@ void summedRows(std::int64_t rows, std::int64_t width, std::span<float* const> s
     }
 }
 
-std::int64_t grainFor(std::int64_t cols) {
+std::int64_t rowGrain(std::int64_t cols) {
     return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cols));
 }
 
@@ -68,7 +68,7 @@ void addRowSums(const float* x, std::int64_t stride, std::int64_t rows, std::int
 }
 
 void gatedForward(const GatedForwardArgs& args, WorkerPool& pool) {
-    pool.parallelFor(args.rows, grainFor(args.cols),
+    pool.parallelFor(args.rows, rowGrain(args.cols),
                      [&](std::int64_t begin, std::int64_t end, int) {
                          trainKernels().gatedForward(&args, begin, end);
                      });
@@ -79,7 +79,7 @@ void gatedBackward(GatedKind kind, const GatedBackwardArgs& args, WorkerPool& po
     const auto f = kind == GatedKind::Silu       ? table.siluMulBackward
                    : kind == GatedKind::GeluTanh ? table.geluTanhMulBackward
                                                  : table.geluTanhBackward;
-    pool.parallelFor(args.rows, grainFor(args.cols),
+    pool.parallelFor(args.rows, rowGrain(args.cols),
                      [&](std::int64_t begin, std::int64_t end, int) { f(&args, begin, end); });
 }
 

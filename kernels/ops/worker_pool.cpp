@@ -27,10 +27,10 @@ inline void pause() {
 #endif
 }
 
-/// Polls until `done()`; false when patience ran out.
+/// Polls `pauses` times until `done()`; false when patience ran out.
 template <class Done>
-bool spin(const Done& done) {
-    for (int i = 0; i < kPauses; ++i) {
+bool spin(int pauses, const Done& done) {
+    for (int i = 0; i < pauses; ++i) {
         if (done())
             return true;
         pause();
@@ -51,6 +51,7 @@ int availableProcessors() {
 
 struct WorkerPool::State {
     int threads = 1;
+    int pauses = kPauses;
     const std::function<void(int, int)>* task = nullptr;
     alignas(64) std::atomic<std::uint32_t> generation{
         0};  // bumped once per run(); workers wait on it
@@ -78,7 +79,7 @@ struct WorkerPool::State {
         std::uint32_t seen = 0;
         while (true) {
             const auto changed = [&] { return generation.load(std::memory_order_acquire) != seen; };
-            if (!spin(changed))
+            if (!spin(pauses, changed))
                 generation.wait(seen, std::memory_order_acquire);
             if (!changed())
                 continue;
@@ -94,6 +95,9 @@ struct WorkerPool::State {
 
 WorkerPool::WorkerPool(int threads) : m_state(std::make_unique<State>()) {
     m_state->threads = threads > 0 ? threads : availableProcessors();
+    // With more threads than processors, who polls keeps those from running that it waits for.
+    if (m_state->threads > availableProcessors())
+        m_state->pauses = 0;
     try {
         for (int i = 1; i < m_state->threads; ++i)
             m_state->workers.emplace_back([state = m_state.get(), i] { state->work(i); });
@@ -125,7 +129,7 @@ void WorkerPool::run(const std::function<void(int, int)>& task) {
     s.generation.fetch_add(1, std::memory_order_release);
     s.generation.notify_all();
     s.perform(0);
-    while (!spin([&] { return s.pending.load(std::memory_order_acquire) == 0; })) {
+    while (!spin(s.pauses, [&] { return s.pending.load(std::memory_order_acquire) == 0; })) {
         const std::uint32_t left = s.pending.load(std::memory_order_acquire);
         if (left != 0)
             s.pending.wait(left, std::memory_order_acquire);

@@ -7,12 +7,11 @@
 #include "engine/backend/cpu_backend.h"
 #include "engine/technique/ptq_layers.h"
 #include "engine/train/optimizer.h"
+#include "tests/engine/families.h"
 #include "tests/support/model_files.h"
 
 namespace fettle {
 namespace {
-
-const std::vector<std::string> kFamilies = {"llama", "qwen3", "gpt2", "gemma3"};
 
 std::vector<std::int32_t> randomIds(std::size_t count, std::uint32_t seed) {
     std::mt19937 rng(seed);

@@ -8,12 +8,11 @@
 #include "engine/quant/calibration.h"
 #include "engine/quant/input_scales.h"
 #include "engine/technique/ptq_layers.h"
+#include "tests/engine/families.h"
 #include "tests/support/model_files.h"
 
 namespace fettle {
 namespace {
-
-const std::vector<std::string> kFamilies = {"llama", "qwen3", "gpt2", "gemma3"};
 
 CalibrationText randomText(std::size_t sequences, std::size_t length) {
     CalibrationText text;

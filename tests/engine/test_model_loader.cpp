@@ -17,7 +17,7 @@ ModelConfig parse(const json& config) {
     return modelConfigFromHuggingFace(config, "config.json");
 }
 
-std::string refusal(const std::function<void()>& work) {
+std::string refusalOf(const std::function<void()>& work) {
     try {
         work();
     } catch (const EngineError& error) {
@@ -240,10 +240,10 @@ TEST(ModelLoader, RefusesNonFiniteWeightsByName) {
     writeFolder(folder.path(), parts);
     const Model model = loadModel(folder.path());  // loading does not read the weights
     QuietControl quiet;
-    const std::string message = refusal([&] { refuseNonFinite(model, quiet.control); });
+    const std::string message = refusalOf([&] { refuseNonFinite(model, quiet.control); });
     EXPECT_NE(message.find(name), std::string::npos) << message;
     EXPECT_NE(message.find("element 100"), std::string::npos) << message;
-    EXPECT_NE(refusal([&] { tensorHistogram(model, name, 8, quiet.control); }).find("NaN"),
+    EXPECT_NE(refusalOf([&] { tensorHistogram(model, name, 8, quiet.control); }).find("NaN"),
               std::string::npos);
 }
 
@@ -255,7 +255,7 @@ TEST(ModelLoader, NoticesAFileThatShrinksWhileInUse) {
     fs::resize_file(folder / "model.gguf", 4096);
     // Reading the lost pages would raise SIGBUS; they read as zeros instead.
     EXPECT_EQ(model.weight("final_norm.weight").toFloat()[63], 0);
-    EXPECT_NE(refusal([&] { refuseChangedFiles(model); }).find("changed on disk"),
+    EXPECT_NE(refusalOf([&] { refuseChangedFiles(model); }).find("changed on disk"),
               std::string::npos);
 }
 
@@ -275,7 +275,7 @@ TEST(ModelLoader, HistogramCountsEveryValueOnce) {
     EXPECT_NEAR(fused.standardDeviation, 0.1, 0.01);
     EXPECT_EQ(tensorHistogram(model, "layers.0.attn.q.weight", 16, quiet.control).count, 64u * 64);
     EXPECT_NE(
-        refusal([&] { tensorHistogram(model, "nothing", 16, quiet.control); }).find("no tensor"),
+        refusalOf([&] { tensorHistogram(model, "nothing", 16, quiet.control); }).find("no tensor"),
         std::string::npos);
 }
 

@@ -12,12 +12,12 @@
 #include "engine/prune/shape_search.h"
 #include "engine/prune/width_pruner.h"
 #include "engine/technique/technique.h"
+#include "tests/engine/families.h"
 #include "tests/support/model_files.h"
 
 namespace fettle {
 namespace {
 
-const std::vector<std::string> kFamilies = {"llama", "qwen3", "gpt2", "gemma3"};
 constexpr std::int64_t kLength = 24;
 
 std::string inLayer(std::int64_t layer, const char* rest) {

@@ -14,12 +14,12 @@ namespace {
 
 using nlohmann::json;
 
-std::filesystem::path folderOf(const std::string& style) {
+std::filesystem::path styleFolder(const std::string& style) {
     return std::filesystem::path(FETTLE_TEST_DATA) / "tokenizers" / style;
 }
 
 json goldenOf(const std::string& style) {
-    std::ifstream stream(folderOf(style) / "golden.json");
+    std::ifstream stream(styleFolder(style) / "golden.json");
     return json::parse(stream);
 }
 
@@ -85,7 +85,7 @@ TEST(TokenizerGguf, SpacePrefixIsAddedAndTakenAway) {
 
 TEST(TokenizerGguf, ExportReadBackGivesTheSameIds) {
     for (const char* style : {"gpt2", "llama3", "qwen2", "deepseek", "llama2", "gemma"}) {
-        const auto tokenizer = Tokenizer::fromFolder(folderOf(style));
+        const auto tokenizer = Tokenizer::fromFolder(styleFolder(style));
         const GgufTokenizerData data = tokenizer->toGguf();
         const auto again = Tokenizer::fromGguf(data, "model.gguf");
         EXPECT_EQ(again->vocabularySize(), tokenizer->vocabularySize());
@@ -116,17 +116,17 @@ TEST(TokenizerGguf, ExportReadBackGivesTheSameIds) {
 }
 
 TEST(TokenizerGguf, ExportNamesTypesAndPreTokenizer) {
-    const GgufTokenizerData llama3 = Tokenizer::fromFolder(folderOf("llama3"))->toGguf();
+    const GgufTokenizerData llama3 = Tokenizer::fromFolder(styleFolder("llama3"))->toGguf();
     EXPECT_EQ(llama3.model, "gpt2");
     EXPECT_EQ(llama3.pre, "llama-bpe");
     EXPECT_TRUE(llama3.addBos);
     EXPECT_EQ(llama3.tokenTypes.at(0), 3);
     EXPECT_EQ(llama3.tokens.at(0), "<|begin_of_text|>");
-    EXPECT_EQ(Tokenizer::fromFolder(folderOf("qwen2"))->toGguf().pre, "qwen2");
-    EXPECT_EQ(Tokenizer::fromFolder(folderOf("deepseek"))->toGguf().pre, "deepseek-v3");
-    EXPECT_EQ(Tokenizer::fromFolder(folderOf("digits"))->toGguf().pre, "default");
+    EXPECT_EQ(Tokenizer::fromFolder(styleFolder("qwen2"))->toGguf().pre, "qwen2");
+    EXPECT_EQ(Tokenizer::fromFolder(styleFolder("deepseek"))->toGguf().pre, "deepseek-v3");
+    EXPECT_EQ(Tokenizer::fromFolder(styleFolder("digits"))->toGguf().pre, "default");
 
-    const GgufTokenizerData gemma = Tokenizer::fromFolder(folderOf("gemma"))->toGguf();
+    const GgufTokenizerData gemma = Tokenizer::fromFolder(styleFolder("gemma"))->toGguf();
     EXPECT_EQ(gemma.model, "llama");
     EXPECT_FALSE(gemma.addSpacePrefix);
     EXPECT_EQ(gemma.tokenTypes.at(static_cast<std::size_t>(gemma.unknown)), 2);
@@ -135,7 +135,7 @@ TEST(TokenizerGguf, ExportNamesTypesAndPreTokenizer) {
     EXPECT_EQ(gemma.tokenTypes.at(static_cast<std::size_t>(byte - gemma.tokens.begin())), 6);
     EXPECT_NE(std::find(gemma.tokens.begin(), gemma.tokens.end(), "   "), gemma.tokens.end())
         << "the marks of user-defined tokens become spaces";
-    EXPECT_TRUE(Tokenizer::fromFolder(folderOf("llama2"))->toGguf().addSpacePrefix);
+    EXPECT_TRUE(Tokenizer::fromFolder(styleFolder("llama2"))->toGguf().addSpacePrefix);
 }
 
 TEST(TokenizerGguf, RefusesBrokenMetadata) {

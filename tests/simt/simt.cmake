@@ -11,7 +11,7 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_include_directories(fettle_simt_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator)
   target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_engine)
-  gtest_discover_tests(fettle_simt_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300)
+  gtest_discover_tests(fettle_simt_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300 PROCESSOR_AFFINITY ON)
 endif()
 # Needs a device; says so and skips without one.
 if(TARGET fettle_cuda)

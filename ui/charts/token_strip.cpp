@@ -13,7 +13,7 @@
 namespace fettle::ui {
 namespace {
 
-constexpr int kPad = 10;
+constexpr int kStripPad = 10;
 
 }  // namespace
 
@@ -58,9 +58,9 @@ QString TokenStrip::hoverText() const {
 void TokenStrip::layOut() {
     const QFontMetrics metrics(font());
     const int line = metrics.height() + 8;
-    const int right = std::max(viewport()->width() - kPad, 60);
-    int x = kPad;
-    int y = kPad;
+    const int right = std::max(viewport()->width() - kStripPad, 60);
+    int x = kStripPad;
+    int y = kStripPad;
     m_places.clear();
     m_places.reserve(m_tokens.size());
     for (const StripToken& token : m_tokens) {
@@ -69,18 +69,18 @@ void TokenStrip::layOut() {
         glyphs.replace(QLatin1Char('\n'), QStringLiteral("⏎"))
             .replace(QLatin1Char('\t'), QStringLiteral("    "));
         const int width = metrics.horizontalAdvance(glyphs);
-        if (x + width > right && x > kPad) {
-            x = kPad;
+        if (x + width > right && x > kStripPad) {
+            x = kStripPad;
             y += line;
         }
         m_places.push_back({QRect(x, y, width, line - 4), glyphs});
         x += width;
         if (lines > 0) {
-            x = kPad;
+            x = kStripPad;
             y += line * static_cast<int>(std::min<qsizetype>(lines, 2));
         }
     }
-    const int bottom = m_places.empty() ? 0 : m_places.back().rect.bottom() + kPad;
+    const int bottom = m_places.empty() ? 0 : m_places.back().rect.bottom() + kStripPad;
     verticalScrollBar()->setPageStep(viewport()->height());
     verticalScrollBar()->setSingleStep(line);
     verticalScrollBar()->setRange(0, std::max(0, bottom - viewport()->height()));

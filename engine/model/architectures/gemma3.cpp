@@ -5,7 +5,7 @@
 namespace fettle {
 namespace {
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kGemma3Tensors[] = {
     {"embed.weight", "model.embed_tokens.weight", "token_embd.weight", Dim::Vocabulary,
      Dim::Hidden},
     {"layers.N.attn_norm.weight", "model.layers.N.input_layernorm.weight", "blk.N.attn_norm.weight",
@@ -47,7 +47,7 @@ const Architecture& gemma3Architecture() {
                                            {"gemma3_text", "gemma3"},
                                            "Gemma3ForCausalLM",
                                            {"language_model.", "model.language_model."},
-                                           kTensors};
+                                           kGemma3Tensors};
     return architecture;
 }
 

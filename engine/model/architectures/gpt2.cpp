@@ -7,7 +7,7 @@ namespace {
 
 constexpr unsigned kConv = kLinear | kTransposed;
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kGpt2Tensors[] = {
     {"embed.weight", "transformer.wte.weight", "token_embd.weight", Dim::Vocabulary, Dim::Hidden},
     {"position_embed.weight", "transformer.wpe.weight", "position_embd.weight", Dim::Context,
      Dim::Hidden, kKeepFloat},
@@ -54,7 +54,7 @@ constexpr TensorRule kTensors[] = {
 
 const Architecture& gpt2Architecture() {
     static const Architecture architecture{
-        "gpt2", {"gpt2"}, "GPT2LMHeadModel", {"transformer."}, kTensors};
+        "gpt2", {"gpt2"}, "GPT2LMHeadModel", {"transformer."}, kGpt2Tensors};
     return architecture;
 }
 

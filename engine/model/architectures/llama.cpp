@@ -4,7 +4,7 @@
 namespace fettle {
 namespace {
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kLlamaTensors[] = {
     {"embed.weight", "model.embed_tokens.weight", "token_embd.weight", Dim::Vocabulary,
      Dim::Hidden},
     {"layers.N.attn_norm.weight", "model.layers.N.input_layernorm.weight", "blk.N.attn_norm.weight",
@@ -47,7 +47,8 @@ constexpr TensorRule kTensors[] = {
 }  // namespace
 
 const Architecture& llamaArchitecture() {
-    static const Architecture architecture{"llama", {"llama"}, "LlamaForCausalLM", {}, kTensors};
+    static const Architecture architecture{
+        "llama", {"llama"}, "LlamaForCausalLM", {}, kLlamaTensors};
     return architecture;
 }
 

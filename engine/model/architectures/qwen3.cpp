@@ -5,7 +5,7 @@
 namespace fettle {
 namespace {
 
-constexpr TensorRule kTensors[] = {
+constexpr TensorRule kQwen3Tensors[] = {
     {"embed.weight", "model.embed_tokens.weight", "token_embd.weight", Dim::Vocabulary,
      Dim::Hidden},
     {"layers.N.attn_norm.weight", "model.layers.N.input_layernorm.weight", "blk.N.attn_norm.weight",
@@ -46,7 +46,8 @@ constexpr TensorRule kTensors[] = {
 }  // namespace
 
 const Architecture& qwen3Architecture() {
-    static const Architecture architecture{"qwen3", {"qwen3"}, "Qwen3ForCausalLM", {}, kTensors};
+    static const Architecture architecture{
+        "qwen3", {"qwen3"}, "Qwen3ForCausalLM", {}, kQwen3Tensors};
     return architecture;
 }
 
