@@ -117,9 +117,8 @@ std::vector<Recipe> trainingCandidates(const std::vector<TechniqueDescriptor>& t
             continue;
         json params = withTokens(*technique, tokens);
         recipes.push_back(appended(base, id, params));
-        const ParameterSchema* rate = findParameter(*technique, "learning_rate");
-        if (rate && rate->defaultValue.is_number() && rate->defaultValue.get<double>() > 0) {
-            params["learning_rate"] = rate->defaultValue.get<double>() * kSmallerRate;
+        if (findParameter(*technique, "rate_factor")) {
+            params["rate_factor"] = kSmallerRate;
             recipes.push_back(appended(base, id, std::move(params)));
         }
     }
@@ -189,8 +188,8 @@ std::string candidateTitle(const Recipe& recipe, const std::string& stage) {
     std::string title = recipeSummary(recipe);
     if (stage == "qat" || stage == "qad")
         for (const RecipeStep& step : recipe.steps)
-            if (step.params.contains("learning_rate"))
-                title += " lr " + formatMetric("kl_mean", step.params["learning_rate"]);
+            if (step.params.contains("rate_factor"))
+                title += " rate x" + formatMetric("kl_mean", step.params["rate_factor"]);
     return title;
 }
 

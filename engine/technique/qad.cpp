@@ -7,8 +7,6 @@ namespace fettle {
 
 namespace {
 
-constexpr double kQadLearningRate = 1e-4;
-
 TechniqueDescriptor qadDescriptor() {
     TechniqueDescriptor d;
     d.id = "qad";
@@ -21,7 +19,7 @@ TechniqueDescriptor qadDescriptor() {
     d.usesCalibration = true;
     d.needsTrainingText = true;
     d.needsTeacher = true;
-    d.parameters = quantizedTrainingParameters(kQadLearningRate);
+    d.parameters = quantizedTrainingParameters();
 
     ParameterSchema temperature;
     temperature.name = "temperature";

@@ -6,8 +6,6 @@ namespace fettle {
 
 namespace {
 
-constexpr double kQatLearningRate = 1e-4;
-
 TechniqueDescriptor qatDescriptor() {
     TechniqueDescriptor d;
     d.id = "qat";
@@ -20,7 +18,7 @@ TechniqueDescriptor qatDescriptor() {
         "qad recovers more from the same tokens.";
     d.usesCalibration = true;
     d.needsTrainingText = true;
-    d.parameters = quantizedTrainingParameters(kQatLearningRate);
+    d.parameters = quantizedTrainingParameters();
     return d;
 }
 

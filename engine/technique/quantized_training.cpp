@@ -130,11 +130,14 @@ DataOptions dataOptions(const Model& model, TechniqueContext& context) {
     return data;
 }
 
-TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& loss) {
+TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& loss,
+                              double parameters) {
     TrainerOptions options;
     options.tokens = params.at("tokens").get<std::int64_t>();
     options.batchTokens = params.at("batch_tokens").get<std::int64_t>();
-    options.rate.peak = params.at("learning_rate").get<float>();
+    const double rate = params.at("learning_rate").get<double>();
+    options.rate.peak = static_cast<float>((rate > 0 ? rate : automaticLearningRate(parameters)) *
+                                           params.at("rate_factor").get<double>());
     options.rate.schedule = scheduleOf(params.at("schedule").get<std::string>());
     options.rate.warmup = params.at("warmup").get<double>();
     options.optimizer.decay = params.at("weight_decay").get<float>();
@@ -171,18 +174,30 @@ double recoveredShare(double quantized, double full, double now) {
     return std::fabs(lost) < kSmallestLoss * full ? 0 : 100 * (quantized - now) / lost;
 }
 
-std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate) {
+double automaticLearningRate(double parameters) {
+    // Found on models of four million parameters at two and three bits; with the root of the size
+    // it meets what is usual for a billion, 1e-5 to 2e-5.
+    constexpr double kRate = 3e-4, kAtParameters = 4e6;
+    return std::clamp(kRate * std::sqrt(kAtParameters / std::max(1.0, parameters)), 1e-5, 1e-3);
+}
+
+std::vector<ParameterSchema> quantizedTrainingParameters() {
     ParameterSchema tokens = numberParameter(
         "tokens", "Tokens", ParameterType::Int, 200000, 1000, 1e13, "tokens",
         "How many tokens of the training text are trained on; the text is read again where "
         "it is shorter. More recovers more, the first ones most.");
     tokens.sweepable = true;
     ParameterSchema rate = numberParameter(
-        "learning_rate", "Learning rate", ParameterType::Double, learningRate, 1e-9, 1, "",
-        "At its peak, of weights. Large models want less: 1e-5 from a billion parameters.");
+        "learning_rate", "Learning rate", ParameterType::Double, 0, 0, 1, "",
+        "At its peak, of weights. 0: by the size of the model, 3e-4 at four million parameters, "
+        "falling with their root to 4e-5 at 270 million and 2e-5 at a billion.");
     rate.sweepable = true;
+    ParameterSchema factor = numberParameter(
+        "rate_factor", "Times", ParameterType::Double, 1.0, 0.001, 1000, "",
+        "Multiplies the learning rate: a sweep around the rate that goes with the size.");
+    factor.sweepable = true;
     ParameterSchema batch =
-        numberParameter("batch_tokens", "Batch", ParameterType::Int, 2048, 16, 1e8, "tokens",
+        numberParameter("batch_tokens", "Batch", ParameterType::Int, 1024, 16, 1e8, "tokens",
                         "Tokens between two updates of the weights.");
     batch.sweepable = true;
     ParameterSchema context =
@@ -220,6 +235,7 @@ std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate) {
     return {schemeParameter(),
             tokens,
             rate,
+            factor,
             batch,
             context,
             scheduleParameter(),
@@ -248,7 +264,8 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
 
     control.beginPhase("Preparing", 0.05);
     DataLoader data(start.tokenizer, dataOptions(start, context), control);
-    TrainerOptions options = trainerOptions(context.params, loss);
+    TrainerOptions options =
+        trainerOptions(context.params, loss, static_cast<double>(start.parameters()));
     options.checkpointFolder = context.checkpointFolder;
     options.identity = technique + " " + modelHash(start, control);
     std::unique_ptr<Network> guide =

@@ -9,8 +9,11 @@
 
 namespace fettle {
 
-/// Parameters both understand, with defaults that suit the kind of loss.
-std::vector<ParameterSchema> quantizedTrainingParameters(double learningRate);
+/// Parameters both understand.
+std::vector<ParameterSchema> quantizedTrainingParameters();
+
+/// The peak learning rate for a model of so many parameters where none is given.
+double automaticLearningRate(double parameters);
 
 /// Trains `model`, which a ptq step before has quantized or which is quantized here first, on the
 /// run's training text. `teacher` may be null where the loss needs none; the loss's hidden term is

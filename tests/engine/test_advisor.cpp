@@ -39,7 +39,7 @@ TechniqueDescriptor technique(const char* id, std::vector<ParameterSchema> param
 std::vector<TechniqueDescriptor> allTechniques() {
     const auto trained = [] {
         return std::vector{parameter("tokens", ParameterType::Int, 1000000),
-                           parameter("learning_rate", ParameterType::Double, 1e-4)};
+                           parameter("rate_factor", ParameterType::Double, 1)};
     };
     return {technique("ptq", {choice("scheme", {"int8", "int4-g32", "int4-g128"}),
                               choice("method", {"rtn", "gptq", "awq", "smoothquant"})}),
