@@ -44,6 +44,12 @@ PrunedShape withChannels(const ModelConfig& config, PrunedShape shape, std::int6
     return shape;
 }
 
+/// transformers refuses a Llama configuration whose heads do not divide its width, although nothing
+/// is computed from the quotient where head_dim is given.
+bool loadsElsewhere(const ModelConfig& config, const PrunedShape& shape) {
+    return config.architecture != "llama" || shape.hidden % shape.heads == 0;
+}
+
 std::vector<PrunedShape> sharedShapes(const ModelConfig& config, const ShapeRules& rules,
                                       std::int64_t parameters, const ParameterCounter& count) {
     const bool gpt2 = config.architecture == "gpt2";
@@ -60,6 +66,8 @@ std::vector<PrunedShape> sharedShapes(const ModelConfig& config, const ShapeRule
             shape.hidden = hidden;
             shape.heads = heads;
             shape.kvHeads = kvHeads;
+            if (!loadsElsewhere(config, shape))
+                continue;
             for (const std::int64_t size : sizesBelow(config.feedForwardSize, rules.multiple)) {
                 shape.feedForward = size;
                 if (count(shape) <= parameters) {
@@ -116,6 +124,7 @@ std::vector<PrunedShape> shapesAlong(const ModelConfig& config, const ShapeRules
         case PruneAxis::Width:
             break;
     }
+    std::erase_if(shapes, [&](const PrunedShape& s) { return !loadsElsewhere(config, s); });
     return shapes;
 }
 

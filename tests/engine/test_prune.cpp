@@ -396,6 +396,29 @@ TEST_F(Pruning, SlidingWindowsStayWithTheirLayers) {
     EXPECT_NE(cut.config.layers[0].rope.theta, cut.config.layers[1].rope.theta);
 }
 
+TEST_F(Pruning, LlamaKeepsAWidthThatItsHeadsDivide) {
+    // transformers does not load anything else
+    ModelConfig config = tiny("llama").config;
+    config.heads = 8;
+    config.kvHeads = 4;
+    config.hiddenSize = 256;
+    ShapeRules rules;
+    rules.axis = PruneAxis::Heads;
+    std::vector<std::int64_t> heads;
+    for (const PrunedShape& shape : shapesAlong(config, rules))
+        heads.push_back(shape.heads);
+    EXPECT_EQ(heads, (std::vector<std::int64_t>{8, 4, 2}));
+    rules.axis = PruneAxis::Width;
+    const auto shapes =
+        shapesWithin(config, rules, 300, [](const PrunedShape& s) { return s.hidden + s.heads; });
+    EXPECT_FALSE(shapes.empty());
+    for (const PrunedShape& shape : shapes)
+        EXPECT_EQ(shape.hidden % shape.heads, 0) << shape.hidden << " / " << shape.heads;
+    config.architecture = "qwen3";
+    rules.axis = PruneAxis::Heads;
+    EXPECT_EQ(shapesAlong(config, rules).size(), 4U);
+}
+
 TEST_F(Pruning, ParametersThatAreAskedForAreNotExceeded) {
     const std::string calibration = calibrationFile();
     const Model model = tiny("llama");
