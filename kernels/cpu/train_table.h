@@ -48,6 +48,11 @@ struct TrainTable {
                              float* scratch);
     void (*attentionBackward)(const AttentionTrainArgs* args, const AttentionGrads* grads,
                               const AttentionUnit* unit, float* scratch);
+    std::int64_t (*attentionMatchScratch)(std::int64_t tokens, std::int64_t headDim,
+                                          std::int64_t teacherDim);
+    double (*attentionMatch)(const AttentionTrainArgs* student, const AttentionTrainArgs* teacher,
+                             const AttentionUnit* unit, const std::int32_t* scored, float weight,
+                             float* dq, float* dk, float* scratch);
     // Rows [begin, end); sums over rows are added to dw and db.
     void (*rmsNormBackward)(const NormBackwardArgs* args, std::int64_t begin, std::int64_t end,
                             float* dw);
@@ -64,6 +69,9 @@ struct TrainTable {
     double (*crossEntropyRow)(float* logits, std::int64_t count, std::int64_t target, float scale);
     double (*distillRow)(float* student, const float* teacher, std::int64_t count,
                          float temperature, float scale);
+    double (*logSumExpRow)(const float* x, std::int64_t count, float factor);
+    // x becomes exp(x * factor - shift) * scale
+    void (*expRow)(float* x, std::int64_t count, float factor, float shift, float scale);
     double (*sumSquares)(const float* x, std::int64_t count);
     void (*adamw)(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
     // Rows [begin, end) of a weight; one row of activations, whose block is not 0.

@@ -1,6 +1,7 @@
 #include "kernels/ops/attention_train.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 #include "kernels/cpu/train_table.h"
@@ -15,16 +16,19 @@ void check(const AttentionTrainArgs& a) {
         throw std::invalid_argument("attention: bad shape");
 }
 
-/// body(unit, scratch of the thread) for every sequence and key/value head.
-template <class Body>
-void eachUnit(const AttentionTrainArgs& args, std::span<const TokenSpan> sequences,
-              AttentionScratch& scratch, WorkerPool& pool, const Body& body) {
+std::int64_t longestOf(std::span<const TokenSpan> sequences) {
     std::int64_t longest = 0;
     for (const TokenSpan& s : sequences)
         longest = std::max(longest, s.count);
-    if (longest == 0)
+    return longest;
+}
+
+/// body(unit, its number, scratch of the thread) for every sequence and key/value head.
+template <class Body>
+void eachUnit(const AttentionTrainArgs& args, std::span<const TokenSpan> sequences,
+              std::int64_t floats, AttentionScratch& scratch, WorkerPool& pool, const Body& body) {
+    if (floats == 0)
         return;
-    const std::int64_t floats = trainKernels().attentionScratch(longest, args.headDim);
     scratch.memory.resize(
         std::max(scratch.memory.size(), static_cast<std::size_t>(floats * pool.threads())));
     const auto count = static_cast<std::int64_t>(sequences.size());
@@ -34,9 +38,14 @@ void eachUnit(const AttentionTrainArgs& args, std::span<const TokenSpan> sequenc
                 const TokenSpan& s = sequences[static_cast<std::size_t>(u / args.kvHeads)];
                 const AttentionUnit unit = {s.first, s.count, u % args.kvHeads};
                 if (s.count > 0)
-                    body(unit, scratch.memory.data() + thread * floats);
+                    body(unit, u, scratch.memory.data() + thread * floats);
             }
         });
+}
+
+std::int64_t scratchFloats(const AttentionTrainArgs& args, std::span<const TokenSpan> sequences) {
+    const std::int64_t longest = longestOf(sequences);
+    return longest == 0 ? 0 : trainKernels().attentionScratch(longest, args.headDim);
 }
 
 }  // namespace
@@ -44,18 +53,41 @@ void eachUnit(const AttentionTrainArgs& args, std::span<const TokenSpan> sequenc
 void attentionForward(const AttentionTrainArgs& args, std::span<const TokenSpan> sequences,
                       AttentionScratch& scratch, WorkerPool& pool) {
     check(args);
-    eachUnit(args, sequences, scratch, pool, [&](const AttentionUnit& unit, float* memory) {
-        trainKernels().attentionForward(&args, &unit, memory);
-    });
+    eachUnit(args, sequences, scratchFloats(args, sequences), scratch, pool,
+             [&](const AttentionUnit& unit, std::int64_t, float* memory) {
+                 trainKernels().attentionForward(&args, &unit, memory);
+             });
 }
 
 void attentionBackward(const AttentionTrainArgs& args, const AttentionGrads& grads,
                        std::span<const TokenSpan> sequences, AttentionScratch& scratch,
                        WorkerPool& pool) {
     check(args);
-    eachUnit(args, sequences, scratch, pool, [&](const AttentionUnit& unit, float* memory) {
-        trainKernels().attentionBackward(&args, &grads, &unit, memory);
-    });
+    eachUnit(args, sequences, scratchFloats(args, sequences), scratch, pool,
+             [&](const AttentionUnit& unit, std::int64_t, float* memory) {
+                 trainKernels().attentionBackward(&args, &grads, &unit, memory);
+             });
+}
+
+double attentionMatch(const AttentionTrainArgs& student, const AttentionTrainArgs& teacher,
+                      std::span<const TokenSpan> sequences, const std::int32_t* scored,
+                      float weight, float* dq, float* dk, AttentionScratch& scratch,
+                      WorkerPool& pool) {
+    check(student);
+    check(teacher);
+    if (student.heads != teacher.heads || student.window != teacher.window)
+        throw std::invalid_argument("attentionMatch: other heads or window");
+    const std::int64_t longest = longestOf(sequences);
+    const std::int64_t floats = longest == 0 ? 0
+                                             : trainKernels().attentionMatchScratch(
+                                                   longest, student.headDim, teacher.headDim);
+    std::vector<double> parts(sequences.size() * static_cast<std::size_t>(student.kvHeads), 0);
+    eachUnit(student, sequences, floats, scratch, pool,
+             [&](const AttentionUnit& unit, std::int64_t number, float* memory) {
+                 parts[static_cast<std::size_t>(number)] = trainKernels().attentionMatch(
+                     &student, &teacher, &unit, scored, weight, dq, dk, memory);
+             });
+    return std::accumulate(parts.begin(), parts.end(), 0.0) / static_cast<double>(student.heads);
 }
 
 }  // namespace fettle::kernels

@@ -49,4 +49,15 @@ void attentionBackward(const AttentionTrainArgs& args, const AttentionGrads& gra
                        std::span<const TokenSpan> sequences, AttentionScratch& scratch,
                        WorkerPool& pool);
 
+/// Of each token t with scored[t] >= 0: KL(teacher's attention distribution || student's) in nats,
+/// mean over heads (Wang et al. 2020, MiniLM, eq. 4). Both sides have been through
+/// attentionForward; heads and window are the same, head size and key/value heads may differ.
+/// The sum over tokens, and its gradient times `weight` is added to dq and dk (strides of the
+/// student's q and k) unless these are null. Probabilities are made again from the log-sum-exps, so
+/// that a block of rows is all that is held.
+double attentionMatch(const AttentionTrainArgs& student, const AttentionTrainArgs& teacher,
+                      std::span<const TokenSpan> sequences, const std::int32_t* scored,
+                      float weight, float* dq, float* dk, AttentionScratch& scratch,
+                      WorkerPool& pool);
+
 }  // namespace fettle::kernels

@@ -179,6 +179,40 @@ void attentionBackward(const AttentionShape& a, const T* q, const T* k, const T*
         }
 }
 
+/// Sum over the tokens with scored[t] of KL(teacher's distribution || student's), mean over heads;
+/// its gradient is added to dq and dk. Heads and window of `a` and `b` are the same.
+template <class T>
+T attentionMatch(const AttentionShape& a, const T* q, const T* k, const AttentionShape& b,
+                 const T* teacherQ, const T* teacherK, const std::vector<bool>& scored, T* dq,
+                 T* dk) {
+    // Outputs do not matter, so keys stand in for values.
+    std::vector<T> out(
+        static_cast<std::size_t>(a.tokens * a.heads * std::max(a.headDim, b.headDim)));
+    std::vector<T> p, s, goal;
+    attentionForward(a, q, k, k, out.data(), &p, &s);
+    attentionForward(b, teacherQ, teacherK, teacherK, out.data(), &goal);
+    T loss = 0;
+    for (std::int64_t h = 0; h < a.heads; ++h)
+        for (std::int64_t t = 0; t < a.tokens; ++t)
+            for (std::int64_t j = 0; scored[static_cast<std::size_t>(t)] && j <= t; ++j) {
+                const auto at = static_cast<std::size_t>((h * a.tokens + t) * a.tokens + j);
+                if (goal[at] > 0)
+                    loss += goal[at] * std::log(goal[at] / p[at]) / T(a.heads);
+                T ds = (p[at] - goal[at]) * static_cast<T>(a.scale) / T(a.heads);
+                if (a.softcap > 0) {
+                    const T ratio = s[at] / static_cast<T>(a.softcap);
+                    ds *= 1 - ratio * ratio;
+                }
+                const std::int64_t qAt = (t * a.heads + h) * a.headDim;
+                const std::int64_t kAt = (j * a.kvHeads + h / (a.heads / a.kvHeads)) * a.headDim;
+                for (std::int64_t d = 0; d < a.headDim; ++d) {
+                    dq[qAt + d] += ds * k[kAt + d];
+                    dk[kAt + d] += ds * q[qAt + d];
+                }
+            }
+    return loss;
+}
+
 /// softmax(logits / temperature)
 template <class T>
 std::vector<T> softmax(const T* logits, std::int64_t count, T temperature) {
@@ -211,6 +245,33 @@ T distill(const T* student, const T* teacher, std::int64_t count, T temperature,
         loss += pt[i] > 0 ? pt[i] * std::log(pt[i] / ps[i]) : 0;
         dz[i] = temperature * (ps[i] - pt[i]);
     }
+    return loss * temperature * temperature;
+}
+
+/// distill of both distributions coarsened to the tokens `ids` [top] and all others together;
+/// `teacher` holds all its logits.
+template <class T>
+T distillTop(const T* student, const T* teacher, std::int64_t count, const std::int32_t* ids,
+             std::int64_t top, T temperature, T* dz) {
+    const std::vector<T> ps = softmax(student, count, temperature);
+    const std::vector<T> pt = softmax(teacher, count, temperature);
+    std::vector<bool> known(ps.size(), false);
+    for (std::int64_t i = 0; i < top; ++i)
+        known[static_cast<std::size_t>(ids[i])] = true;
+    T loss = 0, othersS = 0, othersT = 0;
+    for (std::size_t i = 0; i < ps.size(); ++i) {
+        if (known[i]) {
+            loss += pt[i] > 0 ? pt[i] * std::log(pt[i] / ps[i]) : 0;
+            dz[i] = temperature * (ps[i] - pt[i]);
+        } else {
+            othersS += ps[i];
+            othersT += pt[i];
+        }
+    }
+    loss += othersT > 0 ? othersT * std::log(othersT / othersS) : 0;
+    for (std::size_t i = 0; i < ps.size(); ++i)
+        if (!known[i])
+            dz[i] = temperature * ps[i] / othersS * (othersS - othersT);
     return loss * temperature * temperature;
 }
 

@@ -135,6 +135,74 @@ TEST(TrainReference, AttentionFollowsFiniteDifferences) {
     }
 }
 
+/// A teacher of as many heads whose head size and key/value heads are others.
+reference::AttentionShape teacherOf(reference::AttentionShape shape) {
+    shape.kvHeads = shape.heads;
+    shape.headDim += 3;
+    shape.scale *= 0.8;
+    return shape;
+}
+
+std::vector<bool> scoredTokens(std::int64_t tokens) {
+    std::vector<bool> scored(static_cast<std::size_t>(tokens), true);
+    for (std::size_t t = 2; t < scored.size(); t += 5)
+        scored[t] = false;
+    return scored;
+}
+
+TEST(TrainReference, AttentionMatchFollowsFiniteDifferences) {
+    for (const reference::AttentionShape& s : kShapes) {
+        const reference::AttentionShape b = teacherOf(s);
+        const Doubles q = randomDoubles(s.tokens * s.heads * s.headDim, 1),
+                      k = randomDoubles(s.tokens * s.kvHeads * s.headDim, 2),
+                      tq = randomDoubles(b.tokens * b.heads * b.headDim, 3),
+                      tk = randomDoubles(b.tokens * b.kvHeads * b.headDim, 4);
+        const std::vector<bool> scored = scoredTokens(s.tokens);
+        Doubles dq(q.size()), dk(k.size()), unused(q.size() + k.size());
+        const auto loss = [&](const Doubles& qs, const Doubles& ks, double* toQ, double* toK) {
+            return reference::attentionMatch(s, qs.data(), ks.data(), b, tq.data(), tk.data(),
+                                             scored, toQ, toK);
+        };
+        EXPECT_GT(loss(q, k, dq.data(), dk.data()), 0);
+        const auto value = [&](const Doubles& qs, const Doubles& ks) {
+            return loss(qs, ks, unused.data(), unused.data());
+        };
+        expectGradient([&](const Doubles& at) { return value(at, k); }, q, dq, "dq");
+        expectGradient([&](const Doubles& at) { return value(q, at); }, k, dk, "dk");
+        EXPECT_NEAR(reference::attentionMatch(s, q.data(), k.data(), s, q.data(), k.data(), scored,
+                                              unused.data(), unused.data()),
+                    0, 1e-12);
+    }
+}
+
+TEST(TrainReference, DistillationFromTheTopFollowsFiniteDifferencesAndIsALowerBound) {
+    const std::int64_t count = 29;
+    const Doubles z = randomDoubles(count, 5), teacher = randomDoubles(count, 6);
+    std::vector<std::int32_t> ids(z.size());
+    std::iota(ids.begin(), ids.end(), 0);
+    std::sort(ids.begin(), ids.end(), [&](std::int32_t a, std::int32_t b) {
+        return teacher[static_cast<std::size_t>(a)] > teacher[static_cast<std::size_t>(b)];
+    });
+    Doubles dz(z.size()), unused(z.size());
+    for (const double temperature : {1.0, 2.5}) {
+        const double whole =
+            reference::distill(z.data(), teacher.data(), count, temperature, unused.data());
+        double before = 0;
+        for (const std::int64_t top : {1, 4, 20, 29}) {
+            const auto loss = [&](const Doubles& at, Doubles& to) {
+                return reference::distillTop(at.data(), teacher.data(), count, ids.data(), top,
+                                             temperature, to.data());
+            };
+            const double coarse = loss(z, dz);
+            EXPECT_GE(coarse, before);  // finer is never less
+            EXPECT_LE(coarse, whole + 1e-12);
+            before = coarse;
+            expectGradient([&](const Doubles& at) { return loss(at, unused); }, z, dz, "top");
+        }
+        EXPECT_NEAR(before, whole, 1e-12);
+    }
+}
+
 TEST(Gemm, EqualsPlainSumsAndDoesNotDependOnThreads) {
     WorkerPool one(1), three(3);
     struct Case {
@@ -245,6 +313,82 @@ TEST(AttentionTrain, EqualsTheReferenceOnEveryLevel) {
             expectNear(gq, dq, 2e-5, std::string("dq ") + name(isa));
             expectNear(gk, dk, 2e-5, std::string("dk ") + name(isa));
             expectNear(gv, dv, 2e-5, std::string("dv ") + name(isa));
+        }
+    }
+}
+
+TEST(AttentionTrain, MatchingATeacherEqualsTheReferenceOnEveryLevel) {
+    WorkerPool one(1), three(3);
+    for (const reference::AttentionShape& s : {reference::AttentionShape{70, 4, 2, 32, 0, 0.2, 0},
+                                               reference::AttentionShape{101, 2, 1, 20, 33, 0.2, 0},
+                                               reference::AttentionShape{50, 3, 3, 64, 0, 0.5, 2.0},
+                                               reference::AttentionShape{1, 2, 2, 16, 0, 1, 0}}) {
+        const reference::AttentionShape b = teacherOf(s);
+        const std::int64_t extra = 2;  // tokens of a sequence of their own, before the one compared
+        const std::int64_t all = s.tokens + extra;
+        std::vector<std::int32_t> targets(static_cast<std::size_t>(all), -1);
+        const std::vector<bool> scored = scoredTokens(s.tokens);
+        for (std::size_t t = 0; t < scored.size(); ++t)
+            targets[t + extra] = scored[t] ? 1 : -1;
+        const auto q = test::randomFloats(all * s.heads * s.headDim, 1),
+                   k = test::randomFloats(all * s.kvHeads * s.headDim, 2),
+                   tq = test::randomFloats(all * b.heads * b.headDim, 3),
+                   tk = test::randomFloats(all * b.kvHeads * b.headDim, 4);
+        const auto tail = [&](const std::vector<float>& x) {
+            const auto skip = static_cast<std::ptrdiff_t>(x.size()) / all * extra;
+            return Doubles(x.begin() + skip, x.end());
+        };
+        Doubles dq(tail(q).size()), dk(tail(k).size());
+        const double want =
+            reference::attentionMatch(s, tail(q).data(), tail(k).data(), b, tail(tq).data(),
+                                      tail(tk).data(), scored, dq.data(), dk.data());
+        const TokenSpan sequences[] = {{0, extra}, {extra, s.tokens}};
+        for (const Isa isa : test::availableIsas()) {
+            const test::IsaScope scope(isa);
+            AttentionScratch scratch;
+            std::vector<float> out, lse[2];
+            const auto argsOf = [&](const reference::AttentionShape& shape, const auto& queries,
+                                    const auto& keys, std::vector<float>& sums) {
+                AttentionTrainArgs args;
+                args.q = queries.data();
+                args.k = args.v = keys.data();
+                args.heads = shape.heads;
+                args.kvHeads = shape.kvHeads;
+                args.headDim = shape.headDim;
+                args.qStride = args.outStride = shape.heads * shape.headDim;
+                args.kvStride = shape.kvHeads * shape.headDim;
+                args.scale = static_cast<float>(shape.scale);
+                args.window = shape.window;
+                args.softcap = static_cast<float>(shape.softcap);
+                out.resize(queries.size());
+                sums.resize(static_cast<std::size_t>(all * shape.heads));
+                args.out = out.data();
+                args.logSumExp = sums.data();
+                attentionForward(args, sequences, scratch, three);
+                return args;
+            };
+            const AttentionTrainArgs student = argsOf(s, q, k, lse[0]);
+            const AttentionTrainArgs teacher = argsOf(b, tq, tk, lse[1]);
+            std::vector<float> gq[2], gk[2];
+            WorkerPool* pools[2] = {&one, &three};
+            for (int p = 0; p < 2; ++p) {
+                gq[p].assign(q.size(), 1.0F);  // it is added to what is there
+                gk[p].assign(k.size(), 1.0F);
+                EXPECT_NEAR(attentionMatch(student, teacher, sequences, targets.data(), 0.5F,
+                                           gq[p].data(), gk[p].data(), scratch, *pools[p]),
+                            want, 2e-5 * (1 + want));
+            }
+            EXPECT_EQ(gq[0], gq[1]);
+            EXPECT_EQ(gk[0], gk[1]);
+            EXPECT_NEAR(attentionMatch(student, teacher, sequences, targets.data(), 0.5F, nullptr,
+                                       nullptr, scratch, one),
+                        want, 2e-5 * (1 + want));
+            Doubles gotQ = tail(gq[0]), gotK = tail(gk[0]);
+            for (Doubles* part : {&gotQ, &gotK})
+                for (double& g : *part)
+                    g = 2 * (g - 1);
+            expectNear(gotQ, dq, 2e-5, std::string("dq ") + name(isa));
+            expectNear(gotK, dk, 2e-5, std::string("dk ") + name(isa));
         }
     }
 }
@@ -369,6 +513,34 @@ TEST(Loss, RowsEqualTheReference) {
                     kl, 2e-5 * (1 + kl));
                 expectNear(got, want, 1e-5, "distillation");
             }
+            std::vector<std::int32_t> ids(z.size());
+            std::iota(ids.begin(), ids.end(), 0);
+            std::sort(ids.begin(), ids.end(), [&](std::int32_t a, std::int32_t b) {
+                return t[static_cast<std::size_t>(a)] > t[static_cast<std::size_t>(b)];
+            });
+            for (const double temperature : {1.0, 3.0})
+                for (const std::int64_t wanted : {1, 16, 64, 3000}) {
+                    const std::int64_t top = std::min(wanted, count);
+                    const auto warm = static_cast<float>(temperature);
+                    std::vector<float> kept, rest = t, scratch(static_cast<std::size_t>(top + 1));
+                    for (std::int64_t i = 0; i < top; ++i) {
+                        const auto id = static_cast<std::size_t>(ids[static_cast<std::size_t>(i)]);
+                        kept.push_back(t[id]);
+                        rest[id] = -INFINITY;
+                    }
+                    if (top < count)
+                        kept.push_back(static_cast<float>(temperature *
+                                                          logSumExpRow(rest.data(), count, warm)));
+                    got = z;
+                    const double kl = reference::distillTop(zd.data(), td.data(), count, ids.data(),
+                                                            top, temperature, want.data());
+                    EXPECT_NEAR(distillTopRow(got.data(), count, ids.data(), kept.data(), top, warm,
+                                              0.5F, scratch.data()),
+                                kl, 3e-5 * (1 + kl));
+                    for (double& v : want)
+                        v *= 0.5;
+                    expectNear(got, want, 2e-5, "distillation from the top");
+                }
             got = z;
             EXPECT_EQ(crossEntropyRow(got.data(), count, -1, 1), 0);
             EXPECT_EQ(got, std::vector<float>(z.size()));

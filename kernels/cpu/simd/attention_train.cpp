@@ -270,4 +270,95 @@ void attentionBackward(const AttentionTrainArgs* args, const AttentionGrads* gra
     }
 }
 
+std::int64_t attentionMatchFloats(std::int64_t tokens, std::int64_t headDim,
+                                  std::int64_t teacherDim) {
+    return Layout(tokens, headDim).total + roundUp(tokens, kGemmWidth) * teacherDim;
+}
+
+double attentionMatch(const AttentionTrainArgs* student, const AttentionTrainArgs* teacher,
+                      const AttentionUnit* unit, const std::int32_t* scoredTokens, float weight,
+                      float* dq, float* dk, float* scratch) {
+    const AttentionTrainArgs &a = *student, &b = *teacher;
+    const std::int64_t tokens = unit->tokens, group = a.heads / a.kvHeads, dim = a.headDim;
+    const std::int64_t teacherGroup = b.heads / b.kvHeads;
+    const Layout at(tokens, dim);
+    const std::int64_t stride = roundUp(tokens, kGemmWidth);
+    const std::int64_t kv = unit->firstToken * a.kvStride + unit->kvHead * dim;
+    float* teacherKeys = scratch + at.total;
+    packTokens(a.k + kv, a.kvStride, tokens, dim, scratch + at.keyColumns);
+    float *own = scratch + at.scores, *goal = scratch + at.slopes, *sums = scratch + at.dk;
+    if (dq) {
+        packDims(a.k + kv, a.kvStride, tokens, dim, scratch + at.keyRows);
+        __builtin_memset(sums, 0, static_cast<std::size_t>(tokens * dim) * sizeof(float));
+    }
+    const F32x16 factor = setF(weight / static_cast<float>(a.heads) * a.scale);
+    std::int64_t packed = -1;
+    double loss = 0;
+    for (std::int64_t head = unit->kvHead * group; head < (unit->kvHead + 1) * group; ++head) {
+        if (head / teacherGroup != packed) {
+            packed = head / teacherGroup;
+            packTokens(b.k + unit->firstToken * b.kvStride + packed * b.headDim, b.kvStride, tokens,
+                       b.headDim, teacherKeys);
+        }
+        for (std::int64_t begin = 0; begin < tokens; begin += kBlock) {
+            const std::int64_t rows = tokens - begin < kBlock ? tokens - begin : kBlock;
+            const Keys keys = keysOf(a, begin, begin + rows);
+            const std::int64_t first = unit->firstToken + begin, count = keys.last - keys.first;
+            const float* q = a.q + first * a.qStride + head * dim;
+            products(a, q, rows, scratch + at.keyColumns, keys, stride, own, a.qStride);
+            products(b, b.q + first * b.qStride + head * b.headDim, rows, teacherKeys, keys, stride,
+                     goal, b.qStride);
+            for (std::int64_t i = 0; i < rows; ++i) {
+                float *row = own + i * stride, *goalRow = goal + i * stride;
+                if (scoredTokens[first + i] < 0) {
+                    clearOutside(row, count, count, count);
+                    continue;
+                }
+                const Keys seen = visible(a, begin + i);
+                const std::int64_t offset = seen.first - keys.first;
+                const std::int64_t line = (first + i) * a.heads + head;
+                const F32x16 shift = setF(a.logSumExp[line]), goalShift = setF(b.logSumExp[line]);
+                F32x16 sum = zeroF();
+                eachVector(seen.last - seen.first, [&](std::int64_t j, std::int64_t lanes) {
+                    const F32x16 s = scored(a, take(row + offset + j, lanes, 0));
+                    const F32x16 logP = sub(s, shift);
+                    const F32x16 logGoal =
+                        sub(scored(b, take(goalRow + offset + j, lanes, 0)), goalShift);
+                    const F32x16 p = exp(logP), pGoal = exp(logGoal);
+                    put(goalRow + offset + j, lanes, mul(pGoal, sub(logGoal, logP)));
+                    F32x16 ds = mul(sub(p, pGoal), factor);
+                    if (a.softcap > 0) {
+                        const F32x16 ratio = div(s, setF(a.softcap));
+                        ds = mul(ds, sub(setF(1.0F), mul(ratio, ratio)));
+                    }
+                    put(row + offset + j, lanes, ds);
+                    sum = add(sum, take(goalRow + offset + j, lanes, 0));
+                });
+                loss += static_cast<double>(sumLanes(sum));
+                clearOutside(row, offset, seen.last - keys.first, count);
+            }
+            if (!dq)
+                continue;
+            const GemmBlock queries = {rows,
+                                       dim,
+                                       count,
+                                       own,
+                                       stride,
+                                       1,
+                                       scratch + at.keyRows + keys.first * kGemmWidth,
+                                       tokens * kGemmWidth,
+                                       dq + first * a.qStride + head * dim,
+                                       a.qStride,
+                                       true};
+            gemmBlock(&queries);
+            packDims(q, a.qStride, rows, dim, scratch + at.block);
+            addToKeys(own, stride, keys, rows, scratch + at.block, dim, sums);
+        }
+    }
+    if (dq)
+        for (std::int64_t t = 0; t < tokens; ++t)
+            addScaled(dk + kv + t * a.kvStride, sums + t * dim, 1.0F, dim);
+    return loss;
+}
+
 }  // namespace fettle::kernels::FETTLE_SIMD

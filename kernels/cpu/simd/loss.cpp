@@ -75,4 +75,17 @@ double distillRow(float* student, const float* teacher, std::int64_t count, floa
     return loss * static_cast<double>(temperature) * static_cast<double>(temperature);
 }
 
+double logSumExpRow(const float* x, std::int64_t count, float factor) {
+    const float shift = largest(x, count);
+    return static_cast<double>(shift) * static_cast<double>(factor) +
+           __builtin_log(sumExp(x, count, shift, factor));
+}
+
+void expRow(float* x, std::int64_t count, float factor, float shift, float scale) {
+    eachVector(count, [&](std::int64_t i, std::int64_t n) {
+        const F32x16 power = fma(take(x + i, n, 0), setF(factor), setF(-shift));
+        put(x + i, n, mul(exp(power), setF(scale)));
+    });
+}
+
 }  // namespace fettle::kernels::FETTLE_SIMD

@@ -21,6 +21,11 @@ std::int64_t attentionScratchFloats(std::int64_t tokens, std::int64_t headDim);
 void attentionForward(const AttentionTrainArgs* args, const AttentionUnit* unit, float* scratch);
 void attentionBackward(const AttentionTrainArgs* args, const AttentionGrads* grads,
                        const AttentionUnit* unit, float* scratch);
+std::int64_t attentionMatchFloats(std::int64_t tokens, std::int64_t headDim,
+                                  std::int64_t teacherDim);
+double attentionMatch(const AttentionTrainArgs* student, const AttentionTrainArgs* teacher,
+                      const AttentionUnit* unit, const std::int32_t* scored, float weight,
+                      float* dq, float* dk, float* scratch);
 void rmsNormBackward(const NormBackwardArgs* args, std::int64_t begin, std::int64_t end, float* dw);
 void layerNormBackward(const NormBackwardArgs* args, std::int64_t begin, std::int64_t end,
                        float* dw, float* db);
@@ -33,6 +38,8 @@ void addScaled(float* y, const float* x, float factor, std::int64_t count);
 double crossEntropyRow(float* logits, std::int64_t count, std::int64_t target, float scale);
 double distillRow(float* student, const float* teacher, std::int64_t count, float temperature,
                   float scale);
+double logSumExpRow(const float* x, std::int64_t count, float factor);
+void expRow(float* x, std::int64_t count, float factor, float shift, float scale);
 double sumSquares(const float* x, std::int64_t count);
 void adamw(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
 void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out);
