@@ -144,10 +144,12 @@ private:
                                      m_inputs,        m_request.measure, step.params,
                                      m_recipe.seed,   stepControl,       m_result.layerMetrics,
                                      m_result.metrics};
-            if (!m_request.artifactFolder.empty())
+            if (!m_request.artifactFolder.empty()) {
                 context.checkpointFolder =
                     (fs::path(checkpointsOf(m_request.artifactFolder)) / std::to_string(i + 1))
                         .string();
+                context.cacheFolder = teacherCacheOf(m_request.artifactFolder);
+            }
             const bool trainedLater = std::any_of(
                 m_recipe.steps.begin() + static_cast<std::ptrdiff_t>(i), m_recipe.steps.end(),
                 [](const RecipeStep& s) { return findTechnique(s.technique)->trainsQuantized(); });
@@ -271,6 +273,10 @@ private:
 };
 
 }  // namespace
+
+std::string teacherCacheOf(const std::string& artifactFolder) {
+    return (fs::path(artifactFolder).parent_path() / "teacher-cache").string();
+}
 
 std::string checkpointsOf(const std::string& artifactFolder) {
     return artifactFolder + ".checkpoints";

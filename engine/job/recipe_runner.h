@@ -21,6 +21,8 @@ RecipeEstimate estimateRun(const EstimateRequest& request, Backend& backend, Run
 /// Where a run that will write its model to `artifactFolder` keeps what it needs to go on after it
 /// was killed: one folder per step. Gone once the run is finished.
 std::string checkpointsOf(const std::string& artifactFolder);
+/// Where runs that write their models beside each other share what teachers predict.
+std::string teacherCacheOf(const std::string& artifactFolder);
 RunResult runRecipe(const RunRequest& request, Backend& backend, RunControl& control);
 EvaluateResult evaluateModel(const EvaluateRequest& request, Backend& backend, RunControl& control);
 /// Exports, and with `verify` reads back and compares: codes bit by bit, and logits of a short

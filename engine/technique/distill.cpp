@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <optional>
 
 #include "engine/core/error.h"
@@ -11,6 +12,7 @@
 #include "engine/distill/hidden_match.h"
 #include "engine/distill/on_policy_source.h"
 #include "engine/distill/weight_masks.h"
+#include "engine/technique/cached_teacher.h"
 #include "engine/technique/recovery_sink.h"
 #include "engine/tokenizer/vocabulary_match.h"
 #include "engine/train/trainer.h"
@@ -110,6 +112,8 @@ TechniqueDescriptor distillDescriptor() {
         "vocabulary, or a config.json, whose model starts from random weights.";
     d.parameters = {tokens,   rate,     batch,  context,       temperature, hidden, crossEntropy,
                     onPolicy, schedule, target, checkpointing, teacher,     student};
+    const std::vector<ParameterSchema> more = teacherParameters();
+    d.parameters.insert(d.parameters.end(), more.begin(), more.end());
     return d;
 }
 
@@ -180,7 +184,7 @@ public:
           m_context(context),
           m_params(context.params),
           m_student(student, context.pool),
-          m_teacher(teacher, context.pool),
+          m_teacherModel(teacher),
           m_masks(m_student) {}
 
     Model run() {
@@ -200,22 +204,38 @@ public:
             m_context.control.info("distill: the zeros of the pruned weights stay (" +
                                    std::to_string(std::lround(100 * m_masks.share())) + "%)");
         const Validation goal =
-            validate(m_teacher, texts.validation(), {}, nullptr, m_context.control);
+            validate(teacher(), texts.validation(), {}, nullptr, m_context.control);
         const Validation before =
             validate(m_student, texts.validation(), {}, nullptr, m_context.control);
+        const std::unique_ptr<TeacherCache> cache = cachedTeacher(
+            "distill", m_teacherModel, options, texts, [this]() -> Network& { return teacher(); },
+            m_context);
+        std::optional<CachedTeacherSource> cached;
+        if (cache)
+            source = &cached.emplace(*source, *cache);
+        if (cache && !written)
+            m_teacher.reset();  // nobody asks it any more
+        else
+            teacher();
         RecoverySink sink(m_context.control.sink(), before.perplexity, goal.perplexity, "before");
         TrainOutcome outcome;
         {
             RunControl inner = m_context.control.nested(sink);
             inner.beginPhase("Distilling", 1);
-            outcome =
-                train(m_student, *source, options, &m_teacher, &m_masks, m_context.pool, inner);
+            outcome = train(m_student, *source, options, m_teacher.get(), &m_masks, m_context.pool,
+                            inner);
         }
         report(outcome, before.perplexity, goal.perplexity, texts);
         return m_student.toModel(m_model);
     }
 
 private:
+    Network& teacher() {
+        if (!m_teacher)
+            m_teacher = std::make_unique<Network>(m_teacherModel, m_context.pool);
+        return *m_teacher;
+    }
+
     TrainerOptions trainerOptions() const {
         TrainerOptions options;
         options.tokens = m_params.at("tokens").get<std::int64_t>();
@@ -228,6 +248,7 @@ private:
         options.loss.distillation = 1;
         options.loss.temperature = m_params.at("temperature").get<float>();
         options.loss.hidden = m_params.at("hidden_weight").get<float>();
+        options.loss.attention = m_params.at("attention_weight").get<float>();
         options.checkpointing = m_params.at("checkpointing").get<bool>();
         options.targetLoss = m_params.at("target_loss").get<double>();
         options.checkpointFolder = m_context.checkpointFolder;
@@ -242,7 +263,7 @@ private:
         if (options.context < 2)
             options.context = m_context.measure.context;
         options.context = std::min(
-            {options.context, m_model.config.contextLength, m_teacher.config().contextLength});
+            {options.context, m_model.config.contextLength, m_teacherModel.config.contextLength});
         options.batchTokens =
             std::max(options.context,
                      std::min<std::int64_t>(m_params.at("batch_tokens").get<std::int64_t>(), 4096));
@@ -251,13 +272,13 @@ private:
     }
 
     void matchHidden(const DataLoader& texts) {
-        const std::vector<Network::LayerPair> pairs =
-            evenPairs(m_student.config().layerCount(), m_teacher.config().layerCount(), kMostPairs);
-        m_student.matchHidden(pairs, m_teacher.config().hiddenSize);
-        if (m_teacher.config().hiddenSize == m_student.config().hiddenSize)
+        const std::vector<Network::LayerPair> pairs = evenPairs(
+            m_student.config().layerCount(), m_teacherModel.config.layerCount(), kMostPairs);
+        m_student.matchHidden(pairs, m_teacherModel.config.hiddenSize);
+        if (m_teacherModel.config.hiddenSize == m_student.config().hiddenSize)
             return;
         m_context.control.beginPhase("Fitting projections", 0.02);
-        fitProjections(m_student, m_teacher, pairs, texts.validation(), m_context.pool,
+        fitProjections(m_student, teacher(), pairs, texts.validation(), m_context.pool,
                        m_context.control);
     }
 
@@ -287,7 +308,9 @@ private:
     const Model& m_model;
     TechniqueContext& m_context;
     const nlohmann::json& m_params;
-    Network m_student, m_teacher;
+    Network m_student;
+    const Model& m_teacherModel;
+    std::unique_ptr<Network> m_teacher;
     WeightMasks m_masks;
 };
 
@@ -317,6 +340,8 @@ StepEstimate Distill::estimate(const ModelFacts& model, const nlohmann::json& pa
         estimate.seconds =
             tokens * (kStepPasses - 1) * estimate.output.activeElements() / speed.multiplyRate +
             tokens * teacher.activeElements() / speed.multiplyRate;
+        estimateTeacherCache(estimate, params, inputs, model.config.vocabularySize,
+                             tokens * teacher.activeElements() / speed.multiplyRate);
         estimate.peakBytes =
             estimate.output.elements() * kBytesPerParameter + teacher.elements() * sizeof(float);
     } catch (const EngineError& error) {
@@ -334,6 +359,8 @@ Model Distill::apply(Model model, TechniqueContext& context) const {
     const Model student = studentFor(std::move(model), context);
     requireSameVocabulary(teacher, student, "student");
     refuseQuantized(student);
+    if (context.params.at("attention_weight").get<double>() > 0)
+        Network::requireSameAttention(student.config, teacher.config);
     return Distiller(student, teacher, context).run();
 }
 

@@ -1,5 +1,6 @@
 #include "engine/technique/qad.h"
 
+#include "engine/technique/cached_teacher.h"
 #include "engine/technique/quantized_training.h"
 #include "engine/tokenizer/vocabulary_match.h"
 
@@ -65,6 +66,8 @@ TechniqueDescriptor qadDescriptor() {
         "size. Needs a teacher with as many layers.";
 
     d.parameters.insert(d.parameters.end(), {temperature, teacher, labels, hidden});
+    const std::vector<ParameterSchema> more = teacherParameters();
+    d.parameters.insert(d.parameters.end(), more.begin(), more.end());
     return d;
 }
 
@@ -118,11 +121,14 @@ Model Qad::apply(Model model, TechniqueContext& context) const {
     loss.distillation = 1;
     loss.temperature = context.params.at("temperature").get<float>();
     loss.hidden = context.params.at("hidden_weight").get<float>();
+    loss.attention = context.params.at("attention_weight").get<float>();
     if (loss.hidden > 0 && teacher.config.layerCount() != model.config.layerCount())
         throw EngineError(ErrorKind::Usage,
                           "qad: the teacher has " + std::to_string(teacher.config.layerCount()) +
                               " layers, the model " + std::to_string(model.config.layerCount()) +
                               ": their hidden states do not pair; set hidden_weight to 0");
+    if (loss.attention > 0)
+        Network::requireSameAttention(model.config, teacher.config);
     return trainQuantized("qad", std::move(model), loss, &teacher, context);
 }
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "engine/data/data_loader.h"
 #include "engine/quant/calibration.h"
+#include "engine/technique/cached_teacher.h"
 #include "engine/technique/ptq.h"
 #include "engine/technique/recovery_sink.h"
 #include "engine/train/trainer.h"
@@ -268,15 +270,29 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
         trainerOptions(context.params, loss, static_cast<double>(start.parameters()));
     options.checkpointFolder = context.checkpointFolder;
     options.identity = technique + " " + modelHash(start, control);
-    std::unique_ptr<Network> guide =
-        teacher ? std::make_unique<Network>(*teacher, context.pool) : nullptr;
+    std::unique_ptr<Network> guide;
+    const auto guideNetwork = [&]() -> Network& {
+        if (!guide)
+            guide = std::make_unique<Network>(*teacher, context.pool);
+        return *guide;
+    };
     const bool sameAsOriginal = teacher && teacher->hash == context.original.hash;
     Validation full;
     {
         std::unique_ptr<Network> original =
             sameAsOriginal ? nullptr : std::make_unique<Network>(context.original, context.pool);
-        full = validate(original ? *original : *guide, data.validation(), {}, nullptr, control);
+        full = validate(original ? *original : guideNetwork(), data.validation(), {}, nullptr,
+                        control);
     }
+    std::unique_ptr<TeacherCache> cache;
+    if (teacher)
+        cache = cachedTeacher(technique, *teacher, options, data, guideNetwork, context);
+    std::optional<CachedTeacherSource> cached;
+    if (cache)
+        guide.reset();  // its memory serves the student
+    else if (teacher)
+        guideNetwork();
+    BatchSource& source = cache ? cached.emplace(data, *cache) : static_cast<BatchSource&>(data);
     Network student(start, context.pool);
     if (loss.hidden > 0) {
         std::vector<Network::LayerPair> pairs;
@@ -287,7 +303,7 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
     student.quantize(start, *context.unquantized,
                      {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
                       context.params.at("scale_rate").get<float>()});
-    const Validation before = validate(student, data.validation(), loss, guide.get(), control);
+    const Validation before = validate(student, source.validation(), loss, guide.get(), control);
     const double target = context.params.at("target_recovery").get<double>() / 100;
     if (target > 0)
         options.targetLoss =
@@ -299,7 +315,7 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
     {
         RunControl inner = control.nested(sink);
         inner.beginPhase("Training", 1);
-        outcome = train(student, data, options, guide.get(), nullptr, context.pool, inner);
+        outcome = train(student, source, options, guide.get(), nullptr, context.pool, inner);
     }
     const double now =
         outcome.best.perplexity > 0 ? outcome.best.perplexity : outcome.last.perplexity;
@@ -347,6 +363,9 @@ StepEstimate estimateQuantizedTraining(const ModelFacts& model, const nlohmann::
         estimate.peakBytes += teacher->elements() * sizeof(float);
     }
     estimate.seconds += tokens * products / (speed.multiplyRate * kProducts);
+    if (teacher)
+        estimateTeacherCache(estimate, params, inputs, model.config.vocabularySize,
+                             tokens * teacher->activeElements() / (speed.multiplyRate * kProducts));
     const ModelConfig& c = model.config;
     const double perToken =
         sizeof(float) * (static_cast<double>(c.hiddenSize) * 3 +

@@ -63,6 +63,7 @@ struct TechniqueContext {
     std::vector<LayerMetric>& layerMetrics;
     std::vector<Measurement>& metrics;  ///< effort: tokens of data used, ...
     std::string checkpointFolder = {};  ///< of this step, for long work; empty: keep none
+    std::string cacheFolder = {};       ///< what later runs may use again; empty: keep nothing
     /// What quantized weights of the recipe were before, changed like the rest of the model (scaled
     /// inputs): ptq fills it in for a later step that trains. Null: none does.
     std::map<std::string, Weight>* unquantized = nullptr;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -37,12 +38,22 @@ struct TrainLoss {
     /// |P h - h'|^2 / |h'|^2 of hidden states h, h' behind the layers that matchHidden() pairs,
     /// mean over pairs; needs a teacher.
     float hidden = 0;
-    bool needsTeacher() const { return distillation != 0 || hidden != 0; }
+    /// KL(teacher's attention distributions || own) in the last layer, mean over heads: what tokens
+    /// look at, without a word about how wide states are; needs a teacher of as many heads. Of the
+    /// relations in Wang et al. 2020 (MiniLM) this one costs least: queries and keys of the last
+    /// layer are there at the end of both forward passes and probabilities follow from the
+    /// log-sum-exps that attention keeps anyway, so that nothing is held but a block of rows. The
+    /// relation between values would be one more product of the whole sequence with itself.
+    float attention = 0;
+    bool needsTeacher() const { return distillation != 0 || needsTeacherStates(); }
+    /// More than the teacher's predictions.
+    bool needsTeacherStates() const { return hidden != 0 || attention != 0; }
 };
 struct LossSums {
     double crossEntropy = 0;  ///< sums over scored tokens, nats
     double distillation = 0;
     double hidden = 0;
+    double attention = 0;
     std::int64_t tokens = 0;
 };
 
@@ -98,9 +109,13 @@ public:
     std::vector<float> hiddenBehind(const TrainBatch& batch, std::int64_t layer,
                                     RunControl* control);
 
+    /// Throws EngineError(Usage) saying why where TrainLoss::attention cannot compare the two.
+    static void requireSameAttention(const ModelConfig& student, const ModelConfig& teacher);
+
     /// Adds the gradient of the loss times `scale` to grads(). With a scale of 1 / (scored tokens
     /// of all micro-batches), accumulated micro-batches equal one large batch. `teacher` may be
-    /// null where the loss needs none. `control`, where given, is polled before every product.
+    /// null where the loss needs none, or predictions alone and the batch knows them: those are
+    /// taken then. `control`, where given, is polled before every product.
     LossSums accumulate(const TrainBatch& batch, const TrainLoss& loss, float scale,
                         Network* teacher, RunControl* control);
     /// The loss without gradient.
@@ -108,6 +123,10 @@ public:
                       RunControl* control);
     /// Logits [ids, vocabulary] of one sequence.
     std::vector<float> logits(std::span<const std::int32_t> ids);
+
+    /// body(first, count, logits [count, vocabulary]) for rows of the batch in order.
+    void eachLogits(const TrainBatch& batch, RunControl* control,
+                    const std::function<void(std::int64_t, std::int64_t, const float*)>& body);
 
     void zeroGrads();
     /// `like` with these values in the float type its weights had (F32 where they were quantized).
@@ -152,8 +171,18 @@ private:
     void forwardLayers(const TrainBatch& batch, bool keep, RunControl* control);
     void forwardLayer(std::size_t index, const float* x, float* out, Saved& saved,
                       const TrainBatch& batch);
+    /// The teacher whose attention the last layer follows, and what comes of it.
+    struct AttentionGoal {
+        Network& teacher;
+        float weight = 0;
+        double loss = 0;
+    };
     void backwardLayer(std::size_t index, const float* x, float* dx, Saved& saved,
-                       const TrainBatch& batch);
+                       const TrainBatch& batch, AttentionGoal* goal);
+    /// Sum of the attention loss of the last layer, whose activations are `saved`; adds its
+    /// gradient times `weight` to that of the layer's queries and keys, if that is given.
+    double attentionLoss(const TrainBatch& batch, float weight, Network& teacher, Saved& saved,
+                         float* dqkv);
     void norm(Offset w, Offset b, const float* x, float* y);
     void normBackward(Offset w, Offset b, const float* x, const float* dy, float* dx,
                       bool accumulate);

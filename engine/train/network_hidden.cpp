@@ -1,5 +1,5 @@
-// Hidden states of a network against a teacher's. Romero et al. 2015 (FitNets), with each token's
-// error taken relative to the teacher's state.
+// Hidden states and attention of a network against a teacher's. Romero et al. 2015 (FitNets), with
+// each token's error taken relative to the teacher's state.
 #include <algorithm>
 #include <cmath>
 
@@ -49,7 +49,7 @@ std::vector<float> Network::hiddenBehind(const TrainBatch& batch, std::int64_t l
 
 void Network::runTeacher(const TrainBatch& batch, const TrainLoss& loss, Network* teacher,
                          RunControl* control) {
-    if (!loss.needsTeacher())
+    if (!loss.needsTeacher() || (!loss.needsTeacherStates() && !batch.teacher.empty()))
         return;
     if (!teacher)
         throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
@@ -61,7 +61,31 @@ void Network::runTeacher(const TrainBatch& batch, const TrainLoss& loss, Network
         for (const LayerPair& pair : m_pairs)
             teacher->m_taps[pair.teacher];
     }
+    if (loss.attention != 0)
+        requireSameAttention(m_config, teacher->config());
     teacher->forwardLayers(batch, false, control);
+}
+
+void Network::requireSameAttention(const ModelConfig& student, const ModelConfig& teacher) {
+    if (student.heads != teacher.heads)
+        throw EngineError(ErrorKind::Usage,
+                          "the teacher has " + std::to_string(teacher.heads) +
+                              " attention heads, the model " + std::to_string(student.heads) +
+                              ": what they look at cannot be compared; set attention_weight to 0");
+    if (student.layers.back().slidingWindow != teacher.layers.back().slidingWindow)
+        throw EngineError(ErrorKind::Usage,
+                          "the last layers of teacher and model see windows of different length: "
+                          "what they look at cannot be compared; set attention_weight to 0");
+}
+
+double Network::attentionLoss(const TrainBatch& batch, float weight, Network& teacher, Saved& saved,
+                              float* dqkv) {
+    const std::size_t last = m_layers.size() - 1;
+    // The teacher's forward pass kept nothing: one set of activations served all its layers.
+    return kernels::attentionMatch(
+        attentionArgs(last, saved),
+        teacher.attentionArgs(teacher.m_layers.size() - 1, teacher.m_saved[0]), batch.sequences,
+        batch.targets.data(), weight, dqkv, dqkv ? dqkv + m_qSize : nullptr, m_attention, m_pool);
 }
 
 double Network::hiddenLoss(std::size_t pair, const TrainBatch& batch, float weight,

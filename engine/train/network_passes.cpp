@@ -1,5 +1,6 @@
 // The forward and backward passes of Network. Formulas of the single ops: kernels/ops.
 #include <algorithm>
+#include <optional>
 
 #include "engine/core/error.h"
 #include "engine/model/rope_table.h"
@@ -270,7 +271,7 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
 }
 
 void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved& saved,
-                            const TrainBatch& batch) {
+                            const TrainBatch& batch, AttentionGoal* goal) {
     const ModelConfig& c = m_config;
     const Layer& layer = m_layers[index];
     const std::int64_t qkvSize = m_qSize + 2 * m_kvSize, d = c.hiddenSize, f = c.feedForwardSize;
@@ -309,6 +310,8 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
     kernels::attentionBackward(attentionArgs(index, saved),
                                {m_dInner.data(), dq, dq + m_qSize, dq + m_qSize + m_kvSize},
                                batch.sequences, m_attention, m_pool);
+    if (goal && index + 1 == m_layers.size())
+        goal->loss = attentionLoss(batch, goal->weight, goal->teacher, saved, dq);
     rotate(layer, dq, true);
     if (c.qkNorm)
         headNormsBackward(layer, saved.qkvRaw.data(), dq);
@@ -359,14 +362,27 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
     const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize, chunk = headRows(v);
     const bool distill = loss.distillation != 0, plain = loss.crossEntropy != 0;
     const bool both = distill && plain, capped = gradient && m_config.finalSoftcap > 0;
-    if (distill && !teacher)
+    const TeacherRows* known = distill && !batch.teacher.empty() ? &batch.teacher : nullptr;
+    if (distill && !teacher && !known)
         throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
-    if (distill && teacher->config().vocabularySize != v)
+    if (const std::int64_t other = !distill ? v
+                                   : known  ? known->vocabulary
+                                            : teacher->config().vocabularySize;
+        other != v)
         throw EngineError(ErrorKind::Usage, "the teacher's vocabulary has " +
-                                                std::to_string(teacher->config().vocabularySize) +
-                                                " tokens, the student's " + std::to_string(v));
+                                                std::to_string(other) + " tokens, the student's " +
+                                                std::to_string(v));
+    const bool live = distill && !known;
+    const std::vector<float>* rest = nullptr;
+    if (known) {
+        if (loss.temperature != 1 && loss.temperature != known->temperature)
+            throw EngineError(ErrorKind::Internal,
+                              "the teacher's predictions are kept for another "
+                              "temperature");
+        rest = loss.temperature == 1 ? &known->restAtOne : &known->rest;
+    }
     fit(m_logits, chunk * v);
-    if (distill)
+    if (live)
         fit(m_teacherLogits, chunk * v);
     if (gradient)
         fit(m_dx, m_tokens * d);
@@ -381,9 +397,11 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
         headLogits(first, count, m_logits.data());
         if (capped)
             std::copy_n(m_logits.data(), count * v, cap.data());
-        if (distill)
+        if (live)
             teacher->headLogits(first, count, m_teacherLogits.data());
         m_pool.parallelFor(count, 4, [&](std::int64_t begin, std::int64_t end, int) {
+            const std::int64_t top = known ? known->top : 0;
+            std::vector<float> goal(static_cast<std::size_t>(top + 1)), scratch(goal.size());
             for (std::int64_t r = begin; r < end; ++r) {
                 const auto at = static_cast<std::size_t>(r);
                 const std::int32_t target = batch.targets[static_cast<std::size_t>(first + r)];
@@ -398,7 +416,15 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
                     forCe = second.data() + r * v;
                     std::copy_n(z, v, forCe);
                 }
-                if (distill)
+                if (known) {
+                    const std::int64_t row = first + r;
+                    std::copy_n(known->logits.begin() + row * top, top, goal.begin());
+                    goal.back() = (*rest)[static_cast<std::size_t>(row)];
+                    kl[at] = kernels::distillTopRow(z, v, known->ids.data() + row * top,
+                                                    goal.data(), top, loss.temperature,
+                                                    scale * loss.distillation, scratch.data());
+                }
+                if (live)
                     kl[at] = kernels::distillRow(z, m_teacherLogits.data() + r * v, v,
                                                  loss.temperature, scale * loss.distillation);
                 if (plain)
@@ -438,6 +464,9 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
     forwardLayers(batch, true, control);
     LossSums sums = runHead(batch, loss, scale, teacher, true, control);
     const std::size_t layers = m_layers.size();
+    std::optional<AttentionGoal> goal;
+    if (loss.attention != 0)
+        goal.emplace(AttentionGoal{*teacher, scale * loss.attention});
     // The gradient of the last hidden states lies in m_normed.
     normBackward(m_finalNorm, m_finalNormBias, m_stream[layers].data(), m_normed.data(),
                  m_dx.data(), false);
@@ -448,8 +477,11 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
                                           m_stream[i + 1].data(), m_dx.data());
         if (m_checkpointing)
             forwardLayer(i, m_stream[i].data(), m_stream[i + 1].data(), m_saved[0], batch);
-        backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[m_checkpointing ? 0 : i], batch);
+        backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[m_checkpointing ? 0 : i], batch,
+                      goal ? &*goal : nullptr);
     }
+    if (goal)
+        sums.attention = goal->loss;
     kernels::embeddingBackward(batch.ids, m_dx.data(), m_config.hiddenSize, m_config.embeddingScale,
                                grad(m_embedding), m_pool);
     if (m_positions >= 0)
@@ -469,7 +501,23 @@ LossSums Network::evaluate(const TrainBatch& batch, const TrainLoss& loss, Netwo
         sums.hidden +=
             hiddenLoss(p, batch, 1.0F, *teacher, m_taps.at(m_pairs[p].student).data(), nullptr);
     m_taps.clear();
+    // One set of activations served all layers: it holds the last one's.
+    if (loss.attention != 0)
+        sums.attention = attentionLoss(batch, 1.0F, *teacher, m_saved[0], nullptr);
     return sums;
+}
+
+void Network::eachLogits(
+    const TrainBatch& batch, RunControl* control,
+    const std::function<void(std::int64_t, std::int64_t, const float*)>& body) {
+    forwardLayers(batch, false, control);
+    const std::int64_t chunk = headRows(m_config.vocabularySize);
+    fit(m_logits, chunk * m_config.vocabularySize);
+    for (std::int64_t first = 0; first < m_tokens; first += chunk) {
+        const std::int64_t count = std::min(chunk, m_tokens - first);
+        headLogits(first, count, m_logits.data());
+        body(first, count, m_logits.data());
+    }
 }
 
 std::vector<float> Network::logits(std::span<const std::int32_t> ids) {

@@ -43,7 +43,8 @@ double objective(const LossSums& sums, const TrainLoss& loss) {
     const double tokens = static_cast<double>(std::max<std::int64_t>(1, sums.tokens));
     return (static_cast<double>(loss.crossEntropy) * sums.crossEntropy +
             static_cast<double>(loss.distillation) * sums.distillation +
-            static_cast<double>(loss.hidden) * sums.hidden) /
+            static_cast<double>(loss.hidden) * sums.hidden +
+            static_cast<double>(loss.attention) * sums.attention) /
            tokens;
 }
 
@@ -73,6 +74,7 @@ nlohmann::json describe(const TrainerOptions& o) {
             {"distillation", o.loss.distillation},
             {"temperature", o.loss.temperature},
             {"hidden", o.loss.hidden},
+            {"attention", o.loss.attention},
             {"evaluate_every", o.evaluateEvery},
             {"target_loss", o.targetLoss},
             {"keep_best", o.keepBest},
@@ -86,6 +88,18 @@ std::int64_t validations(const TrainerOptions& options, const BatchSource& data)
     return std::clamp(
         static_cast<std::int64_t>(kValidatedShare * static_cast<double>(options.tokens) / held),
         kLeastValidations, kMostValidations);
+}
+
+std::int64_t stepsOf(const TrainerOptions& options) {
+    return std::max<std::int64_t>(1,
+                                  options.tokens / std::max<std::int64_t>(1, options.batchTokens));
+}
+
+std::int64_t microBatchesOf(const TrainerOptions& options, const BatchSource& data) {
+    return std::max<std::int64_t>(
+        1, static_cast<std::int64_t>(
+               std::llround(static_cast<double>(options.batchTokens) /
+                            static_cast<double>(std::max<std::int64_t>(1, data.batchTokens())))));
 }
 
 nlohmann::json toJson(const Validation& v) {
@@ -106,12 +120,8 @@ public:
           m_hooks(hooks),
           m_control(control),
           m_optimizer(student, options.optimizer, pool),
-          m_steps(std::max<std::int64_t>(
-              1, options.tokens / std::max<std::int64_t>(1, options.batchTokens))),
-          m_microBatches(std::max<std::int64_t>(
-              1, static_cast<std::int64_t>(std::llround(
-                     static_cast<double>(options.batchTokens) /
-                     static_cast<double>(std::max<std::int64_t>(1, data.batchTokens())))))),
+          m_steps(stepsOf(options)),
+          m_microBatches(microBatchesOf(options, data)),
           m_evaluateEvery(options.evaluateEvery > 0
                               ? options.evaluateEvery
                               : std::max<std::int64_t>(1, m_steps / validations(options, data))),
@@ -191,6 +201,7 @@ private:
             sums.crossEntropy += part.crossEntropy;
             sums.distillation += part.distillation;
             sums.hidden += part.hidden;
+            sums.attention += part.attention;
             sums.tokens += part.tokens;
         }
         const float rate = learningRateAt(m_options.rate, m_outcome.steps, m_steps);
@@ -270,7 +281,7 @@ private:
         const double at = static_cast<double>(m_outcome.steps);
         point("validation_loss", at, now.loss);
         point("validation_perplexity", at, now.perplexity);
-        if (m_teacher)
+        if (m_teacher || m_options.loss.distillation != 0)
             point("validation_kl", at, now.kl);
         m_outcome.last = now;
         if (m_outcome.steps == 0)
@@ -433,12 +444,12 @@ private:
 Validation validate(Network& student, const std::vector<TrainBatch>& batches, const TrainLoss& loss,
                     Network* teacher, RunControl& control) {
     // All terms at temperature 1, whatever is trained on: numbers of different runs compare. Hidden
-    // states help training only.
+    // states and attention help training only.
     TrainLoss terms;
-    terms.distillation = teacher ? 1.0F : 0.0F;
     LossSums sums;
     for (const TrainBatch& batch : batches) {
         control.check();
+        terms.distillation = teacher || !batch.teacher.empty() ? 1.0F : 0.0F;
         const LossSums part = student.evaluate(batch, terms, teacher, &control);
         sums.crossEntropy += part.crossEntropy;
         sums.distillation += part.distillation;
@@ -447,6 +458,10 @@ Validation validate(Network& student, const std::vector<TrainBatch>& batches, co
     const double tokens = static_cast<double>(std::max<std::int64_t>(1, sums.tokens));
     return {objective(sums, loss), std::exp(sums.crossEntropy / tokens),
             sums.distillation / tokens};
+}
+
+std::int64_t batchesToRead(const TrainerOptions& options, const BatchSource& data) {
+    return stepsOf(options) * microBatchesOf(options, data);
 }
 
 TrainOutcome train(Network& student, BatchSource& data, const TrainerOptions& options,

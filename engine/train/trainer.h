@@ -63,7 +63,8 @@ struct TrainOutcome {
     double tokensPerSecond = 0;     ///< of training steps alone, this process
 };
 
-/// Trains `student` in place. `teacher` may be null where the loss needs none, `hooks` as well.
+/// Trains `student` in place. `teacher` may be null where the loss needs none or the batches know
+/// what it predicts, `hooks` as well.
 /// Reports into the current phase of `control`, and series: train_loss, learning_rate,
 /// gradient_norm, tokens_per_second, validation_loss, validation_perplexity, validation_kl. Ends
 /// early and keeps what there is when `control` says so. Throws EngineError(BadInput) when training
@@ -71,6 +72,9 @@ struct TrainOutcome {
 TrainOutcome train(Network& student, BatchSource& data, const TrainerOptions& options,
                    Network* teacher, TrainHooks* hooks, kernels::WorkerPool& pool,
                    RunControl& control);
+
+/// How many batches of `data` a whole run reads.
+std::int64_t batchesToRead(const TrainerOptions& options, const BatchSource& data);
 
 /// The loss, perplexity and divergence over `batches`.
 Validation validate(Network& student, const std::vector<TrainBatch>& batches, const TrainLoss& loss,

@@ -138,6 +138,60 @@ TEST_F(Distilling, TheGradientOfHiddenStatesIsTheSlopeOfTheirLoss) {
         }
 }
 
+TEST_F(Distilling, TheGradientOfAttentionIsTheSlopeOfItsLoss) {
+    for (const std::string family : {"llama", "qwen3", "gemma3", "gpt2"}) {
+        Network teacher(tiny(family, 2), pool), student(tiny(family), pool);
+        const TrainBatch b = batch();
+        TrainLoss loss{0, 0, 1, 0};
+        loss.attention = 1;
+        EXPECT_EQ(student.evaluate(b, loss, &student, nullptr).attention, 0) << family;
+        const LossSums sums = student.accumulate(b, loss, 1, &teacher, nullptr);
+        EXPECT_NEAR(student.evaluate(b, loss, &teacher, nullptr).attention, sums.attention,
+                    1e-5 * sums.attention);
+        double power = 0;
+        for (const float g : student.grads())
+            power += static_cast<double>(g) * g;
+        ASSERT_GT(power, 0);
+        const double step = 2e-3 * sums.attention / power;
+        const std::vector<float> before = student.values(), slope = student.grads();
+        const auto lossAt = [&](double by) {
+            for (std::size_t i = 0; i < before.size(); ++i)
+                student.values()[i] = before[i] + static_cast<float>(by) * slope[i];
+            return student.evaluate(b, loss, &teacher, nullptr).attention;
+        };
+        EXPECT_NEAR((lossAt(step) - lossAt(-step)) / (2 * step * power), 1, 0.02) << family;
+        student.values() = before;
+        student.setCheckpointing(true);
+        student.zeroGrads();
+        student.accumulate(b, loss, 1, &teacher, nullptr);
+        EXPECT_EQ(student.grads(), slope) << family;
+    }
+}
+
+TEST_F(Distilling, AttentionIsFollowedAndOtherHeadsAreRefused) {
+    const Model teacher = tiny("llama"), student = tiny("llama", 2);
+    const auto apartAfter = [&](double weight) {
+        const Model trained = apply(teacher, student,
+                                    {{"tokens", 10000},
+                                     {"batch_tokens", 512},
+                                     {"learning_rate", 0.003},
+                                     {"attention_weight", weight}});
+        Network after(trained, pool), wise(teacher, pool);
+        TrainLoss loss{0, 0, 1, 0};
+        loss.attention = 1;
+        return after.evaluate(batch(8), loss, &wise, nullptr).attention;
+    };
+    EXPECT_LT(apartAfter(5), 0.7 * apartAfter(0));
+    ModelConfig fewer = student.config;
+    fewer.heads /= 2;
+    try {
+        Network::requireSameAttention(fewer, teacher.config);
+        FAIL() << "heads of another number are compared";
+    } catch (const EngineError& error) {
+        EXPECT_NE(std::string(error.what()).find("attention_weight"), std::string::npos);
+    }
+}
+
 TEST_F(Distilling, ProjectionsStartAtTheLeastSquares) {
     const Model model = tiny("llama");
     Network teacher(model, pool), student(smaller(model, 16), pool);
