@@ -19,6 +19,26 @@ std::string layerName(std::int64_t layer, const char* rest) {
     return "layers." + std::to_string(layer) + "." + rest;
 }
 
+/// Whether at least two of each four neighbouring weights of a row are zero, and not all of the
+/// matrix. A dense one is told by its first row.
+bool isTwoFour(const kernels::WeightView& weight) {
+    std::vector<float> row(static_cast<std::size_t>(weight.cols));
+    bool empty = true;
+    for (std::int64_t r = 0; r < weight.rows; ++r) {
+        kernels::dequantizeRow(weight, r, row.data());
+        for (std::size_t i = 0; i < row.size(); i += 4) {
+            const auto kept = std::count_if(
+                row.begin() + static_cast<std::ptrdiff_t>(i),
+                row.begin() + static_cast<std::ptrdiff_t>(std::min(row.size(), i + 4)),
+                [](float w) { return w != 0; });
+            if (kept > 2)
+                return false;
+            empty = empty && kept == 0;
+        }
+    }
+    return !empty;
+}
+
 }  // namespace
 
 Transformer::Transformer(const Model& model, Backend& backend, RunControl* control)
@@ -96,6 +116,7 @@ Transformer::Linear Transformer::loadLinear(const Model& model, const std::strin
     Linear linear;
     linear.name = name + ".weight";
     linear.weight = m_backend.prepareWeight(weight.view());
+    m_twoFour = m_twoFour || isTwoFour(weight.view());
     if (name != "embed" && model.has(name + ".bias"))
         linear.bias = uploaded(m_backend, model.weight(name + ".bias").toFloat());
     // The device has its own copy now; pages of the file need not stay resident beside it.
@@ -506,7 +527,7 @@ std::uint64_t Transformer::weightBytes() const {
 }
 
 bool Transformer::native() const {
-    if (!m_head.weight->native())
+    if (m_twoFour || !m_head.weight->native())
         return false;
     return std::all_of(m_layers.begin(), m_layers.end(), [](const Layer& layer) {
         for (const Linear* linear :

@@ -94,7 +94,8 @@ public:
     void replaceLinear(const std::string& name, const Weight& weight);
 
     /// Bytes of all weights as the device holds them, and whether it multiplies all of them
-    /// natively.
+    /// natively: not where it has to take them out of their format first, and not where two of
+    /// each four weights are zero (2:4), since no backend has a kernel that leaves these out.
     std::uint64_t weightBytes() const;
     bool native() const;
 
@@ -152,6 +153,7 @@ private:
     std::vector<Layer> m_layers;
     Norm m_finalNorm;
     Linear m_head;
+    bool m_twoFour = false;  ///< some weight is pruned 2:4
     LinearObserver m_observer;
     BlockObserver m_blockObserver;
 
