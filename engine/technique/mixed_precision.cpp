@@ -42,6 +42,16 @@ std::vector<QuantScheme> schemesOf(const nlohmann::json& params) {
     return schemes;
 }
 
+// Rows this long spread what a scheme keeps per row so thin that it does not count.
+constexpr std::int64_t kLongRow = std::int64_t{1} << 20;
+
+[[noreturn]] void refuseTooFewBits(double wanted, double smallest) {
+    throw EngineError(ErrorKind::Usage, "ptq: " + std::to_string(wanted) +
+                                            " bits per weight are fewer than the smallest schemes "
+                                            "of the mix take (" +
+                                            std::to_string(smallest) + ")");
+}
+
 }  // namespace
 
 std::vector<ParameterSchema> mixedPrecisionParameters() {
@@ -96,21 +106,23 @@ std::map<std::string, QuantScheme> mixedSchemes(
     options.score = scoreOf(context.params.at("sensitivity").get<std::string>());
     options.scaleType = scaleType;
     options.eligible = eligible;
+    const double wanted = context.params.at("target_bits").get<double>();
+    // What no shape of weight can meet is told before anything is measured.
+    double smallest = options.schemes.front().bitsPerWeight(kLongRow);
+    for (const QuantScheme& scheme : options.schemes)
+        smallest = std::min(smallest, scheme.bitsPerWeight(kLongRow));
+    if (wanted < smallest)
+        refuseTooFewBits(wanted, smallest);
     const std::vector<AllocationUnit> units = measureSensitivity(
         model, someOf(text), options, context.backend, context.pool, context.control);
 
-    const double wanted = context.params.at("target_bits").get<double>();
     double weights = 0;
     for (const AllocationUnit& unit : units)
         for (const std::string& name : unit.weights)
             weights += static_cast<double>(model.weight(name).elements());
     const BitAllocation found = allocateBits(units, wanted / 8 * weights);
     if (!found.withinBudget)
-        throw EngineError(ErrorKind::Usage,
-                          "ptq: " + std::to_string(wanted) +
-                              " bits per weight are fewer than the smallest schemes of the mix "
-                              "take (" +
-                              std::to_string(found.bytes * 8 / weights) + ")");
+        refuseTooFewBits(wanted, found.bytes * 8 / weights);
 
     const std::vector<LayerMetric> scores = toLayerMetrics(units);
     context.layerMetrics.insert(context.layerMetrics.end(), scores.begin(), scores.end());

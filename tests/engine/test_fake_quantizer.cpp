@@ -138,10 +138,10 @@ TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
 TEST_F(QuantizedNetwork, ExportsExactlyWhatItTrained) {
     for (const std::string& family : kFamilies) {
         const Model model = tiny(family);
-        for (const Case& c : kCases)
+        for (const Case& c : kCases) {
+            const Model start = quantized(model, c.scheme, c.method, c.head);
             for (const ScaleLearning learning :
                  {ScaleLearning::None, ScaleLearning::Scale, ScaleLearning::Step}) {
-                const Model start = quantized(model, c.scheme, c.method, c.head);
                 Network network(start, backend.pool());
                 network.quantize(start, before, {learning, 1});
                 Optimizer optimizer(network, {}, backend.pool());
@@ -168,6 +168,7 @@ TEST_F(QuantizedNetwork, ExportsExactlyWhatItTrained) {
                                   start.weight(name).quantized().scheme);
                     }
             }
+        }
     }
 }
 
