@@ -49,6 +49,13 @@ std::vector<ParameterSchema> teacherParameters() {
     return {attention, cache, top};
 }
 
+ParameterSchema checkpointMinutesParameter() {
+    return numberParameter("checkpoint_minutes", "Save every", ParameterType::Double, 5.0, 0, 1e6,
+                           "min",
+                           "How often the state of training is written, so that a run that was "
+                           "killed goes on from there. 0: only at the end of the step.");
+}
+
 std::unique_ptr<TeacherCache> cachedTeacher(const std::string& technique, const Model& teacher,
                                             const TrainerOptions& options, BatchSource& data,
                                             const std::function<Network&()>& network,

@@ -1,5 +1,5 @@
-// What qad and distill have in common: a teacher whose predictions are kept on disk, and the
-// parameters that compare more than predictions.
+// What techniques that train have in common: a teacher whose predictions are kept on disk, and
+// parameters beyond those of the loop.
 #pragma once
 
 #include <functional>
@@ -15,6 +15,9 @@ namespace fettle {
 
 /// attention_weight, teacher_cache and teacher_top.
 std::vector<ParameterSchema> teacherParameters();
+
+/// checkpoint_minutes: how often a training step writes what it needs to go on after it was killed.
+ParameterSchema checkpointMinutesParameter();
 
 /// The cache of `teacher`'s predictions, holding what a run with `options` reads of `data`. Null
 /// where the parameters do not ask for one, and, with a warning, where it would be of no use: the

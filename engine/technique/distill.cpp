@@ -14,6 +14,7 @@
 #include "engine/distill/weight_masks.h"
 #include "engine/technique/cached_teacher.h"
 #include "engine/technique/recovery_sink.h"
+#include "engine/technique/training_memory.h"
 #include "engine/tokenizer/vocabulary_match.h"
 #include "engine/train/trainer.h"
 
@@ -114,6 +115,7 @@ TechniqueDescriptor distillDescriptor() {
                     onPolicy, schedule, target, checkpointing, teacher,     student};
     const std::vector<ParameterSchema> more = teacherParameters();
     d.parameters.insert(d.parameters.end(), more.begin(), more.end());
+    d.parameters.push_back(checkpointMinutesParameter());
     return d;
 }
 
@@ -252,6 +254,7 @@ private:
         options.checkpointing = m_params.at("checkpointing").get<bool>();
         options.targetLoss = m_params.at("target_loss").get<double>();
         options.checkpointFolder = m_context.checkpointFolder;
+        options.checkpointMinutes = m_params.at("checkpoint_minutes").get<double>();
         options.identity = m_params.dump();
         return options;
     }
@@ -361,7 +364,8 @@ Model Distill::apply(Model model, TechniqueContext& context) const {
     refuseQuantized(student);
     if (context.params.at("attention_weight").get<double>() > 0)
         Network::requireSameAttention(student.config, teacher.config);
-    return Distiller(student, teacher, context).run();
+    return withinMemory("distill", "checkpointing", context.params,
+                        [&] { return Distiller(student, teacher, context).run(); });
 }
 
 }  // namespace fettle

@@ -2,6 +2,7 @@
 
 #include "engine/technique/cached_teacher.h"
 #include "engine/technique/quantized_training.h"
+#include "engine/technique/training_memory.h"
 #include "engine/tokenizer/vocabulary_match.h"
 
 namespace fettle {
@@ -129,7 +130,9 @@ Model Qad::apply(Model model, TechniqueContext& context) const {
                               ": their hidden states do not pair; set hidden_weight to 0");
     if (loss.attention > 0)
         Network::requireSameAttention(model.config, teacher.config);
-    return trainQuantized("qad", std::move(model), loss, &teacher, context);
+    return withinMemory("qad", "save_memory", context.params, [&] {
+        return trainQuantized("qad", std::move(model), loss, &teacher, context);
+    });
 }
 
 }  // namespace fettle

@@ -1,6 +1,7 @@
 #include "engine/technique/qat.h"
 
 #include "engine/technique/quantized_training.h"
+#include "engine/technique/training_memory.h"
 
 namespace fettle {
 
@@ -35,7 +36,9 @@ StepEstimate Qat::estimate(const ModelFacts& model, const nlohmann::json& params
 }
 
 Model Qat::apply(Model model, TechniqueContext& context) const {
-    return trainQuantized("qat", std::move(model), TrainLoss{}, nullptr, context);
+    return withinMemory("qat", "save_memory", context.params, [&] {
+        return trainQuantized("qat", std::move(model), TrainLoss{}, nullptr, context);
+    });
 }
 
 }  // namespace fettle

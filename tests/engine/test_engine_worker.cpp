@@ -1,8 +1,12 @@
 // The engine thread: order of events, cancelling, pausing, errors, shutting down.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <condition_variable>
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <vector>
 
@@ -182,6 +186,55 @@ TEST(EngineWorker, AnErrorEndsTheJobAndNotTheThread) {
     const JobId good = worker.post(InspectRequest{test::fixture("llama-4m").string()});
     EXPECT_TRUE(events.waitFor<JobFinished>(good));
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/// In a process of its own: a training job that runs into the limit of the address space, then one
+/// without. Exit code 0 if the first said what helps and the second finished.
+[[noreturn]] void trainWithinTooLittle(const std::string& text) {
+    Events events;
+    EngineWorker worker(events.handler(), 1);
+    RunRequest request = runOn("llama-4m", {});
+    request.recipe.steps = {
+        {"qat", {{"scheme", "int4-g32"}, {"tokens", 4096}, {"batch_tokens", 4096}}}};
+    request.inputs = {};
+    request.inputs.train = text;
+    request.measure.speed = false;
+    const JobId warm = worker.post(InspectRequest{request.modelPath});
+    if (!events.waitFor<JobFinished>(warm))
+        std::_Exit(2);
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit{};
+    getrlimit(RLIMIT_AS, &limit);
+    const rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) + (200U << 20);
+    setrlimit(RLIMIT_AS, &limit);
+    const JobId starved = worker.post(request);
+    if (!events.waitFor<JobFailed>(starved, 120))
+        std::_Exit(3);
+    limit.rlim_cur = before;
+    setrlimit(RLIMIT_AS, &limit);
+    const ErrorInfo error = events.get<JobFailed>(starved)->error;
+    std::fprintf(stderr, "%s\n", error.message.c_str());
+    if (error.kind != ErrorKind::OutOfMemory)
+        std::_Exit(4);
+    request.recipe.steps[0].params["batch_tokens"] = 256;
+    request.recipe.steps[0].params["tokens"] = 1024;
+    const JobId fed = worker.post(request);
+    if (!events.waitFor<JobFinished>(fed, 300))
+        std::_Exit(5);
+    std::_Exit(0);
+}
+
+TEST(EngineWorker, TrainingWithTooLittleMemorySaysWhatTakesLessAndTheNextJobRuns) {
+    FETTLE_NEED_FILE(test::fixture("llama-4m"));
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_EXIT(trainWithinTooLittle(test::fixture("texts/evaluate.txt").string()),
+                testing::ExitedWithCode(0),
+                "qat: not enough memory to train; set save_memory to true, lower batch_tokens "
+                "\\(4096 now\\)");
+}
+#endif
 
 TEST(EngineWorker, RefusesAnUnknownParameterWithItsName) {
     FETTLE_NEED_FILE(test::fixture("llama-4m"));
