@@ -73,6 +73,7 @@ int allocate(const CommandLine& line, const Options& options) {
                    {"bits_per_weight", bits},
                    {"bytes", found.bytes},
                    {"predicted_loss", found.loss},
+                   {"schemes", schemeAssignments(units, found)},
                    {"units", list}});
     } else {
         printTable({"weights", "scheme", "size", "predicted loss"}, rows);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <numeric>
+#include <map>
 #include <stdexcept>
 #include <string_view>
 
@@ -49,16 +49,6 @@ std::vector<std::vector<Option>> usefulOptions(const std::vector<AllocationUnit>
     return all;
 }
 
-BitAllocation total(const std::vector<AllocationUnit>& units, std::vector<std::size_t> chosen) {
-    BitAllocation allocation;
-    allocation.chosen = std::move(chosen);
-    for (std::size_t u = 0; u < units.size(); ++u) {
-        allocation.bytes += units[u].choices[allocation.chosen[u]].bytes;
-        allocation.loss += units[u].choices[allocation.chosen[u]].loss;
-    }
-    return allocation;
-}
-
 /// One step up the lower hull of a unit's options.
 struct Upgrade {
     std::size_t unit = 0, option = 0;
@@ -97,30 +87,65 @@ std::vector<std::size_t> smallest(const std::vector<std::vector<Option>>& option
     return chosen;
 }
 
+struct GreedyResult {
+    std::vector<std::size_t> chosen;
+    double price = 0;  ///< loss per byte of the first step that did not fit
+};
+
 /// Steps up the hulls while they fit. Skipping one that does not fit keeps its unit where it is.
-std::vector<std::size_t> greedy(const std::vector<std::vector<Option>>& options, double room) {
-    std::vector<std::size_t> chosen = smallest(options);
+GreedyResult greedy(const std::vector<std::vector<Option>>& options, double room) {
+    GreedyResult result{smallest(options), 0};
     std::vector<bool> stuck(options.size(), false);
     for (const Upgrade& up : upgrades(options)) {
+        if (result.price == 0 && up.bytes > room)
+            result.price = up.slope();
         stuck[up.unit] = stuck[up.unit] || up.bytes > room;
         if (stuck[up.unit])
             continue;
         room -= up.bytes;
-        chosen[up.unit] = options[up.unit][up.option].index;
+        result.chosen[up.unit] = options[up.unit][up.option].index;
     }
-    return chosen;
+    return result;
+}
+
+/// Drops every option that no allocation of less loss than `known` takes: with bytes at `price`,
+/// the least of loss + price * bytes over all units bounds the loss from below, and an option adds
+/// to that bound what it costs more than the best one of its unit (the pegging test of knapsack
+/// problems, Ingargiola & Korsh 1973). Those of the allocation of loss `known` stay.
+void dropHopeless(std::vector<std::vector<Option>>& options, double budget, double price,
+                  double known) {
+    const auto cost = [&](const Option& o) { return o.loss + price * o.bytes; };
+    std::vector<double> least;
+    least.reserve(options.size());
+    double bound = -price * budget;
+    for (const std::vector<Option>& unit : options) {
+        double cheapest = cost(unit.front());
+        for (const Option& o : unit)
+            cheapest = std::min(cheapest, cost(o));
+        least.push_back(cheapest);
+        bound += cheapest;
+    }
+    const double slack = known - bound + kRounding * (std::abs(known) + price * budget);
+    for (std::size_t u = 0; u < options.size(); ++u)
+        std::erase_if(options[u],
+                      [&](const Option& o) { return cost(o) - least[u] > std::max(slack, 0.0); });
 }
 
 /// Least loss for every number of cells spent above the smallest choices; costs are rounded up, so
 /// that the result fits.
-std::vector<std::size_t> dynamic(const std::vector<std::vector<Option>>& options, double room) {
-    const double cell = room / kCells;
+std::vector<std::size_t> dynamic(const std::vector<std::vector<Option>>& options, double budget) {
+    double room = budget;
+    for (const std::vector<Option>& o : options)
+        room -= o.front().bytes;
+    const double cell = std::max(room, kRounding * budget) / kCells;
     constexpr double kNone = std::numeric_limits<double>::infinity();
     std::vector<double> best(kCells + 1, kNone), next(kCells + 1);
     best[0] = 0;
     std::vector<std::vector<std::uint8_t>> taken(options.size());
     std::vector<std::vector<std::size_t>> costs(options.size());
     for (std::size_t u = 0; u < options.size(); ++u) {
+        if (options[u].size() == 1)
+            continue;  // decided, and its bytes are no part of the room
         taken[u].assign(kCells + 1, 0);
         std::fill(next.begin(), next.end(), kNone);
         for (std::size_t i = 0; i < options[u].size(); ++i) {
@@ -141,9 +166,9 @@ std::vector<std::size_t> dynamic(const std::vector<std::vector<Option>>& options
     auto at = static_cast<std::size_t>(std::min_element(best.begin(), best.end()) - best.begin());
     std::vector<std::size_t> chosen(options.size());
     for (std::size_t u = options.size(); u-- > 0;) {
-        const std::size_t i = taken[u][at];
+        const std::size_t i = taken[u].empty() ? 0 : taken[u][at];
         chosen[u] = options[u][i].index;
-        at -= costs[u][i];
+        at -= taken[u].empty() ? 0 : costs[u][i];
     }
     return chosen;
 }
@@ -153,9 +178,20 @@ constexpr std::string_view kBytes = "bytes:";
 
 }  // namespace
 
+BitAllocation allocationOf(const std::vector<AllocationUnit>& units,
+                           std::vector<std::size_t> chosen) {
+    BitAllocation allocation;
+    allocation.chosen = std::move(chosen);
+    for (std::size_t u = 0; u < units.size(); ++u) {
+        allocation.bytes += units[u].choices[allocation.chosen[u]].bytes;
+        allocation.loss += units[u].choices[allocation.chosen[u]].loss;
+    }
+    return allocation;
+}
+
 BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budgetBytes) {
-    const std::vector<std::vector<Option>> options = usefulOptions(units);
-    BitAllocation least = total(units, smallest(options));
+    std::vector<std::vector<Option>> options = usefulOptions(units);
+    BitAllocation least = allocationOf(units, smallest(options));
     least.withinBudget = least.bytes <= budgetBytes;
     // Sums of the same numbers in another order must not decide what fits.
     const double room = budgetBytes - least.bytes + kRounding * budgetBytes;
@@ -169,12 +205,14 @@ BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budg
         all.reserve(options.size());
         for (const std::vector<Option>& o : options)
             all.push_back(o.back().index);
-        BitAllocation everything = total(units, std::move(all));
+        BitAllocation everything = allocationOf(units, std::move(all));
         everything.withinBudget = true;
         return everything;
     }
-    BitAllocation steps = total(units, greedy(options, room));
-    BitAllocation exact = total(units, dynamic(options, room));
+    GreedyResult found = greedy(options, room);
+    BitAllocation steps = allocationOf(units, std::move(found.chosen));
+    dropHopeless(options, least.bytes + room, found.price, steps.loss);
+    BitAllocation exact = allocationOf(units, dynamic(options, least.bytes + room));
     BitAllocation& better = exact.loss <= steps.loss ? exact : steps;
     better.withinBudget = true;
     return better;
@@ -183,14 +221,61 @@ BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budg
 std::vector<BitAllocation> allocationFront(const std::vector<AllocationUnit>& units) {
     const std::vector<std::vector<Option>> options = usefulOptions(units);
     std::vector<std::size_t> chosen = smallest(options);
-    std::vector<BitAllocation> front{total(units, chosen)};
+    std::vector<BitAllocation> front{allocationOf(units, chosen)};
     for (const Upgrade& up : upgrades(options)) {
         chosen[up.unit] = options[up.unit][up.option].index;
-        front.push_back(total(units, chosen));
+        front.push_back(allocationOf(units, chosen));
     }
     for (BitAllocation& allocation : front)
         allocation.withinBudget = true;
     return front;
+}
+
+std::string allocationUnitOf(const std::string& name) {
+    std::string unit = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : name;
+    const auto last = unit.rfind('.');
+    const std::string_view part = std::string_view(unit).substr(last + 1);
+    const bool attention = unit.find(".attn.") != std::string::npos;
+    if (attention && (part == "q" || part == "k" || part == "v"))
+        unit.replace(last + 1, std::string::npos, "qkv");
+    else if (unit.find(".ffn.") != std::string::npos && (part == "gate" || part == "up"))
+        unit.replace(last + 1, std::string::npos, "gate_up");
+    return unit;
+}
+
+std::vector<std::string> schemeAssignments(const std::vector<AllocationUnit>& units,
+                                           const BitAllocation& allocation) {
+    std::vector<std::string> assignments;
+    assignments.reserve(units.size());
+    for (std::size_t u = 0; u < units.size(); ++u)
+        assignments.push_back(units[u].name + "=" + units[u].choices[allocation.chosen[u]].scheme);
+    return assignments;
+}
+
+std::optional<BitAllocation> allocationFrom(const std::vector<AllocationUnit>& units,
+                                            const std::vector<std::string>& assignments) {
+    std::map<std::string, std::string> schemes;
+    for (const std::string& each : assignments) {
+        const auto sign = each.rfind('=');
+        if (sign == std::string::npos ||
+            !schemes.emplace(each.substr(0, sign), each.substr(sign + 1)).second)
+            return std::nullopt;
+    }
+    std::vector<std::size_t> chosen;
+    for (const AllocationUnit& unit : units) {
+        const auto found = schemes.find(unit.name);
+        if (found == schemes.end())
+            return std::nullopt;
+        const auto choice =
+            std::find_if(unit.choices.begin(), unit.choices.end(),
+                         [&](const SchemeChoice& each) { return each.scheme == found->second; });
+        if (choice == unit.choices.end())
+            return std::nullopt;
+        chosen.push_back(static_cast<std::size_t>(choice - unit.choices.begin()));
+    }
+    if (schemes.size() != units.size() || units.empty())
+        return std::nullopt;
+    return allocationOf(units, std::move(chosen));
 }
 
 std::vector<LayerMetric> toLayerMetrics(const std::vector<AllocationUnit>& units) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,14 +37,29 @@ struct BitAllocation {
         false;  ///< false: even the smallest choices are too large; those are chosen
 };
 
-/// The allocation of least total loss with at most `budgetBytes`: dynamic programming over bytes,
-/// exact up to the rounding of costs to 1/32768 of what there is to spend. Throws
-/// std::invalid_argument for a unit without choices or with a pin outside them.
+/// The allocation of least total loss with at most `budgetBytes`: choices that cannot be part of it
+/// are dropped by a Lagrangian bound, dynamic programming over bytes decides among the rest, exact
+/// up to the rounding of costs to 1/32768 of what is left to spend. Throws std::invalid_argument
+/// for a unit without choices or with a pin outside them.
 BitAllocation allocateBits(const std::vector<AllocationUnit>& units, double budgetBytes);
 
 /// The allocations on the lower convex hull of (bytes, loss), from the smallest to the largest: the
 /// optimum of every budget up to one unit's choice.
 std::vector<BitAllocation> allocationFront(const std::vector<AllocationUnit>& units);
+
+/// Bytes and loss of given choices, one per unit.
+BitAllocation allocationOf(const std::vector<AllocationUnit>& units,
+                           std::vector<std::size_t> chosen);
+
+/// The unit that the weight `name` belongs to: "layers.3.attn.qkv" for "layers.3.attn.k.weight".
+std::string allocationUnitOf(const std::string& name);
+
+/// "layers.3.attn.qkv=int4-g32" for every unit: what the parameter "schemes" of ptq takes.
+std::vector<std::string> schemeAssignments(const std::vector<AllocationUnit>& units,
+                                           const BitAllocation& allocation);
+/// The reverse; nothing where they are not one scored choice for each of the units.
+std::optional<BitAllocation> allocationFrom(const std::vector<AllocationUnit>& units,
+                                            const std::vector<std::string>& assignments);
 
 /// Scores as the store keeps them beside an experiment: "loss:<scheme>" and "bytes:<scheme>" of
 /// every unit, named by the unit.

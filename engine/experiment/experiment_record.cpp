@@ -41,11 +41,13 @@ std::string percent(const std::string& share) {
 
 std::string stepSummary(const RecipeStep& step) {
     std::string text = step.technique;
+    const bool single = step.params.is_object() && step.params.contains("schemes") &&
+                        !step.params.at("schemes").empty();
     const auto add = [&](const std::string& part) {
         if (!part.empty())
             text.append(1, ' ').append(part);
     };
-    add(word(step, "scheme"));
+    add(single ? "mixed" : word(step, "scheme"));
     add(word(step, "method"));
     if (step.technique == "prune") {
         add(percent(word(step, "ratio")));

@@ -91,7 +91,59 @@ std::vector<ParameterSchema> mixedPrecisionParameters() {
     mix.type = ParameterType::PatternList;
     mix.defaultValue = {"int2-g64", "int3-g128", "int4-g128", "int4-g32", "w8a16"};
     mix.help = "The schemes to choose from; only with bits per weight above 0.";
-    return {bits, score, mix};
+
+    ParameterSchema schemes;
+    schemes.name = "schemes";
+    schemes.title = "Single weights";
+    schemes.type = ParameterType::PatternList;
+    schemes.defaultValue = nlohmann::json::array();
+    schemes.help =
+        "Weights with a scheme of their own, each as NAME=SCHEME: a tensor name or pattern, or "
+        "layers.N.attn.qkv and layers.N.ffn.gate_up for weights that share an input. \"none\" "
+        "leaves them as they are; the first entry that fits counts. What bits were allocated "
+        "stands here.";
+    return {bits, score, mix, schemes};
+}
+
+SchemeAssignments::SchemeAssignments(const nlohmann::json& params) {
+    for (const std::string& text : params.at("schemes").get<std::vector<std::string>>()) {
+        const std::size_t sign = text.rfind('=');
+        if (sign == std::string::npos || sign == 0)
+            throw EngineError(ErrorKind::Usage,
+                              "ptq: \"schemes\" takes NAME=SCHEME, not \"" + text + "\"");
+        const std::string id = text.substr(sign + 1);
+        Entry entry{text.substr(0, sign), findQuantScheme(id)};
+        if (id != "none" && (!entry.scheme || !entry.scheme->hasQuantizer()))
+            throw EngineError(ErrorKind::Usage, "ptq: \"schemes\" names the unknown scheme \"" +
+                                                    id + "\" for " + entry.name);
+        m_entries.push_back(std::move(entry));
+    }
+    if (!m_entries.empty() && wantsMixedPrecision(params))
+        throw EngineError(ErrorKind::Usage,
+                          "ptq: \"target_bits\" chooses schemes and \"schemes\" gives them: set "
+                          "one of the two");
+}
+
+bool SchemeAssignments::fits(const Entry& entry, const std::string& weight) {
+    return entry.name == allocationUnitOf(weight) || matchesAny(weight, {entry.name});
+}
+
+bool SchemeAssignments::find(const std::string& weight, std::optional<QuantScheme>& scheme) const {
+    const auto found = std::find_if(m_entries.begin(), m_entries.end(),
+                                    [&](const Entry& entry) { return fits(entry, weight); });
+    if (found == m_entries.end())
+        return false;
+    scheme = found->scheme;
+    return true;
+}
+
+std::vector<std::string> SchemeAssignments::unused(const std::vector<std::string>& weights) const {
+    std::vector<std::string> names;
+    for (const Entry& entry : m_entries)
+        if (std::none_of(weights.begin(), weights.end(),
+                         [&](const std::string& weight) { return fits(entry, weight); }))
+            names.push_back(entry.name);
+    return names;
 }
 
 bool wantsMixedPrecision(const nlohmann::json& params) {

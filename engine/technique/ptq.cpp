@@ -1,5 +1,6 @@
 #include "engine/technique/ptq.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -209,11 +210,16 @@ std::optional<QuantScheme> schemeFor(const QuantScheme& wanted, std::int64_t col
     return std::nullopt;
 }
 
-bool chosen(const std::string& name, const nlohmann::json& params,
-            const std::vector<std::string>& exclude) {
-    if (name == "lm_head.weight" && !params.at("quantize_head").get<bool>())
-        return false;
-    return !matchesAny(name, exclude);
+/// The scheme wanted for a weight, before it is made to fit its rows; nothing: it stays as it is.
+std::optional<QuantScheme> wantedFor(const std::string& name, const nlohmann::json& params,
+                                     const QuantScheme& otherwise,
+                                     const std::vector<std::string>& exclude,
+                                     const SchemeAssignments& assigned) {
+    if ((name == "lm_head.weight" && !params.at("quantize_head").get<bool>()) ||
+        matchesAny(name, exclude))
+        return std::nullopt;
+    std::optional<QuantScheme> own;
+    return assigned.find(name, own) ? own : otherwise;
 }
 
 QuantScheme wantedScheme(const nlohmann::json& params) {
@@ -222,6 +228,14 @@ QuantScheme wantedScheme(const nlohmann::json& params) {
     if (!scheme)
         throw EngineError(ErrorKind::Usage, "ptq: unknown scheme \"" + id + "\"");
     return *scheme;
+}
+
+/// Whether a scheme of the recipe rounds activations to NVFP4, whose scale comes from the text.
+bool roundsToNvFp4(const nlohmann::json& params) {
+    const std::vector<std::string> own = params.at("schemes").get<std::vector<std::string>>();
+    return wantedScheme(params).activations == ActivationFormat::NvFp4 ||
+           std::any_of(own.begin(), own.end(),
+                       [](const std::string& each) { return each.ends_with("=nvfp4"); });
 }
 
 // Scales take the model's own 16-bit type where it has one, as readers of the exported files
@@ -252,13 +266,13 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
             throw EngineError(ErrorKind::Usage,
                               "ptq: the method " + method +
                                   " needs a calibration text and calibration_tokens above 0");
-        if (wantedScheme(params).activations == ActivationFormat::NvFp4)
+        if (roundsToNvFp4(params))
             context.control.warn(
                 "ptq: there is no calibration text, so activations get the global scale 1: blocks "
                 "of them below 0.01 vanish");
         return std::nullopt;
     }
-    const bool inputs = wantedScheme(params).activations == ActivationFormat::NvFp4;
+    const bool inputs = roundsToNvFp4(params);
     if (method == "rtn" && params.at("scale_search") != "mse" && !inputs &&
         !wantsMixedPrecision(params))
         return std::nullopt;
@@ -278,14 +292,17 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
     return text;
 }
 
-/// One scheme for all, with smaller groups where rows do not divide.
-std::map<std::string, QuantScheme> uniformSchemes(
-    const Model& model, const QuantScheme& wanted,
-    const std::function<bool(const std::string&)>& eligible, const RunControl& control) {
+/// What is wanted for each weight, with smaller groups where rows do not divide.
+std::map<std::string, QuantScheme> givenSchemes(
+    const Model& model,
+    const std::function<std::optional<QuantScheme>(const std::string&)>& wantedOf,
+    const RunControl& control) {
     std::map<std::string, QuantScheme> schemes;
     for (const std::string& name : linearWeightNames(model.config)) {
-        if (!eligible(name))
+        const std::optional<QuantScheme> asked = wantedOf(name);
+        if (!asked)
             continue;
+        const QuantScheme& wanted = *asked;
         const std::int64_t cols = model.weight(name).shape().at(1);
         const std::optional<QuantScheme> scheme = schemeFor(wanted, cols);
         if (!scheme) {
@@ -411,13 +428,24 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
             "a quantized copy");
     }
     const bool mixed = wantsMixedPrecision(params);
+    std::optional<SchemeAssignments> assigned;
+    try {
+        assigned.emplace(params);
+    } catch (const EngineError& error) {
+        estimate.problems.push_back(error.what());
+        return estimate;
+    }
     double quantized = 0;
     std::size_t skipped = 0;
     for (const std::string& name : linearWeightNames(estimate.output.config)) {
         for (WeightFacts& weight : estimate.output.weights) {
-            if (weight.name != name || !chosen(name, params, exclude))
+            if (weight.name != name)
                 continue;
-            const std::optional<QuantScheme> scheme = schemeFor(wanted, weight.cols);
+            const std::optional<QuantScheme> own =
+                wantedFor(name, params, wanted, exclude, *assigned);
+            if (!own)
+                continue;
+            const std::optional<QuantScheme> scheme = schemeFor(*own, weight.cols);
             if (!scheme) {
                 ++skipped;
                 continue;
@@ -470,6 +498,7 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
     refuseNonFinite(model, context.control);
     const QuantScheme wanted = wantedScheme(context.params);
     const auto exclude = context.params.at("exclude").get<std::vector<std::string>>();
+    const SchemeAssignments assigned(context.params);
     const std::optional<CalibrationText> text = calibrationFor(model, context);
     const bool mixed = wantsMixedPrecision(context.params);
 
@@ -478,13 +507,16 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
         out.weights["lm_head.weight"] = model.weight("embed.weight");
         out.config.tiedEmbeddings = false;
     }
-    const auto eligible = [&](const std::string& name) {
-        return chosen(name, context.params, exclude);
+    const auto wantedOf = [&](const std::string& name) {
+        return wantedFor(name, context.params, wanted, exclude, assigned);
     };
+    const auto eligible = [&](const std::string& name) { return wantedOf(name).has_value(); };
+    for (const std::string& name : assigned.unused(linearWeightNames(out.config)))
+        context.control.warn("ptq: \"schemes\" names " + name + ", which is no linear weight");
     context.control.beginPhase("Measuring sensitivity", mixed ? 0.5 : 0);
     const std::map<std::string, QuantScheme> schemes =
         mixed ? mixedSchemes(out, *text, scaleTypeFor(model), eligible, context)
-              : uniformSchemes(out, wanted, eligible, context.control);
+              : givenSchemes(out, wantedOf, context.control);
     if (schemes.empty())
         throw EngineError(ErrorKind::Usage,
                           "ptq: nothing is left to quantize: every linear weight is excluded");

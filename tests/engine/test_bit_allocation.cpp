@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <random>
 #include <stdexcept>
 
@@ -136,13 +138,42 @@ TEST(BitAllocation, ScoresSurviveTheWayThroughTheStore) {
     EXPECT_TRUE(allocationUnitsFrom({{0, "layers.0.attn.q.weight", "bits", 4}}).empty());
 }
 
+TEST(BitAllocation, AssignmentsNameUnitsAndComeBack) {
+    std::vector<AllocationUnit> units = randomUnits(6, 29);
+    const BitAllocation found = allocateBits(units, 0.5 * largest(units));
+    std::vector<std::string> list = schemeAssignments(units, found);
+    EXPECT_EQ(list[2], "unit 2=" + units[2].choices[found.chosen[2]].scheme);
+    const std::optional<BitAllocation> back = allocationFrom(units, list);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(back->chosen, found.chosen);
+    EXPECT_NEAR(back->loss, found.loss, 1e-12);
+    list[1] = "unit 1=fp8";  // never scored
+    EXPECT_FALSE(allocationFrom(units, list));
+    list.pop_back();
+    EXPECT_FALSE(allocationFrom(units, list));
+}
+
+TEST(BitAllocation, WeightsKnowTheirUnit) {
+    EXPECT_EQ(allocationUnitOf("layers.3.attn.k.weight"), "layers.3.attn.qkv");
+    EXPECT_EQ(allocationUnitOf("layers.3.attn.o.weight"), "layers.3.attn.o");
+    EXPECT_EQ(allocationUnitOf("layers.12.ffn.up.weight"), "layers.12.ffn.gate_up");
+    EXPECT_EQ(allocationUnitOf("layers.12.ffn.down.weight"), "layers.12.ffn.down");
+    EXPECT_EQ(allocationUnitOf("lm_head.weight"), "lm_head");
+}
+
 TEST(BitAllocation, SixHundredUnitsAreSolvedWhileASliderMoves) {
     const std::vector<AllocationUnit> units = randomUnits(600, 17);
-    const auto start = std::chrono::steady_clock::now();
-    const BitAllocation found = allocateBits(units, 0.5 * largest(units));
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    EXPECT_TRUE(found.withinBudget);
-    EXPECT_LT(taken.count(), 5.0);  // 0.1 s on an idle machine
+    std::vector<double> seconds;
+    for (int i = 0; i < 21; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        const BitAllocation found = allocateBits(units, (0.3 + 0.03 * i) * largest(units));
+        seconds.push_back(
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        EXPECT_TRUE(found.withinBudget);
+    }
+    std::sort(seconds.begin(), seconds.end());
+    RecordProperty("milliseconds", std::to_string(1000 * seconds[10]));
+    EXPECT_LT(seconds[10], 0.05);  // the median; a few ms on an idle machine
 }
 
 }  // namespace

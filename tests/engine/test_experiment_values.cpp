@@ -116,6 +116,7 @@ Recipe recipeOf(std::vector<RecipeStep> steps) {
 TEST(RecipeSummary, SaysWhatWasDone) {
     EXPECT_EQ(recipeSummary(recipeOf({})), "baseline");
     EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int8"}}}})), "ptq int8");
+    EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"schemes", {"lm_head=none"}}}}})), "ptq mixed");
     EXPECT_EQ(recipeSummary(recipeOf({{"ptq", {{"scheme", "int4-g32"}, {"method", "auto"}}},
                                       {"qat", {{"tokens", 1000}}}})),
               "ptq int4-g32 + qat");

@@ -74,6 +74,47 @@ TEST_F(MixedPrecision, KeepsTheBudgetAndBeatsOneSchemeForAll) {
     EXPECT_LT(allocateBits(units, all / 2).loss, allocateBits(units, all / 4).loss);
 }
 
+TEST_F(MixedPrecision, GivenSchemesAreTakenExactlyAndTheFirstThatFitsCounts) {
+    test::TempFolder folder;
+    const RunResult result = run({{"scheme", "int8"},
+                                  {"schemes",
+                                   {"layers.0.attn.qkv=int4-g32", "layers.0.ffn.gate_up=none",
+                                    "layers.0.*=int3-g128", "*.ffn.down.weight=int2-g64"}}},
+                                 (folder / "given").string());
+    const Model artifact = loadModel((folder / "given").string());
+    const auto type = [&](const std::string& name) {
+        const Weight& weight = artifact.weight(name);
+        return weight.isQuantized() ? weight.quantized().scheme.id : std::string("none");
+    };
+    for (const char* part : {"q", "k", "v"})
+        EXPECT_EQ(type("layers.0.attn." + std::string(part) + ".weight"), "int4-g32");
+    EXPECT_EQ(type("layers.0.attn.o.weight"), "int3-g128");
+    EXPECT_EQ(type("layers.0.ffn.down.weight"), "int3-g128");
+    EXPECT_EQ(type("layers.0.ffn.up.weight"), "none");
+    EXPECT_EQ(type("layers.1.ffn.down.weight"), "int2-g64");
+    EXPECT_EQ(type("layers.1.attn.o.weight"), "int8");
+}
+
+TEST_F(MixedPrecision, UnitsAreNamedAsSensitivityNamesThem) {
+    const Model model = loadModel("demo");
+    const RunResult scored =
+        run({{"target_bits", 4}, {"sensitivity", "fisher"}, {"mix", {"int3-g128", "int4-g32"}}});
+    const std::vector<AllocationUnit> units = allocationUnitsFrom(scored.layerMetrics);
+    std::size_t found = 0;
+    for (const std::string& name : linearWeightNames(model.config))
+        for (const AllocationUnit& unit : units)
+            found += unit.name == allocationUnitOf(name);
+    EXPECT_EQ(found, static_cast<std::size_t>(7 * model.config.layerCount()));
+    // What the scores chose, given as schemes, makes the same model.
+    double weights = 0;
+    for (const AllocationUnit& unit : units)
+        weights += unit.choices.back().bytes / 2;  // 16 bits each as they are
+    const BitAllocation chosen = allocateBits(units, 4.0 / 8 * weights);
+    const RunResult again = run({{"schemes", schemeAssignments(units, chosen)}});
+    EXPECT_EQ(metric(again, "bits_per_weight"), metric(scored, "bits_per_weight"));
+    EXPECT_EQ(metric(again, "kl_mean"), metric(scored, "kl_mean"));
+}
+
 TEST_F(MixedPrecision, RefusesWhatCannotBe) {
     const auto reason = [&](const nlohmann::json& params) -> std::string {
         try {
@@ -87,6 +128,10 @@ TEST_F(MixedPrecision, RefusesWhatCannotBe) {
     EXPECT_NE(reason({{"target_bits", 4}, {"mix", {"int5-g7"}}}).find("int5-g7"),
               std::string::npos);
     EXPECT_NE(reason({{"target_bits", 4}, {"mix", nlohmann::json::array()}}).find("mix"),
+              std::string::npos);
+    EXPECT_NE(reason({{"schemes", {"layers.0.*"}}}).find("NAME=SCHEME"), std::string::npos);
+    EXPECT_NE(reason({{"schemes", {"layers.0.*=int5-g7"}}}).find("int5-g7"), std::string::npos);
+    EXPECT_NE(reason({{"schemes", {"layers.0.*=int8"}}, {"target_bits", 4}}).find("one of the two"),
               std::string::npos);
 }
 

@@ -40,6 +40,9 @@ TEST(CliAllocate, AnotherBudgetNeedsTheStoredScoresOnly) {
     EXPECT_EQ(pinned.at("units").at(0).at("scheme"), "int4-g32");
     EXPECT_LE(pinned.at("bits_per_weight").get<double>(), 2.6);
 
+    EXPECT_EQ(pinned.at("schemes").at(0), "layers.0.attn.qkv=int4-g32");
+    EXPECT_EQ(pinned.at("schemes").size(), pinned.at("units").size());
+
     EXPECT_EQ(allocate({"--target-bits", "1"}).exitCode, 1);
     EXPECT_EQ(allocate({"--target-bits", "3", "--pin", "layers.0.attn.qkv=fp8"}).exitCode, 2);
     EXPECT_EQ(allocate({"--target-bits", "3", "--pin", "nothing=int4-g32"}).exitCode, 2);
