@@ -65,6 +65,7 @@ void ScreenshotDriver::plan() {
 
     add(QStringLiteral("recipe-empty"), [window] { window->showPage(Page::Recipe); });
     add(QStringLiteral("explore-empty"), [window] { window->showPage(Page::Explore); });
+    add(QStringLiteral("precision-empty"), [window] { window->showPage(Page::Precision); });
     add(QStringLiteral("export-empty"), [window] { window->showPage(Page::Export); });
     add(
         QStringLiteral("inspect"), [window] { window->inspect(QStringLiteral("demo")); },

@@ -27,6 +27,7 @@
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
 #include "ui/pages/advisor_page.h"
+#include "ui/pages/allocation_page.h"
 #include "ui/pages/compare_page.h"
 #include "ui/pages/explore_page.h"
 #include "ui/pages/export_page.h"
@@ -110,6 +111,8 @@ void MainWindow::buildCentre() {
                    tr("Advisor"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("playground"), IconTint::Muted),
                    tr("Playground"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("precision"), IconTint::Muted),
+                   tr("Precision"));
     connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
 }
 
@@ -375,6 +378,19 @@ AdvisorPage* MainWindow::makeAdvisorPage() {
     return page;
 }
 
+AllocationPage* MainWindow::makeAllocationPage() {
+    auto* page = new AllocationPage(m_jobs, this);
+    page->useModel(m_recipe->setup()->modelPath());
+    connect(page, &AllocationPage::errorOccurred, this,
+            [this](const QString& title, const QString& text) {
+                m_messages->show(MessageBar::Kind::Error, title, text);
+            });
+    connect(page, &AllocationPage::experimentRequested, this, &MainWindow::showExperiment);
+    connect(page, &AllocationPage::fileChosen, this,
+            [this](const QString& path) { m_library->addPaths({path}); });
+    return page;
+}
+
 void MainWindow::makePage(int tab) {
     if (tab < 0 || !dynamic_cast<PendingPage*>(m_tabs->widget(tab))) {
         return;
@@ -403,6 +419,9 @@ void MainWindow::makePage(int tab) {
             break;
         case Page::Advisor:
             page = m_advisor = makeAdvisorPage();
+            break;
+        case Page::Precision:
+            page = m_allocation = makeAllocationPage();
             break;
         case Page::Playground:
             m_playground = new PlaygroundPage(m_jobs, this);
@@ -438,6 +457,11 @@ ExportPage* MainWindow::exportPage() {
 AdvisorPage* MainWindow::advisor() {
     makePage(static_cast<int>(Page::Advisor));
     return m_advisor;
+}
+
+AllocationPage* MainWindow::allocation() {
+    makePage(static_cast<int>(Page::Precision));
+    return m_allocation;
 }
 
 PlaygroundPage* MainWindow::playground() {

@@ -17,6 +17,7 @@ class QTabWidget;
 namespace fettle::ui {
 
 class AdvisorPage;
+class AllocationPage;
 class ComparePage;
 class ExplorePage;
 class ExportPage;
@@ -32,7 +33,7 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Compare, Export, Advisor, Playground };
+    enum class Page { Recipe, Inspect, Explore, Compare, Export, Advisor, Playground, Precision };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -58,6 +59,7 @@ public:
     ExportPage* exportPage();
     ModelView* modelView();
     AdvisorPage* advisor();
+    AllocationPage* allocation();
     PlaygroundPage* playground();
     ComparePage* comparePage();
     QDockWidget* libraryDock() const { return m_libraryDock; }
@@ -79,6 +81,7 @@ private:
     void makePage(int tab);
     ExplorePage* makeExplorePage();
     AdvisorPage* makeAdvisorPage();
+    AllocationPage* makeAllocationPage();
     void excludeTensors(const QStringList& weights);
     void showDevice();
     void updateActivity();
@@ -98,6 +101,7 @@ private:
     ModelView* m_modelView = nullptr;
     ExplorePage* m_explore = nullptr;
     AdvisorPage* m_advisor = nullptr;
+    AllocationPage* m_allocation = nullptr;
     PlaygroundPage* m_playground = nullptr;
     ComparePage* m_compare = nullptr;
     QDockWidget* m_libraryDock = nullptr;
