@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <optional>
 #include <random>
 #include <stdexcept>
@@ -165,10 +165,10 @@ TEST(BitAllocation, SixHundredUnitsAreSolvedWhileASliderMoves) {
     const std::vector<AllocationUnit> units = randomUnits(600, 17);
     std::vector<double> seconds;
     for (int i = 0; i < 21; ++i) {
-        const auto start = std::chrono::steady_clock::now();
+        // Time of this process: other programs may have the processor for a while.
+        const std::clock_t start = std::clock();
         const BitAllocation found = allocateBits(units, (0.3 + 0.03 * i) * largest(units));
-        seconds.push_back(
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        seconds.push_back(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
         EXPECT_TRUE(found.withinBudget);
     }
     std::sort(seconds.begin(), seconds.end());
