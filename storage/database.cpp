@@ -221,7 +221,10 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
         // SQLite opens a file it may not write for reading, and says so only here.
         result.m_readOnly = sqlite3_db_readonly(result.sqlite().getHandle(), "main") == 1;
         if (result.m_readOnly) {
-            if (result.m_version < newestVersion())
+            // Who asks for reading only (to import) takes an older file as it is; readers know
+            // which tables it lacks.
+            if (result.m_version < newestVersion() &&
+                (!options.readOnly || result.m_version == 0))
                 throw StorageError(path.string(),
                                    "was written by an older version and cannot be brought up to "
                                    "date: no permission to write",

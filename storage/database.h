@@ -29,7 +29,7 @@ enum class OpenOutcome {
 
 struct OpenOptions {
     bool create = true;     ///< make the file (and its folder) where there is none
-    bool readOnly = false;  ///< never write
+    bool readOnly = false;  ///< never write; an older version is then read as it is
     bool check = true;      ///< look for damage first; reads the whole file
     int busyMs = 10'000;
 };

@@ -3,6 +3,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>
 
+#include "storage/annotation_repository.h"
 #include "storage/catalogue_repository.h"
 #include "storage/experiment_reader.h"
 #include "storage/measurement_repository.h"
@@ -86,6 +87,8 @@ void ExperimentImporter::insertResults(std::int64_t id, const ExperimentDetail& 
     measurements.addLog(id, detail.log);
     for (const ArtifactReport& artifact : detail.artifacts)
         measurements.addArtifact(id, artifact);
+    if (!detail.record.annotations.empty())
+        AnnotationRepository(m_database).set(id, detail.record.annotations);
 }
 
 void ExperimentImporter::add(const ExperimentDetail& detail) {

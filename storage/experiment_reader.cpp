@@ -10,6 +10,10 @@
 namespace fettle::storage {
 namespace {
 
+// A database of an older version that is opened for reading only (to import it) is not migrated.
+constexpr int kFirstVersionWithTraces = 2;
+constexpr int kFirstVersionWithAnnotations = 3;
+
 /// A recipe is parsed once, however many experiments share it. One that does not parse (a newer
 /// version's) keeps its hash and is shown without steps.
 class RecipeCache {
@@ -145,7 +149,29 @@ std::vector<ExperimentRecord> ExperimentReader::read(std::optional<std::int64_t>
         artifacts.bind(1, *id);
     merge(artifacts, records,
           [&](ExperimentRecord& record) { record.artifactPath = artifacts.text(1); });
+    readAnnotations(id, records);
     return records;
+}
+
+void ExperimentReader::readAnnotations(std::optional<std::int64_t> id,
+                                       std::vector<ExperimentRecord>& records) const {
+    if (m_database.schemaVersion() < kFirstVersionWithAnnotations)
+        return;
+    const std::string where = id ? " WHERE experiment = ?1" : "";
+    RowReader annotations(m_database, "SELECT experiment, favourite, note FROM annotations" +
+                                          where + " ORDER BY experiment");
+    if (id)
+        annotations.bind(1, *id);
+    merge(annotations, records, [&](ExperimentRecord& record) {
+        record.annotations.favourite = annotations.integer(1) != 0;
+        record.annotations.note = annotations.text(2);
+    });
+    RowReader tags(m_database,
+                   "SELECT experiment, tag FROM tags" + where + " ORDER BY experiment, tag");
+    if (id)
+        tags.bind(1, *id);
+    merge(tags, records,
+          [&](ExperimentRecord& record) { record.annotations.tags.push_back(tags.text(1)); });
 }
 
 std::vector<ExperimentRecord> ExperimentReader::list() const {
@@ -219,6 +245,8 @@ std::optional<ExperimentDetail> ExperimentReader::detail(std::int64_t id) const 
 
 std::optional<EvaluationTrace> ExperimentReader::trace(std::int64_t id) const {
     return guarded(m_database, "read values per token", [&]() -> std::optional<EvaluationTrace> {
+        if (m_database.schemaVersion() < kFirstVersionWithTraces)
+            return std::nullopt;
         RowReader row(m_database, "SELECT json FROM evaluation_traces WHERE experiment = ?1");
         if (!row.bind(1, id).next())
             return std::nullopt;

@@ -37,6 +37,8 @@ public:
 
 private:
     std::vector<ExperimentRecord> read(std::optional<std::int64_t> id) const;
+    void readAnnotations(std::optional<std::int64_t> id,
+                         std::vector<ExperimentRecord>& records) const;
 
     const Database& m_database;
 };

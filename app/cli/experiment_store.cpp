@@ -11,6 +11,7 @@
 #include "storage/catalogue_repository.h"
 #include "storage/experiment_reader.h"
 #include "storage/experiment_repository.h"
+#include "storage/transaction.h"
 
 namespace fettle::cli {
 
@@ -127,6 +128,19 @@ std::optional<ExperimentRecord> ExperimentStore::findSame(const RunRequest& requ
 storage::ImportCounts ExperimentStore::importFrom(const std::string& file) {
     requireWritable();
     return app::importExperiments(*m_database, file);
+}
+
+void ExperimentStore::annotate(
+    const std::vector<std::int64_t>& ids,
+    const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work) {
+    for (const std::int64_t id : ids)
+        record(id);
+    requireWritable();
+    storage::Transaction transaction(*m_database);
+    storage::AnnotationRepository repository(*m_database);
+    for (const std::int64_t id : ids)
+        work(repository, id);
+    transaction.commit();
 }
 
 void ExperimentStore::remove(const std::vector<std::int64_t>& ids) {

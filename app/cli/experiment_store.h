@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "app/core/run_recorder.h"
 #include "engine/experiment/experiment_record.h"
+#include "storage/annotation_repository.h"
 #include "storage/artifact_store.h"
 #include "storage/database.h"
 #include "storage/experiment_importer.h"
@@ -47,6 +49,10 @@ public:
     std::optional<ExperimentRecord> findSame(const RunRequest& request) const;
     /// Takes over what another database or a JSON file holds.
     storage::ImportCounts importFrom(const std::string& file);
+    /// Runs `work` for each experiment in one transaction. Throws EngineError(Usage) for an id that
+    /// is not there; then nothing has changed.
+    void annotate(const std::vector<std::int64_t>& ids,
+                  const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work);
     /// Takes experiments and their files away for good.
     void remove(const std::vector<std::int64_t>& ids);
 

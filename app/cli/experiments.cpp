@@ -1,4 +1,5 @@
-// fettle-cli experiments list | show | compare | pareto | export | import | remove | resume
+// fettle-cli experiments list | show | compare | pareto | export | import | remove | resume;
+// favourite, tag and note are in experiment_annotations.cpp
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
@@ -6,6 +7,7 @@
 #include <memory>
 
 #include "app/cli/commands.h"
+#include "app/cli/experiment_annotations.h"
 #include "app/cli/experiment_store.h"
 #include "app/cli/output.h"
 #include "app/cli/run_session.h"
@@ -29,6 +31,8 @@ struct Options {
     std::string x = "decode_tokens_per_s";
     std::string y = "perplexity";
     std::string model;
+    bool favourite = false;
+    std::string tag;
 };
 
 std::string timeText(std::int64_t ms) {
@@ -53,8 +57,13 @@ std::string title(const std::string& metric) {
 }
 
 int list(const CommandLine& line, const Options& options) {
-    const std::vector<ExperimentRecord> records =
+    std::vector<ExperimentRecord> records =
         ExperimentStore(options.database, Mode::Existing).list();
+    const bool any = !records.empty();
+    std::erase_if(records, [&](const ExperimentRecord& record) {
+        return (options.favourite && !record.annotations.favourite) ||
+               (!options.tag.empty() && !record.annotations.hasTag(normalTag(options.tag)));
+    });
     if (line.json) {
         nlohmann::json items = nlohmann::json::array();
         for (const ExperimentRecord& record : records)
@@ -63,12 +72,13 @@ int list(const CommandLine& line, const Options& options) {
         return kExitDone;
     }
     if (records.empty()) {
-        std::printf("no experiments yet; `fettle-cli run` makes one\n");
+        std::printf(any ? "no experiment is so marked\n"
+                        : "no experiments yet; `fettle-cli run` makes one\n");
         return kExitDone;
     }
     std::vector<std::vector<std::string>> rows;
     for (const ExperimentRecord& record : records)
-        rows.push_back({std::to_string(record.id) + "  " + record.name, record.modelName,
+        rows.push_back({std::to_string(record.id) + "  " + annotatedName(record), record.modelName,
                         toString(record.status), timeText(record.startedMs),
                         cell(record, "perplexity"), cell(record, "decode_tokens_per_s"),
                         cell(record, "weight_bytes")});
@@ -87,15 +97,22 @@ int show(const CommandLine& line, const Options& options) {
         return kExitDone;
     }
     const ExperimentRecord& record = detail.record;
-    printFields(
-        {{"experiment", std::to_string(record.id) + "  " + record.name},
+    std::vector<std::pair<std::string, std::string>> fields{
+        {"experiment", std::to_string(record.id) + "  " + record.name},
          {"status", toString(record.status) + (record.error.empty() ? "" : ": " + record.error)},
          {"model", record.modelName + "  (" + record.modelPath + ")"},
          {"recipe", record.summary()},
          {"device", record.device},
          {"started", timeText(record.startedMs)},
          {"finished", timeText(record.finishedMs)},
-         {"kept model", record.artifactPath}});
+         {"kept model", record.artifactPath}};
+    if (record.annotations.favourite)
+        fields.emplace_back("favourite", "yes");
+    if (!record.annotations.tags.empty())
+        fields.emplace_back("tags", tagText(record.annotations));
+    if (!record.annotations.note.empty())
+        fields.emplace_back("note", record.annotations.note);
+    printFields(fields);
     std::vector<Measurement> metrics;
     for (const MetricInfo& info : metricCatalogue())
         if (const auto found = record.metrics.find(info.id); found != record.metrics.end())
@@ -361,7 +378,9 @@ void addExperiments(CLI::App& app, CommandLine& line) {
             ->expected(least, most);
     };
     constexpr int kMany = 1 << 20;
-    add("list", "All experiments, oldest first", list);
+    CLI::App* lister = add("list", "All experiments, oldest first", list);
+    lister->add_flag("--favourite", options->favourite, "Only those with a star");
+    lister->add_option("--tag", options->tag, "Only those with this tag");
     addIds(add("show", "Everything about one experiment", show), 1, 1);
     addIds(
         add("compare", "Metrics side by side, and whether the differences from the first are real",
@@ -384,6 +403,7 @@ void addExperiments(CLI::App& app, CommandLine& line) {
     addIds(add("remove", "Remove experiments with their models", remove), 1, kMany);
     addIds(add("resume", "Run interrupted, failed or cancelled experiments again", resume), 1,
            kMany);
+    addAnnotationCommands(*group, line);
 }
 
 }  // namespace fettle::cli

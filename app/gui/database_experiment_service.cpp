@@ -11,10 +11,12 @@
 #include "app/core/unsaved_results.h"
 #include "app/core/version.h"
 #include "app/gui/bundled_library.h"
+#include "storage/annotation_repository.h"
 #include "storage/experiment_reader.h"
 #include "storage/experiment_repository.h"
 #include "storage/library_repository.h"
 #include "storage/measurement_repository.h"
+#include "storage/transaction.h"
 
 namespace fettle::app {
 
@@ -241,6 +243,44 @@ void DatabaseExperimentService::rename(qint64 id, const QString& name) {
         })) {
         refresh(id);
     }
+}
+
+void DatabaseExperimentService::annotate(
+    const std::vector<qint64>& ids,
+    const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work) {
+    if (!m_database || m_readOnly || !guarded([&] {
+            storage::Transaction transaction(*m_database);
+            storage::AnnotationRepository repository(*m_database);
+            for (const qint64 id : ids) {
+                work(repository, id);
+            }
+            transaction.commit();
+        })) {
+        return;
+    }
+    for (const qint64 id : ids) {
+        refresh(id);
+    }
+}
+
+void DatabaseExperimentService::setFavourite(const std::vector<qint64>& ids, bool favourite) {
+    annotate(ids, [favourite](storage::AnnotationRepository& repository, std::int64_t id) {
+        repository.setFavourite(id, favourite);
+    });
+}
+
+void DatabaseExperimentService::setTag(const std::vector<qint64>& ids, const QString& tag,
+                                       bool on) {
+    annotate(ids, [name = tag.toStdString(), on](storage::AnnotationRepository& repository,
+                                                 std::int64_t id) {
+        on ? repository.addTag(id, name) : repository.removeTag(id, name);
+    });
+}
+
+void DatabaseExperimentService::setNote(qint64 id, const QString& note) {
+    annotate({id}, [&](storage::AnnotationRepository& repository, std::int64_t experiment) {
+        repository.setNote(experiment, note.toStdString());
+    });
 }
 
 void DatabaseExperimentService::loadLibrary() {

@@ -16,6 +16,10 @@
 #include "storage/database.h"
 #include "ui/bridge/experiment_service.h"
 
+namespace fettle::storage {
+class AnnotationRepository;
+}
+
 namespace fettle::app {
 
 class DatabaseExperimentService : public ui::ExperimentService {
@@ -43,6 +47,9 @@ public:
     void remove(const std::vector<qint64>& ids) override;
     void undoRemove() override;
     void rename(qint64 id, const QString& name) override;
+    void setFavourite(const std::vector<qint64>& ids, bool favourite) override;
+    void setTag(const std::vector<qint64>& ids, const QString& tag, bool on) override;
+    void setNote(qint64 id, const QString& note) override;
     void storeMetric(qint64 id, const Measurement& metric) override;
     std::vector<ui::LibraryItem> library() const override;
     qint64 addToLibrary(ui::LibraryItem item) override;
@@ -60,6 +67,10 @@ private:
     void finishOpening(Opening& opening);
     void refresh(qint64 id);
     void rebuildIndex();
+    /// Annotates all of `ids` in one transaction, then reads them anew.
+    void annotate(
+        const std::vector<qint64>& ids,
+        const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work);
     void loadLibrary();
     /// Runs `work`; a StorageError becomes problemOccurred. False when it failed.
     bool guarded(const std::function<void()>& work) const;

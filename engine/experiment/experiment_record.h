@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/experiment/annotations.h"
 #include "engine/experiment/run_values.h"
 
 namespace fettle {
@@ -38,6 +39,7 @@ struct ExperimentRecord {
     std::optional<std::int64_t> parent;
     std::string artifactPath;
     std::map<std::string, Measurement> metrics;
+    Annotations annotations;
 
     bool isBaseline() const { return recipe.steps.empty(); }
     std::string summary() const;  ///< recipeSummary of its recipe

@@ -1,4 +1,5 @@
 // Results of runs as JSON: for the command line, for the store's side files and back.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -219,7 +220,10 @@ json toJson(const ExperimentRecord& record) {
         {"finished_ms", record.finishedMs},
         {"artifact", record.artifactPath},
         {"error", record.error},
-        {"metrics", metrics}};
+        {"metrics", metrics},
+        {"favourite", record.annotations.favourite},
+        {"tags", record.annotations.tags},
+        {"note", record.annotations.note}};
     if (record.parent)
         value["parent"] = *record.parent;
     return value;
@@ -253,6 +257,20 @@ SeriesPoint seriesPointFrom(const json& value) {
     return {value.value("name", ""), numberAt(value, "step"), numberAt(value, "value")};
 }
 
+/// Tags of a file that people may have edited: made normal, sorted, each once.
+Annotations annotationsFrom(const json& value) {
+    Annotations annotations;
+    annotations.favourite = value.value("favourite", false);
+    annotations.note = value.value("note", "");
+    for (const json& tag : value.value("tags", json::array()))
+        if (std::string normal = normalTag(tag.get<std::string>()); !normal.empty())
+            annotations.tags.push_back(std::move(normal));
+    std::sort(annotations.tags.begin(), annotations.tags.end());
+    annotations.tags.erase(std::unique(annotations.tags.begin(), annotations.tags.end()),
+                           annotations.tags.end());
+    return annotations;
+}
+
 ExperimentRecord recordFrom(const json& value) {
     ExperimentRecord record;
     record.id = value.value("id", std::int64_t{0});
@@ -273,6 +291,7 @@ ExperimentRecord recordFrom(const json& value) {
     record.error = value.value("error", "");
     if (value.contains("parent") && value["parent"].is_number())
         record.parent = value["parent"].get<std::int64_t>();
+    record.annotations = annotationsFrom(value);
     const json metrics = value.value("metrics", json::object());
     for (const auto& [name, metric] : metrics.items()) {
         Measurement read = measurementFromJson(metric);

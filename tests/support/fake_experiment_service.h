@@ -100,6 +100,20 @@ public:
         }
         emit experimentChanged(id);
     }
+    void setFavourite(const std::vector<qint64>& ids, bool favourite) override {
+        annotate(ids, [favourite](Annotations& a) { a.favourite = favourite; });
+    }
+    void setTag(const std::vector<qint64>& ids, const QString& tag, bool on) override {
+        annotate(ids, [name = tag.toStdString(), on](Annotations& a) {
+            std::erase(a.tags, name);
+            if (on) {
+                a.tags.insert(std::lower_bound(a.tags.begin(), a.tags.end(), name), name);
+            }
+        });
+    }
+    void setNote(qint64 id, const QString& note) override {
+        annotate({id}, [&](Annotations& a) { a.note = note.toStdString(); });
+    }
     std::vector<ui::LibraryItem> library() const override { return items; }
     qint64 addToLibrary(ui::LibraryItem item) override {
         item.id = ++m_last;
@@ -124,6 +138,18 @@ public:
     bool refuse = false;
 
 private:
+    template <typename Change>
+    void annotate(const std::vector<qint64>& ids, Change change) {
+        for (const qint64 id : ids) {
+            for (ExperimentRecord& record : records) {
+                if (record.id == id) {
+                    change(record.annotations);
+                }
+            }
+            emit experimentChanged(id);
+        }
+    }
+
     qint64 m_last = 0;
 };
 

@@ -198,6 +198,20 @@ public:
             }
         }
     }
+    void setFavourite(const std::vector<qint64>& ids, bool favourite) override {
+        annotate(ids, [favourite](Annotations& a) { a.favourite = favourite; });
+    }
+    void setTag(const std::vector<qint64>& ids, const QString& tag, bool on) override {
+        annotate(ids, [name = tag.toStdString(), on](Annotations& a) {
+            std::erase(a.tags, name);
+            if (on) {
+                a.tags.insert(std::lower_bound(a.tags.begin(), a.tags.end(), name), name);
+            }
+        });
+    }
+    void setNote(qint64 id, const QString& note) override {
+        annotate({id}, [&](Annotations& a) { a.note = note.toStdString(); });
+    }
     std::vector<LibraryItem> library() const override { return {}; }
     qint64 addToLibrary(LibraryItem) override { return 0; }
     void removeFromLibrary(qint64) override {}
@@ -214,6 +228,18 @@ public:
             *found = record;
         }
         emit experimentChanged(record.id);
+    }
+
+    template <typename Change>
+    void annotate(const std::vector<qint64>& ids, Change change) {
+        for (const qint64 id : ids) {
+            for (ExperimentRecord& record : records) {
+                if (record.id == id) {
+                    change(record.annotations);
+                }
+            }
+            emit experimentChanged(id);
+        }
     }
 };
 

@@ -46,6 +46,11 @@ public:
     virtual void remove(const std::vector<qint64>& ids) = 0;
     virtual void undoRemove() = 0;
     virtual void rename(qint64 id, const QString& name) = 0;
+    // What people say about experiments; experimentChanged follows for each that is there.
+    virtual void setFavourite(const std::vector<qint64>& ids, bool favourite) = 0;
+    /// Puts a tag (see normalTag) on experiments or takes it off.
+    virtual void setTag(const std::vector<qint64>& ids, const QString& tag, bool on) = 0;
+    virtual void setNote(qint64 id, const QString& note) = 0;
     /// Adds a number that was taken in the window to an experiment, or replaces it.
     virtual void storeMetric(qint64 id, const Measurement& metric) = 0;
 

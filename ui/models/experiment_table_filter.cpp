@@ -33,10 +33,14 @@ bool hasTechnique(const ExperimentRecord& record, const QString& technique) {
 }
 
 bool matchesText(const ExperimentRecord& record, const QString& text) {
-    const QString all = QString::fromStdString(record.name) + u' ' +
+    QString all = QString::fromStdString(record.name) + u' ' +
                         QString::fromStdString(record.summary()) + u' ' +
                         QString::fromStdString(record.modelName) + u' ' +
                         QString::fromStdString(record.device);
+    for (const std::string& tag : record.annotations.tags) {
+        all += u' ' + QString::fromStdString(tag);
+    }
+    all += u' ' + QString::fromStdString(record.annotations.note);
     const QStringList words = text.split(u' ', Qt::SkipEmptyParts);
     return std::all_of(words.begin(), words.end(), [&](const QString& word) {
         return all.contains(word, Qt::CaseInsensitive);
@@ -46,7 +50,8 @@ bool matchesText(const ExperimentRecord& record, const QString& text) {
 }  // namespace
 
 bool ExperimentFilter::accepts(const ExperimentRecord& record) const {
-    return (!status || record.status == *status) &&
+    return (!favourites || record.annotations.favourite) &&
+           (tag.isEmpty() || record.annotations.hasTag(tag.toStdString())) && (!status || record.status == *status) &&
            (technique.isEmpty() || hasTechnique(record, technique)) &&
            (model.isEmpty() || model == QString::fromStdString(record.modelName)) &&
            (device.isEmpty() || device == QString::fromStdString(record.device)) &&
@@ -75,6 +80,15 @@ bool ExperimentTableFilter::lessThan(const QModelIndex& left, const QModelIndex&
     const ExperimentRecord& a = records[static_cast<std::size_t>(left.row())];
     const ExperimentRecord& b = records[static_cast<std::size_t>(right.row())];
     switch (left.column()) {
+        case ExperimentTableModel::Favourite:
+            // Ascending is what the first click gives: the favourites first.
+            return a.annotations.favourite && !b.annotations.favourite;
+        case ExperimentTableModel::Tags:
+            // Rows without tags stay below, whichever way the column is sorted.
+            if (a.annotations.tags.empty() != b.annotations.tags.empty()) {
+                return (sortOrder() == Qt::AscendingOrder) == b.annotations.tags.empty();
+            }
+            return a.annotations.tags < b.annotations.tags;
         case ExperimentTableModel::Name:
             return a.name < b.name;
         case ExperimentTableModel::Technique:

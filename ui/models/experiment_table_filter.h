@@ -1,5 +1,5 @@
-// Which experiments the explore page shows: text, technique, model, device, status and ranges of
-// metrics. The value type serves chart and table alike; the proxy sorts numbers as numbers. GUI
+// Which experiments the explore page shows: text, technique, model, device, status, stars, tags and
+// ranges of metrics. The value type serves chart and table alike; the proxy sorts numbers as numbers. GUI
 // thread only.
 #pragma once
 
@@ -20,11 +20,13 @@ struct MetricRange {
 };
 
 struct ExperimentFilter {
-    QString text;       ///< every word must occur in name, recipe, model or device
+    QString text;  ///< every word must occur in name, recipe, model, device, tags or note
     QString technique;  ///< id of any step, "baseline", or empty: all
     QString model;      ///< model name; empty: all
     QString device;
     std::optional<ExperimentStatus> status;
+    bool favourites = false;            ///< only those with a star
+    QString tag;                        ///< empty: all
     QMap<QString, MetricRange> ranges;  ///< an experiment without the metric is left out
 
     bool accepts(const ExperimentRecord& record) const;

@@ -6,6 +6,17 @@
 #include "ui/models/tradeoff_model.h"
 
 namespace fettle::ui {
+namespace {
+
+QStringList tagsOf(const ExperimentRecord& record) {
+    QStringList tags;
+    for (const std::string& tag : record.annotations.tags) {
+        tags << QString::fromStdString(tag);
+    }
+    return tags;
+}
+
+}  // namespace
 
 ExperimentTableModel::ExperimentTableModel(QObject* parent) : QAbstractTableModel(parent) {}
 
@@ -124,6 +135,18 @@ QStringList ExperimentTableModel::availableMetrics() const {
     return result;
 }
 
+QStringList ExperimentTableModel::availableTags() const {
+    std::set<std::string> present;
+    for (const ExperimentRecord& record : m_records) {
+        present.insert(record.annotations.tags.begin(), record.annotations.tags.end());
+    }
+    QStringList result;
+    for (const std::string& tag : present) {
+        result << QString::fromStdString(tag);
+    }
+    return result;
+}
+
 int ExperimentTableModel::rowCount(const QModelIndex& parent) const {
     return parent.isValid() ? 0 : static_cast<int>(m_records.size());
 }
@@ -144,6 +167,10 @@ QVariant ExperimentTableModel::data(const QModelIndex& index, int role) const {
             return static_cast<int>(record.status);
         case TechniqueRole:
             return primaryTechnique(record);
+        case FavouriteRole:
+            return record.annotations.favourite;
+        case TagsRole:
+            return tagsOf(record);
         default:
             break;
     }
@@ -162,6 +189,18 @@ QVariant ExperimentTableModel::textData(const ExperimentRecord& record, int colu
     if (role == Qt::ToolTipRole && column == Status && !record.error.empty()) {
         return QString::fromStdString(record.error);
     }
+    if (column == Favourite) {
+        // The delegate draws the star; these are its words.
+        return role == Qt::AccessibleTextRole
+                   ? QVariant(record.annotations.favourite ? tr("Favourite") : tr("No favourite"))
+               : role == Qt::ToolTipRole
+                   ? QVariant(record.annotations.favourite ? tr("Favourite; click to take it back")
+                                                           : tr("Click to make it a favourite"))
+                   : QVariant();
+    }
+    if (role == Qt::ToolTipRole && column == Name && !record.annotations.note.empty()) {
+        return QString::fromStdString(record.name + "\n\n" + record.annotations.note);
+    }
     if (role != Qt::DisplayRole && role != SortRole && role != Qt::ToolTipRole) {
         return {};
     }
@@ -172,6 +211,8 @@ QVariant ExperimentTableModel::textData(const ExperimentRecord& record, int colu
             return QString::fromStdString(record.summary());
         case Status:
             return statusTitle(record.status);
+        case Tags:
+            return tagsOf(record).join(QStringLiteral(", "));
         default:
             return {};
     }
@@ -241,8 +282,13 @@ QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientati
         if (role == Qt::TextAlignmentRole) {
             return QVariant(Qt::AlignLeft | Qt::AlignVCenter);
         }
-        static const char* titles[] = {QT_TR_NOOP("Name"), QT_TR_NOOP("Technique"),
-                                       QT_TR_NOOP("Status")};
+        if (section == Favourite) {
+            return role == Qt::ToolTipRole || role == Qt::AccessibleTextRole
+                       ? QVariant(tr("Favourites; click to sort them to one end"))
+                       : QVariant();
+        }
+        static const char* titles[] = {"", QT_TR_NOOP("Name"), QT_TR_NOOP("Technique"),
+                                       QT_TR_NOOP("Status"), QT_TR_NOOP("Tags")};
         return role == Qt::DisplayRole ? QVariant(tr(titles[section])) : QVariant();
     }
     const QString& metric = m_metrics[section - FirstMetric];

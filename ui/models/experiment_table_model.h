@@ -1,4 +1,4 @@
-// Experiments as rows: name, technique, status, then one column per metric the user chose, each
+// Experiments as rows: star, name, technique, status, tags, then one column per metric the user chose, each
 // with its delta against the baseline. Changes one row at a time; made for tens of thousands. GUI
 // thread only.
 #pragma once
@@ -17,7 +17,7 @@ class ExperimentTableModel : public QAbstractTableModel {
     Q_OBJECT
 
 public:
-    enum Column { Name, Technique, Status, FirstMetric };
+    enum Column { Favourite, Name, Technique, Status, Tags, FirstMetric };
     enum Role {
         IdRole = Qt::UserRole + 1,  ///< qint64
         SortRole,       ///< double for metrics, text elsewhere; invalid where there is no number
@@ -25,7 +25,9 @@ public:
         GoodnessRole,   ///< of the delta: 1, 0, -1
         StatusRole,     ///< ExperimentStatus as int
         TechniqueRole,  ///< primary technique id, "" for a baseline
-        QualifierRole   ///< PointKind as int: native, dequantized, estimated
+        QualifierRole,  ///< PointKind as int: native, dequantized, estimated
+        FavouriteRole,  ///< bool
+        TagsRole        ///< QStringList
     };
 
     explicit ExperimentTableModel(QObject* parent = nullptr);
@@ -44,6 +46,8 @@ public:
     const QStringList& metricColumns() const { return m_metrics; }
     /// Metrics that at least one experiment has, in the catalogue's order; unknown ones last.
     QStringList availableMetrics() const;
+    /// Tags that at least one experiment has, in the order of the alphabet.
+    QStringList availableTags() const;
 
     int rowCount(const QModelIndex& parent = {}) const override;
     int columnCount(const QModelIndex& parent = {}) const override;

@@ -50,9 +50,60 @@ void ExploreCellDelegate::paint(QPainter* painter, const QStyleOptionViewItem& o
         ->drawControl(QStyle::CE_ItemViewItem, &background, painter, widget);
     painter->save();
     painter->setFont(background.font);
-    index.column() >= ExperimentTableModel::FirstMetric ? paintMetric(*painter, option, index)
-                                                        : paintText(*painter, option, index);
+    if (index.column() >= ExperimentTableModel::FirstMetric) {
+        paintMetric(*painter, option, index);
+    } else if (index.column() == ExperimentTableModel::Favourite) {
+        paintStar(*painter, option.rect, index.data(ExperimentTableModel::FavouriteRole).toBool());
+    } else if (index.column() == ExperimentTableModel::Tags) {
+        paintTags(*painter, option, index);
+    } else {
+        paintText(*painter, option, index);
+    }
     painter->restore();
+}
+
+void ExploreCellDelegate::paintStar(QPainter& painter, const QRect& cell, bool favourite) const {
+    const QColor filled = m_theme.techniqueColor(QStringLiteral("qat"));  // the palette's orange
+    painter.setRenderHint(QPainter::Antialiasing);
+    painter.translate(QPointF(cell.center()) + QPointF(0.5, 1));
+    painter.scale(4.4, 4.4);
+    QPen pen(favourite ? filled : m_theme.frame, 1.2, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin);
+    pen.setCosmetic(true);
+    painter.setPen(pen);
+    painter.setBrush(favourite ? QBrush(filled) : QBrush(Qt::NoBrush));
+    painter.drawPath(markerPath(Marker::Star));
+}
+
+void ExploreCellDelegate::paintTags(QPainter& painter, const QStyleOptionViewItem& option,
+                                    const QModelIndex& index) const {
+    const QStringList tags = index.data(ExperimentTableModel::TagsRole).toStringList();
+    const QFontMetrics& metrics = option.fontMetrics;
+    const QRect cell = option.rect.adjusted(kPad, 0, -kPad, 0);
+    const int height = metrics.height() + 2;
+    painter.setRenderHint(QPainter::Antialiasing);
+    int x = cell.left();
+    for (qsizetype i = 0; i < tags.size(); ++i) {
+        // The last chips may not fit: how many there are is said instead.
+        const QString rest = QStringLiteral("+%1").arg(tags.size() - i);
+        const int room = cell.right() - x - (i + 1 < tags.size() ? metrics.horizontalAdvance(rest) + 6 : 0);
+        if (room < 44) {
+            painter.setPen(m_theme.muted);
+            painter.drawText(QRect(x, cell.top(), cell.right() - x, cell.height()),
+                             Qt::AlignLeft | Qt::AlignVCenter, rest);
+            return;
+        }
+        const QString text = metrics.elidedText(tags[i], Qt::ElideRight, room - 14);
+        const QRectF chip(x + 0.5, cell.center().y() - height / 2 + 0.5,
+                          metrics.horizontalAdvance(text) + 14, height);
+        QColor fill = m_theme.accent;
+        fill.setAlphaF(m_theme.dark ? 0.20F : 0.12F);
+        painter.setPen(Qt::NoPen);
+        painter.setBrush(fill);
+        painter.drawRoundedRect(chip, height / 2.0, height / 2.0);
+        painter.setPen(m_theme.text);
+        painter.drawText(chip, Qt::AlignCenter, text);
+        x = static_cast<int>(chip.right()) + 5;
+    }
 }
 
 void ExploreCellDelegate::paintMetric(QPainter& painter, const QStyleOptionViewItem& option,

@@ -1,4 +1,4 @@
-// Cells of the experiment table: the chart's marker before a technique, a dot before a status, and
+// Cells of the experiment table: a star, tags as chips, the chart's marker before a technique, a dot before a status, and
 // beside each number its delta against the baseline in a second, quieter column. GUI thread only.
 #pragma once
 
@@ -23,6 +23,9 @@ public:
 private:
     void paintMetric(QPainter& painter, const QStyleOptionViewItem& option,
                      const QModelIndex& index) const;
+    void paintStar(QPainter& painter, const QRect& cell, bool favourite) const;
+    void paintTags(QPainter& painter, const QStyleOptionViewItem& option,
+                   const QModelIndex& index) const;
     void paintText(QPainter& painter, const QStyleOptionViewItem& option,
                    const QModelIndex& index) const;
 

@@ -10,9 +10,13 @@
 #include <QPushButton>
 #include <QScrollArea>
 #include <QStackedWidget>
+#include <QToolButton>
 #include <QVBoxLayout>
+#include <algorithm>
 
 #include "ui/models/experiment_comparison.h"
+#include "ui/pages/explore_annotations.h"
+#include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
@@ -32,7 +36,10 @@ QLabel* richLabel(QWidget* parent) {
 ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     : QFrame(parent),
       m_theme(ChartTheme::fromPalette(palette())),
-      m_title(new QStackedWidget(this)),
+      m_head(new QWidget(this)),
+      m_title(new QStackedWidget(m_head)),
+      m_star(new QToolButton(m_head)),
+      m_annotations(new ExploreAnnotations(this)),
       m_name(makeLabel({}, TextRole::Heading)),
       m_nameEdit(new QLineEdit),
       m_subtitle(makeLabel({}, TextRole::Caption, this)),
@@ -61,7 +68,17 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     m_title->addWidget(m_name);
     m_title->addWidget(m_nameEdit);
     m_title->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Maximum);
-    column->addWidget(m_title);
+    auto* head = new QHBoxLayout(m_head);
+    head->setContentsMargins(0, 0, 0, 0);
+    head->setSpacing(4);
+    head->addWidget(m_title, 1);
+    m_star->setObjectName(QStringLiteral("starButton"));
+    m_star->setCheckable(true);
+    m_star->setFocusPolicy(Qt::StrongFocus);
+    setStyleClass(m_star, "star");
+    head->addWidget(m_star, 0, Qt::AlignTop);
+    m_head->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Maximum);
+    column->addWidget(m_head);
     m_subtitle->setWordWrap(true);
     column->addWidget(m_subtitle);
     setStyleClass(m_verdictCard, "tile");
@@ -73,6 +90,7 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     m_verdict->setTextInteractionFlags(Qt::TextSelectableByMouse);
     card->addWidget(m_verdict);
     column->addWidget(m_verdictCard);
+    column->addWidget(m_annotations);
     m_hint->setWordWrap(true);
     m_hint->setAlignment(Qt::AlignTop);
     column->addWidget(m_hint, 1);
@@ -86,6 +104,13 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     m_body->setObjectName(QStringLiteral("detailBody"));
     column->addWidget(m_scroll, 1);
     buildActions(*column);
+    connect(m_star, &QToolButton::clicked, this, &ExploreDetailPanel::favouriteRequested);
+    connect(m_annotations, &ExploreAnnotations::tagAdded, this,
+            [this](const QString& tag) { emit tagRequested(tag, true); });
+    connect(m_annotations, &ExploreAnnotations::tagRemoved, this,
+            [this](const QString& tag) { emit tagRequested(tag, false); });
+    connect(m_annotations, &ExploreAnnotations::noteChanged, this,
+            &ExploreDetailPanel::noteRequested);
     connect(m_nameEdit, &QLineEdit::returnPressed, this, [this] { endRename(true); });
     setSelection({});
 }
@@ -128,6 +153,33 @@ void ExploreDetailPanel::buildActions(QVBoxLayout& column) {
 
 void ExploreDetailPanel::setReadOnly(bool readOnly) {
     m_readOnly = readOnly;
+    m_annotations->setReadOnly(readOnly);
+}
+
+void ExploreDetailPanel::setKnownTags(const QStringList& tags) {
+    m_annotations->setKnownTags(tags);
+}
+
+void ExploreDetailPanel::startTag() {
+    m_annotations->startTag();
+}
+
+void ExploreDetailPanel::startNote() {
+    m_annotations->startNote();
+}
+
+void ExploreDetailPanel::showStar(const std::vector<SelectedExperiment>& selected) {
+    const bool all =
+        std::all_of(selected.begin(), selected.end(), [](const SelectedExperiment& one) {
+            return one.record->annotations.favourite;
+        });
+    m_star->setChecked(all);
+    m_star->setIcon(all ? themedIcon(QStringLiteral("star-filled"), IconTint::Warning)
+                        : themedIcon(QStringLiteral("star"), IconTint::Muted));
+    const QString words = all ? tr("Take the star away (Ctrl+D)") : tr("Make it a favourite (Ctrl+D)");
+    m_star->setToolTip(m_readOnly ? tr("The database is open for reading only") : words);
+    m_star->setAccessibleName(tr("Favourite"));
+    m_star->setEnabled(!m_readOnly);
 }
 
 void ExploreDetailPanel::setTheme(const ChartTheme& theme) {
@@ -143,14 +195,21 @@ void ExploreDetailPanel::setSelection(const std::vector<SelectedExperiment>& sel
     m_count = selected.size();
     const bool any = m_count > 0;
     for (QWidget* widget :
-         std::initializer_list<QWidget*>{m_title, m_subtitle, m_verdictCard, m_scroll, m_actions}) {
+         std::initializer_list<QWidget*>{m_head, m_subtitle, m_verdictCard, m_annotations, m_scroll,
+                                         m_actions}) {
         widget->setVisible(any);
     }
+    std::vector<const ExperimentRecord*> records;
+    for (const SelectedExperiment& one : selected) {
+        records.push_back(one.record);
+    }
+    m_annotations->setSelection(records);
     m_hint->setVisible(!any);
     if (!any) {
         m_verdict->clear();
         return;
     }
+    showStar(selected);
     const ExperimentRecord& first = *selected.front().record;
     m_open->setVisible(m_count == 1);
     m_compare->setVisible(m_count > 1);

@@ -1,5 +1,5 @@
-// Side panel of the explore page: the selected experiment with its verdict, recipe, metrics and
-// actions, or two to four selected ones side by side with what they have in common left out. GUI
+// Side panel of the explore page: the selected experiment with its verdict, star, tags, note,
+// recipe, metrics and actions, or two to four selected ones side by side with what they have in common left out. GUI
 // thread only.
 #pragma once
 
@@ -14,9 +14,12 @@ class QLineEdit;
 class QPushButton;
 class QScrollArea;
 class QStackedWidget;
+class QToolButton;
 class QVBoxLayout;
 
 namespace fettle::ui {
+
+class ExploreAnnotations;
 
 class ExploreDetailPanel : public QFrame {
     Q_OBJECT
@@ -28,6 +31,10 @@ public:
     void setReadOnly(bool readOnly);
     void setTheme(const ChartTheme& theme);
     void startRename();
+    void startTag();
+    void startNote();
+    /// Offered while a tag is typed.
+    void setKnownTags(const QStringList& tags);
     QString verdictText() const;
 
 signals:
@@ -40,6 +47,9 @@ signals:
     void copyImageRequested();
     void saveImageRequested();
     void renamed(const QString& name);
+    void favouriteRequested(bool favourite);
+    void tagRequested(const QString& tag, bool on);
+    void noteRequested(qint64 id, const QString& note);
 
 protected:
     bool eventFilter(QObject* watched, QEvent* event) override;
@@ -47,13 +57,17 @@ protected:
 private:
     void showOne(const SelectedExperiment& selected);
     void showSeveral(const std::vector<SelectedExperiment>& selected);
+    void showStar(const std::vector<SelectedExperiment>& selected);
     void buildActions(QVBoxLayout& column);
     void endRename(bool keep);
 
     ChartTheme m_theme;
     bool m_readOnly = false;
     std::size_t m_count = 0;
+    QWidget* m_head;
     QStackedWidget* m_title;
+    QToolButton* m_star;
+    ExploreAnnotations* m_annotations;
     QLabel* m_name;
     QLineEdit* m_nameEdit;
     QLabel* m_subtitle;

@@ -68,6 +68,8 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
       m_model(makeChoice("modelFilter", tr("All models"), this)),
       m_device(makeChoice("deviceFilter", tr("All devices"), this)),
       m_status(makeChoice("statusFilter", tr("All states"), this)),
+      m_tag(makeChoice("tagFilter", tr("All tags"), this)),
+      m_favourites(new QPushButton(this)),
       m_addRange(new QPushButton(this)),
       m_clear(new QPushButton(this)),
       m_count(makeLabel({}, TextRole::Caption, this)),
@@ -79,6 +81,11 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     m_text->setClearButtonEnabled(true);
     m_text->setMinimumWidth(150);
     m_text->setMaximumWidth(280);
+    m_favourites->setObjectName(QStringLiteral("favouritesFilter"));
+    m_favourites->setIcon(themedIcon(QStringLiteral("star")));
+    m_favourites->setText(tr("Favourites"));
+    m_favourites->setCheckable(true);
+    m_favourites->setToolTip(tr("Show only experiments with a star"));
     m_addRange->setText(tr("Range…"));
     m_addRange->setToolTip(tr("Show only experiments with a metric between two values"));
     m_clear->setText(tr("Clear filters"));
@@ -91,7 +98,8 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     row->setSpacing(kGap);
     row->addWidget(m_text, 2);
     for (QWidget* widget : std::initializer_list<QWidget*>{m_technique, m_model, m_device, m_status,
-                                                           m_addRange, m_clear}) {
+                                                           m_tag, m_favourites, m_addRange,
+                                                           m_clear}) {
         row->addWidget(widget);
     }
     row->addStretch(1);
@@ -110,9 +118,10 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
         m_status->addItem(statusTitle(status), QString::number(static_cast<int>(status)));
     }
     connect(m_text, &QLineEdit::textChanged, this, &ExploreFilterBar::emitChanged);
-    for (QComboBox* box : {m_technique, m_model, m_device, m_status}) {
+    for (QComboBox* box : {m_technique, m_model, m_device, m_status, m_tag}) {
         connect(box, &QComboBox::currentIndexChanged, this, &ExploreFilterBar::emitChanged);
     }
+    connect(m_favourites, &QPushButton::toggled, this, &ExploreFilterBar::emitChanged);
     connect(m_addRange, &QPushButton::clicked, this, &ExploreFilterBar::editRange);
     connect(m_clear, &QPushButton::clicked, this, [this] { setFilter({}); });
 }
@@ -126,6 +135,8 @@ ExperimentFilter ExploreFilterBar::filter() const {
     if (const QString status = m_status->currentData().toString(); !status.isEmpty()) {
         filter.status = static_cast<ExperimentStatus>(status.toInt());
     }
+    filter.tag = m_tag->currentData().toString();
+    filter.favourites = m_favourites->isChecked();
     filter.ranges = m_ranges;
     return filter;
 }
@@ -134,7 +145,10 @@ void ExploreFilterBar::setFilter(const ExperimentFilter& filter) {
     {
         const QSignalBlocker quiet[] = {QSignalBlocker(m_text), QSignalBlocker(m_technique),
                                         QSignalBlocker(m_model), QSignalBlocker(m_device),
-                                        QSignalBlocker(m_status)};
+                                        QSignalBlocker(m_status), QSignalBlocker(m_tag),
+                                        QSignalBlocker(m_favourites)};
+        m_tag->setCurrentIndex(std::max(m_tag->findData(filter.tag), 0));
+        m_favourites->setChecked(filter.favourites);
         m_text->setText(filter.text);
         m_technique->setCurrentIndex(std::max(m_technique->findData(filter.technique), 0));
         m_model->setCurrentIndex(std::max(m_model->findData(filter.model), 0));
@@ -154,8 +168,9 @@ void ExploreFilterBar::emitChanged() {
 }
 
 void ExploreFilterBar::setChoices(const std::vector<ExperimentRecord>& records,
-                                  const QStringList& metrics) {
+                                  const QStringList& metrics, const QStringList& tags) {
     m_metrics = metrics;
+    const ExperimentFilter before = filter();
     std::set<std::string> techniques;
     std::set<std::string> models;
     std::set<std::string> devices;
@@ -183,9 +198,18 @@ void ExploreFilterBar::setChoices(const std::vector<ExperimentRecord>& records,
     refill(*m_technique, titled);
     refill(*m_model, entries(models));
     refill(*m_device, entries(devices));
+    std::vector<std::pair<QString, QString>> named;
+    for (const QString& tag : tags) {
+        named.emplace_back(tag, tag);
+    }
+    refill(*m_tag, named);
+    m_tag->setVisible(!tags.isEmpty());
     // A choice among one is none.
     m_model->setVisible(models.size() > 1 || m_model->currentIndex() > 0);
     m_device->setVisible(devices.size() > 1 || m_device->currentIndex() > 0);
+    if (!(filter() == before)) {
+        emitChanged();  // what was chosen is not there any more
+    }
 }
 
 void ExploreFilterBar::setCounts(int shown, int total) {

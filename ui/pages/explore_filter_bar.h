@@ -1,5 +1,5 @@
-// The filters above chart and table: words, technique, model, device, status and ranges of metrics.
-// GUI thread only.
+// The filters above chart and table: words, technique, model, device, status, tags, favourites and
+// ranges of metrics. GUI thread only.
 #pragma once
 
 #include <QWidget>
@@ -24,7 +24,8 @@ public:
     ExperimentFilter filter() const;
     void setFilter(const ExperimentFilter& filter);
     /// Fills the choices from what is there; the current choice stays.
-    void setChoices(const std::vector<ExperimentRecord>& records, const QStringList& metrics);
+    void setChoices(const std::vector<ExperimentRecord>& records, const QStringList& metrics,
+                    const QStringList& tags = {});
     void setCounts(int shown, int total);
 
 signals:
@@ -40,6 +41,8 @@ private:
     QComboBox* m_model;
     QComboBox* m_device;
     QComboBox* m_status;
+    QComboBox* m_tag;
+    QPushButton* m_favourites;
     QPushButton* m_addRange;
     QPushButton* m_clear;
     QLabel* m_count;

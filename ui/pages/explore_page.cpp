@@ -1,5 +1,6 @@
 #include "ui/pages/explore_page.h"
 
+#include <QAction>
 #include <QEvent>
 #include <QFrame>
 #include <QHeaderView>
@@ -7,11 +8,11 @@
 #include <QLabel>
 #include <QMenu>
 #include <QPushButton>
-#include <QShortcut>
 #include <QSplitter>
 #include <QStackedWidget>
 #include <QTableView>
 #include <QToolButton>
+#include <QUndoStack>
 #include <QVBoxLayout>
 #include <algorithm>
 
@@ -22,9 +23,11 @@
 #include "ui/models/experiment_table_model.h"
 #include "ui/pages/explore_axis_bar.h"
 #include "ui/pages/explore_cell_delegate.h"
+#include "ui/pages/explore_commands.h"
 #include "ui/pages/explore_detail_panel.h"
 #include "ui/pages/explore_filter_bar.h"
 #include "ui/widgets/empty_state.h"
+#include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
@@ -52,8 +55,10 @@ ExplorePage::ExplorePage(ExperimentService* service, QWidget* parent)
       m_table(new QTableView),
       m_delegate(new ExploreCellDelegate(this)),
       m_panel(new ExploreDetailPanel),
+      m_undo(new QUndoStack(this)),
       m_wantedColumns(defaultColumns()) {
     buildLayout();
+    buildActions();
     connectParts();
     connectPanel();
     restoreState();
@@ -63,6 +68,7 @@ ExplorePage::ExplorePage(ExperimentService* service, QWidget* parent)
 
 ExplorePage::~ExplorePage() {
     saveState();
+    hide();  // hands out a note that is still being written, while everything is there to take it
 }
 
 void ExplorePage::buildLayout() {
@@ -134,7 +140,54 @@ void ExplorePage::buildLayout() {
     bar->addWidget(undo);
     column->addWidget(m_undoBar);
     m_undoBar->hide();
-    connect(undo, &QPushButton::clicked, this, &ExplorePage::undoRemove);
+    connect(undo, &QPushButton::clicked, m_undo, &QUndoStack::undo);
+    // The bar speaks of the last thing done, and of nothing else.
+    connect(m_undo, &QUndoStack::indexChanged, m_undoBar, &QWidget::hide);
+}
+
+void ExplorePage::buildActions() {
+    const auto add = [this](QWidget* owner, const QString& text, const QKeySequence& keys,
+                            Qt::ShortcutContext context, auto slot) {
+        auto* action = new QAction(text, this);
+        action->setShortcut(keys);
+        action->setShortcutContext(context);
+        connect(action, &QAction::triggered, this, slot);
+        owner->addAction(action);
+        if (owner != m_table) {
+            m_table->addAction(action);
+        }
+        return action;
+    };
+    const auto anywhere = Qt::WidgetWithChildrenShortcut;
+    m_starAction = add(this, tr("Favourite"), QKeySequence(tr("Ctrl+D")), anywhere,
+                       &ExplorePage::toggleFavourite);
+    m_starAction->setIcon(themedIcon(QStringLiteral("star")));
+    add(this, tr("Add tag…"), QKeySequence(tr("Ctrl+T")), anywhere, [this] { m_panel->startTag(); });
+    add(this, tr("Edit note"), QKeySequence(tr("Ctrl+Shift+N")), anywhere,
+        [this] { m_panel->startNote(); });
+    add(m_table, tr("Rename"), QKeySequence(Qt::Key_F2), Qt::WidgetShortcut,
+        [this] { m_panel->startRename(); });
+    add(m_table, tr("Remove"), QKeySequence::Delete, Qt::WidgetShortcut,
+        &ExplorePage::removeSelected)
+        ->setIcon(themedIcon(QStringLiteral("trash")));
+    m_table->setContextMenuPolicy(Qt::ActionsContextMenu);
+}
+
+void ExplorePage::push(QUndoCommand* command) {
+    if (command && !m_service->readOnly()) {
+        m_undo->push(command);
+    } else {
+        delete command;
+    }
+}
+
+void ExplorePage::toggleFavourite() {
+    bool all = true;
+    for (const qint64 id : m_selected) {
+        const ExperimentRecord* record = m_model->record(id);
+        all = all && record && record->annotations.favourite;
+    }
+    push(favouriteCommand(m_service, m_selected, !all));
 }
 
 QWidget* ExplorePage::buildTable() {
@@ -235,11 +288,18 @@ void ExplorePage::connectParts() {
     connect(m_table->selectionModel(), &QItemSelectionModel::selectionChanged, this,
             &ExplorePage::adoptTableSelection);
     connect(m_table, &QTableView::doubleClicked, this, [this](const QModelIndex& index) {
+        if (index.column() == ExperimentTableModel::Favourite) {
+            return;  // two quick clicks on a star open nothing
+        }
         emit experimentActivated(index.data(ExperimentTableModel::IdRole).toLongLong());
     });
-    auto* undo = new QShortcut(QKeySequence::Undo, this);
-    undo->setContext(Qt::WidgetWithChildrenShortcut);
-    connect(undo, &QShortcut::activated, this, &ExplorePage::undoRemove);
+    connect(m_table, &QTableView::clicked, this, [this](const QModelIndex& index) {
+        if (index.column() == ExperimentTableModel::Favourite) {
+            push(favouriteCommand(m_service,
+                                  {index.data(ExperimentTableModel::IdRole).toLongLong()},
+                                  !index.data(ExperimentTableModel::FavouriteRole).toBool()));
+        }
+    });
 }
 
 void ExplorePage::connectPanel() {
@@ -264,9 +324,17 @@ void ExplorePage::connectPanel() {
     connect(m_panel, &ExploreDetailPanel::saveImageRequested, this, &ExplorePage::saveImage);
     connect(m_panel, &ExploreDetailPanel::renamed, this, [this](const QString& name) {
         if (m_selected.size() == 1) {
-            m_service->rename(m_selected.front(), name);
+            push(renameCommand(m_service, m_selected.front(), name));
         }
     });
+    connect(m_panel, &ExploreDetailPanel::favouriteRequested, this,
+            &ExplorePage::toggleFavourite);
+    connect(m_panel, &ExploreDetailPanel::tagRequested, this,
+            [this](const QString& tag, bool on) {
+                push(tagCommand(m_service, m_selected, tag, on));
+            });
+    connect(m_panel, &ExploreDetailPanel::noteRequested, this,
+            [this](qint64 id, const QString& note) { push(noteCommand(m_service, id, note)); });
 }
 
 void ExplorePage::reload() {
@@ -282,7 +350,10 @@ void ExplorePage::reload() {
 
 void ExplorePage::refreshChoices() {
     const QStringList metrics = m_model->availableMetrics();
-    m_filterBar->setChoices(m_model->records(), metrics);
+    const QStringList tags = m_model->availableTags();
+    m_filterBar->setChoices(m_model->records(), metrics, tags);
+    m_panel->setKnownTags(tags);
+    m_table->setColumnHidden(ExperimentTableModel::Tags, tags.isEmpty());
     m_axisBar->setMetrics(metrics);
     QStringList columns;
     for (const QString& metric : m_wantedColumns) {
@@ -420,20 +491,22 @@ void ExplorePage::removeSelected() {
     const std::vector<qint64> ids = m_selected;
     const ExperimentRecord* first = m_model->record(ids.front());
     const QString name = first ? QString::fromStdString(first->name) : QString();
-    m_service->remove(ids);
+    push(removeCommand(m_service, ids));
     m_undoText->setText(ids.size() == 1 ? tr("Removed “%1”.").arg(name)
                                         : tr("Removed %1 experiments.").arg(ids.size()));
     m_undoBar->show();
     m_undoTimer.start();
 }
 
-void ExplorePage::undoRemove() {
-    if (m_undoBar->isHidden()) {
-        return;
+void ExplorePage::keyPressEvent(QKeyEvent* event) {
+    // Inside the main window its Undo and Redo take these keys first.
+    if (event->matches(QKeySequence::Undo)) {
+        m_undo->undo();
+    } else if (event->matches(QKeySequence::Redo)) {
+        m_undo->redo();
+    } else {
+        QWidget::keyPressEvent(event);
     }
-    m_undoBar->hide();
-    m_undoTimer.stop();
-    m_service->undoRemove();
 }
 
 bool ExplorePage::eventFilter(QObject* watched, QEvent* event) {
@@ -442,14 +515,6 @@ bool ExplorePage::eventFilter(QObject* watched, QEvent* event) {
         const QModelIndex current = m_table->currentIndex();
         if ((key == Qt::Key_Return || key == Qt::Key_Enter) && current.isValid()) {
             emit experimentActivated(current.data(ExperimentTableModel::IdRole).toLongLong());
-            return true;
-        }
-        if (key == Qt::Key_Delete) {
-            removeSelected();
-            return true;
-        }
-        if (key == Qt::Key_F2) {
-            m_panel->startRename();
             return true;
         }
     }

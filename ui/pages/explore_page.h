@@ -9,6 +9,7 @@
 
 #include "ui/charts/chart_theme.h"
 
+class QAction;
 class QFrame;
 class QLabel;
 class QMenu;
@@ -16,6 +17,8 @@ class QSplitter;
 class QStackedWidget;
 class QTableView;
 class QToolButton;
+class QUndoCommand;
+class QUndoStack;
 
 namespace fettle::ui {
 
@@ -41,6 +44,8 @@ public:
     /// Selects in chart, table and panel at once; ids that are filtered out or unknown are left
     /// out.
     void select(const std::vector<qint64>& ids);
+    /// Stars, tags, notes, names and removals made here, for the window's Undo and Redo.
+    QUndoStack* undoStack() const { return m_undo; }
 
 signals:
     void experimentActivated(qint64 id);
@@ -50,6 +55,7 @@ signals:
 
 protected:
     void changeEvent(QEvent* event) override;
+    void keyPressEvent(QKeyEvent* event) override;
     bool eventFilter(QObject* watched, QEvent* event) override;
 
 private:
@@ -68,7 +74,9 @@ private:
     void selectRows();
     void showSelection();
     void removeSelected();
-    void undoRemove();
+    void buildActions();
+    void push(QUndoCommand* command);
+    void toggleFavourite();
     void copyCsv();
     void copyImage();
     void saveImage();
@@ -92,6 +100,8 @@ private:
     EmptyState* m_filteredOut;
     QSplitter* m_side;
     QSplitter* m_rows;
+    QUndoStack* m_undo;
+    QAction* m_starAction = nullptr;
     QFrame* m_undoBar;
     QLabel* m_undoText;
     QTimer m_undoTimer;

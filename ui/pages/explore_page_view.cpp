@@ -69,6 +69,9 @@ void ExplorePage::setColumns(const QStringList& metrics) {
 void ExplorePage::sizeColumns() {
     const QFontMetrics metrics = m_table->fontMetrics();
     const int em = metrics.horizontalAdvance(u'n');
+    m_table->setColumnWidth(ExperimentTableModel::Favourite, 34);
+    m_table->setColumnWidth(ExperimentTableModel::Tags, 22 * em);
+    m_table->setColumnHidden(ExperimentTableModel::Tags, m_model->availableTags().isEmpty());
     m_table->setColumnWidth(ExperimentTableModel::Name, 24 * em);
     m_table->setColumnWidth(ExperimentTableModel::Technique, 26 * em);
     m_table->setColumnWidth(ExperimentTableModel::Status, 13 * em);

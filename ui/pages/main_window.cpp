@@ -18,6 +18,7 @@
 #include <QStatusBar>
 #include <QTabBar>
 #include <QTabWidget>
+#include <QUndoGroup>
 #include <QUndoStack>
 #include <QVBoxLayout>
 #include <algorithm>
@@ -113,7 +114,10 @@ void MainWindow::buildCentre() {
                    tr("Playground"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("precision"), IconTint::Muted),
                    tr("Precision"));
-    connect(m_tabs, &QTabWidget::currentChanged, this, &MainWindow::makePage);
+    connect(m_tabs, &QTabWidget::currentChanged, this, [this](int tab) {
+        makePage(tab);
+        chooseHistory();
+    });
 }
 
 void MainWindow::buildDocks() {
@@ -156,11 +160,13 @@ void MainWindow::buildMenus() {
     quit->setMenuRole(QAction::QuitRole);
 
     QMenu* edit = menuBar()->addMenu(tr("&Edit"));
-    QUndoStack* history = m_recipe->model()->undoStack();
-    QAction* undo = history->createUndoAction(this, tr("&Undo"));
+    m_history = new QUndoGroup(this);
+    m_history->addStack(m_recipe->model()->undoStack());
+    chooseHistory();
+    QAction* undo = m_history->createUndoAction(this, tr("&Undo"));
     undo->setShortcut(QKeySequence::Undo);
     undo->setIcon(themedIcon(QStringLiteral("undo")));
-    QAction* redo = history->createRedoAction(this, tr("&Redo"));
+    QAction* redo = m_history->createRedoAction(this, tr("&Redo"));
     redo->setShortcut(QKeySequence::Redo);
     redo->setIcon(themedIcon(QStringLiteral("redo")));
     edit->addActions({undo, redo});
@@ -350,6 +356,11 @@ void MainWindow::reportRun(qint64 experiment, const RunResult& result) {
         [this, experiment] { showExperiment(experiment); });
 }
 
+void MainWindow::chooseHistory() {
+    const bool explore = m_explore && m_tabs->currentWidget() == m_explore;
+    m_history->setActiveStack(explore ? m_explore->undoStack() : m_recipe->model()->undoStack());
+}
+
 ExplorePage* MainWindow::makeExplorePage() {
     auto* page = new ExplorePage(m_jobs->experiments(), this);
     connect(page, &ExplorePage::exportRequested, this, [this](qint64 id) {
@@ -408,6 +419,7 @@ void MainWindow::makePage(int tab) {
             break;
         case Page::Explore:
             page = m_explore = makeExplorePage();
+            m_history->addStack(m_explore->undoStack());
             break;
         case Page::Compare:
             page = m_compare = new ComparePage(m_jobs, this);
@@ -487,6 +499,7 @@ void MainWindow::compare(const std::vector<qint64>& ids) {
 void MainWindow::showPage(Page page) {
     makePage(static_cast<int>(page));
     m_tabs->setCurrentIndex(static_cast<int>(page));
+    chooseHistory();
 }
 
 void MainWindow::inspect(const QString& path) {

@@ -13,6 +13,7 @@ class QDockWidget;
 class QLabel;
 class QProgressBar;
 class QTabWidget;
+class QUndoGroup;
 
 namespace fettle::ui {
 
@@ -84,6 +85,7 @@ private:
     AllocationPage* makeAllocationPage();
     void excludeTensors(const QStringList& weights);
     void showDevice();
+    void chooseHistory();
     void updateActivity();
     void refreshInterrupted();
     void reportRun(qint64 experiment, const RunResult& result);
@@ -109,6 +111,7 @@ private:
     QLabel* m_device = nullptr;
     QLabel* m_activity = nullptr;
     QProgressBar* m_activityBar = nullptr;
+    QUndoGroup* m_history = nullptr;  ///< what Undo takes back: the page in front decides
     bool m_loaded = false;
 };
 
