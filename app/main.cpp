@@ -127,6 +127,10 @@ int main(int argc, char** argv) {
         QObject::connect(&gui, &fettle::app::GuiApplication::ready, &gui,
                          [&] { gui.window()->library()->addPaths(options.files); });
     }
+    if (options.screenshots.isEmpty() && !options.measureStart) {
+        QObject::connect(&gui, &fettle::app::GuiApplication::ready, gui.window(),
+                         &fettle::ui::MainWindow::startTourOnce);
+    }
     gui.show();
     if (options.measureStart) {
         // A zero timer fires after the first paint has been handled.

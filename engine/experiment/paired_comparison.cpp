@@ -161,7 +161,7 @@ std::string fixedText(double value, int decimals, bool sign) {
     return (!sign || zero ? "" : value < 0 ? "\u2212" : "+") + text;
 }
 
-int decimalsFor(double value, int least) {
+int decimalsOfDifference(double value, int least) {
     const double size = std::abs(value);
     return size == 0 ? least
                      : std::clamp(1 - static_cast<int>(std::floor(std::log10(size))), least, 6);
@@ -197,7 +197,7 @@ std::string PairedFinding::text() const {
     const bool ratio = metric == "perplexity";
     const double factor = ratio ? 100 : 1;
     const std::string unit = ratio ? "%" : metric == "kl_mean" ? " nats" : " points";
-    const int decimals = decimalsFor(factor * value, metric == "kl_mean" ? 4 : 1);
+    const int decimals = decimalsOfDifference(factor * value, metric == "kl_mean" ? 4 : 1);
     const auto number = [&](double one) { return fixedText(factor * one, decimals, true); };
     const std::string name = ratio                       ? "perplexity"
                              : metric == "kl_mean"       ? "mean KL divergence"

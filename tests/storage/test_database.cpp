@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "storage/annotation_repository.h"
 #include "storage/schema_migrator.h"
 #include "storage_fixture.h"
 
@@ -87,6 +88,8 @@ TEST_P(StoredVersion, Opens) {
     EXPECT_EQ(detail.samples.at(0).text, " upon a time");
     EXPECT_EQ(detail.artifacts.at(0).hash, "ff");
     EXPECT_EQ(detail.log.at(0).text, "a line");
+    EXPECT_EQ(records[1].annotations,
+              GetParam() >= 3 ? (Annotations{true, {"kept"}, "a note"}) : Annotations{});
     const std::optional<EvaluationTrace> trace = reader.trace(records[1].id);
     ASSERT_EQ(trace.has_value(), GetParam() >= 2);
     if (trace) {
@@ -94,7 +97,7 @@ TEST_P(StoredVersion, Opens) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Database, StoredVersion, ::testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Database, StoredVersion, ::testing::Values(1, 2, 3));
 
 // Writes the file for the test above when a new schema is released; run by name, with
 // --gtest_also_run_disabled_tests.
@@ -117,6 +120,7 @@ TEST_F(DatabaseTest, DISABLED_StoreThisVersion) {
         RunResult result = resultOf(7.5);
         result.artifact = ArtifactReport{"/artifacts/2", "compressed-tensors", 1000, "ff"};
         repository.finish(id, result);
+        AnnotationRepository(database).set(id, {true, {"kept"}, "a note"});
     }
     ASSERT_FALSE(fs::exists(target.string() + "-wal"));
 }

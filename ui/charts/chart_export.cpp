@@ -7,6 +7,7 @@
 #include <QSvgGenerator>
 #include <memory>
 
+#include "ui/charts/parallel_chart.h"
 #include "ui/charts/tradeoff_chart.h"
 
 namespace fettle::ui {
@@ -26,19 +27,20 @@ void ensureApplication() {
     static const auto application = std::make_unique<QApplication>(count, arguments);
 }
 
-bool writeSvg(TradeoffChart& chart, QIODevice& file) {
+template <typename Chart>
+bool writeSvg(Chart& chart, const QString& title, QIODevice& file) {
     QSvgGenerator generator;
     generator.setOutputDevice(&file);
     generator.setSize(chart.size());
     generator.setViewBox(QRect(QPoint(0, 0), chart.size()));
-    generator.setTitle(QStringLiteral("%1 against %2")
-                           .arg(chart.view().yScale.title(), chart.view().xScale.title()));
+    generator.setTitle(title);
     QPainter painter(&generator);
     chart.renderTo(painter, true);
     return painter.end();
 }
 
-bool writePng(TradeoffChart& chart, QIODevice& file) {
+template <typename Chart>
+bool writePng(Chart& chart, QIODevice& file) {
     constexpr qreal ratio = 2;
     QImage image(chart.size() * ratio, QImage::Format_ARGB32_Premultiplied);
     image.setDevicePixelRatio(ratio);
@@ -50,6 +52,10 @@ bool writePng(TradeoffChart& chart, QIODevice& file) {
     return image.save(&file, "PNG");
 }
 
+bool endsWith(const QString& path, const char* ending) {
+    return path.endsWith(QLatin1String(ending), Qt::CaseInsensitive);
+}
+
 }  // namespace
 
 bool saveChart(TradeoffChart& chart, const QString& path) {
@@ -58,8 +64,28 @@ bool saveChart(TradeoffChart& chart, const QString& path) {
     if (!file.open(QIODevice::WriteOnly)) {
         return false;
     }
-    const bool svg = path.endsWith(QLatin1String(".svg"), Qt::CaseInsensitive);
-    return (svg ? writeSvg(chart, file) : writePng(chart, file)) && file.commit();
+    const QString title = QStringLiteral("%1 against %2")
+                              .arg(chart.view().yScale.title(), chart.view().xScale.title());
+    return (endsWith(path, ".svg") ? writeSvg(chart, title, file) : writePng(chart, file)) &&
+           file.commit();
+}
+
+bool saveChart(ParallelChart& chart, const QString& path) {
+    QSaveFile file(path);
+    if (!file.open(QIODevice::WriteOnly)) {
+        return false;
+    }
+    if (endsWith(path, ".csv")) {
+        const QByteArray csv = parallelCsv(chart.data(), chart.activeLines()).toUtf8();
+        return file.write(csv) == csv.size() && file.commit();
+    }
+    QStringList titles;
+    for (const ParallelAxis& axis : chart.data().axes) {
+        titles << metricTitle(axis.metric);
+    }
+    return (endsWith(path, ".svg") ? writeSvg(chart, titles.join(QStringLiteral(", ")), file)
+                                   : writePng(chart, file)) &&
+           file.commit();
 }
 
 bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric,

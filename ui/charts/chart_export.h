@@ -9,6 +9,7 @@
 
 namespace fettle::ui {
 
+class ParallelChart;
 class TradeoffChart;
 
 /// Writes the chart of all finished experiments as .png (drawn at twice `size` for sharp print) or
@@ -18,7 +19,9 @@ class TradeoffChart;
 bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric,
                         const QString& yMetric, const QString& path, QSize size, bool dark);
 
-/// The chart as it stands, zoom and selection included.
+/// The chart as it stands, zoom and selection included, as .png or .svg.
 bool saveChart(TradeoffChart& chart, const QString& path);
+/// The chart as it stands; as .csv the lines within its ranges.
+bool saveChart(ParallelChart& chart, const QString& path);
 
 }  // namespace fettle::ui

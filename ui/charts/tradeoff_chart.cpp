@@ -29,7 +29,9 @@ public:
         m_chart.m_painter.paint(*painter, m_vector);
         if (m_chart.m_drawMarks) {
             m_chart.m_painter.paintMarks(*painter, m_chart.hasFocus() ? m_chart.m_current : -1,
-                                         m_chart.m_hovered);
+                                         m_chart.m_hovered >= 0
+                                             ? m_chart.m_hovered
+                                             : m_chart.indexOf(m_chart.m_highlighted));
         }
     }
     bool m_vector = false;
@@ -259,6 +261,20 @@ void TradeoffChart::updateAxis(QCategoryAxis* axis, const AxisScale& scale, doub
     axis->blockSignals(false);
     emit axis->categoriesChanged();
     emit axis->rangeChanged(low, high);
+}
+
+int TradeoffChart::indexOf(qint64 id) const {
+    const auto& points = m_painter.data().points;
+    const auto found = std::find_if(points.begin(), points.end(),
+                                    [id](const TradeoffPoint& point) { return point.id == id; });
+    return found == points.end() ? -1 : static_cast<int>(found - points.begin());
+}
+
+void TradeoffChart::setHighlighted(qint64 id) {
+    if (id != m_highlighted) {
+        m_highlighted = id;
+        viewport()->update();
+    }
 }
 
 std::vector<qint64> TradeoffChart::selection() const {

@@ -48,6 +48,8 @@ public:
     std::vector<qint64> selection() const;
     /// Does not emit selectionChanged.
     void setSelection(const std::vector<qint64>& ids);
+    /// Marks a point as if the pointer were on it; -1: none.
+    void setHighlighted(qint64 id);
     void resetView();
     bool isZoomed() const { return m_zoomed; }
     /// By `factor` (above 1: closer) around a place in viewport coordinates.
@@ -71,6 +73,7 @@ public:
 signals:
     void selectionChanged(const std::vector<qint64>& ids);
     void activated(qint64 id);
+    void hovered(qint64 id);  ///< -1: none
     void viewChanged(bool zoomed);
 
 protected:
@@ -99,6 +102,7 @@ private:
     void updateAxis(QCategoryAxis* axis, const AxisScale& scale, double low, double high,
                     int wanted);
     int nearest(const QPointF& at, double reach) const;
+    int indexOf(qint64 id) const;
     void setHovered(int point, const QPointF& at);
     void moveCurrent(bool horizontal, bool forward);
     void showCurrent();
@@ -122,6 +126,7 @@ private:
     bool m_zoomed = false;
     bool m_ownTheme = false;
     int m_hovered = -1;
+    qint64 m_highlighted = -1;
     int m_current = -1;
     enum class Drag { None, Pressed, Panning, Brushing } m_drag = Drag::None;
     QPoint m_pressed;

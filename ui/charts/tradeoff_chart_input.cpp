@@ -39,7 +39,10 @@ void TradeoffChart::setHovered(int point, const QPointF& at) {
     if (point == m_hovered && (point < 0 || !m_card->isHidden())) {
         return;
     }
-    m_hovered = point;
+    if (point != m_hovered) {
+        m_hovered = point;
+        emit hovered(point < 0 ? -1 : m_painter.data().points[static_cast<std::size_t>(point)].id);
+    }
     viewport()->setCursor(point >= 0 ? Qt::PointingHandCursor : Qt::ArrowCursor);
     viewport()->update();
     if (point < 0 || !m_hoverSource) {

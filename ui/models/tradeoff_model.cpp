@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "ui/models/experiment_comparison.h"
 
@@ -12,41 +11,6 @@ namespace {
 
 using Records = std::span<const ExperimentRecord* const>;
 
-const Measurement* finite(const ExperimentRecord& record, const std::string& metric) {
-    const auto found = record.metrics.find(metric);
-    return found != record.metrics.end() && std::isfinite(found->second.value) ? &found->second
-                                                                               : nullptr;
-}
-
-std::vector<ProtocolCount> countProtocols(Records records, const std::string& metric) {
-    std::map<std::string, int> counts;
-    for (const ExperimentRecord* record : records) {
-        if (record->status == ExperimentStatus::Finished) {
-            if (const Measurement* value = finite(*record, metric)) {
-                ++counts[value->protocol];
-            }
-        }
-    }
-    std::vector<ProtocolCount> result;
-    for (const auto& [protocol, count] : counts) {
-        result.push_back({QString::fromStdString(protocol), count});
-    }
-    std::stable_sort(result.begin(), result.end(),
-                     [](const auto& a, const auto& b) { return a.count > b.count; });
-    return result;
-}
-
-QString choose(const std::vector<ProtocolCount>& protocols, const QHash<QString, QString>& wanted,
-               const QString& metric) {
-    const auto found = wanted.find(metric);
-    for (const ProtocolCount& entry : protocols) {
-        if (found != wanted.end() && entry.protocol == *found) {
-            return entry.protocol;
-        }
-    }
-    return protocols.empty() ? QString() : protocols.front().protocol;
-}
-
 /// A third metric, scaled over the experiments that are drawn; the protocol rule holds for it as
 /// well.
 class ThirdMetric {
@@ -54,12 +18,12 @@ public:
     ThirdMetric(Records records, const TradeoffQuery& query, const QString& metric)
         : m_metric(metric.toStdString()) {
         if (!m_metric.empty()) {
-            m_protocol =
-                choose(countProtocols(records, m_metric), query.protocols, metric).toStdString();
+            m_protocol = chooseProtocol(countProtocols(records, m_metric), query.protocols, metric)
+                             .toStdString();
         }
     }
     double value(const ExperimentRecord& record) {
-        const Measurement* found = m_metric.empty() ? nullptr : finite(record, m_metric);
+        const Measurement* found = m_metric.empty() ? nullptr : finiteMetric(record, m_metric);
         if (!found || found->protocol != m_protocol) {
             return std::numeric_limits<double>::quiet_NaN();
         }
@@ -160,8 +124,8 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
     const std::string yName = query.y.toStdString();
     data.xProtocols = countProtocols(records, xName);
     data.yProtocols = countProtocols(records, yName);
-    data.xProtocol = choose(data.xProtocols, query.protocols, query.x);
-    data.yProtocol = choose(data.yProtocols, query.protocols, query.y);
+    data.xProtocol = chooseProtocol(data.xProtocols, query.protocols, query.x);
+    data.yProtocol = chooseProtocol(data.yProtocols, query.protocols, query.y);
     const std::string xProtocol = data.xProtocol.toStdString();
     const std::string yProtocol = data.yProtocol.toStdString();
     ThirdMetric size(records, query, query.size);
@@ -174,8 +138,8 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
             ++data.unfinished;
             continue;
         }
-        const Measurement* x = finite(*record, xName);
-        const Measurement* y = finite(*record, yName);
+        const Measurement* x = finiteMetric(*record, xName);
+        const Measurement* y = finiteMetric(*record, yName);
         if (!x || !y) {
             ++data.missingMetric;
             continue;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/experiment/experiment_record.h"
+#include "ui/models/metric_protocols.h"
 
 namespace fettle::ui {
 
@@ -42,11 +43,6 @@ struct TradeoffQuery {
     QHash<QString, QString> protocols;
 
     bool operator==(const TradeoffQuery&) const = default;
-};
-
-struct ProtocolCount {
-    QString protocol;
-    int count = 0;
 };
 
 struct TradeoffData {

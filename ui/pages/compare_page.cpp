@@ -1,5 +1,6 @@
 #include "ui/pages/compare_page.h"
 
+#include <QAction>
 #include <QCheckBox>
 #include <QClipboard>
 #include <QComboBox>
@@ -10,7 +11,6 @@
 #include <QLabel>
 #include <QMenu>
 #include <QPushButton>
-#include <QShortcut>
 #include <QStackedWidget>
 #include <QTabWidget>
 #include <QTableView>
@@ -142,9 +142,11 @@ QTableView* ComparePage::makeTable(QAbstractItemModel* model, const QString& nam
 QWidget* ComparePage::buildNumbers() {
     m_metricsTable = makeTable(m_metrics, tr("Metrics side by side"));
     m_metricsTable->setObjectName(QStringLiteral("compareMetrics"));
-    auto* copy = new QShortcut(QKeySequence::Copy, m_metricsTable);
-    copy->setContext(Qt::WidgetShortcut);
-    connect(copy, &QShortcut::activated, this,
+    auto* copy = new QAction(tr("Copy the numbers"), m_metricsTable);
+    copy->setShortcut(QKeySequence::Copy);
+    copy->setShortcutContext(Qt::WidgetShortcut);
+    m_metricsTable->addAction(copy);
+    connect(copy, &QAction::triggered, this,
             [this] { QGuiApplication::clipboard()->setText(m_metrics->toText()); });
     return m_metricsTable;
 }

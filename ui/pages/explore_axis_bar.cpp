@@ -5,10 +5,13 @@
 #include <QComboBox>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QMenu>
 #include <QPushButton>
 #include <QSet>
 #include <QSignalBlocker>
+#include <QToolButton>
 #include <QVBoxLayout>
+#include <algorithm>
 
 #include "ui/charts/axis_scale.h"
 #include "ui/widgets/icons.h"
@@ -30,6 +33,7 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     auto* row = new QHBoxLayout;
     row->setSpacing(6);
     column->addLayout(row);
+    buildViewSwitch(*row);
     const auto add = [&](const QString& name, const QString& label) {
         auto* box = new QComboBox(this);
         box->setObjectName(name);
@@ -41,6 +45,9 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
         caption->setBuddy(box);
         row->addWidget(caption);
         row->addWidget(box, 1);
+        if (name != QLatin1String("colorMetric")) {
+            m_scatterOnly.insert(m_scatterOnly.end(), {caption, box});
+        }
         connect(box, &QComboBox::currentIndexChanged, this, [this] {
             m_query = query();
             emit queryChanged();
@@ -72,6 +79,7 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     m_reset->setToolTip(tr("Show all points (double click on empty ground)"));
     row->addWidget(m_select);
     row->addWidget(m_reset);
+    m_scatterOnly.insert(m_scatterOnly.end(), {m_logX, m_logY, m_select, m_reset});
 
     buildProtocolRow();
     column->addWidget(m_protocolRow);
@@ -81,6 +89,75 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     connect(m_logY, &QCheckBox::toggled, this, &ExploreAxisBar::logChanged);
     connect(m_select, &QPushButton::toggled, this, &ExploreAxisBar::selectModeChanged);
     connect(m_reset, &QPushButton::clicked, this, &ExploreAxisBar::resetRequested);
+    showForView();
+}
+
+void ExploreAxisBar::buildViewSwitch(QHBoxLayout& row) {
+    m_view = new QComboBox(this);
+    m_view->setObjectName(QStringLiteral("chartView"));
+    m_view->setAccessibleName(tr("Chart"));
+    m_view->setToolTip(
+        tr("Scatter: two metrics. Parallel: many metrics, one line per experiment."));
+    m_view->addItems({tr("Scatter"), tr("Parallel"), tr("Both")});
+    m_axes = new QToolButton(this);
+    m_axes->setObjectName(QStringLiteral("parallelAxes"));
+    m_axes->setText(tr("Axes"));
+    m_axes->setToolTip(
+        tr("Metrics of the parallel chart. Drag a title there to move its axis, "
+           "double click it to turn the axis over."));
+    m_axes->setPopupMode(QToolButton::InstantPopup);
+    m_axes->setFocusPolicy(Qt::StrongFocus);
+    setStyleClass(m_axes, "with-menu");
+    m_axes->setMenu(new QMenu(m_axes));
+    row.addWidget(m_view);
+    row.addWidget(m_axes);
+    row.addSpacing(8);
+    connect(m_axes->menu(), &QMenu::aboutToShow, this, &ExploreAxisBar::chooseParallelAxes);
+    connect(m_view, &QComboBox::currentIndexChanged, this, [this] {
+        showForView();
+        emit viewChanged();
+    });
+}
+
+void ExploreAxisBar::showForView() {
+    for (QWidget* widget : m_scatterOnly) {
+        widget->setVisible(view() != View::Parallel);
+    }
+    m_axes->setVisible(view() != View::Scatter);
+}
+
+ExploreAxisBar::View ExploreAxisBar::view() const {
+    return static_cast<View>(std::max(m_view->currentIndex(), 0));
+}
+
+void ExploreAxisBar::setView(View view) {
+    m_view->setCurrentIndex(static_cast<int>(view));
+    showForView();
+}
+
+void ExploreAxisBar::setParallelAxes(const QStringList& metrics) {
+    if (metrics != m_parallelAxes) {
+        m_parallelAxes = metrics;
+        emit parallelAxesChanged();
+    }
+}
+
+void ExploreAxisBar::chooseParallelAxes() {
+    QMenu* menu = m_axes->menu();
+    menu->clear();
+    for (const QString& metric : m_metrics) {
+        QAction* action = menu->addAction(metricTitle(metric));
+        action->setCheckable(true);
+        action->setChecked(m_parallelAxes.contains(metric));
+        connect(action, &QAction::toggled, this, [this, metric](bool shown) {
+            QStringList axes = m_parallelAxes;
+            axes.removeAll(metric);
+            if (shown) {
+                axes << metric;  // to the right of those that are there
+            }
+            setParallelAxes(axes);
+        });
+    }
 }
 
 void ExploreAxisBar::buildProtocolRow() {
@@ -174,6 +251,7 @@ void ExploreAxisBar::fill(QComboBox& box, const QStringList& metrics, const QStr
 }
 
 void ExploreAxisBar::setMetrics(const QStringList& metrics) {
+    m_metrics = metrics;
     fill(*m_x, metrics, m_query.x);
     fill(*m_y, metrics, m_query.y);
     fill(*m_color, metrics, m_query.color);

@@ -1,16 +1,20 @@
-// What the trade-off chart shows: metrics of the axes, of size and colour, logarithmic axes and,
-// where numbers of several measuring protocols exist, which of them. GUI thread only.
+// Which charts are shown and what they show: metrics of the axes, of size and colour, logarithmic
+// axes, the axes of the parallel chart and, where numbers of several measuring protocols exist,
+// which of them. GUI thread only.
 #pragma once
 
 #include <QHash>
 #include <QWidget>
+#include <vector>
 
 #include "ui/models/tradeoff_model.h"
 
 class QCheckBox;
 class QComboBox;
+class QHBoxLayout;
 class QLabel;
 class QPushButton;
+class QToolButton;
 
 namespace fettle::ui {
 
@@ -18,6 +22,9 @@ class ExploreAxisBar : public QWidget {
     Q_OBJECT
 
 public:
+    /// Which charts are shown.
+    enum class View { Scatter, Parallel, Both };
+
     explicit ExploreAxisBar(QWidget* parent = nullptr);
 
     TradeoffQuery query() const;
@@ -31,8 +38,15 @@ public:
     /// Shows the protocol choice while an axis has more than one.
     void setProtocols(const TradeoffData& data);
     void setZoomed(bool zoomed);
+    View view() const;
+    void setView(View view);
+    /// Axes of the parallel chart that the user asked for, from left to right.
+    const QStringList& parallelAxes() const { return m_parallelAxes; }
+    void setParallelAxes(const QStringList& metrics);
 
 signals:
+    void viewChanged();
+    void parallelAxesChanged();
     void queryChanged();
     void logChanged();
     void selectModeChanged(bool select);
@@ -40,6 +54,9 @@ signals:
 
 private:
     void buildProtocolRow();
+    void buildViewSwitch(QHBoxLayout& row);
+    void chooseParallelAxes();
+    void showForView();
     void fill(QComboBox& box, const QStringList& metrics, const QString& wanted) const;
 
     TradeoffQuery m_query;
@@ -49,6 +66,11 @@ private:
     QComboBox* m_size;
     QCheckBox* m_logX;
     QCheckBox* m_logY;
+    QComboBox* m_view = nullptr;
+    QToolButton* m_axes = nullptr;
+    QStringList m_metrics;
+    QStringList m_parallelAxes;
+    std::vector<QWidget*> m_scatterOnly;
     QPushButton* m_select;
     QPushButton* m_reset;
     QWidget* m_protocolRow;

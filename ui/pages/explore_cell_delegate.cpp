@@ -48,6 +48,12 @@ void ExploreCellDelegate::paint(QPainter* painter, const QStyleOptionViewItem& o
     const QWidget* widget = option.widget;
     (widget ? widget->style() : QApplication::style())
         ->drawControl(QStyle::CE_ItemViewItem, &background, painter, widget);
+    if (m_highlighted >= 0 &&
+        index.data(ExperimentTableModel::IdRole).toLongLong() == m_highlighted) {
+        QColor fill = m_theme.accent;
+        fill.setAlphaF(0.10F);
+        painter->fillRect(option.rect, fill);
+    }
     painter->save();
     painter->setFont(background.font);
     if (index.column() >= ExperimentTableModel::FirstMetric) {
@@ -85,7 +91,8 @@ void ExploreCellDelegate::paintTags(QPainter& painter, const QStyleOptionViewIte
     for (qsizetype i = 0; i < tags.size(); ++i) {
         // The last chips may not fit: how many there are is said instead.
         const QString rest = QStringLiteral("+%1").arg(tags.size() - i);
-        const int room = cell.right() - x - (i + 1 < tags.size() ? metrics.horizontalAdvance(rest) + 6 : 0);
+        const int room =
+            cell.right() - x - (i + 1 < tags.size() ? metrics.horizontalAdvance(rest) + 6 : 0);
         if (room < 44) {
             painter.setPen(m_theme.muted);
             painter.drawText(QRect(x, cell.top(), cell.right() - x, cell.height()),

@@ -1,5 +1,6 @@
-// Cells of the experiment table: a star, tags as chips, the chart's marker before a technique, a dot before a status, and
-// beside each number its delta against the baseline in a second, quieter column. GUI thread only.
+// Cells of the experiment table: a star, tags as chips, the chart's marker before a technique, a
+// dot before a status, and beside each number its delta against the baseline in a second, quieter
+// column. GUI thread only.
 #pragma once
 
 #include <QStyledItemDelegate>
@@ -14,6 +15,9 @@ class ExploreCellDelegate : public QStyledItemDelegate {
 public:
     using QStyledItemDelegate::QStyledItemDelegate;
     void setTheme(const ChartTheme& theme) { m_theme = theme; }
+    /// The experiment that is under the pointer, here or in a chart; -1: none.
+    void setHighlighted(qint64 id) { m_highlighted = id; }
+    qint64 highlighted() const { return m_highlighted; }
     void paint(QPainter* painter, const QStyleOptionViewItem& option,
                const QModelIndex& index) const override;
     QSize sizeHint(const QStyleOptionViewItem& option, const QModelIndex& index) const override;
@@ -30,6 +34,7 @@ private:
                    const QModelIndex& index) const;
 
     ChartTheme m_theme;
+    qint64 m_highlighted = -1;
 };
 
 }  // namespace fettle::ui

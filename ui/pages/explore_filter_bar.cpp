@@ -97,9 +97,8 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     auto* row = new QHBoxLayout;
     row->setSpacing(kGap);
     row->addWidget(m_text, 2);
-    for (QWidget* widget : std::initializer_list<QWidget*>{m_technique, m_model, m_device, m_status,
-                                                           m_tag, m_favourites, m_addRange,
-                                                           m_clear}) {
+    for (QWidget* widget : std::initializer_list<QWidget*>{
+             m_technique, m_model, m_device, m_status, m_tag, m_favourites, m_addRange, m_clear}) {
         row->addWidget(widget);
     }
     row->addStretch(1);
@@ -143,9 +142,9 @@ ExperimentFilter ExploreFilterBar::filter() const {
 
 void ExploreFilterBar::setFilter(const ExperimentFilter& filter) {
     {
-        const QSignalBlocker quiet[] = {QSignalBlocker(m_text), QSignalBlocker(m_technique),
-                                        QSignalBlocker(m_model), QSignalBlocker(m_device),
-                                        QSignalBlocker(m_status), QSignalBlocker(m_tag),
+        const QSignalBlocker quiet[] = {QSignalBlocker(m_text),      QSignalBlocker(m_technique),
+                                        QSignalBlocker(m_model),     QSignalBlocker(m_device),
+                                        QSignalBlocker(m_status),    QSignalBlocker(m_tag),
                                         QSignalBlocker(m_favourites)};
         m_tag->setCurrentIndex(std::max(m_tag->findData(filter.tag), 0));
         m_favourites->setChecked(filter.favourites);
@@ -258,11 +257,14 @@ void ExploreFilterBar::editRange() {
         return fine ? std::optional(number) : std::nullopt;
     };
     const QString id = metric->currentData().toString();
-    const MetricRange range{value(*low), value(*high)};
+    setRange(id, {value(*low), value(*high)});
+}
+
+void ExploreFilterBar::setRange(const QString& metric, const MetricRange& range) {
     if (range.low || range.high) {
-        m_ranges[id] = range;
+        m_ranges[metric] = range;
     } else {
-        m_ranges.remove(id);
+        m_ranges.remove(metric);
     }
     showRanges();
     emitChanged();

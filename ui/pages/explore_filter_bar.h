@@ -27,6 +27,8 @@ public:
     void setChoices(const std::vector<ExperimentRecord>& records, const QStringList& metrics,
                     const QStringList& tags = {});
     void setCounts(int shown, int total);
+    /// One more range, or another in its place; an empty one takes it away.
+    void setRange(const QString& metric, const MetricRange& range);
 
 signals:
     void filterChanged();

@@ -18,6 +18,7 @@
 
 #include "ui/bridge/experiment_service.h"
 #include "ui/charts/axis_scale.h"
+#include "ui/charts/parallel_chart.h"
 #include "ui/charts/tradeoff_chart.h"
 #include "ui/models/experiment_table_filter.h"
 #include "ui/models/experiment_table_model.h"
@@ -52,6 +53,8 @@ ExplorePage::ExplorePage(ExperimentService* service, QWidget* parent)
       m_filterBar(new ExploreFilterBar(this)),
       m_axisBar(new ExploreAxisBar(this)),
       m_chart(new TradeoffChart),
+      m_parallel(new ParallelChart),
+      m_charts(new QSplitter(Qt::Horizontal)),
       m_table(new QTableView),
       m_delegate(new ExploreCellDelegate(this)),
       m_panel(new ExploreDetailPanel),
@@ -60,6 +63,7 @@ ExplorePage::ExplorePage(ExperimentService* service, QWidget* parent)
     buildLayout();
     buildActions();
     connectParts();
+    connectCharts();
     connectPanel();
     restoreState();
     updateTheme();
@@ -92,7 +96,11 @@ void ExplorePage::buildLayout() {
     column->addWidget(m_axisBar);
 
     m_chartStack = new QStackedWidget;
-    m_chartStack->addWidget(m_chart);
+    m_charts->addWidget(m_chart);
+    m_charts->addWidget(m_parallel);
+    m_charts->setHandleWidth(9);
+    m_charts->setChildrenCollapsible(false);
+    m_chartStack->addWidget(m_charts);
     m_filteredOut =
         new EmptyState(QStringLiteral("explore"), tr("All experiments are filtered out"), {});
     m_chartStack->addWidget(m_filteredOut);
@@ -162,7 +170,8 @@ void ExplorePage::buildActions() {
     m_starAction = add(this, tr("Favourite"), QKeySequence(tr("Ctrl+D")), anywhere,
                        &ExplorePage::toggleFavourite);
     m_starAction->setIcon(themedIcon(QStringLiteral("star")));
-    add(this, tr("Add tag…"), QKeySequence(tr("Ctrl+T")), anywhere, [this] { m_panel->startTag(); });
+    add(this, tr("Add tag…"), QKeySequence(tr("Ctrl+T")), anywhere,
+        [this] { m_panel->startTag(); });
     add(this, tr("Edit note"), QKeySequence(tr("Ctrl+Shift+N")), anywhere,
         [this] { m_panel->startNote(); });
     add(m_table, tr("Rename"), QKeySequence(Qt::Key_F2), Qt::WidgetShortcut,
@@ -171,6 +180,25 @@ void ExplorePage::buildActions() {
         &ExplorePage::removeSelected)
         ->setIcon(themedIcon(QStringLiteral("trash")));
     m_table->setContextMenuPolicy(Qt::ActionsContextMenu);
+
+    auto* copy = new QAction(tr("Copy chart as image"), this);
+    connect(copy, &QAction::triggered, this, &ExplorePage::copyImage);
+    auto* save = new QAction(tr("Save chart…"), this);
+    save->setShortcut(QKeySequence(tr("Ctrl+Shift+S")));
+    save->setShortcutContext(anywhere);
+    connect(save, &QAction::triggered, this, &ExplorePage::saveImage);
+    auto* turn = new QAction(tr("Next kind of chart"), this);
+    turn->setShortcut(QKeySequence(tr("Ctrl+Shift+G")));
+    turn->setShortcutContext(anywhere);
+    connect(turn, &QAction::triggered, this, [this] {
+        m_axisBar->setView(
+            static_cast<ExploreAxisBar::View>((static_cast<int>(m_axisBar->view()) + 1) % 3));
+    });
+    addActions({copy, save, turn});
+    for (QWidget* chart : std::initializer_list<QWidget*>{m_chart, m_parallel}) {
+        chart->addActions({copy, save, turn});
+        chart->setContextMenuPolicy(Qt::ActionsContextMenu);
+    }
 }
 
 void ExplorePage::push(QUndoCommand* command) {
@@ -271,20 +299,6 @@ void ExplorePage::connectParts() {
         m_chart->setDragMode(brush ? TradeoffChart::DragMode::Select
                                    : TradeoffChart::DragMode::Pan);
     });
-    connect(m_chart, &TradeoffChart::viewChanged, m_axisBar, &ExploreAxisBar::setZoomed);
-    connect(m_chart, &TradeoffChart::activated, this, &ExplorePage::experimentActivated);
-    connect(m_chart, &TradeoffChart::selectionChanged, this,
-            [this](const std::vector<qint64>& ids) {
-                m_selected = ids;
-                selectRows();
-                showSelection();
-            });
-    m_chart->setHoverSource([this](qint64 id) {
-        const ExperimentRecord* record = m_model->record(id);
-        return record ? hoverHtml(*record, m_model->baselineOf(*record),
-                                  ChartTheme::fromPalette(palette()).muted.name())
-                      : QString();
-    });
     connect(m_table->selectionModel(), &QItemSelectionModel::selectionChanged, this,
             &ExplorePage::adoptTableSelection);
     connect(m_table, &QTableView::doubleClicked, this, [this](const QModelIndex& index) {
@@ -300,6 +314,54 @@ void ExplorePage::connectParts() {
                                   !index.data(ExperimentTableModel::FavouriteRole).toBool()));
         }
     });
+}
+
+void ExplorePage::connectCharts() {
+    connect(m_axisBar, &ExploreAxisBar::viewChanged, this, &ExplorePage::showCharts);
+    connect(m_axisBar, &ExploreAxisBar::parallelAxesChanged, this, &ExplorePage::refreshParallel);
+    connect(m_chart, &TradeoffChart::viewChanged, m_axisBar, &ExploreAxisBar::setZoomed);
+    connect(m_chart, &TradeoffChart::activated, this, &ExplorePage::experimentActivated);
+    connect(m_chart, &TradeoffChart::selectionChanged, this, &ExplorePage::select);
+    connect(m_chart, &TradeoffChart::hovered, this, &ExplorePage::highlight);
+    connect(m_parallel, &ParallelChart::activated, this, &ExplorePage::experimentActivated);
+    connect(m_parallel, &ParallelChart::selectionChanged, this, &ExplorePage::select);
+    connect(m_parallel, &ParallelChart::hovered, this, &ExplorePage::highlight);
+    connect(m_parallel, &ParallelChart::axesMoved, m_axisBar, [this](const QStringList& metrics) {
+        // Axes that nothing was measured on are not drawn, and keep to the right.
+        QStringList axes = metrics;
+        for (const QString& metric : m_axisBar->parallelAxes()) {
+            if (!axes.contains(metric)) {
+                axes << metric;
+            }
+        }
+        m_axisBar->setParallelAxes(axes);
+    });
+    connect(m_parallel, &ParallelChart::brushed, this,
+            [this](const QString& metric, const MetricRange& range) {
+                m_filterBar->setRange(metric, range);
+            });
+    m_table->setMouseTracking(true);
+    m_table->viewport()->installEventFilter(this);
+    connect(m_table, &QTableView::entered, this, [this](const QModelIndex& index) {
+        highlight(index.data(ExperimentTableModel::IdRole).toLongLong());
+    });
+    const auto tell = [this](qint64 id) {
+        const ExperimentRecord* record = m_model->record(id);
+        return record ? hoverHtml(*record, m_model->baselineOf(*record),
+                                  ChartTheme::fromPalette(palette()).muted.name())
+                      : QString();
+    };
+    m_chart->setHoverSource(tell);
+    m_parallel->setHoverSource(tell);
+}
+
+void ExplorePage::highlight(qint64 id) {
+    m_chart->setHighlighted(id);
+    m_parallel->setHighlighted(id);
+    if (m_delegate->highlighted() != id) {
+        m_delegate->setHighlighted(id);
+        m_table->viewport()->update();
+    }
 }
 
 void ExplorePage::connectPanel() {
@@ -327,12 +389,10 @@ void ExplorePage::connectPanel() {
             push(renameCommand(m_service, m_selected.front(), name));
         }
     });
-    connect(m_panel, &ExploreDetailPanel::favouriteRequested, this,
-            &ExplorePage::toggleFavourite);
-    connect(m_panel, &ExploreDetailPanel::tagRequested, this,
-            [this](const QString& tag, bool on) {
-                push(tagCommand(m_service, m_selected, tag, on));
-            });
+    connect(m_panel, &ExploreDetailPanel::favouriteRequested, this, &ExplorePage::toggleFavourite);
+    connect(m_panel, &ExploreDetailPanel::tagRequested, this, [this](const QString& tag, bool on) {
+        push(tagCommand(m_service, m_selected, tag, on));
+    });
     connect(m_panel, &ExploreDetailPanel::noteRequested, this,
             [this](qint64 id, const QString& note) { push(noteCommand(m_service, id, note)); });
 }
@@ -376,7 +436,9 @@ void ExplorePage::refreshChart() {
     TradeoffData data =
         buildTradeoff(std::span<const ExperimentRecord* const>(accepted), m_axisBar->query());
     m_axisBar->setProtocols(data);
+    highlight(-1);
     m_chart->setData(std::move(data));
+    refreshParallel();
     m_filterBar->setCounts(static_cast<int>(accepted.size()),
                            static_cast<int>(m_model->records().size()));
     showEmptiness(accepted.size());
@@ -387,14 +449,63 @@ void ExplorePage::refreshChart() {
     });
     selectRows();
     m_chart->setSelection(m_selected);
+    m_parallel->setSelection(m_selected);
     m_axisBar->setZoomed(m_chart->isZoomed());
     showSelection();
+}
+
+void ExplorePage::refreshParallel() {
+    if (m_axisBar->view() == ExploreAxisBar::View::Scatter) {
+        return;
+    }
+    ParallelQuery query;
+    const QStringList available = m_model->availableMetrics();
+    for (const QString& metric : m_axisBar->parallelAxes()) {
+        if (available.contains(metric)) {
+            query.metrics << metric;
+        }
+    }
+    query.color = m_axisBar->query().color;
+    query.protocols = m_axisBar->query().protocols;
+    // Ranges of its own axes are the chart's to draw, with what they leave out as a quiet ground.
+    ExperimentFilter filter = m_filter->filter();
+    QMap<QString, MetricRange> ranges;
+    for (const QString& metric : query.metrics) {
+        if (const auto range = filter.ranges.constFind(metric); range != filter.ranges.constEnd()) {
+            ranges[metric] = *range;
+            filter.ranges.remove(metric);
+        }
+    }
+    std::vector<const ExperimentRecord*> candidates;
+    for (const ExperimentRecord& record : m_model->records()) {
+        if (filter.accepts(record)) {
+            candidates.push_back(&record);
+        }
+    }
+    m_parallel->setRanges(ranges);
+    m_parallel->setData(buildParallel(std::span<const ExperimentRecord* const>(candidates), query));
+    m_parallel->setSelection(m_selected);
+    m_parallel->setEmptyText(
+        m_parallel->data().incomplete > 0
+            ? tr("No finished experiment shown here has two of these metrics. Choose other axes.")
+            : tr("Nothing is finished yet. Lines appear as soon as a run ends."));
+}
+
+void ExplorePage::showCharts() {
+    const ExploreAxisBar::View view = m_axisBar->view();
+    m_chart->setVisible(view != ExploreAxisBar::View::Parallel);
+    m_parallel->setVisible(view != ExploreAxisBar::View::Scatter);
+    refreshParallel();
+    showEmptiness(static_cast<std::size_t>(m_filter->rowCount()));
 }
 
 void ExplorePage::showEmptiness(std::size_t accepted) {
     const std::size_t total = m_model->records().size();
     m_stack->setCurrentIndex(total == 0 ? 0 : 1);
-    m_chartStack->setCurrentIndex(total > 0 && accepted == 0 ? 1 : 0);
+    // The parallel chart shows what its ranges leave out, and how to widen them.
+    const bool chartHelps =
+        m_axisBar->view() != ExploreAxisBar::View::Scatter && !m_parallel->data().lines.empty();
+    m_chartStack->setCurrentIndex(total > 0 && accepted == 0 && !chartHelps ? 1 : 0);
     m_filteredOut->setText(tr("None of the %1 experiments passes the filters above.").arg(total));
     const TradeoffData& data = m_chart->data();
     m_chart->setEmptyText(
@@ -425,6 +536,7 @@ void ExplorePage::select(const std::vector<qint64>& ids) {
     });
     selectRows();
     m_chart->setSelection(m_selected);
+    m_parallel->setSelection(m_selected);
     showSelection();
 }
 
@@ -440,6 +552,7 @@ void ExplorePage::adoptTableSelection() {
         }
     }
     m_chart->setSelection(m_selected);
+    m_parallel->setSelection(m_selected);
     showSelection();
 }
 
@@ -510,6 +623,9 @@ void ExplorePage::keyPressEvent(QKeyEvent* event) {
 }
 
 bool ExplorePage::eventFilter(QObject* watched, QEvent* event) {
+    if (watched == m_table->viewport() && event->type() == QEvent::Leave) {
+        highlight(-1);
+    }
     if (watched == m_table && event->type() == QEvent::KeyPress) {
         const int key = static_cast<QKeyEvent*>(event)->key();
         const QModelIndex current = m_table->currentIndex();

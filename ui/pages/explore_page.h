@@ -30,6 +30,7 @@ class ExploreAxisBar;
 class ExploreCellDelegate;
 class ExploreDetailPanel;
 class ExploreFilterBar;
+class ParallelChart;
 class TradeoffChart;
 
 class ExplorePage : public QWidget {
@@ -66,6 +67,10 @@ private:
     void reload();
     void refreshChoices();
     void refreshChart();
+    void refreshParallel();
+    void showCharts();
+    void connectCharts();
+    void highlight(qint64 id);
     void showEmptiness(std::size_t accepted);
     void chooseColumns();
     void setColumns(const QStringList& metrics);
@@ -90,6 +95,8 @@ private:
     ExploreFilterBar* m_filterBar;
     ExploreAxisBar* m_axisBar;
     TradeoffChart* m_chart;
+    ParallelChart* m_parallel;
+    QSplitter* m_charts;
     QTableView* m_table;
     ExploreCellDelegate* m_delegate;
     ExploreDetailPanel* m_panel;

@@ -11,9 +11,11 @@
 #include <QSplitter>
 #include <QTableView>
 #include <QToolButton>
+#include <algorithm>
 
 #include "ui/charts/axis_scale.h"
 #include "ui/charts/chart_export.h"
+#include "ui/charts/parallel_chart.h"
 #include "ui/charts/tradeoff_chart.h"
 #include "ui/models/experiment_table_filter.h"
 #include "ui/models/experiment_table_model.h"
@@ -22,6 +24,15 @@
 #include "ui/pages/explore_page.h"
 
 namespace fettle::ui {
+namespace {
+
+const QStringList& defaultParallelAxes() {
+    static const QStringList axes{"weight_bytes", "decode_tokens_per_s", "ttft_ms", "perplexity",
+                                  "kl_mean",      "top1_agreement"};
+    return axes;
+}
+
+}  // namespace
 
 void ExplorePage::chooseColumns() {
     QMenu* menu = m_columns->menu();
@@ -97,21 +108,27 @@ void ExplorePage::copyCsv() {
 }
 
 void ExplorePage::copyImage() {
+    const bool parallel = m_axisBar->view() == ExploreAxisBar::View::Parallel;
     constexpr qreal ratio = 2;
-    QImage image(m_chart->size() * ratio, QImage::Format_RGB32);
+    QImage image((parallel ? m_parallel->size() : m_chart->size()) * ratio, QImage::Format_RGB32);
     image.setDevicePixelRatio(ratio);
     image.fill(ChartTheme::fromPalette(palette()).background);
     QPainter painter(&image);
-    m_chart->renderTo(painter, false);
+    parallel ? m_parallel->renderTo(painter, false) : m_chart->renderTo(painter, false);
     painter.end();
     QApplication::clipboard()->setImage(image);
 }
 
 void ExplorePage::saveImage() {
-    const QString path =
-        QFileDialog::getSaveFileName(this, tr("Save chart"), QStringLiteral("tradeoff.png"),
-                                     tr("PNG image (*.png);;SVG drawing (*.svg)"));
-    if (!path.isEmpty() && !saveChart(*m_chart, path)) {
+    const bool parallel = m_axisBar->view() == ExploreAxisBar::View::Parallel;
+    QString kinds = tr("PNG image (*.png);;SVG drawing (*.svg)");
+    if (parallel) {
+        kinds += tr(";;Table of numbers (*.csv)");
+    }
+    const QString path = QFileDialog::getSaveFileName(
+        this, tr("Save chart"),
+        parallel ? QStringLiteral("parallel.png") : QStringLiteral("tradeoff.png"), kinds);
+    if (!path.isEmpty() && !(parallel ? saveChart(*m_parallel, path) : saveChart(*m_chart, path))) {
         QMessageBox::warning(this, tr("Save chart"),
                              tr("The chart could not be written to %1.").arg(path));
     }
@@ -130,6 +147,14 @@ void ExplorePage::restoreState() {
     if (settings.contains("explore/columns")) {
         m_wantedColumns = settings.value("explore/columns").toStringList();
     }
+    m_axisBar->setParallelAxes(
+        settings.value("explore/parallelAxes", defaultParallelAxes()).toStringList());
+    const QStringList reversed = settings.value("explore/parallelReversed").toStringList();
+    m_parallel->setReversed({reversed.begin(), reversed.end()});
+    m_axisBar->setView(static_cast<ExploreAxisBar::View>(
+        std::clamp(settings.value("explore/view", 0).toInt(), 0, 2)));
+    showCharts();
+    m_charts->restoreState(settings.value("explore/charts").toByteArray());
     m_side->restoreState(settings.value("explore/side").toByteArray());
     m_rows->restoreState(settings.value("explore/rows").toByteArray());
 }
@@ -144,6 +169,11 @@ void ExplorePage::saveState() const {
     settings.setValue("explore/logX", m_axisBar->logX());
     settings.setValue("explore/logY", m_axisBar->logY());
     settings.setValue("explore/columns", m_wantedColumns);
+    settings.setValue("explore/view", static_cast<int>(m_axisBar->view()));
+    settings.setValue("explore/parallelAxes", m_axisBar->parallelAxes());
+    settings.setValue("explore/parallelReversed",
+                      QStringList(m_parallel->reversed().begin(), m_parallel->reversed().end()));
+    settings.setValue("explore/charts", m_charts->saveState());
     settings.setValue("explore/side", m_side->saveState());
     settings.setValue("explore/rows", m_rows->saveState());
 }

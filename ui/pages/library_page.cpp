@@ -20,6 +20,7 @@
 #include "ui/models/library_model.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/item_delegates.h"
+#include "ui/widgets/recent_files.h"
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
@@ -160,6 +161,7 @@ void LibraryPage::addOne(const QString& path) {
         emit errorOccurred(tr("Not added"), found.error);
         return;
     }
+    rememberFile(path);
     LibraryItem item = libraryItemFor(path, *found.kind);
     if (item.kind != LibraryItem::Kind::Model) {
         store(std::move(item));

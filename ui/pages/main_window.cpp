@@ -174,8 +174,14 @@ void MainWindow::buildMenus() {
     buildViewMenu();
 
     QMenu* help = menuBar()->addMenu(tr("&Help"));
-    add(help, "help", tr("&Keyboard shortcuts"), QKeySequence::HelpContents,
-        [this] { showShortcuts(); });
+    QAction* keys = add(help, "help", tr("&Keyboard shortcuts"), QKeySequence::HelpContents,
+                        [this] { showHelp(); });
+    keys->setShortcuts({QKeySequence(QKeySequence::HelpContents), QKeySequence(tr("?"))});
+    add(help, nullptr, tr("Help on &techniques"), QKeySequence(tr("Shift+F1")), [this] {
+        const auto& techniques = m_jobs->engine()->techniques();
+        showHelp(techniques.empty() ? QString() : QString::fromStdString(techniques.front().id));
+    });
+    add(help, nullptr, tr("&Tour of the window"), {}, [this] { startTour(); });
     add(help, nullptr, tr("&About Fettle"), {}, [this] { showAbout(); });
 }
 
@@ -204,10 +210,14 @@ void MainWindow::buildViewMenu() {
     for (int tab = 0; tab < m_tabs->count(); ++tab) {
         QAction* action = view->addAction(tr("&%1 %2").arg(tab + 1).arg(m_tabs->tabText(tab)));
         action->setShortcut(QKeySequence(QStringLiteral("Ctrl+%1").arg(tab + 1)));
+        action->setProperty(kPageProperty, tab);
         connect(action, &QAction::triggered, this,
                 [this, tab] { showPage(static_cast<Page>(tab)); });
     }
     view->addSeparator();
+    m_paletteAction = view->addAction(tr("&Find a command…"));
+    m_paletteAction->setShortcut(QKeySequence(tr("Ctrl+K")));
+    connect(m_paletteAction, &QAction::triggered, this, &MainWindow::openPalette);
     QAction* library = m_libraryDock->toggleViewAction();
     library->setShortcut(QKeySequence(tr("Ctrl+L")));
     QAction* runs = m_runsDock->toggleViewAction();
@@ -570,26 +580,6 @@ void MainWindow::dropEvent(QDropEvent* event) {
     event->acceptProposedAction();
     m_libraryDock->show();
     m_library->addPaths(LibraryPage::pathsOf(event->mimeData()));
-}
-
-void MainWindow::showShortcuts() {
-    QString rows;
-    for (const QAction* menu : menuBar()->actions()) {
-        for (const QAction* action : menu->menu()->actions()) {
-            if (!action->shortcut().isEmpty()) {
-                rows +=
-                    QStringLiteral(
-                        "<tr><td style='padding-right:24px'>%1</td><td><b>%2</b></td></tr>")
-                        .arg(QString(action->text()).remove(QLatin1Char('&')).toHtmlEscaped(),
-                             action->shortcut().toString(QKeySequence::NativeText).toHtmlEscaped());
-            }
-        }
-    }
-    auto* box = new QMessageBox(QMessageBox::NoIcon, tr("Keyboard shortcuts"), {},
-                                QMessageBox::Close, this);
-    box->setAttribute(Qt::WA_DeleteOnClose);
-    box->setText(QStringLiteral("<table cellpadding='3'>%1</table>").arg(rows));
-    box->open();
 }
 
 void MainWindow::showAbout() {

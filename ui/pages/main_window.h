@@ -3,10 +3,13 @@
 #pragma once
 
 #include <QMainWindow>
+#include <QPointer>
 #include <functional>
+#include <vector>
 
 #include "engine/experiment/run_values.h"
 #include "ui/bridge/experiment_service.h"
+#include "ui/models/palette_model.h"
 #include "ui/widgets/message_bar.h"
 
 class QDockWidget;
@@ -19,9 +22,11 @@ namespace fettle::ui {
 
 class AdvisorPage;
 class AllocationPage;
+class CommandPalette;
 class ComparePage;
 class ExplorePage;
 class ExportPage;
+class HelpDialog;
 class JobController;
 class LibraryPage;
 class ModelView;
@@ -29,6 +34,7 @@ class PlaygroundPage;
 class RecipePage;
 class RunQueueModel;
 class RunsPage;
+class Tour;
 
 class MainWindow : public QMainWindow {
     Q_OBJECT
@@ -47,6 +53,17 @@ public:
     void inspect(const QString& path);
     void showExperiment(qint64 id);
     void compare(const std::vector<qint64>& ids);
+    void openPalette();
+    /// Everything that the palette offers now.
+    std::vector<PaletteEntry> paletteEntries();
+    /// A recipe, or what the library takes.
+    void openFile(const QString& path);
+    /// The help, at a technique or, without one, at the keys.
+    void showHelp(const QString& technique = {});
+    /// A few hints about the window.
+    void startTour();
+    /// The tour, unless it was seen before.
+    void startTourOnce();
     void saveLayout() const;
     void restoreLayout();
     void resetLayout();
@@ -63,6 +80,9 @@ public:
     AllocationPage* allocation();
     PlaygroundPage* playground();
     ComparePage* comparePage();
+    CommandPalette* commandPalette() const { return m_palette; }
+    HelpDialog* help() const;
+    Tour* tour() const;
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -72,6 +92,9 @@ protected:
     void dropEvent(QDropEvent* event) override;
 
 private:
+    /// Marks the actions of the View menu that open a page; holds its tab.
+    static constexpr auto kPageProperty = "fettlePage";
+
     void buildCentre();
     void buildDocks();
     void buildMenus();
@@ -89,7 +112,8 @@ private:
     void updateActivity();
     void refreshInterrupted();
     void reportRun(qint64 experiment, const RunResult& result);
-    void showShortcuts();
+    void addActionEntries(std::vector<PaletteEntry>& entries);
+    void addTechniqueEntries(std::vector<PaletteEntry>& entries);
     void showAbout();
 
     JobController* m_jobs;
@@ -111,6 +135,10 @@ private:
     QLabel* m_device = nullptr;
     QLabel* m_activity = nullptr;
     QProgressBar* m_activityBar = nullptr;
+    CommandPalette* m_palette = nullptr;
+    QAction* m_paletteAction = nullptr;
+    QPointer<HelpDialog> m_help;
+    QPointer<Tour> m_tour;
     QUndoGroup* m_history = nullptr;  ///< what Undo takes back: the page in front decides
     bool m_loaded = false;
 };

@@ -1,5 +1,6 @@
 #include "ui/pages/playground_page.h"
 
+#include <QAction>
 #include <QCheckBox>
 #include <QDoubleSpinBox>
 #include <QHBoxLayout>
@@ -7,7 +8,6 @@
 #include <QPlainTextEdit>
 #include <QPushButton>
 #include <QRandomGenerator>
-#include <QShortcut>
 #include <QSpinBox>
 #include <QVBoxLayout>
 #include <algorithm>
@@ -120,11 +120,12 @@ QWidget* PlaygroundPage::buildPrompt() {
     connect(m_pause, &QPushButton::toggled, this, &PlaygroundPage::setPaused);
     connect(m_step, &QPushButton::clicked, this, &PlaygroundPage::step);
     connect(m_prompt, &QPlainTextEdit::textChanged, this, &PlaygroundPage::updateButtons);
-    for (const char* keys : {"Ctrl+Return", "Ctrl+Enter"}) {
-        auto* shortcut = new QShortcut(QKeySequence(QLatin1String(keys)), this);
-        shortcut->setContext(Qt::WidgetWithChildrenShortcut);
-        connect(shortcut, &QShortcut::activated, this, &PlaygroundPage::run);
-    }
+    auto* answer = new QAction(tr("Answer the prompt"), this);
+    answer->setShortcuts(
+        {QKeySequence(QStringLiteral("Ctrl+Return")), QKeySequence(QStringLiteral("Ctrl+Enter"))});
+    answer->setShortcutContext(Qt::WidgetWithChildrenShortcut);
+    connect(answer, &QAction::triggered, this, &PlaygroundPage::run);
+    addAction(answer);
     return card;
 }
 

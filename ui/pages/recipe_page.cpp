@@ -25,6 +25,7 @@
 #include "ui/widgets/empty_state.h"
 #include "ui/widgets/estimate_panel.h"
 #include "ui/widgets/icons.h"
+#include "ui/widgets/recent_files.h"
 #include "ui/widgets/recipe_editor.h"
 #include "ui/widgets/run_setup_panel.h"
 #include "ui/widgets/sweep_dialog.h"
@@ -373,6 +374,7 @@ bool RecipePage::loadRecipeFile(const QString& path) {
     }
     try {
         m_model->setRecipe(recipeFromText(file.readAll().toStdString()), tr("open recipe"));
+        rememberFile(path);
         return true;
     } catch (const std::exception& error) {
         emit errorOccurred(tr("Open recipe"),
@@ -394,7 +396,9 @@ void RecipePage::saveRecipe() {
         file.write(text.data(), static_cast<qint64>(text.size())) < 0 || !file.commit()) {
         emit errorOccurred(tr("Save recipe"),
                            tr("%1 cannot be written: %2.").arg(path, file.errorString()));
+        return;
     }
+    rememberFile(path);
 }
 
 }  // namespace fettle::ui
