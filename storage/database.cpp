@@ -223,8 +223,7 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
         if (result.m_readOnly) {
             // Who asks for reading only (to import) takes an older file as it is; readers know
             // which tables it lacks.
-            if (result.m_version < newestVersion() &&
-                (!options.readOnly || result.m_version == 0))
+            if (result.m_version < newestVersion() && (!options.readOnly || result.m_version == 0))
                 throw StorageError(path.string(),
                                    "was written by an older version and cannot be brought up to "
                                    "date: no permission to write",

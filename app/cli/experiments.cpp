@@ -99,13 +99,13 @@ int show(const CommandLine& line, const Options& options) {
     const ExperimentRecord& record = detail.record;
     std::vector<std::pair<std::string, std::string>> fields{
         {"experiment", std::to_string(record.id) + "  " + record.name},
-         {"status", toString(record.status) + (record.error.empty() ? "" : ": " + record.error)},
-         {"model", record.modelName + "  (" + record.modelPath + ")"},
-         {"recipe", record.summary()},
-         {"device", record.device},
-         {"started", timeText(record.startedMs)},
-         {"finished", timeText(record.finishedMs)},
-         {"kept model", record.artifactPath}};
+        {"status", toString(record.status) + (record.error.empty() ? "" : ": " + record.error)},
+        {"model", record.modelName + "  (" + record.modelPath + ")"},
+        {"recipe", record.summary()},
+        {"device", record.device},
+        {"started", timeText(record.startedMs)},
+        {"finished", timeText(record.finishedMs)},
+        {"kept model", record.artifactPath}};
     if (record.annotations.favourite)
         fields.emplace_back("favourite", "yes");
     if (!record.annotations.tags.empty())

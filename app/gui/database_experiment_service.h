@@ -68,9 +68,8 @@ private:
     void refresh(qint64 id);
     void rebuildIndex();
     /// Annotates all of `ids` in one transaction, then reads them anew.
-    void annotate(
-        const std::vector<qint64>& ids,
-        const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work);
+    void annotate(const std::vector<qint64>& ids,
+                  const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work);
     void loadLibrary();
     /// Runs `work`; a StorageError becomes problemOccurred. False when it failed.
     bool guarded(const std::function<void()>& work) const;

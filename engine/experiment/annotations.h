@@ -19,7 +19,8 @@ struct Annotations {
 inline constexpr std::size_t kMaxTagCharacters = 40;
 
 /// A tag as it is stored: runs of white space and commas (which separate tags in lists) are one
-/// space, none at the ends, at most kMaxTagCharacters UTF-8 characters. Empty where nothing is left.
+/// space, none at the ends, at most kMaxTagCharacters UTF-8 characters. Empty where nothing is
+/// left.
 std::string normalTag(const std::string& text);
 
 }  // namespace fettle

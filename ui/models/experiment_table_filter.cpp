@@ -34,9 +34,9 @@ bool hasTechnique(const ExperimentRecord& record, const QString& technique) {
 
 bool matchesText(const ExperimentRecord& record, const QString& text) {
     QString all = QString::fromStdString(record.name) + u' ' +
-                        QString::fromStdString(record.summary()) + u' ' +
-                        QString::fromStdString(record.modelName) + u' ' +
-                        QString::fromStdString(record.device);
+                  QString::fromStdString(record.summary()) + u' ' +
+                  QString::fromStdString(record.modelName) + u' ' +
+                  QString::fromStdString(record.device);
     for (const std::string& tag : record.annotations.tags) {
         all += u' ' + QString::fromStdString(tag);
     }
@@ -51,7 +51,8 @@ bool matchesText(const ExperimentRecord& record, const QString& text) {
 
 bool ExperimentFilter::accepts(const ExperimentRecord& record) const {
     return (!favourites || record.annotations.favourite) &&
-           (tag.isEmpty() || record.annotations.hasTag(tag.toStdString())) && (!status || record.status == *status) &&
+           (tag.isEmpty() || record.annotations.hasTag(tag.toStdString())) &&
+           (!status || record.status == *status) &&
            (technique.isEmpty() || hasTechnique(record, technique)) &&
            (model.isEmpty() || model == QString::fromStdString(record.modelName)) &&
            (device.isEmpty() || device == QString::fromStdString(record.device)) &&

@@ -1,6 +1,6 @@
 // Which experiments the explore page shows: text, technique, model, device, status, stars, tags and
-// ranges of metrics. The value type serves chart and table alike; the proxy sorts numbers as numbers. GUI
-// thread only.
+// ranges of metrics. The value type serves chart and table alike; the proxy sorts numbers as
+// numbers. GUI thread only.
 #pragma once
 
 #include <QMap>
@@ -20,7 +20,7 @@ struct MetricRange {
 };
 
 struct ExperimentFilter {
-    QString text;  ///< every word must occur in name, recipe, model, device, tags or note
+    QString text;       ///< every word must occur in name, recipe, model, device, tags or note
     QString technique;  ///< id of any step, "baseline", or empty: all
     QString model;      ///< model name; empty: all
     QString device;

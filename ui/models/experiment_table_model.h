@@ -1,6 +1,6 @@
-// Experiments as rows: star, name, technique, status, tags, then one column per metric the user chose, each
-// with its delta against the baseline. Changes one row at a time; made for tens of thousands. GUI
-// thread only.
+// Experiments as rows: star, name, technique, status, tags, then one column per metric the user
+// chose, each with its delta against the baseline. Changes one row at a time; made for tens of
+// thousands. GUI thread only.
 #pragma once
 
 #include <QAbstractTableModel>

@@ -82,11 +82,9 @@ void ExploreAnnotations::showTags(const std::vector<const ExperimentRecord*>& re
     }
     QStringList shown;
     for (const auto& [tag, count] : counts) {
-        shown << (count == records.size() ? tag
-                                          : tr("%1 (%2 of %3)")
-                                                .arg(tag)
-                                                .arg(count)
-                                                .arg(records.size()));
+        shown << (count == records.size()
+                      ? tag
+                      : tr("%1 (%2 of %3)").arg(tag).arg(count).arg(records.size()));
     }
     if (shown == m_shownTags) {
         return;

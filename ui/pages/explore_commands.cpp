@@ -57,9 +57,9 @@ QUndoCommand* tagCommand(ExperimentService* service, const std::vector<qint64>& 
     if (changed.empty() || tag.isEmpty()) {
         return nullptr;
     }
-    return new Command(
-        (on ? words("tag “%1”") : words("removal of tag “%1”")).arg(tag),
-        [=] { service->setTag(changed, tag, on); }, [=] { service->setTag(changed, tag, !on); });
+    return new Command((on ? words("tag “%1”") : words("removal of tag “%1”")).arg(tag),
+                       [=] { service->setTag(changed, tag, on); },
+                       [=] { service->setTag(changed, tag, !on); });
 }
 
 QUndoCommand* noteCommand(ExperimentService* service, qint64 id, const QString& note) {

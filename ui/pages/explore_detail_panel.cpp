@@ -169,14 +169,14 @@ void ExploreDetailPanel::startNote() {
 }
 
 void ExploreDetailPanel::showStar(const std::vector<SelectedExperiment>& selected) {
-    const bool all =
-        std::all_of(selected.begin(), selected.end(), [](const SelectedExperiment& one) {
-            return one.record->annotations.favourite;
-        });
+    const bool all = std::all_of(
+        selected.begin(), selected.end(),
+        [](const SelectedExperiment& one) { return one.record->annotations.favourite; });
     m_star->setChecked(all);
     m_star->setIcon(all ? themedIcon(QStringLiteral("star-filled"), IconTint::Warning)
                         : themedIcon(QStringLiteral("star"), IconTint::Muted));
-    const QString words = all ? tr("Take the star away (Ctrl+D)") : tr("Make it a favourite (Ctrl+D)");
+    const QString words =
+        all ? tr("Take the star away (Ctrl+D)") : tr("Make it a favourite (Ctrl+D)");
     m_star->setToolTip(m_readOnly ? tr("The database is open for reading only") : words);
     m_star->setAccessibleName(tr("Favourite"));
     m_star->setEnabled(!m_readOnly);
@@ -194,9 +194,8 @@ void ExploreDetailPanel::setSelection(const std::vector<SelectedExperiment>& sel
     endRename(false);
     m_count = selected.size();
     const bool any = m_count > 0;
-    for (QWidget* widget :
-         std::initializer_list<QWidget*>{m_head, m_subtitle, m_verdictCard, m_annotations, m_scroll,
-                                         m_actions}) {
+    for (QWidget* widget : std::initializer_list<QWidget*>{m_head, m_subtitle, m_verdictCard,
+                                                           m_annotations, m_scroll, m_actions}) {
         widget->setVisible(any);
     }
     std::vector<const ExperimentRecord*> records;

@@ -1,6 +1,6 @@
 // Side panel of the explore page: the selected experiment with its verdict, star, tags, note,
-// recipe, metrics and actions, or two to four selected ones side by side with what they have in common left out. GUI
-// thread only.
+// recipe, metrics and actions, or two to four selected ones side by side with what they have in
+// common left out. GUI thread only.
 #pragma once
 
 #include <QFrame>
