@@ -124,6 +124,8 @@ fs::path setAside(const fs::path& path, ino_t damagedInode) {
 }
 
 void checkSupported(SQLite::Database& database, const fs::path& path) {
+    // One look at all three: another process may be making the file this program's right now.
+    const SQLite::Transaction snapshot(database);
     const int version = database.execAndGet("PRAGMA user_version").getInt();
     const int application = database.execAndGet("PRAGMA application_id").getInt();
     if (application != kApplicationId && (version != 0 || !isEmpty(database)))

@@ -103,7 +103,8 @@ void addAnnotationCommands(CLI::App& group, CommandLine& line) {
         addDatabaseOption(*command, options->database);
         command->add_option("ID", options->ids, "Numbers of experiments")
             ->required()
-            ->expected(1, most);
+            ->expected(1, most)
+            ->allow_extra_args(most > 1);
         return command;
     };
     constexpr int kMany = 1 << 20;

@@ -129,7 +129,8 @@ QWidget* CompareAnswers::makeAnswer(std::size_t experiment, const std::string& p
 void CompareAnswers::changeEvent(QEvent* event) {
     QWidget::changeEvent(event);
     if (event->type() == QEvent::PaletteChange && !m_experiments.empty()) {
-        rebuild();
+        // Later: who changes the palette of all widgets is going through a list of them.
+        QMetaObject::invokeMethod(this, [this] { rebuild(); }, Qt::QueuedConnection);
     }
 }
 
