@@ -97,7 +97,7 @@ protected:
     static constexpr double kFewSteps = 2e-2;
 
     test::TempFolder folder;
-    CpuBackend backend{2};
+    CpuBackend backend{1};  // models this small wait longer for a second thread than they work
     NullProgress sink;
     RunControl control{{}, nullptr, sink};
     std::vector<std::int32_t> ids = randomIds(16, 99);

@@ -107,7 +107,7 @@ protected:
     }
 
     test::TempFolder folder;
-    CpuBackend backend{2};
+    CpuBackend backend{1};  // models this small wait longer for a second thread than they work
     kernels::WorkerPool& pool = backend.pool();
     NullProgress sink;
     RunControl control{{}, nullptr, sink};
