@@ -130,7 +130,8 @@ void CompareAnswers::changeEvent(QEvent* event) {
     QWidget::changeEvent(event);
     if (event->type() == QEvent::PaletteChange && !m_experiments.empty()) {
         // Later: who changes the palette of all widgets is going through a list of them.
-        QMetaObject::invokeMethod(this, [this] { rebuild(); }, Qt::QueuedConnection);
+        QMetaObject::invokeMethod(
+            this, [this] { rebuild(); }, Qt::QueuedConnection);
     }
 }
 
