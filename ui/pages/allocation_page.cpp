@@ -39,7 +39,7 @@ namespace {
 
 using Target = AllocationModel::Target;
 
-constexpr int kAllocationSideWidth = 376;
+constexpr int kAllocationSideWidth = 412;
 constexpr int kSliderSteps = 1000;
 constexpr int kEstimateQuietMs = 250;
 constexpr int kReloadQuietMs = 60;
