@@ -183,9 +183,10 @@ TEST_F(CliTrain, MistakesAreNamedBeforeAnythingIsTrained) {
 
 TEST_F(CliTrain, AKilledRecipeIsResumedInTheMiddleOfItsTraining) {
     const std::string recipe =
-        R"({"name":"two","steps":[)"
+        R"({"name":"three","steps":[)"
         R"({"technique":"distill","params":{"tokens":1024,"batch_tokens":512,"context":64}},)"
-        R"({"technique":"qat","params":{"scheme":"int4-g32","tokens":3072,"batch_tokens":512,)"
+        R"({"technique":"ptq","params":{"scheme":"int4-g32","method":"rtn"}},)"
+        R"({"technique":"qat","params":{"tokens":3072,"batch_tokens":512,)"
         R"("context":64,"checkpoint_minutes":0.0001}}],"seed":1})";
     const std::string tasks =
         home.write("tasks.jsonl", R"({"prompt":"2 + 2 =","choices":[" 4"," 5"],"answer":0})"
@@ -195,7 +196,7 @@ TEST_F(CliTrain, AKilledRecipeIsResumedInTheMiddleOfItsTraining) {
                            "--context", "64",      "--max-tokens", "256",        "--json"};
     const json whole = ask(run);
     CliProcess process(run, home.path());
-    ASSERT_TRUE(waitForFile(home.path() / "artifacts/2.checkpoints/2/checkpoint.safetensors", 300));
+    ASSERT_TRUE(waitForFile(home.path() / "artifacts/2.checkpoints/3/checkpoint.safetensors", 300));
     process.signal(SIGKILL);
     process.wait();
     const json list = ask({"experiments", "list", "--json"})["experiments"];
