@@ -111,10 +111,13 @@ void PlainChart::paintAxes(QPainter& painter, const Frame& made) const {
 }
 
 void PlainChart::mouseMoveEvent(QMouseEvent* event) {
-    const Frame made = laidOut();
-    const QString text = emptyText().isEmpty() && made.plot.contains(event->position())
-                             ? describe(event->position(), made)
-                             : QString();
+    QString text;
+    if (emptyText().isEmpty()) {  // a frame is made of data
+        const Frame made = laidOut();
+        if (made.plot.contains(event->position())) {
+            text = describe(event->position(), made);
+        }
+    }
     if (text.isEmpty()) {
         m_card->hide();
     } else {
