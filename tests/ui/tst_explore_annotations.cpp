@@ -5,6 +5,8 @@
 #include <QLineEdit>
 #include <QPlainTextEdit>
 #include <QPushButton>
+#include <QScrollArea>
+#include <QScrollBar>
 #include <QSettings>
 #include <QTableView>
 #include <QTemporaryDir>
@@ -202,6 +204,39 @@ private slots:
                            .toLongLong());
         }
         QCOMPARE(top, (QSet<qint64>{7, 9}));
+    }
+
+    /// Bars take a second row, long tags are cut, the panel scrolls: nothing lies over anything.
+    void narrowPagesOverlapNothing() {
+        Opened opened;
+        opened.service.setTag({4}, QString(40, QLatin1Char('w')), true);
+        opened.page->select({4});
+        QTRY_VERIFY(opened.part<QComboBox>("tagFilter")->isVisible());
+        opened.page->resize(720, 640);
+        QTest::qWait(50);
+        const auto places = [&](std::initializer_list<const char*> names) {
+            std::vector<QRect> rects;
+            for (const char* name : names) {
+                const auto* widget = opened.part<QWidget>(name);
+                rects.emplace_back(widget->mapTo(opened.page.get(), QPoint(0, 0)), widget->size());
+            }
+            return rects;
+        };
+        for (const auto& rects : {places({"textFilter", "techniqueFilter", "statusFilter",
+                                          "tagFilter", "favouritesFilter"}),
+                                  places({"chartView", "xMetric", "logX", "yMetric", "logY",
+                                          "colorMetric", "sizeMetric", "brushMode", "resetView"}),
+                                  places({"tagChip", "tagEdit", "noteEdit"})}) {
+            for (std::size_t i = 0; i < rects.size(); ++i) {
+                QVERIFY(rects[i].right() < opened.page->width());
+                for (std::size_t j = 0; j < i; ++j) {
+                    QVERIFY(!rects[i].intersects(rects[j]));
+                }
+            }
+        }
+        for (const QScrollArea* area : opened.page->findChildren<QScrollArea*>()) {
+            QCOMPARE(area->horizontalScrollBar()->maximum(), 0);
+        }
     }
 
     void readOnlyChangesNothing() {

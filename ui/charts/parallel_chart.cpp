@@ -2,7 +2,6 @@
 
 #include <QEvent>
 #include <QPainter>
-#include <QPainterPath>
 #include <algorithm>
 #include <cmath>
 
@@ -12,11 +11,48 @@
 namespace fettle::ui {
 namespace {
 
-constexpr std::size_t kDrawnWithPen = 250;  ///< above this, lines are laid down by LineRaster
-constexpr std::size_t kMarkedLines = 200;   ///< above this, selected lines get no pen of their own
+constexpr std::size_t kSmoothLines = 300;  ///< above this, lines have hard edges on the screen
+constexpr std::size_t kMarkedLines = 200;  ///< above this, selected lines get no pen of their own
 constexpr double kRangeWidth = 14;
+constexpr int kCompactHeight = 210;
+constexpr double kSwatch = 26;
+constexpr double kScaleWidth = 90;
+
+/// At most two lines of words; what is left over is elided.
+QStringList wrapped(const QString& text, const QFontMetricsF& metrics, double width) {
+    QString first;
+    const QStringList words = text.split(QLatin1Char(' '));
+    qsizetype used = 0;
+    for (; used < words.size(); ++used) {
+        const QString longer =
+            first.isEmpty() ? words[used] : first + QLatin1Char(' ') + words[used];
+        if (!first.isEmpty() && metrics.horizontalAdvance(longer) > width) {
+            break;
+        }
+        first = longer;
+    }
+    QStringList lines{metrics.elidedText(first, Qt::ElideRight, width)};
+    if (used < words.size()) {
+        lines << metrics.elidedText(words.mid(used).join(QLatin1Char(' ')), Qt::ElideRight, width);
+    }
+    return lines;
+}
 
 }  // namespace
+
+struct ParallelChart::LegendEntry {
+    QString words;
+    QPen pen;
+    QString low, high;  ///< ends of a colour scale; empty: a line and its words
+
+    bool isScale() const { return !high.isEmpty(); }
+    double width(const QFontMetricsF& metrics) const {
+        const double text = metrics.horizontalAdvance(words);
+        return isScale() ? text + metrics.horizontalAdvance(low) + metrics.horizontalAdvance(high) +
+                               kScaleWidth + 24
+                         : kSwatch + text;
+    }
+};
 
 ParallelChart::ParallelChart(QWidget* parent)
     : QWidget(parent), m_theme(ChartTheme::fromPalette(palette())), m_card(new HoverCard(this)) {
@@ -35,6 +71,7 @@ void ParallelChart::setTheme(const ChartTheme& theme) {
     m_theme = theme;
     m_ownTheme = true;
     m_card->setTheme(theme);
+    updateColors();
     invalidate();
 }
 
@@ -59,6 +96,7 @@ void ParallelChart::setData(ParallelData data) {
                               std::max(std::abs(axis.low), std::abs(axis.high)));
     }
     updateActive();
+    updateColors();
     relayout();
 }
 
@@ -131,7 +169,7 @@ bool ParallelChart::hasInactive() const {
 }
 
 void ParallelChart::invalidate() {
-    m_groundStale = m_linesStale = true;
+    m_blankStale = m_groundStale = m_linesStale = true;
     update();
 }
 
@@ -161,10 +199,15 @@ double ParallelChart::toValue(int axis, double y) const {
 void ParallelChart::relayout() {
     const QFontMetricsF metrics(font());
     const double line = metrics.height();
-    const double legend = line + 12;
+    // A low chart keeps its room for the lines.
+    m_compact = height() < kCompactHeight;
+    double legend = 4;
+    if (!m_compact) {
+        placeLegend(legendEntries(), legend);
+    }
     // Titles of the outer axes are centred on them; half of one, or of a tick label, must fit.
     const double side = std::clamp(width() / 14.0, 46.0, 76.0);
-    m_titles = QRectF(0, legend, width(), 2 * line + 10);
+    m_titles = QRectF(0, legend, width(), (m_compact ? 1 : 3) * line + 8);
     m_plot = QRectF(side, m_titles.bottom() + 6, std::max(width() - 2 * side, 40.0),
                     std::max(height() - m_titles.bottom() - 22, 40.0));
     m_y.resize(m_data.values.size());
@@ -199,6 +242,14 @@ QColor ParallelChart::lineColor(const ParallelLine& line) const {
     return line.color < 0 ? m_theme.muted : m_theme.scaleColor(std::round(line.color * 11) / 11);
 }
 
+void ParallelChart::updateColors() {
+    m_colors.clear();
+    m_colors.reserve(m_data.lines.size());
+    for (const ParallelLine& line : m_data.lines) {
+        m_colors.push_back(lineColor(line));
+    }
+}
+
 double ParallelChart::lineOpacity() const {
     const auto count = std::count(m_active.begin(), m_active.end(), char(1));
     return count <= 60 ? 0.85 : count <= 300 ? 0.6 : count <= 2000 ? 0.42 : 0.3;
@@ -210,60 +261,78 @@ bool ParallelChart::isDashed(std::size_t line, int axis) const {
            m_data.kind(line, at + 1) != PointKind::Native;
 }
 
-void ParallelChart::fillLayers(qreal ratio) {
-    if (ratio != m_ratio) {
-        m_groundStale = m_linesStale = true;
+void ParallelChart::fillLayers(qreal ratio, bool fine) {
+    if (ratio != m_ratio || fine != m_fine) {
+        m_blankStale = m_groundStale = m_linesStale = true;
         m_ratio = ratio;
+        m_fine = fine;
     }
+    if (m_blankStale) {
+        const QSize pixels = (QSizeF(size()) * ratio).toSize().expandedTo(QSize(1, 1));
+        m_blank = QImage(pixels, QImage::Format_ARGB32_Premultiplied);
+        m_blank.setDevicePixelRatio(ratio);
+        m_blank.fill(m_theme.background);
+        m_blankStale = false;
+    }
+    // All lines are in the ground, so that a range that moves leaves it as it is.
     if (m_groundStale && hasInactive()) {
-        fillLayer(m_ground, Layer::Ground, ratio, m_theme.dark ? 0.5 : 0.75);
+        fillLayer(m_ground, m_blank, Layer::Ground, m_theme.dark ? 0.5 : 0.75);
         m_groundStale = false;
     }
     if (m_linesStale) {
-        fillLayer(m_lines, Layer::Lines, ratio, lineOpacity());
+        fillLayer(m_lines, hasInactive() ? m_ground.image() : m_blank, Layer::Lines, lineOpacity());
         m_linesStale = false;
     }
 }
 
-void ParallelChart::fillLayer(LineRaster& raster, Layer layer, qreal ratio, double opacity) {
+void ParallelChart::fillLayer(LineRaster& raster, const QImage& ground, Layer layer,
+                              double opacity) {
     const std::size_t count = m_data.lines.size();
     const int gaps = std::max(axisCount() - 1, 0);
-    const bool thin = count > kDrawnWithPen;
     // A coarser mesh the more there is to draw: what is left out lies a pixel or two beside what is
-    // there. The ground holds all lines, so that a range that moves leaves it as it is.
-    const int cell = count > 20000 ? 6 : count > 4000 ? 4 : count > 1000 ? 2 : 1;
-    raster.begin(size(), ratio, gaps, static_cast<int>(std::lround(cell * ratio)));
-    const bool several = m_selection.size() > 1;
-    int drawn = 0;
-    const auto lay = [&](bool selected) {
-        for (std::size_t line = 0; line < count; ++line) {
-            if (layer == Layer::Lines && !m_active[line]) {
-                continue;
-            }
-            const ParallelLine& one = m_data.lines[line];
-            const bool chosen = several && m_selection.contains(one.id);
-            if (layer == Layer::Lines && several && chosen != selected) {
-                continue;
-            }
-            QColor color = layer == Layer::Ground ? m_theme.grid : lineColor(one);
-            color.setAlphaF(static_cast<float>(layer == Layer::Ground || !several ? opacity
-                                               : chosen ? std::min(opacity * 2, 0.9)
-                                                        : opacity * 0.25));
-            const int plain = raster.look(color, false);
-            for (int gap = 0; gap < gaps; ++gap) {
-                const float y0 = lineY(line, gap);
-                const float y1 = lineY(line, gap + 1);
-                if (!std::isnan(y0) && !std::isnan(y1)) {
-                    drawn += raster.add(gap, axisX(gap), y0, axisX(gap + 1), y1,
-                                        isDashed(line, gap) ? raster.look(color, true) : plain);
-                }
-            }
-        }
+    // there.
+    const int cell = count > 20000 ? 6 : count > 4000 ? 5 : count > 1000 ? 2 : 0;
+    const bool smooth = m_fine || count <= kSmoothLines;
+    raster.begin(ground, gaps, static_cast<int>(std::lround(cell * m_ratio)),
+                 smooth ? (count <= kSmoothLines ? 1.3 : 1.0) * m_ratio : 0);
+    struct Laid {
+        std::size_t line = 0;
+        int plain = 0, dashed = 0;  ///< looks
     };
-    if (thin) {
-        lay(false);
-        if (several && layer == Layer::Lines) {
-            lay(true);
+    std::vector<Laid> order;
+    order.reserve(count);
+    const auto lay = [&](std::size_t line, double alpha) {
+        QColor color = layer == Layer::Ground ? m_theme.grid : m_colors[line];
+        color.setAlphaF(static_cast<float>(alpha));
+        order.push_back({line, raster.look(color, false), raster.look(color, true)});
+    };
+    const bool several = layer == Layer::Lines && m_selection.size() > 1;
+    std::vector<std::size_t> chosen;
+    for (std::size_t line = 0; line < count; ++line) {
+        if (layer == Layer::Lines && !m_active[line]) {
+            continue;
+        }
+        if (several && m_selection.contains(m_data.lines[line].id)) {
+            chosen.push_back(line);  // over the others
+        } else {
+            lay(line, several ? opacity * 0.25 : opacity);
+        }
+    }
+    for (const std::size_t line : chosen) {
+        lay(line, std::min(opacity * 2, 0.9));
+    }
+    // Gap by gap: the part of the image that is written to stays in the processor's cache.
+    int drawn = 0;
+    for (int gap = 0; gap < gaps; ++gap) {
+        const double x0 = axisX(gap);
+        const double x1 = axisX(gap + 1);
+        for (const Laid& laid : order) {
+            const float y0 = lineY(laid.line, gap);
+            const float y1 = lineY(laid.line, gap + 1);
+            if (!std::isnan(y0) && !std::isnan(y1)) {
+                drawn += raster.add(gap, x0, y0, x1, y1,
+                                    isDashed(laid.line, gap) ? laid.dashed : laid.plain);
+            }
         }
     }
     if (layer == Layer::Lines) {
@@ -342,26 +411,27 @@ void ParallelChart::paintMarkedLines(QPainter& painter, bool hovered) {
 }
 
 void ParallelChart::paintChart(QPainter& painter, bool vector, bool marks) {
-    painter.fillRect(rect(), m_theme.background);
     painter.setFont(font());
     if (m_data.lines.empty() || axisCount() < 2) {
+        painter.fillRect(rect(), m_theme.background);
         painter.setPen(m_theme.muted);
         painter.drawText(rect().adjusted(16, 16, -16, -16), Qt::AlignCenter | Qt::TextWordWrap,
                          axisCount() < 2 ? tr("Choose two or more axes.") : m_emptyText);
         return;
     }
     painter.save();
-    painter.setRenderHint(QPainter::Antialiasing);
-    if (vector || m_data.lines.size() <= kDrawnWithPen) {
+    if (vector) {
+        painter.fillRect(rect(), m_theme.background);
+        painter.setRenderHint(QPainter::Antialiasing);
         paintVectorLines(painter, Layer::Ground);
         paintVectorLines(painter, Layer::Lines);
         m_drawnPieces = static_cast<int>(m_data.lines.size()) * (axisCount() - 1);
     } else {
-        fillLayers(painter.device()->devicePixelRatioF());
-        if (hasInactive()) {
-            painter.drawImage(QPointF(0, 0), m_ground.image());
-        }
+        fillLayers(painter.device()->devicePixelRatioF(), !marks);
+        painter.setCompositionMode(QPainter::CompositionMode_Source);
         painter.drawImage(QPointF(0, 0), m_lines.image());
+        painter.setCompositionMode(QPainter::CompositionMode_SourceOver);
+        painter.setRenderHint(QPainter::Antialiasing);
     }
     paintRanges(painter);
     paintAxes(painter, marks);
@@ -417,88 +487,152 @@ void ParallelChart::paintAxes(QPainter& painter, bool marks) const {
             const double textWidth = metrics.horizontalAdvance(tick.label);
             const QPointF at(last ? x - 8 - textWidth : x + 8,
                              y + (metrics.ascent() - metrics.descent()) / 2);
-            // An outline of the ground behind the label keeps it readable over lines.
-            QPainterPath outline;
-            outline.addText(at, painter.font(), tick.label);
+            // A plate of the ground's colour keeps the label readable over lines.
             QColor ground = m_theme.plot;
-            ground.setAlphaF(0.85F);
-            painter.strokePath(outline,
-                               QPen(ground, 3, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
+            ground.setAlphaF(0.72F);
+            painter.fillRect(
+                QRectF(at.x() - 2, at.y() - metrics.ascent(), textWidth + 4, metrics.height()),
+                ground);
             painter.setPen(m_theme.muted);
             painter.drawText(at, tick.label);
         }
-        const double middle = std::clamp(moving ? m_dragged.x() : x, 0.0, double(width()));
-        const double reach = std::min({room - 8, 2 * middle, 2 * (width() - middle)});
-        const QRectF title(middle - reach / 2, m_titles.top(), reach, metrics.height() + 2);
-        painter.setPen(moving ? m_theme.accent : m_theme.text);
-        painter.drawText(title, Qt::AlignHCenter | Qt::AlignTop,
-                         metrics.elidedText(scale.title(), Qt::ElideRight, reach));
-        // The better end of an axis is a matter of the metric, the upper one of the reader.
-        const bool betterUp = (one.better == BetterWhen::Higher) == upwards(axis);
-        const QString direction = one.better == BetterWhen::Neither
-                                      ? (upwards(axis) ? tr("more ↑") : tr("more ↓"))
-                                  : betterUp ? tr("better ↑")
-                                             : tr("better ↓");
-        painter.setPen(one.better == BetterWhen::Neither ? m_theme.muted
-                       : betterUp                        ? m_theme.good
-                                                         : m_theme.bad);
-        painter.drawText(title.translated(0, metrics.height() + 2), Qt::AlignHCenter | Qt::AlignTop,
-                         metrics.elidedText(direction, Qt::ElideRight, reach));
+        paintTitle(painter, axis);
         if (marks && hasFocus() && axis == m_axis) {
+            const double reach = std::min({room - 6, 2 * x, 2 * (width() - x)});
             painter.setBrush(Qt::NoBrush);
             painter.setPen(QPen(m_theme.accent, 1.6));
             painter.drawRoundedRect(
-                QRectF(title.left() + 1, m_titles.top() - 2, reach - 2, m_titles.height()), 5, 5);
+                QRectF(x - reach / 2, m_titles.top() - 2, reach, m_titles.height()), 5, 5);
         }
     }
 }
 
-void ParallelChart::paintLegend(QPainter& painter) const {
+void ParallelChart::paintTitle(QPainter& painter, int axis) const {
     const QFontMetricsF metrics(font());
-    const double middle = 6 + metrics.height() / 2;
-    const double text = middle + (metrics.ascent() - metrics.descent()) / 2;
-    double x = 12;
-    const auto item = [&](const QString& words, const QPen& pen) {
-        if (x + 26 + metrics.horizontalAdvance(words) > width() - 8) {
-            return;
-        }
-        painter.setPen(pen);
-        painter.drawLine(QPointF(x, middle), QPointF(x + 20, middle));
-        painter.setPen(m_theme.text);
-        painter.drawText(QPointF(x + 26, text), words);
-        x += 26 + metrics.horizontalAdvance(words) + 18;
-    };
+    const double room = axisCount() > 1 ? m_plot.width() / (axisCount() - 1) : m_plot.width();
+    const ParallelAxis& one = m_data.axes[static_cast<std::size_t>(axis)];
+    const bool moving = m_drag == Drag::Title && m_dragAxis == axis;
+    const double middle = std::clamp(moving ? m_dragged.x() : axisX(axis), 0.0, double(width()));
+    const double reach = std::min({room - 8, 2 * middle, 2 * (width() - middle)});
+    // The better end of an axis is a matter of the metric, the upper one of the reader.
+    const bool betterUp = (one.better == BetterWhen::Higher) == upwards(axis);
+    const bool up = one.better == BetterWhen::Neither ? upwards(axis) : betterUp;
+    const QString arrow = up ? QStringLiteral("↑") : QStringLiteral("↓");
+    const QColor ink = one.better == BetterWhen::Neither ? m_theme.muted
+                       : betterUp                        ? m_theme.good
+                                                         : m_theme.bad;
+    const QString title = m_scales[static_cast<std::size_t>(axis)].title();
+    QRectF line(middle - reach / 2, m_titles.top(), reach, metrics.height());
+    if (m_compact) {
+        const double arrowWidth = metrics.horizontalAdvance(arrow) + 3;
+        const QString words = metrics.elidedText(title, Qt::ElideRight, reach - arrowWidth);
+        const double wide = metrics.horizontalAdvance(words);
+        painter.setPen(moving ? m_theme.accent : m_theme.text);
+        line.setLeft(middle - (wide + arrowWidth) / 2);
+        painter.drawText(line, Qt::AlignLeft, words);
+        painter.setPen(ink);
+        painter.drawText(line.translated(wide + 3, 0), Qt::AlignLeft, arrow);
+        return;
+    }
+    QString direction =
+        (one.better == BetterWhen::Neither ? tr("more") : tr("better")) + u' ' + arrow;
+    if (metrics.horizontalAdvance(direction) > reach) {
+        direction = arrow;
+    }
+    const QStringList lines = wrapped(title, metrics, reach);
+    if (lines.size() == 1) {
+        line.translate(0, metrics.height());  // beside titles of two lines, near its own direction
+    }
+    painter.setPen(moving ? m_theme.accent : m_theme.text);
+    for (const QString& words : lines) {
+        painter.drawText(line, Qt::AlignHCenter | Qt::AlignTop, words);
+        line.translate(0, metrics.height());
+    }
+    painter.setPen(ink);
+    painter.drawText(line, Qt::AlignHCenter | Qt::AlignTop, direction);
+}
+
+std::vector<ParallelChart::LegendEntry> ParallelChart::legendEntries() const {
+    std::vector<LegendEntry> entries;
     if (m_data.query.color.isEmpty()) {
         for (const QString& technique : m_data.techniques) {
-            item(techniqueTitle(technique),
-                 QPen(m_theme.techniqueColor(technique), 2.4, Qt::SolidLine, Qt::FlatCap));
+            entries.push_back(
+                {techniqueTitle(technique),
+                 QPen(m_theme.techniqueColor(technique), 2.4, Qt::SolidLine, Qt::FlatCap),
+                 {},
+                 {}});
         }
     } else if (m_data.colorLow <= m_data.colorHigh) {
         const std::string id = m_data.query.color.toStdString();
-        const auto words = [&](const QString& written, const QColor& color) {
-            painter.setPen(color);
-            painter.drawText(QPointF(x, text), written);
-            x += metrics.horizontalAdvance(written) + 8;
-        };
-        words(metricTitle(m_data.query.color), m_theme.text);
-        words(QString::fromStdString(formatMetric(id, m_data.colorLow)), m_theme.muted);
-        QLinearGradient gradient(x, 0, x + 90, 0);
-        for (int i = 0; i <= 8; ++i) {
-            gradient.setColorAt(i / 8.0, m_theme.scaleColor(i / 8.0));
-        }
-        painter.fillRect(QRectF(x, middle - 5, 90, 10), gradient);
-        x += 98;
-        words(QString::fromStdString(formatMetric(id, m_data.colorHigh)), m_theme.muted);
-        x += 10;
+        entries.push_back({metricTitle(m_data.query.color),
+                           {},
+                           QString::fromStdString(formatMetric(id, m_data.colorLow)),
+                           QString::fromStdString(formatMetric(id, m_data.colorHigh))});
     }
     if (std::any_of(m_data.kinds.begin(), m_data.kinds.end(),
                     [](PointKind kind) { return kind != PointKind::Native; })) {
         QPen dashed(m_theme.muted, 2, Qt::SolidLine, Qt::FlatCap);
         dashed.setDashPattern({3, 2});
-        item(tr("dashed: not native or estimated"), dashed);
+        entries.push_back({tr("dashed: not native or estimated"), dashed, {}, {}});
     }
-    if (hasInactive()) {
-        item(tr("outside the ranges"), QPen(m_theme.frame, 1.4));
+    // Has its place also while all lines are inside, so that a range that is drawn moves nothing.
+    entries.push_back({tr("outside the ranges"), QPen(m_theme.frame, 1.4), {}, {}});
+    return entries;
+}
+
+std::vector<QPointF> ParallelChart::placeLegend(const std::vector<LegendEntry>& entries,
+                                                double& height) const {
+    const QFontMetricsF metrics(font());
+    const double row = metrics.height() + 4;
+    std::vector<QPointF> places;
+    QPointF at(12, 6);
+    for (const LegendEntry& entry : entries) {
+        const double wide = entry.width(metrics);
+        if (at.x() > 12 && at.x() + wide > width() - 8) {
+            at = {12, at.y() + row};
+        }
+        places.push_back(at);
+        at.rx() += wide + 18;
+    }
+    height = at.y() + row + 4;
+    return places;
+}
+
+void ParallelChart::paintLegend(QPainter& painter) const {
+    if (m_compact) {
+        return;
+    }
+    const QFontMetricsF metrics(font());
+    const std::vector<LegendEntry> entries = legendEntries();
+    double rows = 0;
+    const std::vector<QPointF> places = placeLegend(entries, rows);
+    const std::size_t shown = entries.size() - (hasInactive() ? 0 : 1);
+    for (std::size_t i = 0; i < shown; ++i) {
+        const LegendEntry& entry = entries[i];
+        double x = places[i].x();
+        const double middle = places[i].y() + metrics.height() / 2;
+        const double text = middle + (metrics.ascent() - metrics.descent()) / 2;
+        const auto words = [&](const QString& written, const QColor& color) {
+            painter.setPen(color);
+            painter.drawText(QPointF(x, text), written);
+            x += metrics.horizontalAdvance(written) + 8;
+        };
+        if (!entry.isScale()) {
+            painter.setPen(entry.pen);
+            painter.drawLine(QPointF(x, middle), QPointF(x + 20, middle));
+            x += kSwatch;
+            words(entry.words, m_theme.text);
+            continue;
+        }
+        words(entry.words, m_theme.text);
+        words(entry.low, m_theme.muted);
+        QLinearGradient gradient(x, 0, x + kScaleWidth, 0);
+        for (int step = 0; step <= 8; ++step) {
+            gradient.setColorAt(step / 8.0, m_theme.scaleColor(step / 8.0));
+        }
+        painter.fillRect(QRectF(x, middle - 5, kScaleWidth, 10), gradient);
+        x += kScaleWidth + 8;
+        words(entry.high, m_theme.muted);
     }
 }
 
@@ -521,6 +655,7 @@ void ParallelChart::changeEvent(QEvent* event) {
     if (event->type() == QEvent::PaletteChange && !m_ownTheme) {
         m_theme = ChartTheme::fromPalette(palette());
         m_card->setTheme(m_theme);
+        updateColors();
         invalidate();
     } else if (event->type() == QEvent::FontChange) {
         relayout();

@@ -109,8 +109,10 @@ private:
 
     QColor lineColor(const ParallelLine& line) const;
     double lineOpacity() const;
-    void fillLayers(qreal ratio);
-    void fillLayer(LineRaster& raster, Layer layer, qreal ratio, double opacity);
+    void updateColors();
+    /// `fine`: for a file, however long it takes.
+    void fillLayers(qreal ratio, bool fine);
+    void fillLayer(LineRaster& raster, const QImage& ground, Layer layer, double opacity);
     bool isDashed(std::size_t line, int axis) const;
     void paintChart(QPainter& painter, bool vector, bool marks);
     void paintVectorLines(QPainter& painter, Layer layer);
@@ -118,6 +120,11 @@ private:
     void paintMarkedLines(QPainter& painter, bool hovered);
     void paintAxes(QPainter& painter, bool marks) const;
     void paintRanges(QPainter& painter) const;
+    struct LegendEntry;
+    std::vector<LegendEntry> legendEntries() const;
+    /// Where each entry begins, row by row; the height of all rows with it.
+    std::vector<QPointF> placeLegend(const std::vector<LegendEntry>& entries, double& height) const;
+    void paintTitle(QPainter& painter, int axis) const;
     void paintLegend(QPainter& painter) const;
     std::optional<QRectF> rangeRect(int axis) const;
 
@@ -144,11 +151,16 @@ private:
     std::vector<float> m_y;  ///< lines x axes, widget coordinates; NaN where there is no value
     QRectF m_plot;
     QRectF m_titles;
+    bool m_compact = false;        ///< titles of one line, no legend
+    std::vector<QColor> m_colors;  ///< of the lines
+    QImage m_blank;
     LineRaster m_ground;
     LineRaster m_lines;
+    bool m_blankStale = true;
     bool m_groundStale = true;
     bool m_linesStale = true;
     qreal m_ratio = 0;
+    bool m_fine = false;
     int m_drawnPieces = 0;
 
     std::function<QString(qint64)> m_hoverSource;

@@ -17,6 +17,9 @@
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
+namespace {
+constexpr int kChipWidth = 190;  ///< of a tag's words, in pixels
+}  // namespace
 
 ExploreAnnotations::ExploreAnnotations(QWidget* parent)
     : QWidget(parent),
@@ -106,10 +109,13 @@ void ExploreAnnotations::showTags(const std::vector<const ExperimentRecord*>& re
         chip->setLayoutDirection(Qt::RightToLeft);  // the cross stands behind the word
         chip->setIcon(themedIcon(QStringLiteral("close"), IconTint::Muted));
         chip->setIconSize({11, 11});
-        chip->setText(QString(shown[static_cast<qsizetype>(at++)])
-                          .replace(QLatin1Char('&'), QStringLiteral("&&")));
+        // One long tag must not make the panel wider than it is.
+        chip->setText(
+            fontMetrics()
+                .elidedText(shown[static_cast<qsizetype>(at++)], Qt::ElideMiddle, kChipWidth)
+                .replace(QLatin1Char('&'), QStringLiteral("&&")));
         chip->setAccessibleName(tr("Remove tag %1").arg(entry.first));
-        chip->setToolTip(tr("Remove this tag"));
+        chip->setToolTip(tr("Remove tag “%1”").arg(entry.first));
         chip->setFocusPolicy(Qt::StrongFocus);
         chip->setEnabled(!m_readOnly);
         setStyleClass(chip, "chip");

@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "ui/charts/axis_scale.h"
+#include "ui/widgets/flow_layout.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 
@@ -21,6 +22,7 @@ namespace fettle::ui {
 
 ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     : QWidget(parent),
+      m_flow(new FlowLayout(nullptr, 12)),
       m_logX(new QCheckBox(tr("log"), this)),
       m_logY(new QCheckBox(tr("log"), this)),
       m_select(new QPushButton(this)),
@@ -30,40 +32,33 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(0, 0, 0, 0);
     column->setSpacing(6);
-    auto* row = new QHBoxLayout;
-    row->setSpacing(6);
-    column->addLayout(row);
-    buildViewSwitch(*row);
-    const auto add = [&](const QString& name, const QString& label) {
+    column->addLayout(m_flow);
+    buildViewSwitch();
+    const auto add = [&](QHBoxLayout* group, const QString& name, const QString& label) {
         auto* box = new QComboBox(this);
         box->setObjectName(name);
         box->setAccessibleName(label);
         box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-        box->setMinimumContentsLength(8);
+        box->setMinimumContentsLength(10);
         box->setMaximumWidth(230);
         auto* caption = makeLabel(label, TextRole::Caption, this);
         caption->setBuddy(box);
-        row->addWidget(caption);
-        row->addWidget(box, 1);
-        if (name != QLatin1String("colorMetric")) {
-            m_scatterOnly.insert(m_scatterOnly.end(), {caption, box});
-        }
+        group->addWidget(caption);
+        group->addWidget(box);
         connect(box, &QComboBox::currentIndexChanged, this, [this] {
             m_query = query();
             emit queryChanged();
         });
         return box;
     };
-    m_x = add(QStringLiteral("xMetric"), tr("X"));
-    row->addWidget(m_logX);
-    row->addSpacing(8);
-    m_y = add(QStringLiteral("yMetric"), tr("Y"));
-    row->addWidget(m_logY);
-    row->addSpacing(8);
-    m_color = add(QStringLiteral("colorMetric"), tr("Colour"));
-    row->addSpacing(8);
-    m_size = add(QStringLiteral("sizeMetric"), tr("Size"));
-    row->addStretch(1);
+    QHBoxLayout* x = addGroup(true);
+    m_x = add(x, QStringLiteral("xMetric"), tr("X"));
+    x->addWidget(m_logX);
+    QHBoxLayout* y = addGroup(true);
+    m_y = add(y, QStringLiteral("yMetric"), tr("Y"));
+    y->addWidget(m_logY);
+    m_color = add(addGroup(false), QStringLiteral("colorMetric"), tr("Colour"));
+    m_size = add(addGroup(true), QStringLiteral("sizeMetric"), tr("Size"));
     m_logX->setObjectName(QStringLiteral("logX"));
     m_logY->setObjectName(QStringLiteral("logY"));
     m_logX->setToolTip(tr("Logarithmic X axis"));
@@ -77,9 +72,9 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     m_reset->setObjectName(QStringLiteral("resetView"));
     m_reset->setEnabled(false);
     m_reset->setToolTip(tr("Show all points (double click on empty ground)"));
-    row->addWidget(m_select);
-    row->addWidget(m_reset);
-    m_scatterOnly.insert(m_scatterOnly.end(), {m_logX, m_logY, m_select, m_reset});
+    QHBoxLayout* view = addGroup(true);
+    view->addWidget(m_select);
+    view->addWidget(m_reset);
 
     buildProtocolRow();
     column->addWidget(m_protocolRow);
@@ -92,7 +87,19 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     showForView();
 }
 
-void ExploreAxisBar::buildViewSwitch(QHBoxLayout& row) {
+QHBoxLayout* ExploreAxisBar::addGroup(bool scatterOnly) {
+    auto* group = new QWidget(this);
+    auto* row = new QHBoxLayout(group);
+    row->setContentsMargins(0, 0, 0, 0);
+    row->setSpacing(6);
+    m_flow->addWidget(group);
+    if (scatterOnly) {
+        m_scatterOnly.push_back(group);
+    }
+    return row;
+}
+
+void ExploreAxisBar::buildViewSwitch() {
     m_view = new QComboBox(this);
     m_view->setObjectName(QStringLiteral("chartView"));
     m_view->setAccessibleName(tr("Chart"));
@@ -109,9 +116,9 @@ void ExploreAxisBar::buildViewSwitch(QHBoxLayout& row) {
     m_axes->setFocusPolicy(Qt::StrongFocus);
     setStyleClass(m_axes, "with-menu");
     m_axes->setMenu(new QMenu(m_axes));
-    row.addWidget(m_view);
-    row.addWidget(m_axes);
-    row.addSpacing(8);
+    QHBoxLayout* row = addGroup(false);
+    row->addWidget(m_view);
+    row->addWidget(m_axes);
     connect(m_axes->menu(), &QMenu::aboutToShow, this, &ExploreAxisBar::chooseParallelAxes);
     connect(m_view, &QComboBox::currentIndexChanged, this, [this] {
         showForView();

@@ -18,6 +18,8 @@ class QToolButton;
 
 namespace fettle::ui {
 
+class FlowLayout;
+
 class ExploreAxisBar : public QWidget {
     Q_OBJECT
 
@@ -54,12 +56,15 @@ signals:
 
 private:
     void buildProtocolRow();
-    void buildViewSwitch(QHBoxLayout& row);
+    /// What belongs together stays together when the bar takes a second row.
+    QHBoxLayout* addGroup(bool scatterOnly);
+    void buildViewSwitch();
     void chooseParallelAxes();
     void showForView();
     void fill(QComboBox& box, const QStringList& metrics, const QString& wanted) const;
 
     TradeoffQuery m_query;
+    FlowLayout* m_flow;
     QComboBox* m_x;
     QComboBox* m_y;
     QComboBox* m_color;

@@ -89,15 +89,20 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     m_verdict->setTextFormat(Qt::PlainText);
     m_verdict->setTextInteractionFlags(Qt::TextSelectableByMouse);
     card->addWidget(m_verdict);
-    column->addWidget(m_verdictCard);
-    column->addWidget(m_annotations);
     m_hint->setWordWrap(true);
     m_hint->setAlignment(Qt::AlignTop);
     column->addWidget(m_hint, 1);
-    m_scroll->setWidget(m_body);
+    auto* content = new QWidget;
+    auto* inside = new QVBoxLayout(content);
+    inside->setContentsMargins(0, 0, 4, 0);
+    inside->setSpacing(kGap);
+    inside->addWidget(m_verdictCard);
+    inside->addWidget(m_annotations);
+    inside->addWidget(m_body, 1);
+    m_scroll->setWidget(content);
     m_scroll->setWidgetResizable(true);
     // The card shows through: setWidget() turned filling on.
-    m_body->setAutoFillBackground(false);
+    content->setAutoFillBackground(false);
     m_scroll->viewport()->setAutoFillBackground(false);
     m_scroll->setFrameShape(QFrame::NoFrame);
     m_scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAsNeeded);

@@ -17,6 +17,7 @@
 #include "ui/charts/axis_scale.h"
 #include "ui/charts/tradeoff_painter.h"
 #include "ui/models/experiment_comparison.h"
+#include "ui/widgets/flow_layout.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 
@@ -79,8 +80,7 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     m_text->setPlaceholderText(tr("Filter by name, recipe, model…"));
     m_text->setAccessibleName(tr("Filter experiments by words"));
     m_text->setClearButtonEnabled(true);
-    m_text->setMinimumWidth(150);
-    m_text->setMaximumWidth(280);
+    m_text->setFixedWidth(220);
     m_favourites->setObjectName(QStringLiteral("favouritesFilter"));
     m_favourites->setIcon(themedIcon(QStringLiteral("star")));
     m_favourites->setText(tr("Favourites"));
@@ -96,13 +96,15 @@ ExploreFilterBar::ExploreFilterBar(QWidget* parent)
     column->setSpacing(6);
     auto* row = new QHBoxLayout;
     row->setSpacing(kGap);
-    row->addWidget(m_text, 2);
+    // A narrow window takes a second row rather than squeeze what is in the first.
+    auto* flow = new FlowLayout(nullptr, kGap);
+    flow->addWidget(m_text);
     for (QWidget* widget : std::initializer_list<QWidget*>{
              m_technique, m_model, m_device, m_status, m_tag, m_favourites, m_addRange, m_clear}) {
-        row->addWidget(widget);
+        flow->addWidget(widget);
     }
-    row->addStretch(1);
-    row->addWidget(m_count);
+    row->addLayout(flow, 1);
+    row->addWidget(m_count, 0, Qt::AlignVCenter);
     column->addLayout(row);
     m_chipLayout->setContentsMargins(0, 0, 0, 0);
     m_chipLayout->setSpacing(6);

@@ -89,9 +89,7 @@ void Tour::place() {
     const TourHint& shown = m_hints[static_cast<std::size_t>(m_current)];
     m_target = (shown.place ? shown.place() : QRect()) & rect();
     m_bubble->layout()->activate();
-    m_bubble->resize(kBubbleWidth, m_bubble->layout()->hasHeightForWidth()
-                                       ? m_bubble->layout()->heightForWidth(kBubbleWidth)
-                                       : m_bubble->sizeHint().height());
+    m_bubble->resize(kBubbleWidth, m_bubble->layout()->totalHeightForWidth(kBubbleWidth));
     const QSize size = m_bubble->size();
     QPoint at = rect().center() - QPoint(size.width() / 2, size.height() / 2);
     if (!m_target.isEmpty()) {
