@@ -12,8 +12,8 @@ class LineRaster {
 public:
     /// Begins with a copy of `ground`, an image in Format_ARGB32_Premultiplied without transparent
     /// pixels. `gaps` spaces between axes are thinned apart; ends that share a cell of `thinning`
-    /// device pixels count as one; 0: every line is drawn. `width` in device pixels: above 0 lines have smooth edges, 0:
-    /// one pixel, quick.
+    /// device pixels count as one; 0: every line is drawn. `width` in device pixels: above 0 lines
+    /// have smooth edges, 0: one pixel, quick.
     void begin(const QImage& ground, int gaps, int thinning, double width);
     /// Index of a look for add(), below 64.
     int look(const QColor& color, bool dashed);
