@@ -39,6 +39,7 @@ set(FETTLE_SIMD_FLAGS_baseline "")
 set(FETTLE_SIMD_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(FETTLE_SIMD_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mavx2 -mfma -mf16c -mbmi2
     -mprefer-vector-width=512)
+set(FETTLE_SIMD_FLAGS_bf16 ${FETTLE_SIMD_FLAGS_avx512} -mavx512bf16)
 # Sanitized vector code at -O3 takes minutes a file to compile and finds nothing more.
 if(FETTLE_SANITIZE)
   set(FETTLE_SIMD_OPTIMIZATION -O1)

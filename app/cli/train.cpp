@@ -114,6 +114,11 @@ void addTrainingOptions(CLI::App& command, Options& options) {
     command.add_flag("--checkpointing", trainer.checkpointing,
                      "Compute activations twice instead of holding them");
     command
+        .add_option_function<std::string>(
+            "--compute", [&trainer](const std::string& type) { trainer.bf16 = type == "bf16"; },
+            "Type of matrix products: f32 (default), or bf16 where the processor has such")
+        ->check(CLI::IsMember({"f32", "bf16"}));
+    command
         .add_option("--evaluate-every", trainer.evaluateEvery,
                     "Steps between validations (default: up to twenty a run)")
         ->check(CLI::Range(1, 1 << 30));

@@ -56,6 +56,25 @@ ParameterSchema checkpointMinutesParameter() {
                            "killed goes on from there. 0: only at the end of the step.");
 }
 
+ParameterSchema computeParameter() {
+    ParameterSchema compute;
+    compute.name = "compute";
+    compute.title = "Compute in";
+    compute.type = ParameterType::Choice;
+    compute.defaultValue = "f32";
+    compute.choices = {
+        {"f32", "Float32", "The same result on every processor level that has fused products."},
+        {"bf16", "BFloat16",
+         "Matrix products of numbers rounded to bfloat16, added up in float32; weights and "
+         "gradients stay float32. Faster, on processors that have such products only."}};
+    compute.help = "The type of the matrix products in training.";
+    return compute;
+}
+
+bool computesInBf16(const nlohmann::json& params) {
+    return params.at("compute").get<std::string>() == "bf16";
+}
+
 std::unique_ptr<TeacherCache> cachedTeacher(const std::string& technique, const Model& teacher,
                                             const TrainerOptions& options, BatchSource& data,
                                             const std::function<Network&()>& network,

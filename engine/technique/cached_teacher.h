@@ -19,6 +19,10 @@ std::vector<ParameterSchema> teacherParameters();
 /// checkpoint_minutes: how often a training step writes what it needs to go on after it was killed.
 ParameterSchema checkpointMinutesParameter();
 
+/// compute: the type of matrix products, f32 or bf16.
+ParameterSchema computeParameter();
+bool computesInBf16(const nlohmann::json& params);
+
 /// The cache of `teacher`'s predictions, holding what a run with `options` reads of `data`. Null
 /// where the parameters do not ask for one, and, with a warning, where it would be of no use: the
 /// loss needs the teacher's states, or there is no folder to keep it in. `network()` makes the

@@ -116,6 +116,7 @@ TechniqueDescriptor distillDescriptor() {
     const std::vector<ParameterSchema> more = teacherParameters();
     d.parameters.insert(d.parameters.end(), more.begin(), more.end());
     d.parameters.push_back(checkpointMinutesParameter());
+    d.parameters.push_back(computeParameter());
     return d;
 }
 
@@ -252,6 +253,7 @@ private:
         options.loss.hidden = m_params.at("hidden_weight").get<float>();
         options.loss.attention = m_params.at("attention_weight").get<float>();
         options.checkpointing = m_params.at("checkpointing").get<bool>();
+        options.bf16 = computesInBf16(m_params);
         options.targetLoss = m_params.at("target_loss").get<double>();
         options.checkpointFolder = m_context.checkpointFolder;
         options.checkpointMinutes = m_params.at("checkpoint_minutes").get<double>();

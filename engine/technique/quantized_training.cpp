@@ -145,6 +145,7 @@ TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& los
     options.optimizer.decay = params.at("weight_decay").get<float>();
     options.loss = loss;
     options.checkpointing = params.at("save_memory").get<bool>();
+    options.bf16 = computesInBf16(params);
     options.checkpointMinutes = params.at("checkpoint_minutes").get<double>();
     options.evaluateEvery = params.at("evaluate_every").get<std::int64_t>();
     return options;
@@ -250,7 +251,8 @@ std::vector<ParameterSchema> quantizedTrainingParameters() {
             every,
             target,
             memory,
-            checkpointMinutesParameter()};
+            checkpointMinutesParameter(),
+            computeParameter()};
 }
 
 Model trainQuantized(const std::string& technique, Model model, const TrainLoss& loss,

@@ -96,6 +96,9 @@ public:
     /// Keeps only the inputs of layers and computes the rest again for the gradient. Same numbers
     /// bit for bit.
     void setCheckpointing(bool on) { m_checkpointing = on; }
+    /// Matrix products of factors rounded to bfloat16, with sums in float32; all else, weights and
+    /// gradients among it, stays float32. Throws EngineError(Usage) where the processor has none.
+    void setBf16Products(bool on);
 
     /// A layer of this network and the layer of the teacher that it is to follow.
     struct LayerPair {
@@ -190,6 +193,7 @@ private:
     void headNormsBackward(const Layer& layer, const float* raw, float* dqkv);
     void rotate(const Layer& layer, float* qkv, bool back);
     kernels::AttentionTrainArgs attentionArgs(std::size_t index, Saved& saved) const;
+    void multiply(kernels::GemmArgs args);
     void linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows, float* y);
     void linearBackward(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
                         const float* dy, float* dx);
@@ -250,7 +254,7 @@ private:
     std::map<Offset, std::vector<LinearPart>> m_parts;
     std::vector<float> m_rounded;
     Offset m_embedding = -1, m_positions = -1, m_finalNorm = -1, m_finalNormBias = -1, m_head = -1;
-    bool m_checkpointing = false;
+    bool m_checkpointing = false, m_bf16 = false;
     RunControl* m_control = nullptr;  ///< of the pass that runs; polled before every product
     std::vector<Layer> m_layers;
     std::int64_t m_qSize = 0, m_kvSize = 0, m_gateUpSize = 0;

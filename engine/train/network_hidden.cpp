@@ -96,9 +96,8 @@ double Network::hiddenLoss(std::size_t pair, const TrainBatch& batch, float weig
     const Offset projection = projected ? parameter(projectionName(pair)).offset : 0;
     m_hiddenError.resize(static_cast<std::size_t>(m_tokens * wide));
     if (projected)
-        kernels::gemm({kernels::GemmLayout::NT, m_tokens, wide, d, x, d, this->weight(projection),
-                       d, m_hiddenError.data(), wide, false},
-                      m_gemm, m_pool);
+        multiply({kernels::GemmLayout::NT, m_tokens, wide, d, x, d, this->weight(projection), d,
+                  m_hiddenError.data(), wide, false});
     else
         std::copy_n(x, m_tokens * d, m_hiddenError.data());
     const auto pairs = static_cast<float>(m_pairs.size());
@@ -131,12 +130,10 @@ double Network::hiddenLoss(std::size_t pair, const TrainBatch& batch, float weig
     if (!dx)
         return total;
     if (projected) {
-        kernels::gemm({kernels::GemmLayout::TN, wide, d, m_tokens, m_hiddenError.data(), wide, x, d,
-                       grad(projection), d, true},
-                      m_gemm, m_pool);
-        kernels::gemm({kernels::GemmLayout::NN, m_tokens, d, wide, m_hiddenError.data(), wide,
-                       this->weight(projection), d, dx, d, true},
-                      m_gemm, m_pool);
+        multiply({kernels::GemmLayout::TN, wide, d, m_tokens, m_hiddenError.data(), wide, x, d,
+                  grad(projection), d, true});
+        multiply({kernels::GemmLayout::NN, m_tokens, d, wide, m_hiddenError.data(), wide,
+                  this->weight(projection), d, dx, d, true});
     } else {
         for (std::int64_t i = 0; i < m_tokens * d; ++i)
             dx[i] += m_hiddenError[static_cast<std::size_t>(i)];

@@ -5,6 +5,7 @@
 #include "engine/core/error.h"
 #include "engine/model/rope_table.h"
 #include "engine/train/network.h"
+#include "kernels/cpu/isa.h"
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/loss.h"
 
@@ -181,15 +182,27 @@ kernels::AttentionTrainArgs Network::attentionArgs(std::size_t index, Saved& sav
     return args;
 }
 
+void Network::setBf16Products(bool on) {
+    if (on && !kernels::hasBf16Products())
+        throw EngineError(ErrorKind::Usage,
+                          "bf16: this processor has no products of bfloat16 (AVX512_BF16); compute "
+                          "in f32");
+    m_bf16 = on;
+}
+
+void Network::multiply(kernels::GemmArgs args) {
+    args.bf16 = m_bf16;
+    kernels::gemm(args, m_gemm, m_pool);
+}
+
 void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
                      float* y) {
     if (m_control)
         m_control->check();
     eachPart(w, rows, [&](const LinearPart& part) {
-        kernels::gemm({kernels::GemmLayout::NT, m_tokens, part.rows, cols,
-                       multiplied(part.rounding, x, m_tokens, cols), cols,
-                       weight(w) + part.first * cols, cols, y + part.first, rows, false},
-                      m_gemm, m_pool);
+        multiply({kernels::GemmLayout::NT, m_tokens, part.rows, cols,
+                  multiplied(part.rounding, x, m_tokens, cols), cols, weight(w) + part.first * cols,
+                  cols, y + part.first, rows, false});
     });
     if (b >= 0)
         m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
@@ -204,16 +217,14 @@ void Network::linearBackward(const float* x, std::int64_t cols, Offset w, Offset
         m_control->check();
     // Rounding of inputs passes gradients straight through: its scales follow the largest input.
     eachPart(w, rows, [&](const LinearPart& part) {
-        kernels::gemm({kernels::GemmLayout::TN, part.rows, cols, m_tokens, dy + part.first, rows,
-                       multiplied(part.rounding, x, m_tokens, cols), cols,
-                       grad(w) + part.first * cols, cols, true},
-                      m_gemm, m_pool);
+        multiply({kernels::GemmLayout::TN, part.rows, cols, m_tokens, dy + part.first, rows,
+                  multiplied(part.rounding, x, m_tokens, cols), cols, grad(w) + part.first * cols,
+                  cols, true});
     });
     if (b >= 0)
         kernels::addRowSums(dy, rows, m_tokens, rows, grad(b), m_rowSums, m_pool);
-    kernels::gemm(
-        {kernels::GemmLayout::NN, m_tokens, cols, rows, dy, rows, weight(w), cols, dx, cols, false},
-        m_gemm, m_pool);
+    multiply({kernels::GemmLayout::NN, m_tokens, cols, rows, dy, rows, weight(w), cols, dx, cols,
+              false});
 }
 
 void Network::activate(const Saved& saved, float* out) {
@@ -346,10 +357,9 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
 void Network::headLogits(std::int64_t first, std::int64_t count, float* out) {
     const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize;
     eachPart(m_head, v, [&](const LinearPart& part) {
-        kernels::gemm({kernels::GemmLayout::NT, count, part.rows, d,
-                       multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
-                       weight(m_head) + part.first * d, d, out + part.first, v, false},
-                      m_gemm, m_pool);
+        multiply({kernels::GemmLayout::NT, count, part.rows, d,
+                  multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
+                  weight(m_head) + part.first * d, d, out + part.first, v, false});
     });
     if (m_config.finalSoftcap > 0)
         m_pool.parallelFor(count, 8, [&](std::int64_t begin, std::int64_t end, int) {
@@ -442,15 +452,12 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
         if (!gradient)
             continue;
         eachPart(m_head, v, [&](const LinearPart& part) {
-            kernels::gemm(
-                {kernels::GemmLayout::TN, part.rows, d, count, m_logits.data() + part.first, v,
-                 multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
-                 grad(m_head) + part.first * d, d, true},
-                m_gemm, m_pool);
+            multiply({kernels::GemmLayout::TN, part.rows, d, count, m_logits.data() + part.first, v,
+                      multiplied(part.rounding, m_hidden.data() + first * d, count, d), d,
+                      grad(m_head) + part.first * d, d, true});
         });
-        kernels::gemm({kernels::GemmLayout::NN, count, d, v, m_logits.data(), v, weight(m_head), d,
-                       m_normed.data() + first * d, d, false},
-                      m_gemm, m_pool);
+        multiply({kernels::GemmLayout::NN, count, d, v, m_logits.data(), v, weight(m_head), d,
+                  m_normed.data() + first * d, d, false});
     }
     sums.tokens = batch.scored();
     return sums;

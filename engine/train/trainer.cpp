@@ -75,6 +75,7 @@ nlohmann::json describe(const TrainerOptions& o) {
             {"temperature", o.loss.temperature},
             {"hidden", o.loss.hidden},
             {"attention", o.loss.attention},
+            {"bf16", o.bf16},
             {"evaluate_every", o.evaluateEvery},
             {"target_loss", o.targetLoss},
             {"keep_best", o.keepBest},
@@ -129,6 +130,9 @@ public:
           m_start(steadySeconds()),
           m_lastCheckpoint(m_start) {
         student.setCheckpointing(options.checkpointing);
+        student.setBf16Products(options.bf16);
+        if (teacher)
+            teacher->setBf16Products(options.bf16);
         m_identity = {{"options", describe(options)},
                       {"data", data.fingerprint()},
                       {"weights", hashOf(student.values())},

@@ -21,6 +21,7 @@ struct TrainerOptions {
     OptimizerOptions optimizer;
     TrainLoss loss;
     bool checkpointing = false;        ///< of activations: less memory, a third more work
+    bool bf16 = false;                 ///< products of bfloat16, of the teacher too
     std::int64_t evaluateEvery = 0;    ///< steps; 0: up to twenty times a run
     double targetLoss = 0;             ///< > 0: stop once the validation loss is at most this
     bool keepBest = true;              ///< the weights that validated best, not the last ones

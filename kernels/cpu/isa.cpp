@@ -99,6 +99,15 @@ void setIsa(Isa isa) {
     current().store(isa, std::memory_order_relaxed);
 }
 
+bool hasBf16Products() {
+#if defined(__x86_64__)
+    static const bool announced = leaf(7).eax >= 1 && (leaf(7, 1).eax >> 5 & 1u) != 0;
+    return announced && currentIsa() >= Isa::Avx512Vnni;
+#else
+    return false;
+#endif
+}
+
 const char* name(Isa isa) {
     switch (isa) {
         case Isa::Baseline:

@@ -13,6 +13,9 @@ Isa currentIsa();
 Isa bestIsa();
 /// Tests only: switches every kernel to `isa` (must not exceed bestIsa()).
 void setIsa(Isa isa);
+/// Products of bfloat16 pairs (AVX512_BF16), which come with some processors of the AVX-512 level.
+/// False where a lower level was chosen.
+bool hasBf16Products();
 /// "AVX-512 VNNI"
 const char* name(Isa isa);
 /// Processor name as the operating system gives it.

@@ -14,6 +14,9 @@ extern const TrainTable kTrainTable;
 namespace avx512 {
 extern const TrainTable kTrainTable;
 }
+namespace bf16 {
+extern const GemmKernels kGemm;
+}
 #endif
 
 const TrainTable& trainKernels() {
@@ -29,6 +32,14 @@ const TrainTable& trainKernels() {
     }
 #endif
     return baseline::kTrainTable;
+}
+
+const GemmKernels& gemmKernels(bool bf16) {
+#if defined(__x86_64__)
+    if (bf16)
+        return bf16::kGemm;
+#endif
+    return trainKernels().gemm;
 }
 
 }  // namespace fettle::kernels

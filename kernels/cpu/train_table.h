@@ -13,7 +13,8 @@
 namespace fettle::kernels {
 
 /// One block of a product. a(i, k) lies at a[i * aRow + k * aStep]; one of the two is 1. b is
-/// packed: panels of `packWidth` columns, [panel][k][column].
+/// packed: panels of `width` columns, [panel][k][column]; of bfloat16, two steps of k in the place
+/// of one float.
 struct GemmBlock {
     std::int64_t rows, cols, k;
     const float* a;
@@ -25,12 +26,20 @@ struct GemmBlock {
     bool accumulate;
 };
 
-/// One piece of b to pack: `cols` <= packWidth columns, `k` steps; column j of step i is
+/// One piece of b to pack: `cols` <= width columns, `k` steps; column j of step i is
 /// from[j * column + i * step]. Columns beyond `cols` become zero.
 struct GemmPack {
     const float* from;
     std::int64_t column, step, cols, k;
     float* to;
+};
+
+/// How products are computed: `rows` of a, `width` columns of b at a time.
+struct GemmKernels {
+    std::int64_t width, rows;
+    std::int64_t stepsPerFloat;  ///< of packed b
+    void (*block)(const GemmBlock* block);
+    void (*pack)(const GemmPack* piece);
 };
 
 /// Attention of one sequence and one key/value head, all its query heads.
@@ -39,10 +48,7 @@ struct AttentionUnit {
 };
 
 struct TrainTable {
-    std::int64_t packWidth;
-    std::int64_t tileRows;
-    void (*gemmBlock)(const GemmBlock* block);
-    void (*gemmPack)(const GemmPack* piece);
+    GemmKernels gemm;
     std::int64_t (*attentionScratch)(std::int64_t tokens, std::int64_t headDim);  // floats
     void (*attentionForward)(const AttentionTrainArgs* args, const AttentionUnit* unit,
                              float* scratch);
@@ -84,5 +90,7 @@ struct TrainTable {
 
 /// The level in use, see isa.h.
 const TrainTable& trainKernels();
+/// Products of that level, or those of bfloat16, which want hasBf16Products().
+const GemmKernels& gemmKernels(bool bf16);
 
 }  // namespace fettle::kernels

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/cpu/isa.h"
 #include "kernels/cpu/train_table.h"
 
 namespace fettle::kernels {
@@ -26,6 +27,8 @@ void check(const GemmArgs& g) {
         g.bStride < (nt ? g.k : g.n) || g.cStride < g.n)
         throw std::invalid_argument("gemm: bad shape m=" + std::to_string(g.m) +
                                     " n=" + std::to_string(g.n) + " k=" + std::to_string(g.k));
+    if (g.bf16 && !hasBf16Products())
+        throw std::invalid_argument("gemm: this processor multiplies no bfloat16");
 }
 
 }  // namespace
@@ -34,14 +37,15 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
     check(g);
     if (g.m == 0 || g.n == 0)
         return;
-    const TrainTable& table = trainKernels();
+    const GemmKernels& kernels = gemmKernels(g.bf16);
     const bool tn = g.layout == GemmLayout::TN, nt = g.layout == GemmLayout::NT;
-    const std::int64_t width = table.packWidth;
+    const std::int64_t width = kernels.width;
     const std::int64_t aRow = tn ? 1 : g.aStride, aStep = tn ? g.aStride : 1;
     const std::int64_t bColumn = nt ? g.bStride : 1, bStep = nt ? 1 : g.bStride;
     const std::int64_t columnsAtOnce = std::min(up(g.n, width) * width, kPackedColumns);
     const std::int64_t stepsAtOnce = std::min(g.k, kPackedSteps);
-    const auto floats = static_cast<std::size_t>(columnsAtOnce * stepsAtOnce);
+    const auto floats =
+        static_cast<std::size_t>(columnsAtOnce * up(stepsAtOnce, kernels.stepsPerFloat));
     if (scratch.packed.size() < floats)
         scratch.packed.resize(floats);
 
@@ -50,6 +54,7 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
         const std::int64_t panels = up(columns, width);
         for (std::int64_t step = 0; step < g.k; step += stepsAtOnce) {
             const std::int64_t steps = std::min(stepsAtOnce, g.k - step);
+            const std::int64_t panelFloats = width * up(steps, kernels.stepsPerFloat);
             const auto pack = [&](std::int64_t begin, std::int64_t end, int) {
                 for (std::int64_t p = begin; p < end; ++p) {
                     const GemmPack piece = {g.b + (column + p * width) * bColumn + step * bStep,
@@ -57,8 +62,8 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
                                             bStep,
                                             std::min(width, columns - p * width),
                                             steps,
-                                            scratch.packed.data() + p * width * steps};
-                    table.gemmPack(&piece);
+                                            scratch.packed.data() + p * panelFloats};
+                    kernels.pack(&piece);
                 }
             };
             pool.parallelFor(panels, 1, std::ref(pack));
@@ -66,27 +71,27 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
             // Small products are cut finer, so that every thread gets some; where a cut lies does
             // not change any sum.
             std::int64_t unitTiles = kUnitTiles, unitPanels = kUnitPanels;
-            const std::int64_t tiles = up(g.m, table.tileRows);
+            const std::int64_t tiles = up(g.m, kernels.rows);
             const auto units = [&] { return up(tiles, unitTiles) * up(panels, unitPanels); };
             while (units() < 6 * pool.threads() && (unitTiles > 2 || unitPanels > 2))
                 (unitTiles > 2 ? unitTiles : unitPanels) /= 2;
             const std::int64_t rowUnits = up(tiles, unitTiles);
             const auto multiply = [&](std::int64_t begin, std::int64_t end, int) {
                 for (std::int64_t u = begin; u < end; ++u) {
-                    const std::int64_t row = u % rowUnits * unitTiles * table.tileRows;
+                    const std::int64_t row = u % rowUnits * unitTiles * kernels.rows;
                     const std::int64_t panel = u / rowUnits * unitPanels;
-                    const GemmBlock block = {std::min(unitTiles * table.tileRows, g.m - row),
+                    const GemmBlock block = {std::min(unitTiles * kernels.rows, g.m - row),
                                              std::min(unitPanels * width, columns - panel * width),
                                              steps,
                                              g.a + row * aRow + step * aStep,
                                              aRow,
                                              aStep,
-                                             scratch.packed.data() + panel * width * steps,
-                                             width * steps,
+                                             scratch.packed.data() + panel * panelFloats,
+                                             panelFloats,
                                              g.c + row * g.cStride + column + panel * width,
                                              g.cStride,
                                              g.accumulate || step > 0};
-                    table.gemmBlock(&block);
+                    kernels.block(&block);
                 }
             };
             pool.parallelFor(rowUnits * up(panels, unitPanels), 1, std::ref(multiply));

@@ -1,9 +1,10 @@
 // Tokens per second of a training step: bench_training MODEL [rows 8] [context 256] [steps 10]
-// [threads 0]. MODEL may be the config.json of a shape: random weights. Random tokens, AdamW,
-// float32; the median step. compare_torch_train.py runs it beside PyTorch.
+// [threads 0] [f32|bf16]. MODEL may be the config.json of a shape: random weights. Random tokens,
+// AdamW, weights in float32; the median step. compare_torch_train.py runs it beside PyTorch.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 
 #include "engine/core/random.h"
 #include "engine/eval/memory_probe.h"
@@ -14,7 +15,9 @@
 int main(int argc, char** argv) {
     using namespace fettle;
     if (argc < 2) {
-        std::fprintf(stderr, "usage: bench_training MODEL [rows] [context] [steps] [threads]\n");
+        std::fprintf(stderr,
+                     "usage: bench_training MODEL [rows] [context] [steps] [threads] "
+                     "[f32|bf16]\n");
         return 2;
     }
     const auto number = [&](int i, int otherwise) {
@@ -29,6 +32,7 @@ int main(int argc, char** argv) {
                           : loadModel(path);
         kernels::WorkerPool pool(number(5, 0));
         Network network(model, pool);
+        network.setBf16Products(argc > 6 && std::string_view(argv[6]) == "bf16");
         const std::int64_t vocabulary = model.config.vocabularySize;
         model = {};  // the network has its own copy
         Optimizer optimizer(network, {}, pool);

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A training step beside PyTorch, eager and compiled, taking turns:
 
-    compare_torch_train.py BENCH_TRAINING MODEL [ROUNDS 3] [ROWS 8] [CONTEXT 256] [STEPS 10]
+    compare_torch_train.py BENCH_TRAINING MODEL [ROUNDS 3] [ROWS 8] [CONTEXT 256] [STEPS 10] [f32|bf16]
 
 MODEL is a model folder or the config.json of a shape (shapes/*.json): random weights. Random tokens, AdamW, clipping,
-float32, two threads everywhere. Prints tokens/s and peak resident memory, and the ratios of each round. Needs torch
+two threads everywhere; bf16: weights in float32, PyTorch under autocast. Prints tokens/s and peak resident memory, and the ratios of each round. Needs torch
 and transformers; FETTLE_INTEROP_PYTHON names another Python that has them.
 """
 import json
@@ -17,6 +17,7 @@ TORCH = """
 import json, resource, sys, time, torch
 from transformers import AutoConfig, AutoModelForCausalLM
 path, rows, context, steps, compiled = sys.argv[1], *map(int, sys.argv[2:6])
+bf16 = sys.argv[6] == "bf16"
 torch.set_num_threads(2)
 torch.manual_seed(1)
 if path.endswith(".json"):
@@ -31,7 +32,9 @@ seconds = []
 for step in range(steps + 2):
     ids = torch.randint(0, model.config.vocab_size, (rows, context))
     start = time.perf_counter()
-    run(input_ids=ids, labels=ids).loss.backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = run(input_ids=ids, labels=ids).loss
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     opt.step()
     opt.zero_grad()
@@ -48,19 +51,21 @@ def run(command):
 
 def main():
     bench, model = sys.argv[1:3]
-    numbers = [int(a) for a in sys.argv[3:]] + [3, 8, 256, 10][len(sys.argv) - 3:]
+    values = sys.argv[3:]
+    dtype = values.pop() if values and values[-1] in ("f32", "bf16") else "f32"
+    numbers = [int(a) for a in values] + [3, 8, 256, 10][len(values):]
     rounds, rows, context, steps = numbers
     python = os.environ.get("FETTLE_INTEROP_PYTHON", sys.executable)
     shape = [model, str(rows), str(context), str(steps)]
-    runs = {"fettle": [bench, *shape, "2"],
-            "eager": [python, "-c", TORCH, *shape, "0"],
-            "compile": [python, "-c", TORCH, *shape, "1"]}
+    runs = {"fettle": [bench, *shape, "2", dtype],
+            "eager": [python, "-c", TORCH, *shape, "0", dtype],
+            "compile": [python, "-c", TORCH, *shape, "1", dtype]}
     got = {name: [] for name in runs}
     for turn in range(rounds):
         for name, command in runs.items():
             got[name].append(run(command))
             print(turn + 1, name, {k: round(v) for k, v in got[name][-1].items()}, flush=True)
-    print(f"{rows} x {context} tokens, load", *os.getloadavg())
+    print(f"{rows} x {context} tokens, {dtype}, load", *os.getloadavg())
     for key in ("tokens_per_s", "peak_bytes"):
         for other in ("eager", "compile"):
             ratios = sorted(a[key] / b[key] for a, b in zip(got["fettle"], got[other]))

@@ -2,6 +2,7 @@
 // references on every instruction set, and bit for bit against themselves on other threads.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <functional>
 #include <numeric>
 
@@ -243,6 +244,67 @@ TEST(Gemm, EqualsPlainSumsAndDoesNotDependOnThreads) {
                     expectNear(got[0], want, 1e-5 * std::sqrt(static_cast<double>(c.k)), name(isa));
                 }
             }
+}
+
+/// Nearest bfloat16, ties to even.
+float toBf16(float x) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &x, sizeof(bits));
+    bits = (bits + 0x7FFFU + (bits >> 16 & 1U)) & 0xFFFF0000U;
+    std::memcpy(&x, &bits, sizeof(bits));
+    return x;
+}
+
+TEST(Gemm, OfBfloat16EqualsPlainSumsOfRoundedFactors) {
+    if (!hasBf16Products())
+        GTEST_SKIP() << "this processor has no products of bfloat16";
+    WorkerPool one(1), three(3);
+    struct Case {
+        std::int64_t m, n, k;
+    };
+    for (const Case c : {Case{1, 1, 1}, Case{5, 33, 7}, Case{12, 32, 384}, Case{65, 100, 385},
+                         Case{97, 47, 2101}, Case{130, 64, 800}, Case{3, 2100, 5}})
+        for (const GemmLayout layout : {GemmLayout::NT, GemmLayout::NN, GemmLayout::TN})
+            for (const bool accumulate : {false, true}) {
+                const bool tn = layout == GemmLayout::TN, nt = layout == GemmLayout::NT;
+                const std::int64_t lda = (tn ? c.m : c.k) + 3, ldb = (nt ? c.k : c.n) + 1,
+                                   ldc = c.n + 2;
+                const auto a = test::randomFloats((tn ? c.k : c.m) * lda, 1);
+                const auto b = test::randomFloats((nt ? c.n : c.k) * ldb, 2);
+                const auto start = test::randomFloats(c.m * ldc, 3);
+                const auto at = [](const std::vector<float>& x, std::int64_t i) {
+                    return static_cast<double>(toBf16(x[static_cast<std::size_t>(i)]));
+                };
+                std::vector<float> want = start;
+                for (std::int64_t i = 0; i < c.m; ++i)
+                    for (std::int64_t j = 0; j < c.n; ++j) {
+                        double sum = accumulate ? start[static_cast<std::size_t>(i * ldc + j)] : 0;
+                        for (std::int64_t k = 0; k < c.k; ++k)
+                            sum += at(a, tn ? k * lda + i : i * lda + k) *
+                                   at(b, nt ? j * ldb + k : k * ldb + j);
+                        want[static_cast<std::size_t>(i * ldc + j)] = static_cast<float>(sum);
+                    }
+                std::vector<float> got[2] = {start, start};
+                WorkerPool* pools[2] = {&one, &three};
+                for (int p = 0; p < 2; ++p) {
+                    GemmScratch scratch;
+                    gemm({layout, c.m, c.n, c.k, a.data(), lda, b.data(), ldb, got[p].data(), ldc,
+                          accumulate, true},
+                         scratch, *pools[p]);
+                }
+                EXPECT_EQ(got[0], got[1]);
+                expectNear(got[0], want, 1e-5 * std::sqrt(static_cast<double>(c.k)), "bf16");
+            }
+}
+
+TEST(Gemm, OfBfloat16IsRefusedWhereALowerLevelWasChosen) {
+    const test::IsaScope scope(Isa::Baseline);
+    WorkerPool one(1);
+    GemmScratch scratch;
+    const float x = 1;
+    float y = 0;
+    EXPECT_THROW(gemm({GemmLayout::NT, 1, 1, 1, &x, 1, &x, 1, &y, 1, false, true}, scratch, one),
+                 std::invalid_argument);
 }
 
 TEST(AttentionTrain, EqualsTheReferenceOnEveryLevel) {

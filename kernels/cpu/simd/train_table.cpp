@@ -3,10 +3,7 @@
 namespace fettle::kernels::FETTLE_SIMD {
 
 extern const TrainTable kTrainTable;
-const TrainTable kTrainTable = {kGemmWidth,
-                                kGemmRows,
-                                gemmBlock,
-                                gemmPack,
+const TrainTable kTrainTable = {{kGemmWidth, kGemmRows, 1, gemmBlock, gemmPack},
                                 attentionScratchFloats,
                                 attentionForward,
                                 attentionBackward,
