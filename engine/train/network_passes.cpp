@@ -13,11 +13,18 @@ namespace fettle {
 
 namespace {
 
-// Logits held at once, values; their rows stay a multiple of what a product works on.
-constexpr std::int64_t kLogitValues = std::int64_t{1} << 20;
+// Logits held at once: about a million values stay near the processor, but every slice reads the
+// whole head again, which wants some hundred rows to pay for it; and no more than 256 MiB. Rows are
+// a multiple of what a product works on.
+constexpr std::int64_t kLogitValues = std::int64_t{1} << 20,
+                       kMostLogitValues = std::int64_t{1} << 26;
+constexpr std::int64_t kLogitRows = 384, kLeastLogitRows = 48, kMostLogitRows = 1536;
 
-std::int64_t headRows(std::int64_t vocabulary) {
-    return std::clamp<std::int64_t>(kLogitValues / vocabulary / 48 * 48, 48, 1536);
+/// Rows of logits to hold at once for `tokens` tokens.
+std::int64_t headRows(std::int64_t vocabulary, std::int64_t tokens) {
+    const std::int64_t near = std::clamp(kLogitValues / vocabulary, kLogitRows, kMostLogitRows);
+    const std::int64_t rows = std::min(near, kMostLogitValues / vocabulary);
+    return std::min(tokens, std::max(rows / kLeastLogitRows * kLeastLogitRows, kLeastLogitRows));
 }
 
 void fit(std::vector<float>& buffer, std::int64_t count) {
@@ -369,7 +376,8 @@ void Network::headLogits(std::int64_t first, std::int64_t count, float* out) {
 
 LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float scale,
                           Network* teacher, bool gradient, RunControl* control) {
-    const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize, chunk = headRows(v);
+    const std::int64_t d = m_config.hiddenSize, v = m_config.vocabularySize,
+                       chunk = headRows(v, m_tokens);
     const bool distill = loss.distillation != 0, plain = loss.crossEntropy != 0;
     const bool both = distill && plain, capped = gradient && m_config.finalSoftcap > 0;
     const TeacherRows* known = distill && !batch.teacher.empty() ? &batch.teacher : nullptr;
@@ -518,7 +526,7 @@ void Network::eachLogits(
     const TrainBatch& batch, RunControl* control,
     const std::function<void(std::int64_t, std::int64_t, const float*)>& body) {
     forwardLayers(batch, false, control);
-    const std::int64_t chunk = headRows(m_config.vocabularySize);
+    const std::int64_t chunk = headRows(m_config.vocabularySize, m_tokens);
     fit(m_logits, chunk * m_config.vocabularySize);
     for (std::int64_t first = 0; first < m_tokens; first += chunk) {
         const std::int64_t count = std::min(chunk, m_tokens - first);
