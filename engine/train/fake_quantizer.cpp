@@ -13,6 +13,8 @@ namespace {
 using kernels::ActivationRounding;
 using kernels::WeightFormat;
 
+constexpr std::int64_t kScaleGrain = 1024;
+
 kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
     if (!scheme.hasQuantizer())
         throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
@@ -103,14 +105,18 @@ kernels::FakeQuantArgs FakeQuantizer::args(const float* values,
             m_group, step.data(), scales.data(), nullptr};
 }
 
-std::vector<float> FakeQuantizer::scalesAt(const float* p) const {
+std::vector<float> FakeQuantizer::scalesAt(const float* p, kernels::WorkerPool& pool) const {
     std::vector<float> scales = m_step;
     if (m_learning == ScaleLearning::None)
         return scales;
     const GroupQuantizer quantizer = quantizerOf(m_start);
-    for (std::size_t i = 0; i < scales.size(); ++i)
-        if (p[i] != 0)  // a file of others may hold scales that would not be stored here
-            scales[i] = quantizer.storedScale(scales[i] * std::exp(p[i]));
+    pool.parallelFor(
+        static_cast<std::int64_t>(scales.size()), kScaleGrain,
+        [&](std::int64_t begin, std::int64_t end, int) {
+            for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
+                if (p[i] != 0)  // a file of others may hold scales that would not be stored here
+                    scales[i] = quantizer.storedScale(scales[i] * std::exp(p[i]));
+        });
     return scales;
 }
 
@@ -152,7 +158,7 @@ void FakeQuantizer::keepCodes(float* values, kernels::WorkerPool& pool) const {
 void FakeQuantizer::quantize(const float* values, const float* p, float* deployed,
                              kernels::WorkerPool& pool) {
     if (m_learning != ScaleLearning::None)
-        m_scale = scalesAt(p);
+        m_scale = scalesAt(p, pool);
     kernels::fakeQuant(args(values, m_scale), deployed, pool);
 }
 
@@ -170,7 +176,7 @@ void FakeQuantizer::backward(const float* values, float* grad, float* dp,
 
 QuantizedTensor FakeQuantizer::pack(const float* values, const float* p,
                                     kernels::WorkerPool& pool) const {
-    const std::vector<float> scales = scalesAt(p), codes = codesOf(values, scales, pool);
+    const std::vector<float> scales = scalesAt(p, pool), codes = codesOf(values, scales, pool);
     const GroupQuantizer quantizer = quantizerOf(m_start);
     std::vector<std::int8_t> bytes(codes.size());
     std::transform(codes.begin(), codes.end(), bytes.begin(),
@@ -183,7 +189,7 @@ QuantizedTensor FakeQuantizer::pack(const float* values, const float* p,
 
 FakeQuantizer::Drift FakeQuantizer::drift(const float* values, const float* p,
                                           kernels::WorkerPool& pool) const {
-    const std::vector<float> scales = scalesAt(p), codes = codesOf(values, scales, pool),
+    const std::vector<float> scales = scalesAt(p, pool), codes = codesOf(values, scales, pool),
                              before = Weight(m_start).toFloat();
     Drift drift;
     for (std::size_t i = 0; i < codes.size(); ++i)

@@ -55,7 +55,7 @@ public:
 private:
     /// With `scales` as they are now.
     kernels::FakeQuantArgs args(const float* values, const std::vector<float>& scales) const;
-    std::vector<float> scalesAt(const float* p) const;
+    std::vector<float> scalesAt(const float* p, kernels::WorkerPool& pool) const;
     std::vector<float> codesOf(const float* values, const std::vector<float>& scales,
                                kernels::WorkerPool& pool) const;
 
