@@ -11,6 +11,7 @@
 #include "engine/data/data_loader.h"
 #include "engine/train/train_checkpoint.h"
 #include "engine/train/trainer.h"
+#include "kernels/cpu/isa.h"
 #include "tests/support/model_files.h"
 
 namespace fettle {
@@ -150,6 +151,29 @@ TEST_F(TrainerTest, LearnsAndTellsHow) {
     EXPECT_FALSE(gate.finishable());
     EXPECT_TRUE(a.warnings.empty());
     EXPECT_EQ(a.values, run(nullptr, 1).values) << "threads decide nothing";
+}
+
+TEST_F(TrainerTest, InBfloat16ItLearnsNearlyTheSame) {
+    if (!kernels::hasBf16Products())
+        GTEST_SKIP() << "this processor has no products of bfloat16";
+    options.loss = {1, 0.5F, 1};
+    const Run exact = run(nullptr, 2, 64, {}, true);
+    options.bf16 = true;
+    const Run rough = run(nullptr, 2, 64, {}, true);
+    EXPECT_NE(exact.values, rough.values);
+    EXPECT_NEAR(rough.outcome.first.loss, exact.outcome.first.loss,
+                0.01 * exact.outcome.first.loss);
+    EXPECT_NEAR(rough.outcome.last.loss, exact.outcome.last.loss, 0.05 * exact.outcome.last.loss);
+    EXPECT_EQ(rough.values, run(nullptr, 1, 64, {}, true).values) << "threads decide nothing";
+    for (const std::string& warning : rough.warnings)
+        EXPECT_EQ(warning.rfind("bf16: matrix products take ", 0), 0U) << warning;
+}
+
+TEST_F(TrainerTest, Bfloat16IsRefusedWhereTheProcessorHasNone) {
+    if (kernels::hasBf16Products())
+        GTEST_SKIP() << "this processor has products of bfloat16";
+    options.bf16 = true;
+    EXPECT_NE(errorOf().find("no products of bfloat16"), std::string::npos) << errorOf();
 }
 
 TEST_F(TrainerTest, MicroBatchesEqualOneBatch) {
