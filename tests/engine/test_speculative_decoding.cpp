@@ -39,17 +39,19 @@ protected:
         return {m_ids.begin() + static_cast<std::ptrdiff_t>(at),
                 m_ids.begin() + static_cast<std::ptrdiff_t>(at + size)};
     }
-    SpeculativeSetup setup(const std::string& draft, const std::string& tokens = "auto") {
-        return makeSetup(draft, tokens, m_model, m_backend, {}, m_control);
+    SpeculativeSetup setup(const std::string& draft, const std::string& tokens = "auto",
+                           const std::string& tree = "off") {
+        return makeSetup({draft, tokens, tree}, m_model, m_backend, {}, m_control);
     }
     std::unique_ptr<Proposer> proposer(const SpeculativeSetup& setup) {
         return makeProposer(setup, m_model, m_target, m_backend, m_backend.pool(), m_control);
     }
     std::vector<std::int32_t> decode(const std::vector<std::int32_t>& prompt, int tokens,
                                      Proposer* proposer, DraftLength* length,
-                                     const SamplingOptions& sampling = {}) {
+                                     const SamplingOptions& sampling = {},
+                                     const DraftTree& tree = {}) {
         SpeculativeDecoder decoder(m_target, proposer, length, sampling,
-                                   static_cast<std::int64_t>(prompt.size()) + tokens);
+                                   static_cast<std::int64_t>(prompt.size()) + tokens, tree);
         decoder.begin(prompt, m_control);
         const auto wanted = prompt.size() + static_cast<std::size_t>(tokens);
         while (decoder.text().size() < wanted)
@@ -88,15 +90,26 @@ private:
 TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts) {
     constexpr int kPrompts = 504, kTokens = 24;
     struct Way {
-        std::string draft, tokens;
+        std::string draft, tokens, tree = "off";
     };
-    const std::vector<Way> ways{{"demo-draft", "4"}, {"demo-draft", "auto"}, {"ngram", "8"},
-                                {"suffix", "auto"},  {"self:1", "3"},        {"self:int4-g32", "5"},
-                                {"self:2", "auto"}};
+    const std::vector<Way> ways{{"demo-draft", "4"},
+                                {"demo-draft", "auto"},
+                                {"ngram", "8"},
+                                {"suffix", "auto"},
+                                {"self:1", "3"},
+                                {"self:int4-g32", "5"},
+                                {"self:2", "auto"},
+                                {"demo-draft", "auto", "auto"},
+                                {"demo-draft", "12", "auto"},
+                                {"demo-draft", "auto", "3-2-1-1"},
+                                {"ngram", "12", "auto"},
+                                {"suffix", "8", "auto"},
+                                {"self:1", "8", "2-2-1"},
+                                {"text:demo-draft", "4"}};
     std::vector<std::unique_ptr<Proposer>> proposers;
     std::vector<SpeculativeSetup> setups;
     for (const Way& way : ways) {
-        setups.push_back(setup(way.draft, way.tokens));
+        setups.push_back(setup(way.draft, way.tokens, way.tree));
         proposers.push_back(proposer(setups.back()));
     }
     RandomProposer random;
@@ -107,8 +120,10 @@ TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts)
         const std::vector<std::int32_t> plain = decode(text, kTokens, nullptr, nullptr);
         const std::size_t way = index % ways.size();
         const auto length = makeDraftLength(setups[way]);
-        ASSERT_EQ(decode(text, kTokens, proposers[way].get(), length.get()), plain)
-            << ways[way].draft << ", prompt " << i;
+        ASSERT_EQ(decode(text, kTokens, proposers[way].get(), length.get(), {},
+                         draftTree(ways[way].tree)),
+                  plain)
+            << ways[way].draft << " " << ways[way].tree << ", prompt " << i;
         if (i % 8 == 0) {
             ASSERT_EQ(decode(text, kTokens, &random, &sixteen), plain) << "random, prompt " << i;
         }
@@ -233,11 +248,13 @@ TEST_F(SpeculativeDecoding, LookupsCopyWhatFollowedBefore) {
     KvCache cache = m_target.makeCache(4);
     PhiloxChance chance(1);
     const SamplingOptions greedy;
-    const auto ask = [&](Proposer& proposer, std::span<const std::int32_t> said) {
+    FixedDraftLength three(3);
+    const auto ask = [&](Proposer& proposer, std::span<const std::int32_t> said, int most = 3,
+                         const std::string& tree = "off") {
+        const DraftTree shape = draftTree(tree);
         Draft draft;
-        proposer.propose(
-            {said, cache, 3, 2048, greedy, chance, [](const Draft&) { return true; }, nullptr},
-            draft);
+        proposer.propose({said, cache, 3, most, 2048, greedy, chance, three, shape, {}, nullptr},
+                         draft);
         std::vector<std::int32_t> tokens;
         for (const DraftNode& node : draft.nodes)
             tokens.push_back(node.token);
