@@ -1,5 +1,7 @@
 #include "engine/experiment/draft_values.h"
 
+#include <algorithm>
+
 namespace fettle {
 
 Recipe draftRecipe(const DraftMaking& making) {
@@ -80,15 +82,23 @@ double expectedSpeedup(double acceptance, int drafted, double draftCost, double 
     return expectedTokens(acceptance, drafted) / (drafted * draftCost + verifyCost);
 }
 
-double breakEvenAcceptance(int drafted, double draftCost, double verifyCost) {
-    if (expectedSpeedup(1, drafted, draftCost, verifyCost) < 1)
+double neededAcceptance(double speedup, int drafted, double draftCost, double verifyCost) {
+    if (expectedSpeedup(1, drafted, draftCost, verifyCost) < speedup)
         return 2;
     double low = 0, high = 1;
     while (high - low > 1e-6) {
         const double middle = (low + high) / 2;
-        (expectedSpeedup(middle, drafted, draftCost, verifyCost) < 1 ? low : high) = middle;
+        (expectedSpeedup(middle, drafted, draftCost, verifyCost) < speedup ? low : high) = middle;
     }
     return high;
+}
+
+double neededAcceptance(double speedup, double draftCost, const std::vector<double>& verifyCost) {
+    double least = 2;
+    for (std::size_t drafted = 1; drafted < verifyCost.size(); ++drafted)
+        least = std::min(least, neededAcceptance(speedup, static_cast<int>(drafted), draftCost,
+                                                 verifyCost[drafted]));
+    return least;
 }
 
 }  // namespace fettle

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kLoadShare = 0.05, kProbeShare = 0.5;
+constexpr double kReadingShare = 0.05, kMakingShare = 0.5;
 
 /// A folder that goes when this does.
 class PassingFolder {
@@ -43,7 +43,7 @@ public:
     explicit ProbeSink(ProgressSink& sink) : m_sink(sink) {}
     void progress(const JobProgress& progress) override {
         JobProgress scaled = progress;
-        scaled.fraction = progress.fraction < 0 ? -1 : kProbeShare * progress.fraction;
+        scaled.fraction = progress.fraction < 0 ? -1 : kMakingShare * progress.fraction;
         scaled.secondsLeft = -1;
         m_sink.progress(scaled);
     }
@@ -69,7 +69,7 @@ std::string makeProbe(const DraftTrialRequest& request, const fs::path& folder, 
     run.measure.maxTokens = request.measure.context;
     run.artifactFolder = (folder / "probe").string();
     ProbeSink sink(control.sink());
-    control.beginPhase("Making a draft", kProbeShare);
+    control.beginPhase("Making a draft", kMakingShare);
     RunControl probing = control.nested(sink);
     return runRecipe(run, backend, probing).artifact->path;
 }
@@ -93,12 +93,12 @@ public:
         const std::size_t each = m_request.draftTokens.size() * m_request.trees.size();
         if (drafts.empty() || each == 0)
             throw EngineError(ErrorKind::Usage, "name at least one draft to try");
-        m_control.beginPhase("Loading", kLoadShare);
+        m_control.beginPhase("Loading", kReadingShare);
         const Model model = loadModel(m_request.modelPath, &m_control);
         Transformer target(model, m_backend, &m_control);
         m_text = speculationText(resolvedInputs(m_request.modelPath, m_request.inputs).evaluate);
         m_report.model = model.name;
-        const double share = (1 - kLoadShare - (m_request.probe ? kProbeShare : 0)) /
+        const double share = (1 - kReadingShare - (m_request.probe ? kMakingShare : 0)) /
                              static_cast<double>(drafts.size() * each);
         for (const auto& [name, path] : drafts)
             for (const std::string& tokens : m_request.draftTokens)

@@ -138,8 +138,8 @@ void MedusaProposer::propose(const DraftRequest& request, Draft& draft) {
         }
         for (Continuation& place : places)
             place.next = next;
-        const int width = fixed ? request.tree.widths[static_cast<std::size_t>(level)] : 1;
-        const std::vector<int> added = addLevel(request, places, width, level == 0, draft);
+        const int children = fixed ? request.tree.widths[static_cast<std::size_t>(level)] : 1;
+        const std::vector<int> added = addLevel(request, places, children, level == 0, draft);
         if (added.empty() || draft.size() >= request.nodes ||
             (chain &&
              !request.length.worth(draft,

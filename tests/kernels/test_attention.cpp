@@ -247,6 +247,7 @@ Scene along(const TreeCase& tree, const std::vector<std::int64_t>& path) {
         const auto to = static_cast<std::ptrdiff_t>(i);
         const auto copy = [&](const std::vector<float>& from, std::vector<float>& into,
                               std::int64_t stride, std::int64_t past) {
+            into.resize(std::max(into.size(), static_cast<std::size_t>((past + to + 1) * stride)));
             std::copy_n(from.begin() + (past + path[i]) * stride, stride,
                         into.begin() + (past + to) * stride);
         };
@@ -316,8 +317,9 @@ TEST(AttentionTree, WhatIsKeptLiesAsIfNothingElseHadBeenThere) {
         keepKv(run.keys.data(), run.values.data(), c.type, c.capacity, c.past, kept.data(), count,
                c.kvHeads, c.headDim);
         // One more token behind them sees the same as behind the path alone.
-        Scene alone = along(tree, path);
-        alone.c.tokens = count + 1;
+        std::vector<std::int64_t> longer = path;
+        longer.push_back(0);
+        const Scene alone = along(tree, longer);
         const std::int64_t next = c.past + count;
         appendKv(alone.k.data() + next * alone.kvStride, alone.v.data() + next * alone.kvStride,
                  alone.kvStride, run.keys.data(), run.values.data(), c.type, c.capacity, next, 1,
