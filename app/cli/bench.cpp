@@ -21,6 +21,7 @@ struct Options {
     std::string draftTokens;
     std::string draftTree;
     std::string text;
+    bool thorough = false;
     MeasureOptions measure;
 };
 
@@ -49,7 +50,8 @@ int bench(const CommandLine& line, const Options& options) {
             control.beginPhase("Timing speculative decoding", 0.6);
             speculation = measureSpeculation(
                 transformer, model, *proposer, *setup, speculationText(options.text),
-                {measure.promptTokens, measure.newTokens, measure.repeats, false}, control);
+                {measure.promptTokens, measure.newTokens, measure.repeats, options.thorough},
+                control);
             mergeSpeculation(metrics, speculation.metrics);
         }
         if (!line.json) {
@@ -91,6 +93,8 @@ void addBench(CLI::App& app, CommandLine& line) {
     addDraftOptions(*command, options->draft, options->draftTokens, options->draftTree);
     command->add_option("--text", options->text,
                         "Text whose pieces are the prompts for --draft (default: the bundled one)");
+    command->add_flag("--thorough", options->thorough,
+                      "With --draft: also prompts that copy or make no sense, and temperatures");
 }
 
 }  // namespace fettle::cli

@@ -47,6 +47,10 @@ bool DraftLength::more(const Draft& draft) {
     return worth(draft, reached(draft).back() * chanceOf(draft.nodes.back().confidence), true);
 }
 
+bool FixedDraftLength::worth(const Draft& draft, double chance, bool pass) {
+    return pass || draft.empty() || chance > std::pow(reached(draft).front(), m_tokens);
+}
+
 std::size_t AdaptiveDraftLength::binOf(double confidence) {
     return static_cast<std::size_t>(std::clamp(static_cast<int>(confidence * kBins), 0, kBins - 1));
 }

@@ -48,13 +48,14 @@ public:
     bool more(const Draft& draft);
 };
 
-/// Always as many tokens, in a tree too.
+/// Always as many tokens. Of a tree, a branch gets some of them where it is likelier than the end
+/// of a chain of them would be.
 class FixedDraftLength : public DraftLength {
 public:
     explicit FixedDraftLength(int tokens) : m_tokens(tokens) {}
     int most() override { return m_tokens; }
     int mostNodes() override { return m_tokens; }
-    bool worth(const Draft&, double, bool) override { return true; }
+    bool worth(const Draft& draft, double chance, bool pass) override;
     void learn(const RoundOutcome&) override {}
 
 private:

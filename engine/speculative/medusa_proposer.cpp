@@ -140,12 +140,7 @@ void MedusaProposer::propose(const DraftRequest& request, Draft& draft) {
             place.next = next;
         const int children = fixed ? request.tree.widths[static_cast<std::size_t>(level)] : 1;
         const std::vector<int> added = addLevel(request, places, children, level == 0, draft);
-        if (added.empty() || draft.size() >= request.nodes ||
-            (chain &&
-             !request.length.worth(draft,
-                                   request.length.reached(draft).back() *
-                                       request.length.chanceOf(draft.nodes.back().confidence),
-                                   false)))
+        if (added.empty() || draft.size() >= request.nodes || (chain && !request.goesOn(draft)))
             return;
         const std::vector<double> reached = request.length.reached(draft);
         places.clear();

@@ -47,6 +47,8 @@ TokenDistribution without(TokenDistribution from, std::int32_t token) {
 /// `count` children of one place.
 void addChildren(const DraftRequest& request, const Continuation& place, int count, Draft& draft,
                  std::vector<int>& added) {
+    if (count <= 0)
+        return;
     if (request.sampling.temperature <= 0) {
         double left = 1;
         for (const Likely& child : likeliest(place.next, static_cast<std::size_t>(count))) {

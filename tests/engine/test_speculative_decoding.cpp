@@ -407,7 +407,7 @@ TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
     const MedusaOutcome made = trainMedusa(m_target, m_model, texts, options, m_control);
     EXPECT_LT(made.lastLoss, 0.8 * made.firstLoss);
     ASSERT_EQ(made.accuracy.size(), 3u);
-    EXPECT_GT(made.accuracy[0], 0.2);
+    EXPECT_GT(made.accuracy[0], 0.1);
     EXPECT_GT(made.accuracy[0], made.accuracy[2]);
     writeDraftHeads(made.heads, folder / "heads", m_control);
     const SpeculativeSetup heads = setup((folder / "heads").string(), "auto", "auto");
