@@ -21,12 +21,14 @@ KvCache::KvCache(const ModelConfig& config, std::int64_t capacity, kernels::KvTy
 }
 
 void KvCache::keep(std::int64_t past, std::span<const std::int32_t> kept) {
-    if (!kept.empty() && past + kept.back() >= m_length)
+    if (kept.empty())
+        return truncate(past);
+    if (past + kept.back() >= m_length)
         throw EngineError(ErrorKind::Internal, "the key/value cache holds " +
                                                    std::to_string(m_length) + " tokens, not " +
                                                    std::to_string(past + kept.back() + 1));
     const auto count = static_cast<std::int64_t>(kept.size());
-    const bool inPlace = kept.empty() || kept.back() == count - 1;
+    const bool inPlace = kept.back() == count - 1;
     for (std::size_t layer = 0; layer < m_keys.size() && !inPlace; ++layer)
         m_backend->keepKv(m_keys[layer]->data(), m_values[layer]->data(), m_type, m_capacity, past,
                           kept, m_kvHeads, m_headDim);

@@ -454,6 +454,77 @@ TEST(DraftLength, AdaptsToWhatPays) {
         }
 }
 
+/// The same for a draft that has a second guess at each place, right with `second` once the first
+/// is not, and may put both into a tree.
+double simulatedTreeSpeedup(double acceptance, double second, double draftCost, double slope,
+                            int tokens) {
+    AdaptiveDraftLength length;
+    Philox random(4);
+    double seconds = 0;
+    int emitted = 0;
+    while (emitted < tokens) {
+        Draft draft;
+        const int most = length.most();
+        int at = -1;
+        for (int level = 0; level < most; ++level) {
+            if (level > 0 && !length.worth(draft,
+                                           length.reached(draft)[static_cast<std::size_t>(at)] *
+                                               length.chanceOf(0.75),
+                                           true))
+                break;
+            const int parent = at;
+            at = draft.add(0, parent, 0.75);
+            const double reached = length.reached(draft).back() / length.chanceOf(0.75);
+            const double chance = reached * (1 - length.chanceOf(0.75)) * length.chanceOf(0.45);
+            if (length.worth(draft, chance, false))
+                draft.add(1, parent, 0.45);
+        }
+        Verdict verdict;
+        int node = 0;
+        while (node < draft.size()) {
+            const bool sibling = node + 1 < draft.size() &&
+                                 draft.nodes[static_cast<std::size_t>(node)].parent ==
+                                     draft.nodes[static_cast<std::size_t>(node) + 1].parent;
+            if (random.uniform() < acceptance) {
+                verdict.accepted.push_back(node);
+                node += sibling ? 2 : 1;
+                continue;
+            }
+            verdict.rejected.push_back(node);
+            if (sibling && random.uniform() < second)
+                verdict.accepted.push_back(node + 1);
+            else if (sibling)
+                verdict.rejected.push_back(node + 1);
+            break;
+        }
+        const double drafting = draft.depth() * draftCost, verifying = 1 + slope * draft.size();
+        length.learn({&draft, draft.empty() ? nullptr : &verdict, drafting, verifying});
+        seconds += drafting + verifying;
+        emitted += static_cast<int>(verdict.accepted.size()) + 1;
+    }
+    return emitted / seconds;
+}
+
+TEST(DraftLength, TreesPayWhereSecondGuessesAreOftenRight) {
+    for (const double cost : {0.05, 0.2}) {
+        const double chain = simulatedSpeedup(0.6, cost, 0.02, 6000),
+                     tree = simulatedTreeSpeedup(0.6, 0.6, cost, 0.02, 6000);
+        EXPECT_GT(tree, 1.05 * chain) << "cost " << cost;
+        // Second guesses that are never right are given up.
+        EXPECT_GT(simulatedTreeSpeedup(0.6, 0, cost, 0.1, 6000),
+                  0.93 * simulatedSpeedup(0.6, cost, 0.1, 6000))
+            << "cost " << cost;
+    }
+}
+
+TEST(DraftLength, TreesNeverLoseMoreThanThreePercent) {
+    for (const double acceptance : {0.0, 0.05, 0.2, 0.4})
+        for (const double cost : {0.0, 0.1, 0.5})
+            for (const double slope : {0.05, 0.3, 1.0})
+                EXPECT_GT(simulatedTreeSpeedup(acceptance, 0.1, cost, slope, 1024), 0.97)
+                    << "acceptance " << acceptance << ", cost " << cost << ", slope " << slope;
+}
+
 TEST(DraftLength, NeverLosesMoreThanThreePercent) {
     for (const double acceptance : {0.0, 0.05, 0.2, 0.4})
         for (const double cost : {0.0, 0.1, 0.5, 0.9})
