@@ -44,7 +44,7 @@ DraftTrialReport report() {
     made.stepMs = 2;
     made.verifyCost = {1, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3};
     made.trials = {trial("ngram", 0.001, 0.2, 1.05), trial("/models/small", 0.15, 0.8, 2.1),
-                   trial("self:int4-g32", 0.7, 0.9, 0.8)};
+                   trial("self:int4-g32", 0.7, 0.6, 0.8)};
     DraftTrial refused;
     refused.draft = "/models/other";
     refused.draftTokens = "4";
@@ -109,7 +109,10 @@ private slots:
                  qPrintable(m_page->verdictText()));
         QVERIFY(m_page->verdictText().contains(QStringLiteral("promises")));
         const auto why = [&](int row) {
-            return m_page->trials()->index(row, DraftTrialsModel::Why).data().toString();
+            return m_page->trials()
+                ->index(row, row == 3 ? DraftTrialsModel::Promised : DraftTrialsModel::Why)
+                .data()
+                .toString();
         };
         QVERIFY(why(3).contains(QStringLiteral("token tables differ")));
         QVERIFY(why(2).contains(QStringLiteral("does not pay")));
@@ -123,6 +126,7 @@ private slots:
         QVERIFY(m_page->chart()->rect().contains(at.toPoint()));
         QTest::mouseClick(m_page->chart(), Qt::LeftButton, {}, at.toPoint());
         QCOMPARE(m_page->table()->currentIndex().row(), 2);
+        QTest::mouseMove(m_page->chart(), at.toPoint() - QPoint(1, 0));
         QTest::mouseMove(m_page->chart(), at.toPoint());
         QTRY_VERIFY(m_page->chart()->hoverText().contains(QStringLiteral("measured")));
     }

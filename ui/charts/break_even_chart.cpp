@@ -22,7 +22,8 @@ constexpr int kSteps = 160;
 BreakEvenChart::BreakEvenChart(QWidget* parent) : PlainChart(parent) {
     setAccessibleName(tr("Break-even chart"));
     setAccessibleDescription(
-        tr("The acceptance a draft needs at its cost, and every draft that was tried. The table "
+        tr("The acceptance a draft needs at its cost with the best number of tokens, and every "
+           "draft that was tried. The table "
            "holds the same numbers."));
 }
 
@@ -94,10 +95,14 @@ void BreakEvenChart::paintLine(QPainter& painter, const Frame& frame, double spe
         breakEven ? tr("breaks even") : QStringLiteral("%1×").arg(speedup, 0, 'g', 2);
     const QFontMetricsF metrics(font());
     const QPointF end = line[line.size() * 2 / 3];
+    // Above a dashed line; below the one that breaks even, where drafting costs more than it
+    // brings.
+    const double y = breakEven ? end.y() + metrics.height() + 6 : end.y() - 5;
     painter.setPen(color);
     painter.drawText(
         QPointF(std::min(end.x(), frame.plot.right() - metrics.horizontalAdvance(name)),
-                std::max(end.y() - 5, frame.plot.top() + metrics.ascent())),
+                std::clamp(y, frame.plot.top() + metrics.ascent(),
+                           frame.plot.bottom() - metrics.descent())),
         name);
 }
 

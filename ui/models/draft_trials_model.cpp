@@ -47,7 +47,7 @@ QString DraftTrialsModel::text(const DraftTrial& trial, int column) const {
         return trialTitle(trial);
     }
     if (!trial.refusal.empty()) {
-        return column == Why       ? QString::fromStdString(trial.refusal)
+        return column == Promised  ? QString::fromStdString(trial.refusal)
                : column == Speedup ? tr("refused")
                                    : QString();
     }
@@ -88,7 +88,7 @@ QVariant DraftTrialsModel::data(const QModelIndex& index, int role) const {
                    : QString::fromStdString(trial.refusal);
     }
     if (role == Qt::TextAlignmentRole) {
-        const bool words = column == Draft || column == Why;
+        const bool words = column == Draft || column == Why || !trial.refusal.empty();
         return QVariant(Qt::Alignment(Qt::AlignVCenter | (words ? Qt::AlignLeft : Qt::AlignRight)));
     }
     if (role == Qt::FontRole && index.row() == m_report.best()) {

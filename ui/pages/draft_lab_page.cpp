@@ -155,7 +155,8 @@ QWidget* DraftLabPage::buildDrafts() {
     m_drafts = new QListWidget(frame);
     m_drafts->setAccessibleName(tr("Drafts to try"));
     m_drafts->setFrameShape(QFrame::NoFrame);
-    m_drafts->setFixedHeight(fontMetrics().lineSpacing() * 8);
+    m_drafts->setSpacing(2);
+    m_drafts->setFixedHeight(fontMetrics().lineSpacing() * 9);
     column->addWidget(m_drafts);
     connect(m_drafts, &QListWidget::itemChanged, this, &DraftLabPage::updateButtons);
     m_more = new QLineEdit(frame);
@@ -491,6 +492,13 @@ void DraftLabPage::showReport(const DraftTrialReport& report) {
     }
     m_trials->setReport(shown);
     m_chart->setReport(shown);
+    m_table->clearSpans();
+    for (std::size_t i = 0; i < shown.trials.size(); ++i) {
+        if (!shown.trials[i].refusal.empty()) {  // the reason takes the room of the numbers
+            m_table->setSpan(static_cast<int>(i), DraftTrialsModel::Promised, 1,
+                             DraftTrialsModel::ColumnCount - DraftTrialsModel::Promised);
+        }
+    }
     m_stack->setCurrentIndex(1);
     const int best = shown.best();
     if (best >= 0) {
@@ -515,7 +523,7 @@ void DraftLabPage::showCurrent(int trial) {
     QString text = QString::fromStdString(shown.refusal.empty() ? shown.verdict : shown.refusal);
     if (shown.refusal.empty() && hasPoint(shown)) {
         text +=
-            QLatin1Char(' ') +
+            QStringLiteral(". ") +
             tr("The formula promises %1 for this; at this cost drafting pays from an acceptance "
                "of %2 on.")
                 .arg(QString::fromStdString(formatMetric("speedup", shown.expected)),

@@ -152,7 +152,7 @@ void DraftTreeView::paintEvent(QPaintEvent*) {
         const double bend = (end.x() - start.x()) / 2;
         path.cubicTo(start + QPointF(bend, 0), end - QPointF(bend, 0), end);
         const bool kept = node.token.origin != TokenPiece::Origin::Rejected;
-        painter.setPen(QPen(kept ? colors.success : colors.border, kept ? 1.6 : 1));
+        painter.setPen(QPen(kept ? colors.success : colors.outline, kept ? 1.6 : 1));
         painter.setBrush(Qt::NoBrush);
         painter.drawPath(path);
     }
@@ -160,7 +160,7 @@ void DraftTreeView::paintEvent(QPaintEvent*) {
         const QTextCharFormat format = TokenView::formatFor(node.token.origin);
         const bool accepted = node.token.origin == TokenPiece::Origin::Accepted;
         const bool rejected = node.token.origin == TokenPiece::Origin::Rejected;
-        painter.setPen(QPen(accepted ? colors.success : colors.border, 1));
+        painter.setPen(QPen(accepted ? colors.success : colors.outline, 1));
         painter.setBrush(accepted ? colors.successSoft : colors.surface);
         painter.drawRoundedRect(node.place, 4, 4);
         QFont drawn = font();
