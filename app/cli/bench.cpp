@@ -19,7 +19,9 @@ struct Options {
     std::string model;
     std::string draft;
     std::string draftTokens;
+    std::string draftTree;
     std::string text;
+    bool thorough = false;
     MeasureOptions measure;
 };
 
@@ -30,8 +32,8 @@ int bench(const CommandLine& line, const Options& options) {
         const Model model = loadModel(options.model, &control);
         Transformer transformer(model, backend, &control);
         const double loadMs = 1e3 * (steadySeconds() - start);
-        const auto setup =
-            requestedSetup(options.draft, options.draftTokens, model, backend, control);
+        const auto setup = requestedSetup(options.draft, options.draftTokens, options.draftTree,
+                                          model, backend, control);
         control.beginPhase("Timing", setup ? 0.3 : 0.9);
         const MeasureOptions& measure = options.measure;
         std::vector<Measurement> metrics = measureThroughput(
@@ -48,13 +50,14 @@ int bench(const CommandLine& line, const Options& options) {
             control.beginPhase("Timing speculative decoding", 0.6);
             speculation = measureSpeculation(
                 transformer, model, *proposer, *setup, speculationText(options.text),
-                {measure.promptTokens, measure.newTokens, measure.repeats, false}, control);
+                {measure.promptTokens, measure.newTokens, measure.repeats, options.thorough},
+                control);
             mergeSpeculation(metrics, speculation.metrics);
         }
         if (!line.json) {
             printMetrics(metrics);
             if (setup)
-                std::printf("%s: %s\n", setup->draft.c_str(), speculation.verdict.c_str());
+                std::printf("%s: %s\n", setup->draft.c_str(), speculation.trial.verdict.c_str());
             return kExitDone;
         }
         nlohmann::json document = metricValues(metrics);
@@ -65,9 +68,9 @@ int bench(const CommandLine& line, const Options& options) {
             document["speedup"] = nullptr;
         } else {
             document["draft"] = setup->draft;
-            document["verdict"] = speculation.verdict;
+            document["verdict"] = speculation.trial.verdict;
             nlohmann::json& series = document["series"] = nlohmann::json::array();
-            for (const SeriesPoint& point : speculation.series)
+            for (const SeriesPoint& point : speculation.trial.series)
                 series.push_back(toJson(point));
         }
         document["device"] = backend.device().name;
@@ -87,9 +90,11 @@ void addBench(CLI::App& app, CommandLine& line) {
                                    [&line, options] { return bench(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();
     addSpeedOptions(*command, options->measure);
-    addDraftOptions(*command, options->draft, options->draftTokens);
+    addDraftOptions(*command, options->draft, options->draftTokens, options->draftTree);
     command->add_option("--text", options->text,
                         "Text whose pieces are the prompts for --draft (default: the bundled one)");
+    command->add_flag("--thorough", options->thorough,
+                      "With --draft: also prompts that copy or make no sense, and temperatures");
 }
 
 }  // namespace fettle::cli

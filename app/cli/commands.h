@@ -23,6 +23,7 @@ void addReport(CLI::App& app, CommandLine& line);
 void addTrain(CLI::App& app, CommandLine& line);
 void addExport(CLI::App& app, CommandLine& line);
 void addDraft(CLI::App& app, CommandLine& line);
+void addDrafts(CLI::App& app, CommandLine& line);
 void addDemo(CLI::App& app, CommandLine& line);
 
 }  // namespace fettle::cli

@@ -1,5 +1,6 @@
-// fettle-cli draft MODEL: makes a small model that guesses for MODEL - pruned from it, then taught
-// by it - and says what it cost and how often its guesses are right
+// fettle-cli draft --model MODEL: makes what guesses for MODEL - a small model, pruned from it and
+// taught by it, or heads on its hidden states - and says what it cost and how often its guesses are
+// right
 #include <cstdio>
 #include <memory>
 
@@ -14,21 +15,9 @@ namespace fettle::cli {
 namespace {
 
 struct Options {
-    double layers = 0.5;
-    double width = 0.4;
-    std::int64_t tokens = 1000000;
+    DraftMaking making;
     RunOptions run;
 };
-
-Recipe draftRecipe(const Options& options) {
-    Recipe recipe;
-    recipe.name = "draft";
-    // Depth first: a draft writes one token at a time, which is as slow as it is deep.
-    recipe.steps = {{"prune", {{"method", "layers"}, {"ratio", options.layers}}},
-                    {"prune", {{"method", "width"}, {"ratio", options.width}}},
-                    {"distill", {{"tokens", options.tokens}}}};
-    return recipe;
-}
 
 /// What decoding gains with the draft, in turns with plain decoding.
 SpeculationMeasure probe(const CommandLine& line, const Options& options, const RunRequest& request,
@@ -38,7 +27,9 @@ SpeculationMeasure probe(const CommandLine& line, const Options& options, const 
         control.beginPhase("Trying the draft", 1);
         const Model model = loadModel(options.run.model, &control);
         Transformer transformer(model, backend, &control);
-        const auto setup = requestedSetup(draft, "auto", model, backend, control);
+        const bool heads = options.making.kind == "medusa";
+        const auto setup =
+            requestedSetup(draft, "auto", heads ? "auto" : "off", model, backend, control);
         const auto proposer =
             makeProposer(*setup, model, transformer, backend, backend.pool(), control);
         const MeasureOptions& m = request.measure;
@@ -56,22 +47,26 @@ int draft(const CommandLine& line, const Options& options) {
     {
         RunSession session(line, options.run);
         session.checkInputs();
-        request = session.request(draftRecipe(options));
+        request = session.request(draftRecipe(options.making));
         result = session.run(request, request.recipe.name);
     }
-    const SpeculationMeasure measure = probe(line, options, request, result.artifact->path);
+    // Heads come inside a copy of the model that they belong to.
+    const std::string made = options.making.kind == "medusa"
+                                 ? result.artifact->path + "/" + kDraftFolder
+                                 : result.artifact->path;
+    const SpeculationMeasure measure = probe(line, options, request, made);
     std::vector<Measurement> metrics = result.metrics;
     metrics.insert(metrics.end(), measure.metrics.begin(), measure.metrics.end());
     if (line.json) {
         printJson({{"experiment", request.experiment},
-                   {"draft", result.artifact->path},
+                   {"draft", made},
                    {"metrics", metricValues(metrics)},
                    {"measurements", metricDetails(metrics)},
-                   {"verdict", measure.verdict}});
+                   {"verdict", measure.trial.verdict}});
         return kExitDone;
     }
     printMetrics(metrics);
-    std::printf("draft: %s\n%s\n", result.artifact->path.c_str(), measure.verdict.c_str());
+    std::printf("draft: %s\n%s\n", made.c_str(), measure.trial.verdict.c_str());
     return kExitDone;
 }
 
@@ -80,16 +75,23 @@ int draft(const CommandLine& line, const Options& options) {
 void addDraft(CLI::App& app, CommandLine& line) {
     const auto options = std::make_shared<Options>();
     options->run.noBaseline = true;
-    CLI::App* command = addCommand(
-        app, line, "draft",
-        "Make a draft for speculative decoding out of a model: pruned, then taught by it",
-        [&line, options] { return draft(line, *options); });
+    CLI::App* command = addCommand(app, line, "draft",
+                                   "Make a draft for speculative decoding out of a model: one "
+                                   "pruned from it and taught by it, "
+                                   "or heads on its hidden states",
+                                   [&line, options] { return draft(line, *options); });
     addRunOptions(*command, options->run);
-    command->add_option("--layers", options->layers,
+    command->add_option("--layers", options->making.layers,
                         "Share of the layers that the draft does without (default 0.5)");
-    command->add_option("--width", options->width,
+    command->add_option("--width", options->making.width,
                         "Share of the parameters of what is left that goes as well (default 0.4)");
-    command->add_option("--tokens", options->tokens, "Training tokens (default 1000000)");
+    command->add_option("--tokens", options->making.tokens, "Training tokens (default 1000000)");
+    command
+        ->add_option(
+            "--kind", options->making.kind,
+            "model (default): pruned and distilled; medusa: heads that guess from what the "
+            "model has in mind")
+        ->check(CLI::IsMember({"model", "medusa"}));
 }
 
 }  // namespace fettle::cli

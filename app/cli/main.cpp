@@ -25,10 +25,10 @@ int parseAndRun(int argc, char** argv) {
         "Exit codes: 0 done, 1 the thing asked for does not hold, 2 usage, 3 bad input,\n"
         "4 device or memory, 130 cancelled. Progress goes to standard error.");
     CommandLine line;
-    for (const auto add :
-         {addDevices, addInspect, addTokenize, addLogits, addEvaluate, addBench, addGenerate,
-          addTechniques, addRun, addTrain, addSweep, addAdvise, addAllocate, addExperiments,
-          addGate, addReport, addExport, addDraft, addDemo})
+    for (const auto add : {addDevices, addInspect,  addTokenize,   addLogits,      addEvaluate,
+                           addBench,   addGenerate, addTechniques, addRun,         addTrain,
+                           addSweep,   addAdvise,   addAllocate,   addExperiments, addGate,
+                           addReport,  addExport,   addDraft,      addDrafts,      addDemo})
         add(app, line);
     try {
         app.parse(argc, argv);

@@ -31,12 +31,16 @@ void addSpeedOptions(CLI::App& command, MeasureOptions& measure) {
         ->check(CLI::Range(1, 1000));
 }
 
-void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens) {
+void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens,
+                     std::string& draftTree) {
     command.add_option("--draft", draft,
                        "Decode speculatively: a draft model, ngram, suffix, self:N or self:SCHEME; "
                        "none ignores the draft that the model names");
     command.add_option("--draft-tokens", draftTokens,
                        "Tokens drafted per round, or auto (default): as many as pay");
+    command.add_option("--draft-tree", draftTree,
+                       "Several guesses at one place: auto, widths by depth such as 3-2-1, or off "
+                       "(default)");
 }
 
 }  // namespace fettle::cli

@@ -11,7 +11,8 @@ namespace fettle::cli {
 void addAccuracyOptions(CLI::App& command, MeasureOptions& measure, std::int64_t maxTokens);
 /// --prompt-tokens, --new-tokens, --repeats.
 void addSpeedOptions(CLI::App& command, MeasureOptions& measure);
-/// --draft, --draft-tokens.
-void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens);
+/// --draft, --draft-tokens, --draft-tree.
+void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens,
+                     std::string& draftTree);
 
 }  // namespace fettle::cli

@@ -23,6 +23,7 @@
 #include "ui/models/run_queue_model.h"
 #include "ui/pages/advisor_page.h"
 #include "ui/pages/compare_page.h"
+#include "ui/pages/draft_lab_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/main_window.h"
@@ -165,6 +166,20 @@ void ScreenshotDriver::planPlayground() {
             page->run();
         },
         [window] { return !window->playground()->isRunning(); });
+    add(QStringLiteral("drafts-empty"), [window] { window->showPage(Page::Drafts); });
+    add(
+        QStringLiteral("drafts"),
+        [window] {
+            ui::DraftLabPage* page = window->draftLab();
+            MeasureOptions measure;
+            measure.promptTokens = 48;
+            measure.newTokens = 32;
+            measure.repeats = 1;
+            page->setup()->setMeasure(measure);
+            page->moreDrafts()->setText(QStringLiteral("demo-draft, /nowhere/model"));
+            page->tryDrafts();
+        },
+        [window] { return !window->draftLab()->isRunning(); });
 }
 
 // Every part of the Compare page, with the newest experiments; then a model by layer.

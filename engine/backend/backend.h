@@ -96,6 +96,11 @@ public:
                           std::int64_t past, std::int64_t tokens, std::int64_t kvHeads,
                           std::int64_t headDim) = 0;
     virtual void attention(const kernels::AttentionArgs& args) = 0;
+    /// Keeps of the tokens from `past` on those at past + kept[i], side by side; `kept` ascends and
+    /// is host memory.
+    virtual void keepKv(void* keys, void* values, kernels::KvType type, std::int64_t capacity,
+                        std::int64_t past, std::span<const std::int32_t> kept, std::int64_t kvHeads,
+                        std::int64_t headDim) = 0;
     /// rows x count logits without gaps -> one summary per row, on the host.
     virtual void summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
                                  kernels::RowSummary* out) = 0;

@@ -168,6 +168,13 @@ void CpuBackend::attention(const kernels::AttentionArgs& args) {
     kernels::attention(args, m_pool);
 }
 
+void CpuBackend::keepKv(void* keys, void* values, kernels::KvType type, std::int64_t capacity,
+                        std::int64_t past, std::span<const std::int32_t> kept, std::int64_t kvHeads,
+                        std::int64_t headDim) {
+    kernels::keepKv(keys, values, type, capacity, past, kept.data(),
+                    static_cast<std::int64_t>(kept.size()), kvHeads, headDim);
+}
+
 void CpuBackend::summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
                                  kernels::RowSummary* out) {
     m_pool.parallelFor(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {

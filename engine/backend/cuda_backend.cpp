@@ -485,7 +485,7 @@ void CudaBackend::appendKv(const float* k, const float* v, std::int64_t stride, 
 }
 
 void CudaBackend::attention(const kernels::AttentionArgs& args) {
-    if (args.tokens > kFewTokens && cuda::takesPrefill(args))
+    if (args.tokens > kFewTokens && !args.parents && cuda::takesPrefill(args))
         return check(cuda::attentionPrefill(args, m_stream), "attention");
     // In turns of few tokens, which bounds the memory of the parts.
     for (std::int64_t first = 0; first < args.tokens; first += kFewTokens) {
@@ -498,6 +498,14 @@ void CudaBackend::attention(const kernels::AttentionArgs& args) {
             scratch<float>(kAttention, static_cast<std::int64_t>(cuda::attentionWorkspace(turn)));
         check(cuda::attention(turn, workspace, m_stream), "attention");
     }
+}
+
+void CudaBackend::keepKv(void* keys, void* values, kernels::KvType type, std::int64_t capacity,
+                         std::int64_t past, std::span<const std::int32_t> kept,
+                         std::int64_t kvHeads, std::int64_t headDim) {
+    check(cuda::keepKv(keys, values, type, capacity, past, kept.data(),
+                       static_cast<std::int64_t>(kept.size()), kvHeads, headDim, m_stream),
+          "compacting the key/value cache");
 }
 
 // ---- logits

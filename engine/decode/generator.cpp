@@ -26,36 +26,57 @@ public:
            const PieceHandler& onPiece)
         : m_tokenizer(tokenizer), m_ignoreStop(ignoreStop), m_report(report), m_onPiece(onPiece) {}
 
-    /// Appends what a round gave, up to the first stop; the first `accepted` of `ids` were drafted.
-    void take(std::span<const std::int32_t> ids, std::size_t accepted,
-              std::span<const std::int32_t> rejected) {
+    /// Appends what a round gave, up to the first stop.
+    void take(const Round& round) {
         std::vector<TokenPiece> pieces;
         std::string added;
         const auto& stops = m_tokenizer.stopIds();
-        for (std::size_t i = 0; i < ids.size() && !m_report.stopped; ++i) {
+        const std::vector<int>& accepted = round.verdict.accepted;
+        for (std::size_t i = 0; i < round.tokens.size() && !m_report.stopped; ++i) {
+            const std::int32_t id = round.tokens[i];
             m_report.stopped =
-                !m_ignoreStop && std::find(stops.begin(), stops.end(), ids[i]) != stops.end();
+                !m_ignoreStop && std::find(stops.begin(), stops.end(), id) != stops.end();
             if (m_report.stopped)
                 break;
-            m_report.ids.push_back(ids[i]);
+            m_report.ids.push_back(id);
             if (!m_onPiece)
                 continue;
-            pieces.push_back(
-                {i < accepted ? TokenPiece::Origin::Accepted : TokenPiece::Origin::Plain, newText(),
-                 m_round});
-            added += pieces.back().text;
+            TokenPiece piece = i < accepted.size()
+                                   ? drafted(round, accepted[i], TokenPiece::Origin::Accepted)
+                                   : TokenPiece{};
+            if (piece.node < 0 && !accepted.empty())
+                piece.parent = accepted.back();
+            piece.text = newText();
+            piece.round = m_round;
+            added += piece.text;
+            pieces.push_back(std::move(piece));
         }
         if (!m_onPiece) {
             m_report.text = m_tokenizer.decode(m_report.ids);
             return;
         }
-        for (const std::int32_t id : rejected)
-            pieces.push_back({TokenPiece::Origin::Rejected, alone(id), m_round});
+        for (int node = 0; node < round.draft.size(); ++node) {
+            if (std::find(accepted.begin(), accepted.end(), node) != accepted.end())
+                continue;
+            pieces.push_back(drafted(round, node, TokenPiece::Origin::Rejected));
+            pieces.back().text = alone(round.draft.nodes[static_cast<std::size_t>(node)].token);
+            pieces.back().round = m_round;
+        }
         ++m_round;
         m_onPiece(added, pieces);
     }
 
 private:
+    static TokenPiece drafted(const Round& round, int node, TokenPiece::Origin origin) {
+        const DraftNode& from = round.draft.nodes[static_cast<std::size_t>(node)];
+        TokenPiece piece;
+        piece.origin = origin;
+        piece.node = node;
+        piece.parent = from.parent;
+        piece.confidence = from.confidence;
+        return piece;
+    }
+
     // Decoding the whole answer each time keeps decoders right that look at neighbouring tokens.
     std::string newText() {
         m_report.text = m_tokenizer.decode(m_report.ids);
@@ -80,13 +101,6 @@ private:
     std::int64_t m_round = 0;
 };
 
-std::vector<std::int32_t> rejectedTokens(const Round& round) {
-    std::vector<std::int32_t> tokens;
-    for (std::size_t i = round.verdict.accepted.size(); i < round.draft.nodes.size(); ++i)
-        tokens.push_back(round.draft.nodes[i].token);
-    return tokens;
-}
-
 }  // namespace
 
 GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
@@ -97,16 +111,18 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
     GenerateReport report;
     report.promptTokens = static_cast<std::int64_t>(prompt.size());
     SpeculativeDecoder decoder(transformer, options.proposer, options.draftLength, options.sampling,
-                               static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens);
+                               static_cast<std::int64_t>(prompt.size()) + options.maxNewTokens,
+                               options.tree);
     Answer answer(tokenizer, options.ignoreStop, report, onPiece);
     const double start = steadySeconds();
     const std::int32_t first = decoder.begin(prompt, control);
     const double firstToken = steadySeconds();
-    answer.take({&first, 1}, 0, {});
+    Round prefill;
+    prefill.tokens.push_back(first);
+    answer.take(prefill);
     while (!report.stopped && static_cast<int>(report.ids.size()) < options.maxNewTokens) {
-        const Round& round =
-            decoder.next(options.maxNewTokens - static_cast<int>(report.ids.size()), control);
-        answer.take(round.tokens, round.verdict.accepted.size(), rejectedTokens(round));
+        answer.take(
+            decoder.next(options.maxNewTokens - static_cast<int>(report.ids.size()), control));
     }
     const double end = steadySeconds();
     report.ttftMs = (firstToken - start) * 1e3;

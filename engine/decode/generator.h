@@ -20,6 +20,7 @@ struct GenerateOptions {
     /// Both given: decode speculatively. Borrowed.
     Proposer* proposer = nullptr;
     DraftLength* draftLength = nullptr;
+    DraftTree tree;
 };
 
 /// New text in whole UTF-8 sequences, and the tokens of the round it came in.

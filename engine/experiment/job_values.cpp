@@ -41,6 +41,9 @@ struct Title {
     std::string operator()(const GenerateRequest& request) const {
         return "Generate with " + fileName(request.modelPath);
     }
+    std::string operator()(const DraftTrialRequest& request) const {
+        return "Try drafts for " + fileName(request.modelPath);
+    }
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string>
 #include <variant>
 
+#include "engine/experiment/draft_values.h"
 #include "engine/experiment/model_report.h"
 #include "engine/experiment/run_values.h"
 
@@ -74,10 +75,11 @@ struct GenerateRequest {
     int threads = 0;
     std::string draft;  ///< as in a recipe; empty: what the model itself names; "none": no draft
     std::string draftTokens;  ///< empty: what the model itself names, else "auto"
+    std::string draftTree;    ///< empty: what the model itself names, else "off"
 };
 
 using JobRequest = std::variant<InspectRequest, HistogramRequest, EstimateRequest, RunRequest,
-                                EvaluateRequest, ExportRequest, GenerateRequest>;
+                                EvaluateRequest, ExportRequest, GenerateRequest, DraftTrialRequest>;
 /// e.g. "Inspect gemma.gguf": what the queue shows.
 std::string jobTitle(const JobRequest& request);
 
@@ -86,7 +88,7 @@ struct EvaluateResult {
     EvaluationTrace trace;
 };
 using JobResult = std::variant<ModelReport, TensorHistogram, RecipeEstimate, RunResult,
-                               EvaluateResult, ExportReport, GenerateReport>;
+                               EvaluateResult, ExportReport, GenerateReport, DraftTrialReport>;
 
 struct JobQueued {
     std::string title;

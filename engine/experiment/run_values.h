@@ -155,6 +155,9 @@ struct TokenPiece {
     enum class Origin { Plain, Accepted, Rejected } origin = Origin::Plain;
     std::string text;        ///< whole UTF-8 sequences; may be empty inside one
     std::int64_t round = 0;  ///< pass of the full model that gave it; 0 is the prompt's
+    int node = -1;           ///< number among the drafted tokens of its round; -1: not drafted
+    int parent = -1;         ///< the drafted token it follows; -1: the text before the round
+    double confidence = 0;   ///< the draft's own guess at its chance, in [0, 1]
     bool operator==(const TokenPiece&) const = default;
 };
 

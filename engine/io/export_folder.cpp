@@ -12,6 +12,7 @@
 #include "engine/io/gguf_quantize.h"
 #include "engine/io/mapped_file.h"
 #include "engine/io/safetensors_writer.h"
+#include "engine/model/draft_heads.h"
 #include "engine/tokenizer/tokenizer_json_writer.h"
 
 namespace fettle {
@@ -448,7 +449,9 @@ private:
     void writeDraft(const fs::path& folder) const {
         if (!m_model.speculative)
             return;
-        if (m_model.speculative->hasModel()) {
+        if (m_model.speculative->heads) {
+            writeDraftHeads(*m_model.speculative->heads, folder / kDraftFolder, m_control);
+        } else if (m_model.speculative->hasModel()) {
             Model draft = loadModel(m_model.speculative->draft, &m_control);
             draft.speculative.reset();
             writeModelFolder(draft, folder / kDraftFolder, m_control);

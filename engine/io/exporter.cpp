@@ -40,6 +40,11 @@ ExportReport write(const Model& model, const std::string& format, const std::fil
 void writeGgufDraft(const Model& model, const std::filesystem::path& out, ExportReport& report,
                     const std::string& format, RunControl& control) {
     const std::filesystem::path base = out.parent_path() / out.stem();
+    if (model.speculative->heads) {
+        report.lossy.push_back(
+            "the heads that the model is decoded with: no GGUF runtime takes them");
+        return;
+    }
     nlohmann::json names = toJson(*model.speculative);
     names["target"] = out.filename().string();
     if (model.speculative->hasModel()) {

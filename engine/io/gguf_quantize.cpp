@@ -11,7 +11,7 @@ namespace {
 
 using kernels::WeightFormat;
 
-constexpr std::int64_t kBlock = 32;
+constexpr std::int64_t kQuantizedBlock = 32;
 
 void storeHalf(float value, std::byte* out) {
     const std::uint16_t half = kernels::floatToHalf(value);
@@ -34,20 +34,20 @@ int roundAway(float x) {
 
 void encodeQ8_0(const float* x, std::byte* out) {
     float amax = 0;
-    for (int i = 0; i < kBlock; ++i)
+    for (int i = 0; i < kQuantizedBlock; ++i)
         amax = std::max(amax, std::fabs(x[i]));
     const float d = amax / 127;
     const float inverse = inverseOf(d);
     storeHalf(d, out);
-    std::int8_t codes[kBlock];
-    for (int i = 0; i < kBlock; ++i)
+    std::int8_t codes[kQuantizedBlock];
+    for (int i = 0; i < kQuantizedBlock; ++i)
         codes[i] = static_cast<std::int8_t>(roundAway(x[i] * inverse));
     std::memcpy(out + 2, codes, sizeof codes);
 }
 
 void encodeQ4_0(const float* x, std::byte* out) {
     float largest = 0;  // by magnitude, with its sign; the first of equals
-    for (int i = 0; i < kBlock; ++i)
+    for (int i = 0; i < kQuantizedBlock; ++i)
         if (std::fabs(x[i]) > std::fabs(largest))
             largest = x[i];
     const float d = largest / -8;
@@ -57,9 +57,9 @@ void encodeQ4_0(const float* x, std::byte* out) {
     const auto code = [&](float value) {
         return std::min(15, static_cast<int>(value * inverse + 8.5f));
     };
-    std::uint8_t codes[kBlock / 2];
-    for (int j = 0; j < kBlock / 2; ++j)
-        codes[j] = static_cast<std::uint8_t>(code(x[j]) | code(x[j + kBlock / 2]) << 4);
+    std::uint8_t codes[kQuantizedBlock / 2];
+    for (int j = 0; j < kQuantizedBlock / 2; ++j)
+        codes[j] = static_cast<std::uint8_t>(code(x[j]) | code(x[j + kQuantizedBlock / 2]) << 4);
     std::memcpy(out + 2, codes, sizeof codes);
 }
 
@@ -80,11 +80,11 @@ void encodeRow(WeightFormat format, const float* values, std::int64_t count, std
             }
             return;
         case WeightFormat::Q8_0:
-            for (std::int64_t i = 0; i < count; i += kBlock, out += 34)
+            for (std::int64_t i = 0; i < count; i += kQuantizedBlock, out += 34)
                 encodeQ8_0(values + i, out);
             return;
         case WeightFormat::Q4_0:
-            for (std::int64_t i = 0; i < count; i += kBlock, out += 18)
+            for (std::int64_t i = 0; i < count; i += kQuantizedBlock, out += 18)
                 encodeQ4_0(values + i, out);
             return;
         default:
@@ -97,19 +97,20 @@ void repackRow(const kernels::WeightView& source, std::int64_t row, std::byte* o
     if (source.format == WeightFormat::Int8Channel) {
         const auto* codes = static_cast<const std::int8_t*>(source.data) + row * source.cols;
         const float scale = kernels::weightScale(source, row);
-        for (std::int64_t k = 0; k < source.cols; k += kBlock, out += 34) {
+        for (std::int64_t k = 0; k < source.cols; k += kQuantizedBlock, out += 34) {
             storeHalf(scale, out);
-            std::memcpy(out + 2, codes + k, static_cast<std::size_t>(kBlock));
+            std::memcpy(out + 2, codes + k, static_cast<std::size_t>(kQuantizedBlock));
         }
         return;
     }
     const auto* words = static_cast<const std::uint32_t*>(source.data) + row * (source.cols / 8);
     const auto code = [&](std::int64_t k) { return words[k / 8] >> (4 * (k % 8)) & 15u; };
     const std::int64_t groups = source.cols / source.groupSize;
-    for (std::int64_t k = 0; k < source.cols; k += kBlock, out += 18) {
+    for (std::int64_t k = 0; k < source.cols; k += kQuantizedBlock, out += 18) {
         storeHalf(kernels::weightScale(source, row * groups + k / source.groupSize), out);
-        for (std::int64_t j = 0; j < kBlock / 2; ++j)
-            out[2 + j] = static_cast<std::byte>(code(k + j) | code(k + j + kBlock / 2) << 4);
+        for (std::int64_t j = 0; j < kQuantizedBlock / 2; ++j)
+            out[2 + j] =
+                static_cast<std::byte>(code(k + j) | code(k + j + kQuantizedBlock / 2) << 4);
     }
 }
 

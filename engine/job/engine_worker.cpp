@@ -4,6 +4,7 @@
 #include <new>
 
 #include "engine/backend/backend.h"
+#include "engine/job/draft_trials.h"
 #include "engine/job/recipe_runner.h"
 #include "engine/model/model.h"
 
@@ -193,6 +194,9 @@ JobResult EngineWorker::execute(Job& job, RunControl& control) {
         }
         JobResult operator()(const GenerateRequest& r) const {
             return generateText(r, backend, control);
+        }
+        JobResult operator()(const DraftTrialRequest& r) const {
+            return tryDrafts(r, backend, control);
         }
     };
     return std::visit(Execute{*m_backend, control}, job.request);

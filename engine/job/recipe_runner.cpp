@@ -242,8 +242,8 @@ private:
                                 m_request.measure.repeats, true},
                                m_control);
         m_control.info("speculative decoding with " + proposer->description() + " " +
-                       measure.verdict);
-        for (const SeriesPoint& point : measure.series)
+                       measure.trial.verdict);
+        for (const SeriesPoint& point : measure.trial.series)
             m_control.sink().series(point);
         mergeSpeculation(metrics, std::move(measure.metrics));
     }
@@ -509,20 +509,25 @@ ExportReport exportAndVerify(const ExportRequest& request, Backend& backend, Run
 }
 
 std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
-                                               const std::string& draftTokens, const Model& model,
+                                               const std::string& draftTokens,
+                                               const std::string& tree, const Model& model,
                                                Backend& backend, RunControl& control) {
     if (draft == "none" || (draft.empty() && !model.speculative)) {
-        if (!draftTokens.empty())
-            throw EngineError(ErrorKind::Usage, "a number of draft tokens needs a draft");
+        if (!draftTokens.empty() || !tree.empty())
+            throw EngineError(ErrorKind::Usage,
+                              "a number of draft tokens or a tree of them needs a draft");
         return std::nullopt;
     }
     if (!draft.empty())
-        return makeSetup(draft, draftTokens.empty() ? "auto" : draftTokens, model, backend, {},
-                         control);
+        return makeSetup({draft, draftTokens, tree}, model, backend, {}, control);
     SpeculativeSetup setup = *model.speculative;
     if (!draftTokens.empty()) {
         fixedDraftTokens(draftTokens);
         setup.draftTokens = draftTokens;
+    }
+    if (!tree.empty()) {
+        draftTree(tree);
+        setup.tree = tree;
     }
     return setup;
 }
@@ -540,12 +545,13 @@ GenerateReport generateText(const GenerateRequest& request, Backend& backend, Ru
     options.sampling.seed = request.seed;
     std::unique_ptr<Proposer> proposer;
     std::unique_ptr<DraftLength> length;
-    if (const auto setup =
-            requestedSetup(request.draft, request.draftTokens, model, backend, control)) {
+    if (const auto setup = requestedSetup(request.draft, request.draftTokens, request.draftTree,
+                                          model, backend, control)) {
         proposer = makeProposer(*setup, model, transformer, backend, backend.pool(), control);
         length = makeDraftLength(*setup);
         options.proposer = proposer.get();
         options.draftLength = length.get();
+        options.tree = draftTree(setup->tree);
     }
     std::optional<ChatFormat> format;
     if (request.chat) {

@@ -31,7 +31,8 @@ ExportReport exportAndVerify(const ExportRequest& request, Backend& backend, Run
 /// The draft that a request or else the model itself names; nothing for neither and for "none".
 /// Throws EngineError as makeSetup does.
 std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
-                                               const std::string& draftTokens, const Model& model,
+                                               const std::string& draftTokens,
+                                               const std::string& tree, const Model& model,
                                                Backend& backend, RunControl& control);
 /// The text to measure speculative decoding on: `path`, or the bundled one where that is empty.
 std::string speculationText(const std::string& path);

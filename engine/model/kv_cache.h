@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/backend/backend.h"
@@ -27,8 +28,14 @@ public:
     /// Forgets every token from position `length` on (speculative rollback, scoring several
     /// continuations).
     void truncate(std::int64_t length) { m_length = std::min(m_length, length); }
+    /// Of the tokens from position `past` on, keeps those at past + kept[i] and forgets the others:
+    /// the path of a tree that was accepted. `kept` ascends. Throws EngineError(Internal) for a
+    /// token that the cache does not hold.
+    void keep(std::int64_t past, std::span<const std::int32_t> kept);
 
 private:
+    Backend* m_backend;
+    std::int64_t m_kvHeads, m_headDim;
     std::int64_t m_capacity;
     std::int64_t m_length = 0;
     kernels::KvType m_type;

@@ -4,6 +4,7 @@
 
 #include "engine/core/error.h"
 #include "engine/io/strict_json.h"
+#include "engine/model/draft_heads.h"
 
 namespace fettle {
 
@@ -25,6 +26,9 @@ std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path
     try {
         setup.draft = json.at("draft").get<std::string>();
         setup.draftTokens = json.value("draft_tokens", "auto");
+        setup.tree = json.value("tree", "off");
+        draftTree(setup.tree);
+        setup.reencode = json.value("reencode", false);
         setup.skippedLayers = json.value("skipped_layers", std::vector<int>{});
         fixedDraftTokens(setup.draftTokens);
     } catch (const nlohmann::json::exception& error) {
@@ -42,14 +46,24 @@ std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path
         if (!inside)
             throwBadInput(file.string(), "\"draft\" must name a folder inside the model's own");
         setup.draft = (folder / relative).string();
+        readHeads(setup);
     }
     return setup;
+}
+
+void readHeads(SpeculativeSetup& setup) {
+    if (setup.hasModel() && !setup.heads && holdsDraftHeads(setup.draft))
+        setup.heads = std::make_shared<const DraftHeads>(readDraftHeads(setup.draft));
 }
 
 nlohmann::json toJson(const SpeculativeSetup& setup) {
     nlohmann::json json{{"target", "."},
                         {"draft", setup.hasModel() ? kDraftFolder : setup.draft},
                         {"draft_tokens", setup.draftTokens}};
+    if (draftTree(setup.tree).kind != DraftTree::Kind::Chain)
+        json["tree"] = setup.tree;
+    if (setup.reencode)
+        json["reencode"] = true;
     if (!setup.skippedLayers.empty())
         json["skipped_layers"] = setup.skippedLayers;
     return json;
@@ -66,6 +80,37 @@ std::optional<int> fixedDraftTokens(const std::string& draftTokens) {
                                                 std::to_string(kMostDraftTokens) + ", not \"" +
                                                 draftTokens + "\"");
     return tokens;
+}
+
+DraftTree draftTree(const std::string& tree) {
+    DraftTree shape;
+    if (tree.empty() || tree == "off")
+        return shape;
+    if (tree == "auto") {
+        shape.kind = DraftTree::Kind::Dynamic;
+        return shape;
+    }
+    shape.kind = DraftTree::Kind::Fixed;
+    int level = 1, nodes = 0;
+    const char* at = tree.data();
+    const char* const end = at + tree.size();
+    while (true) {
+        int width = 0;
+        const auto [stopped, failed] = std::from_chars(at, end, width);
+        const bool number = failed == std::errc() && width >= 1 && width <= kMostTreeNodes;
+        level = number ? level * width : 0;
+        nodes += level;
+        if (!number || nodes > kMostTreeNodes || (stopped != end && *stopped != '-'))
+            throw EngineError(ErrorKind::Usage,
+                              "tree must be \"off\", \"auto\" or widths by depth such as \"3-2-1\" "
+                              "of at most " +
+                                  std::to_string(kMostTreeNodes) + " tokens in all, not \"" + tree +
+                                  "\"");
+        shape.widths.push_back(width);
+        if (stopped == end)
+            return shape;
+        at = stopped + 1;
+    }
 }
 
 }  // namespace fettle

@@ -194,7 +194,8 @@ void Transformer::embed(std::span<const std::int32_t> ids, std::int64_t past) {
             kernels::scale(row, m_config.embeddingScale, width);
         if (m_config.learnedPositions) {
             const kernels::WeightView positions = m_positions.view();
-            const std::int64_t p = past + static_cast<std::int64_t>(t);
+            const std::int64_t p = positionOf(static_cast<std::int64_t>(t),
+                                              static_cast<std::int64_t>(ids.size()), past);
             if (p >= positions.rows)
                 throw EngineError(ErrorKind::BadInput, "position " + std::to_string(p) +
                                                            " is past the model's context of " +
@@ -231,6 +232,32 @@ void Transformer::linear(const float* x, std::int64_t m, std::int64_t k,
     m_backend.linear(x, m, k, k, std::span<const LinearTarget>(targets.data(), count));
 }
 
+std::int64_t Transformer::positionOf(std::int64_t index, std::int64_t m, std::int64_t past) const {
+    if (m_tree.empty())
+        return past + index;
+    const auto nodes = static_cast<std::int64_t>(m_tree.size());
+    std::int64_t position = past + m - nodes - 1;
+    for (std::int64_t node = nodes - m + index; node >= 0;
+         node = m_tree[static_cast<std::size_t>(node)])
+        ++position;
+    return position;
+}
+
+/// Queries and keys, as many tokens at once as stand side by side.
+void Transformer::rotate(const Layer& layer, std::int64_t m, std::int64_t past) {
+    const ModelConfig& c = m_config;
+    const std::int64_t qSize = c.heads * c.headDim, kvSize = c.kvHeads * c.headDim;
+    for (std::int64_t t = 0, count = 0; t < m; t += count) {
+        const std::int64_t position = positionOf(t, m, past);
+        count = m_tree.empty() ? m : 1;
+        while (t + count < m && positionOf(t + count, m, past) == position + count)
+            ++count;
+        const float* cosSin = buffer(m_rope[layer.ropeTable].cosSin) + position * c.headDim;
+        m_backend.rope(buffer(m_q) + t * qSize, count, qSize, c.heads, c.headDim, cosSin);
+        m_backend.rope(buffer(m_k) + t * kvSize, count, kvSize, c.kvHeads, c.headDim, cosSin);
+    }
+}
+
 void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache,
                          std::int64_t cacheIndex) {
     const ModelConfig& c = m_config;
@@ -247,11 +274,8 @@ void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCac
         normalize(layer.qNorm, q, m * c.heads, c.headDim, q);
         normalize(layer.kNorm, k, m * c.kvHeads, c.headDim, k);
     }
-    if (c.rotary) {
-        const float* cosSin = buffer(m_rope[layer.ropeTable].cosSin) + past * c.headDim;
-        m_backend.rope(q, m, qSize, c.heads, c.headDim, cosSin);
-        m_backend.rope(k, m, kvSize, c.kvHeads, c.headDim, cosSin);
-    }
+    if (c.rotary)
+        rotate(layer, m, past);
     m_backend.appendKv(k, v, kvSize, cache.keys(cacheIndex), cache.values(cacheIndex), cache.type(),
                        cache.capacity(), past, m, c.kvHeads, c.headDim);
 
@@ -272,6 +296,8 @@ void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCac
     args.softcap = c.attentionSoftcap;
     args.out = buffer(m_attn);
     args.outStride = qSize;
+    args.parents = m_tree.empty() ? nullptr : m_tree.data();
+    args.text = past + m - static_cast<std::int64_t>(m_tree.size());
     m_backend.attention(args);
 }
 
@@ -343,8 +369,21 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
 }
 
 void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
-                          const SkippedLayers* skipped) {
+                          const SkippedLayers* skipped, std::span<const std::int32_t> parents) {
     const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
+    const auto nodes = static_cast<std::int64_t>(parents.size());
+    if (nodes > 0 &&
+        (nodes < tokens || nodes > kernels::kMostTreeTokens || nodes > cache.length() + tokens))
+        throw EngineError(ErrorKind::Internal, "a tree of " + std::to_string(nodes) +
+                                                   " tokens, of which " + std::to_string(tokens) +
+                                                   " are run");
+    struct Tree {  // the parents belong to the caller
+        std::span<const std::int32_t>& tree;
+        Tree(std::span<const std::int32_t>& t, std::span<const std::int32_t> value) : tree(t) {
+            tree = value;
+        }
+        ~Tree() { tree = {}; }
+    } const tree(m_tree, parents);
     if (cache.length() + tokens > cache.capacity())
         throw EngineError(ErrorKind::Internal, "the key/value cache has room for " +
                                                    std::to_string(cache.capacity()) + " tokens, " +

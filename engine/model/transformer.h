@@ -54,9 +54,14 @@ public:
     /// Runs `ids` after what `cache` holds and appends them to it. Afterwards hiddenStates() are
     /// theirs. Tokens are run in chunks that keep the activations small; `control` is polled in
     /// every layer. With `skipped` the tokens pass those layers unchanged, which then have nothing
-    /// in the cache for them: such tokens are guesses, to be truncated away again.
+    /// in the cache for them: such tokens are guesses, to be truncated away again. With `parents`
+    /// the ids are the last of parents.size() nodes of a tree (at most kernels::kMostTreeTokens)
+    /// whose earlier ones the cache holds already: parents[j], an earlier node, is what node j
+    /// follows, -1 the text before the tree. A node's numbers are those it would have after its
+    /// ancestors alone.
     void forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control = nullptr,
-                 const SkippedLayers* skipped = nullptr);
+                 const SkippedLayers* skipped = nullptr,
+                 std::span<const std::int32_t> parents = {});
     /// [tokens of the last forward, hiddenSize], after the final norm; device memory.
     const float* hiddenStates() const { return static_cast<const float*>(m_hidden->data()); }
     std::int64_t hiddenRows() const { return m_hiddenRows; }
@@ -122,6 +127,9 @@ private:
     void reserve(std::int64_t tokens);
     void extendRope(std::int64_t positions);
     void embed(std::span<const std::int32_t> ids, std::int64_t past);
+    void rotate(const Layer& layer, std::int64_t m, std::int64_t past);
+    /// Position of token `index` of `m` that are run behind `past` others.
+    std::int64_t positionOf(std::int64_t index, std::int64_t m, std::int64_t past) const;
     void runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
                   const SkippedLayers* skipped, float* hidden);
     void runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache);
@@ -166,6 +174,7 @@ private:
     std::vector<RopeTable> m_rope;
 
     std::unique_ptr<KvCache> m_sequenceCache;  // one layer, for work on halves
+    std::span<const std::int32_t> m_tree;      // parents, while a tree is run
     std::int64_t m_reserved = 0;
     std::int64_t m_hiddenRows = 0;
     std::int64_t m_hiddenCapacity = 0;

@@ -10,9 +10,10 @@ namespace fettle {
 
 struct DraftNode {
     std::int32_t token = 0;
-    int parent = -1;        ///< an earlier node; -1: follows the newest token of the text
-    int depth = 1;          ///< 1 = directly after the text
-    double confidence = 0;  ///< the proposer's own guess at its chance, in [0, 1]
+    int parent = -1;  ///< an earlier node; -1: follows the newest token of the text
+    int depth = 1;    ///< 1 = directly after the text
+    /// The proposer's own guess at its chance once its earlier siblings were refused, in [0, 1].
+    double confidence = 0;
     /// What the token was drawn from, given that its earlier siblings were not accepted. Empty: it
     /// was chosen, not drawn.
     TokenDistribution drawnFrom;
@@ -27,6 +28,13 @@ struct Draft {
 
     bool empty() const { return nodes.empty(); }
     int size() const { return static_cast<int>(nodes.size()); }
+    /// Levels below the text.
+    int depth() const {
+        int depth = 0;
+        for (const DraftNode& node : nodes)
+            depth = node.depth > depth ? node.depth : depth;
+        return depth;
+    }
     bool isChain() const {
         for (int i = 0; i < size(); ++i)
             if (nodes[static_cast<std::size_t>(i)].parent != i - 1)

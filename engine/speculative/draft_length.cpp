@@ -13,6 +13,7 @@ constexpr double kOverallDecay = 0.95;
 constexpr double kBinDecay = 0.98;
 constexpr double kBinPrior = 4;       // tokens that a bin's guess starts from
 constexpr double kFirstSlope = 0.08;  // of one step, per verified token, until it was measured
+constexpr double kGainUpdate = 0.05;  // weight of a new round's speed-up
 constexpr double kMostLost = 0.015;   // of all time
 constexpr double kAllowance = 1.5;    // steps that may be lost before any time has passed
 constexpr double kMostWon = 4;        // steps of credit that are remembered
@@ -27,23 +28,41 @@ void update(double& mean, double value) {
 
 }  // namespace
 
-double expectedTokens(double acceptance, int drafted) {
-    double sum = 1, power = 1;
-    for (int i = 0; i < drafted; ++i)
-        sum += power *= acceptance;
-    return sum;
+std::vector<double> DraftLength::reached(const Draft& draft) const {
+    const auto size = static_cast<std::size_t>(draft.size());
+    std::vector<double> reached(size);
+    std::vector<double> left(size + 1, 1);  // of what is not taken by earlier siblings; 0: the text
+    for (std::size_t i = 0; i < size; ++i) {
+        const DraftNode& node = draft.nodes[i];
+        const double parent = node.parent < 0 ? 1 : reached[static_cast<std::size_t>(node.parent)];
+        double& rest = left[static_cast<std::size_t>(node.parent + 1)];
+        const double chance = chanceOf(node.confidence);
+        reached[i] = parent * rest * chance;
+        rest *= 1 - chance;
+    }
+    return reached;
 }
 
-double expectedSpeedup(double acceptance, int drafted, double draftCost, double verifyCost) {
-    return expectedTokens(acceptance, drafted) / (drafted * draftCost + verifyCost);
+bool DraftLength::more(const Draft& draft) {
+    return worth(draft, reached(draft).back() * chanceOf(draft.nodes.back().confidence), true);
+}
+
+bool FixedDraftLength::worth(const Draft& draft, double chance, bool pass) {
+    return pass || draft.empty() || chance > std::pow(reached(draft).front(), m_tokens);
 }
 
 std::size_t AdaptiveDraftLength::binOf(double confidence) {
     return static_cast<std::size_t>(std::clamp(static_cast<int>(confidence * kBins), 0, kBins - 1));
 }
 
-void AdaptiveDraftLength::learnNode(const DraftNode& node, bool accepted) {
-    m_all.add(accepted, kOverallDecay);
+void AdaptiveDraftLength::learnNode(const Draft& draft, int index, bool accepted) {
+    const auto at = static_cast<std::size_t>(index);
+    const DraftNode& node = draft.nodes[at];
+    const bool first =
+        std::none_of(draft.nodes.begin(), draft.nodes.begin() + index,
+                     [&](const DraftNode& earlier) { return earlier.parent == node.parent; });
+    if (first)  // what a chain would have had
+        m_all.add(accepted, kOverallDecay);
     m_bins[binOf(node.confidence)].add(accepted, kBinDecay);
 }
 
@@ -79,9 +98,9 @@ double AdaptiveDraftLength::verifySeconds(int tokens) const {
 double AdaptiveDraftLength::bestSpeedup() const {
     double best = 0;
     for (int g = 1; g <= kMostDrafted; ++g)
-        best = std::max(best, expectedSpeedup(m_all.rate(), g, m_draftToken / m_verify[1],
+        best = std::max(best, expectedSpeedup(m_all.rate(), g, m_draftLevel / m_verify[1],
                                               verifySeconds(g + 1) / m_verify[1]));
-    return best;
+    return std::max(best, m_gain);  // trees gain more than the formula knows
 }
 
 int AdaptiveDraftLength::most() {
@@ -91,21 +110,23 @@ int AdaptiveDraftLength::most() {
         --m_pausedTokens;
         return 0;
     }
-    const double risk = m_draftToken + verifySeconds(2) - m_verify[1];
+    const double risk = m_draftLevel + verifySeconds(2) - m_verify[1];
     if (m_balance - risk < -(kMostLost * m_elapsed + kAllowance * m_verify[1]))
         return 0;
-    return m_draftToken <= 0 && m_verify[2] <= 0 ? kFirstDraft : kMostDrafted;
+    return m_draftLevel <= 0 && m_verify[2] <= 0 ? kFirstDraft : kMostDrafted;
 }
 
-bool AdaptiveDraftLength::more(const Draft& draft) {
-    double reached = 1, tokens = 1;
-    for (const DraftNode& node : draft.nodes)
-        tokens += reached *= chanceOf(node.confidence);
+bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
     const int g = draft.size();
-    const double seconds = g * m_draftToken + verifySeconds(g + 1);
-    const double gain = reached * chanceOf(draft.nodes.back().confidence);
-    const double cost = m_draftToken + verifySeconds(g + 2) - verifySeconds(g + 1);
-    return gain * seconds > tokens * cost;
+    if (g >= kMostTreeNodes)
+        return false;
+    double tokens = 1;
+    for (const double reach : reached(draft))
+        tokens += reach;
+    const double seconds = draft.depth() * m_draftLevel + verifySeconds(g + 1);
+    const double cost =
+        (pass ? m_draftLevel : 0) + std::max(0.0, verifySeconds(g + 2) - verifySeconds(g + 1));
+    return chance * seconds > tokens * cost;
 }
 
 void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
@@ -113,8 +134,8 @@ void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
     update(m_verify[tokens], round.verifySeconds);
     if (drafted > 0)
-        update(m_draftToken,
-               std::max(0.0, round.draftSeconds - round.draft->catchUpSeconds) / drafted);
+        update(m_draftLevel, std::max(0.0, round.draftSeconds - round.draft->catchUpSeconds) /
+                                 round.draft->depth());
 }
 
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {
@@ -123,14 +144,17 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
     if (!round.verdict)
         return;
     for (const int node : round.verdict->accepted)
-        learnNode(round.draft->nodes[static_cast<std::size_t>(node)], true);
+        learnNode(*round.draft, node, true);
     for (const int node : round.verdict->rejected)
-        learnNode(round.draft->nodes[static_cast<std::size_t>(node)], false);
+        learnNode(*round.draft, node, false);
     if (m_verify[1] <= 0)
         return;
     const double emitted = static_cast<double>(round.verdict->accepted.size()) + 1;
     m_balance += emitted * m_verify[1] - round.draftSeconds - round.verifySeconds;
     m_balance = std::min(m_balance, kMostWon * m_verify[1]);
+    if (!round.draft->isChain())
+        m_gain += kGainUpdate *
+                  (emitted * m_verify[1] / (round.draftSeconds + round.verifySeconds) - m_gain);
     if (bestSpeedup() >= kWorthIt) {
         m_interval = 0;
         return;

@@ -9,16 +9,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/experiment/draft_values.h"
+#include "engine/model/speculative_setup.h"
 #include "engine/speculative/acceptance.h"
 #include "engine/speculative/draft.h"
 
 namespace fettle {
 
+/// Levels of a draft; a tree may have up to kMostTreeNodes tokens in them.
 constexpr int kMostDrafted = 16;
-
-/// Tokens per round and speed-up that the formula promises.
-double expectedTokens(double acceptance, int drafted);
-double expectedSpeedup(double acceptance, int drafted, double draftCost, double verifyCost);
 
 /// What one round took and gave.
 struct RoundOutcome {
@@ -31,18 +30,32 @@ struct RoundOutcome {
 class DraftLength {
 public:
     virtual ~DraftLength() = default;
-    /// Most tokens to draft in this round; 0: a plain step.
+    /// Most levels to draft in this round; 0: a plain step.
     virtual int most() = 0;
-    /// Whether another token is worth its time after those of `draft`.
-    virtual bool more(const Draft& draft) = 0;
+    /// Most tokens of a tree; a chain has one a level.
+    virtual int mostNodes() { return kMostTreeNodes; }
+    /// The chance that a token is accepted, given the proposer's own guess at it.
+    virtual double chanceOf(double confidence) const { return confidence; }
+    /// Whether a token that is reached and accepted with `chance` is worth being verified beside
+    /// those of `draft`; `pass`: drafting it takes another pass of the draft as well.
+    virtual bool worth(const Draft& draft, double chance, bool pass) = 0;
     virtual void learn(const RoundOutcome& round) = 0;
+
+    /// The chance that each token of `draft` is accepted, parents' and siblings' counted in.
+    std::vector<double> reached(const Draft& draft) const;
+    /// Whether another token is worth its time after the last one of the chain `draft`, which it is
+    /// taken to resemble.
+    bool more(const Draft& draft);
 };
 
+/// Always as many tokens. Of a tree, a branch gets some of them where it is likelier than the end
+/// of a chain of them would be.
 class FixedDraftLength : public DraftLength {
 public:
     explicit FixedDraftLength(int tokens) : m_tokens(tokens) {}
     int most() override { return m_tokens; }
-    bool more(const Draft&) override { return true; }
+    int mostNodes() override { return m_tokens; }
+    bool worth(const Draft& draft, double chance, bool pass) override;
     void learn(const RoundOutcome&) override {}
 
 private:
@@ -55,7 +68,8 @@ private:
 class AdaptiveDraftLength : public DraftLength {
 public:
     int most() override;
-    bool more(const Draft& draft) override;
+    double chanceOf(double confidence) const override;
+    bool worth(const Draft& draft, double chance, bool pass) override;
     void learn(const RoundOutcome& round) override;
 
     /// Mean over the recent past; for reports.
@@ -73,8 +87,7 @@ private:
         double rate() const { return accepted / tried; }
     };
     static std::size_t binOf(double confidence);
-    void learnNode(const DraftNode& node, bool accepted);
-    double chanceOf(double confidence) const;
+    void learnNode(const Draft& draft, int node, bool accepted);
     double verifySeconds(int tokens) const;
     double bestSpeedup() const;
     void learnCosts(const RoundOutcome& round);
@@ -82,9 +95,10 @@ private:
     static constexpr int kBins = 10;
     Rate m_all{4, 2.8};  // a hopeful start that a few rejections overcome
     std::array<Rate, kBins> m_bins{};
-    std::array<double, kMostDrafted + 2> m_verify{};  ///< seconds by tokens; 0: not seen yet
-    double m_draftToken = 0;                          ///< seconds per drafted token
-    double m_elapsed = 0;                             ///< seconds of all rounds
+    std::array<double, kMostTreeNodes + 2> m_verify{};  ///< seconds by tokens; 0: not seen yet
+    double m_draftLevel = 0;                            ///< seconds per drafted level
+    double m_gain = 0;     ///< speed-up of the last rounds that drafted
+    double m_elapsed = 0;  ///< seconds of all rounds
     double m_balance = 0;  ///< seconds won (or lost, below 0) by drafting
     int m_pausedTokens = 0;
     int m_interval = 0;

@@ -6,7 +6,9 @@
 #include "engine/quant/rtn.h"
 #include "engine/speculative/block_influence.h"
 #include "engine/speculative/lookup_proposer.h"
+#include "engine/speculative/medusa_proposer.h"
 #include "engine/speculative/model_proposer.h"
+#include "engine/speculative/reencoding_proposer.h"
 #include "engine/tokenizer/vocabulary_match.h"
 
 namespace fettle {
@@ -50,11 +52,17 @@ SelfDraft parseSelf(const std::string& draft, const ModelConfig& target) {
     return self;
 }
 
-Model loadDraft(const std::string& path, const Model& target, RunControl& control) {
-    Model draft = loadModel(path, &control);
+constexpr const char* kTextPrefix = "text:";
+
+Model loadDraft(const SpeculativeSetup& setup, const Model& target, RunControl& control) {
+    Model draft = loadModel(setup.draft, &control);
+    if (setup.reencode)
+        return draft;
     const std::string refusal = draftRefusal(target, draft);
     if (!refusal.empty())
-        throwBadInput(path, "cannot draft for " + target.name + ": " + refusal);
+        throwBadInput(setup.draft, "cannot draft for " + target.name + ": " + refusal + "; " +
+                                       kTextPrefix + setup.draft +
+                                       " has them meet as text instead");
     return draft;
 }
 
@@ -87,18 +95,31 @@ Model quantizedCopy(const Model& model, const QuantScheme& scheme, kernels::Work
     return copy;
 }
 
-SpeculativeSetup makeSetup(const std::string& draft, const std::string& draftTokens,
-                           const Model& target, Backend& backend,
+SpeculativeSetup namedDraft(const DraftWords& words) {
+    SpeculativeSetup setup;
+    setup.reencode = words.draft.rfind(kTextPrefix, 0) == 0;
+    setup.draft =
+        setup.reencode ? words.draft.substr(std::string_view(kTextPrefix).size()) : words.draft;
+    setup.draftTokens = words.draftTokens.empty() ? "auto" : words.draftTokens;
+    setup.tree = words.tree.empty() ? "off" : words.tree;
+    fixedDraftTokens(setup.draftTokens);
+    draftTree(setup.tree);
+    if (setup.draft.empty() || (setup.reencode && !setup.hasModel()))
+        refuseDraft(words.draft, "name a model, text:MODEL, ngram, suffix, self:N or self:SCHEME");
+    return setup;
+}
+
+SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend& backend,
                            const std::vector<std::vector<std::int32_t>>& rankingTexts,
                            RunControl& control) {
-    SpeculativeSetup setup;
-    setup.draft = draft;
-    setup.draftTokens = draftTokens;
-    fixedDraftTokens(draftTokens);
-    if (draft.empty())
-        refuseDraft(draft, "name a model, ngram, suffix, self:N or self:SCHEME");
-    if (setup.hasModel()) {
-        loadDraft(draft, target, control);
+    SpeculativeSetup setup = namedDraft(words);
+    const std::string& draft = setup.draft;
+    readHeads(setup);
+    if (setup.heads) {
+        if (const std::string refusal = headsRefusal(*setup.heads, target); !refusal.empty())
+            throwBadInput(draft, "cannot draft for " + target.name + ": " + refusal);
+    } else if (setup.hasModel()) {
+        loadDraft(setup, target, control);
     } else if (draft.rfind("self:", 0) == 0) {
         const SelfDraft self = parseSelf(draft, target.config);
         if (self.layers > 0) {
@@ -114,21 +135,27 @@ SpeculativeSetup makeSetup(const std::string& draft, const std::string& draftTok
 }
 
 std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Model& target,
-                                       Transformer& transformer, Backend& backend,
+                                       Transformer& targetTransformer, Backend& backend,
                                        kernels::WorkerPool& pool, RunControl& control) {
     if (setup.draft == "ngram")
         return std::make_unique<NgramProposer>();
     if (setup.draft == "suffix")
         return std::make_unique<SuffixProposer>();
+    if (setup.heads)
+        return std::make_unique<MedusaProposer>(*setup.heads, target, backend, control);
     if (setup.hasModel()) {
-        const Model draft = loadDraft(setup.draft, target, control);
-        return std::make_unique<ModelProposer>(
-            "draft model " + draft.name, std::make_unique<Transformer>(draft, backend, nullptr));
+        const Model draft = loadDraft(setup, target, control);
+        auto transformer = std::make_unique<Transformer>(draft, backend, nullptr);
+        if (setup.reencode)
+            return std::make_unique<ReencodingProposer>(
+                "draft model " + draft.name + " through its text", std::move(transformer),
+                draft.tokenizer, target.tokenizer);
+        return std::make_unique<ModelProposer>("draft model " + draft.name, std::move(transformer));
     }
     const SelfDraft self = parseSelf(setup.draft, target.config);
     if (self.scheme)
         return std::make_unique<SelfProposer>(
-            "the model itself as " + self.scheme->id, transformer,
+            "the model itself as " + self.scheme->id, targetTransformer,
             std::make_unique<Transformer>(quantizedCopy(target, *self.scheme, pool, control),
                                           backend, nullptr),
             Transformer::SkippedLayers{});
@@ -139,8 +166,8 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
         skipped[static_cast<std::size_t>(layer)] = true;
     }
     return std::make_unique<SelfProposer>(
-        "the model itself without " + std::to_string(self.layers) + " layers", transformer, nullptr,
-        std::move(skipped));
+        "the model itself without " + std::to_string(self.layers) + " layers", targetTransformer,
+        nullptr, std::move(skipped));
 }
 
 std::unique_ptr<DraftLength> makeDraftLength(const SpeculativeSetup& setup) {

@@ -1,5 +1,5 @@
-// From the words that name a draft - a model, "ngram", "suffix", "self:N", "self:SCHEME" - to a
-// proposer for a target.
+// From the words that name a draft - a model, "text:MODEL", "ngram", "suffix", "self:N",
+// "self:SCHEME" - to a proposer for a target.
 #pragma once
 
 #include "engine/backend/backend.h"
@@ -14,11 +14,18 @@ namespace fettle {
 /// token to both.
 std::string draftRefusal(const Model& target, const Model& draft);
 
-/// Checks `draft` and `draftTokens` for `target` without building anything. For self:N the layers
-/// are ranked on `rankingTexts`, or on a short English text of our own if there is none. Throws
+/// What is asked for, in words; empty ones stand for "auto" tokens and no tree.
+struct DraftWords {
+    std::string draft, draftTokens, tree;
+};
+
+/// What `words` say, without a look at any model. Throws EngineError(Usage).
+SpeculativeSetup namedDraft(const DraftWords& words);
+
+/// Checks `words` for `target` without building anything. For self:N the layers are ranked on
+/// `rankingTexts`, or on a short English text of our own if there is none. Throws
 /// EngineError(Usage) for words that name no draft, (BadInput) for a model that does not fit.
-SpeculativeSetup makeSetup(const std::string& draft, const std::string& draftTokens,
-                           const Model& target, Backend& backend,
+SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend& backend,
                            const std::vector<std::vector<std::int32_t>>& rankingTexts,
                            RunControl& control);
 

@@ -9,6 +9,7 @@ namespace {
 constexpr std::int32_t kSeparator = -1;
 constexpr std::size_t kMostRemembered = std::size_t{1} << 20;  // tokens; then it starts afresh
 constexpr int kShortestSuffix = 2;
+constexpr std::size_t kMostCopies = 4;
 
 std::uint64_t hashOf(std::span<const std::int32_t> tokens) {
     std::uint64_t hash = 0xCBF29CE484222325u;
@@ -25,13 +26,40 @@ double confidenceOf(int matched) {
     return 1 - 1 / (1 + 0.5 * matched);
 }
 
-void copy(std::span<const std::int32_t> from, double confidence, const DraftRequest& request,
-          Draft& draft) {
-    for (const std::int32_t token : from) {
-        if (token < 0 || token >= request.vocabulary)
-            return;
-        draft.add(token, draft.size() - 1, confidence);
-        if (draft.size() >= request.most || !request.more(draft))
+/// What stood after an earlier place that looked like this one.
+struct Copy {
+    std::span<const std::int32_t> tokens;
+    double confidence = 0;
+};
+
+/// The first copy as a chain; where the tree may branch, further ones from the point on where they
+/// say something else.
+void draftCopies(const std::vector<Copy>& copies, const DraftRequest& request, Draft& draft) {
+    for (const Copy& copy : copies) {
+        const bool first = draft.empty();
+        int at = -1;
+        for (const std::int32_t token : copy.tokens) {
+            if (token < 0 || token >= request.vocabulary)
+                break;
+            const auto known = std::find_if(
+                draft.nodes.begin(), draft.nodes.end(),
+                [&](const DraftNode& node) { return node.parent == at && node.token == token; });
+            if (known != draft.nodes.end()) {
+                at = static_cast<int>(known - draft.nodes.begin());
+                continue;
+            }
+            const int depth = at < 0 ? 0 : draft.nodes[static_cast<std::size_t>(at)].depth;
+            if (draft.size() >= request.nodes || depth >= request.most)
+                break;
+            at = draft.add(token, at, copy.confidence);
+            const double chance = request.length.reached(draft).back();
+            DraftNode node = std::move(draft.nodes.back());
+            draft.nodes.pop_back();
+            if (!draft.empty() && !request.length.worth(draft, chance, first))
+                break;
+            draft.nodes.push_back(std::move(node));
+        }
+        if (request.tree.kind == DraftTree::Kind::Chain)
             return;
     }
 }
@@ -48,7 +76,7 @@ std::uint64_t NgramProposer::bytes() const {
     std::uint64_t entries = 0;
     for (const auto& places : m_places)
         entries += places.size();
-    return entries * 4 * sizeof(std::uint64_t);
+    return entries * (sizeof(Places) + 3 * sizeof(std::uint64_t));
 }
 
 /// An n-gram is entered once the token after it is known: it has something to offer from then on.
@@ -57,7 +85,9 @@ void NgramProposer::learn(std::span<const std::int32_t> text) {
         const std::size_t end = m_learned + 1;
         for (int n = kShortest; n <= kLongest && static_cast<std::size_t>(n) <= end; ++n) {
             const auto size = static_cast<std::size_t>(n);
-            m_places[size][hashOf(text.subspan(end - size, size))] = end;
+            Places& places = m_places[size][hashOf(text.subspan(end - size, size))];
+            std::move_backward(places.begin(), places.end() - 1, places.end());
+            places[0] = end;
         }
     }
 }
@@ -65,19 +95,20 @@ void NgramProposer::learn(std::span<const std::int32_t> text) {
 void NgramProposer::propose(const DraftRequest& request, Draft& draft) {
     const std::span<const std::int32_t> text = request.text;
     learn(text);
+    std::vector<Copy> copies;
     for (auto n = static_cast<std::size_t>(kLongest); n >= kShortest; --n) {
         if (n > text.size())
             continue;
         const auto found = m_places[n].find(hashOf(text.last(n)));
         if (found == m_places[n].end())
             continue;
-        const std::size_t at = found->second;
-        // Equal hashes of different n-grams would offer nonsense; look.
-        if (!std::equal(text.end() - static_cast<std::ptrdiff_t>(n), text.end(),
-                        text.begin() + static_cast<std::ptrdiff_t>(at - n)))
-            continue;
-        return copy(text.subspan(at), confidenceOf(static_cast<int>(n)), request, draft);
+        for (const std::size_t at : found->second)
+            // Equal hashes of different n-grams would offer nonsense; look.
+            if (at >= n && std::equal(text.end() - static_cast<std::ptrdiff_t>(n), text.end(),
+                                      text.begin() + static_cast<std::ptrdiff_t>(at - n)))
+                copies.push_back({text.subspan(at), confidenceOf(static_cast<int>(n))});
     }
+    draftCopies(copies, request, draft);
 }
 
 void SuffixProposer::clear() {
@@ -137,10 +168,19 @@ void SuffixProposer::propose(const DraftRequest& request, Draft& draft) {
         m_states[static_cast<std::size_t>(m_states[static_cast<std::size_t>(m_last)].link)];
     if (match.length < kShortestSuffix)
         return;
-    const std::size_t at = match.end;
+    std::vector<Copy> copies{
+        {std::span<const std::int32_t>(m_all).subspan(match.end), confidenceOf(match.length)}};
     match.end = m_all.size();
-    copy(std::span<const std::int32_t>(m_all).subspan(at), confidenceOf(match.length), request,
-         draft);
+    // Shorter suffixes may have stood elsewhere since.
+    for (int link = match.link; link > 0 && copies.size() < kMostCopies;) {
+        const State& shorter = m_states[static_cast<std::size_t>(link)];
+        if (shorter.length < kShortestSuffix)
+            break;
+        copies.push_back({std::span<const std::int32_t>(m_all).subspan(shorter.end),
+                          confidenceOf(shorter.length)});
+        link = shorter.link;
+    }
+    draftCopies(copies, request, draft);
 }
 
 }  // namespace fettle

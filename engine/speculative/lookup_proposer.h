@@ -11,8 +11,8 @@
 
 namespace fettle {
 
-/// Longest match of the last 4, 3 or 2 tokens in this sequence, the latest one. Saxena 2023 (prompt
-/// lookup), with a table of positions instead of a search.
+/// Longest match of the last 4, 3 or 2 tokens in this sequence, the latest one; a tree takes up to
+/// three of each. Saxena 2023 (prompt lookup), with a table of positions instead of a search.
 class NgramProposer : public Proposer {
 public:
     std::string description() const override { return "n-grams of the text"; }
@@ -24,8 +24,10 @@ private:
     static constexpr int kShortest = 2, kLongest = 4;
     void learn(std::span<const std::int32_t> text);
 
-    /// Per length: hash of an n-gram -> position after its latest place.
-    std::array<std::unordered_map<std::uint64_t, std::size_t>, kLongest + 1> m_places;
+    /// Positions after an n-gram, the latest first; 0: none.
+    using Places = std::array<std::size_t, 3>;
+    /// Per length: hash of an n-gram -> where it stood.
+    std::array<std::unordered_map<std::uint64_t, Places>, kLongest + 1> m_places;
     std::size_t m_learned = 0;
 };
 

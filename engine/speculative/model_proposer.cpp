@@ -1,7 +1,8 @@
 #include "engine/speculative/model_proposer.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "engine/speculative/tree_drafter.h"
 
 namespace fettle {
 
@@ -10,41 +11,6 @@ namespace {
 /// Room is made in steps, so that a growing text does not ask for a new cache each time.
 constexpr std::int64_t kCapacityStep = 256;
 
-struct Guess {
-    std::int32_t token = 0;
-    double confidence = 0;
-    TokenDistribution drawnFrom;
-};
-
-Guess guess(Transformer& model, const DraftRequest& request, std::int64_t position) {
-    const std::int64_t count = std::min(request.vocabulary, model.config().vocabularySize);
-    const float* logits = model.lastLogits();
-    if (request.sampling.temperature <= 0) {
-        const kernels::RowSummary row = kernels::summarizeLogits(logits, count);
-        return {static_cast<std::int32_t>(row.argmax),
-                std::exp(logits[row.argmax] - row.logSumExp),
-                {}};
-    }
-    Guess drawn;
-    drawn.drawnFrom = nextTokens(logits, count, request.sampling);
-    drawn.token = request.chance.draw(drawn.drawnFrom, {Purpose::Draft, position, 0});
-    drawn.confidence = drawn.drawnFrom.of(drawn.token);
-    return drawn;
-}
-
-/// Drafts a chain; `cache` already holds the text, whose last logits are the first guess.
-void draftChain(Transformer& model, KvCache& cache, const DraftRequest& request,
-                const Transformer::SkippedLayers* skipped, Draft& draft) {
-    const auto textSize = static_cast<std::int64_t>(request.text.size());
-    while (true) {
-        Guess next = guess(model, request, textSize + draft.size());
-        draft.add(next.token, draft.size() - 1, next.confidence, std::move(next.drawnFrom));
-        if (draft.size() >= request.most || !request.more(draft))
-            return;
-        model.forward({&next.token, 1}, cache, request.control, skipped);
-    }
-}
-
 }  // namespace
 
 ModelProposer::ModelProposer(std::string description, std::unique_ptr<Transformer> draft)
@@ -52,6 +18,7 @@ ModelProposer::ModelProposer(std::string description, std::unique_ptr<Transforme
 
 void ModelProposer::restart() {
     m_cached.clear();
+    m_guesses.clear();
     if (m_cache)
         m_cache->truncate(0);
 }
@@ -60,37 +27,59 @@ std::uint64_t ModelProposer::bytes() const {
     return m_draft->weightBytes() + (m_cache ? m_cache->bytes() : 0);
 }
 
-void ModelProposer::propose(const DraftRequest& request, Draft& draft) {
-    const auto textSize = static_cast<std::int64_t>(request.text.size());
+std::vector<std::int32_t> Guesses::along(std::span<const std::int32_t> text) const {
+    std::vector<std::int32_t> path;
+    std::int32_t at = -1;
+    for (std::size_t i = 0; i < tokens.size() && path.size() < text.size(); ++i) {
+        if (parents[i] != at || tokens[i] != text[path.size()])
+            continue;
+        at = static_cast<std::int32_t>(i);
+        path.push_back(at);
+    }
+    return path;
+}
+
+/// Brings the cache to the text and runs what it lacks; the newest token is always run, for its
+/// logits. False: the text is past the last position the draft has.
+bool ModelProposer::catchUp(const DraftRequest& request, Draft& draft) {
+    const std::span<const std::int32_t> text = request.text;
     const ModelConfig& config = m_draft->config();
-    if (config.learnedPositions && textSize + request.most > config.contextLength)
-        return;  // past the last position the draft has
-    const std::int64_t needed = textSize + request.most;
+    const std::int64_t needed =
+        static_cast<std::int64_t>(text.size()) + std::max(request.most, request.nodes);
+    if (config.learnedPositions && needed > config.contextLength)
+        return false;
     if (!m_cache || m_cache->capacity() < needed) {
         const std::int64_t room = std::max(needed, request.targetCache.capacity());
         m_cache.emplace(
             m_draft->makeCache((room + kCapacityStep - 1) / kCapacityStep * kCapacityStep));
         m_cached.clear();
+        m_guesses.clear();
     }
-    // Guesses that came true stay in the cache; the newest token is always run, for its logits.
     const auto same =
-        std::mismatch(m_cached.begin(), m_cached.end(), request.text.begin(), request.text.end())
-            .first;
-    const auto kept = std::min<std::size_t>(static_cast<std::size_t>(same - m_cached.begin()),
-                                            request.text.size() - 1);
+        std::mismatch(m_cached.begin(), m_cached.end(), text.begin(), text.end()).first;
+    std::size_t kept =
+        std::min<std::size_t>(static_cast<std::size_t>(same - m_cached.begin()), text.size() - 1);
+    if (kept == m_cached.size()) {  // guesses that came true stay
+        const std::vector<std::int32_t> path =
+            m_guesses.along(text.subspan(kept, text.size() - 1 - kept));
+        m_cache->keep(static_cast<std::int64_t>(kept), path);
+        kept += path.size();
+    }
     m_cache->truncate(static_cast<std::int64_t>(kept));
-    m_cached.resize(kept);
-
-    const std::span<const std::int32_t> missing = request.text.subspan(kept);
+    const std::span<const std::int32_t> missing = text.subspan(kept);
     const double start = steadySeconds();
     m_draft->forward(missing, *m_cache, request.control);
     // A round of all accepted tokens leaves two to run: the last guess and the target's own token.
     if (missing.size() > 2)
         draft.catchUpSeconds = steadySeconds() - start;
-    m_cached.assign(request.text.begin(), request.text.end());
-    draftChain(*m_draft, *m_cache, request, nullptr, draft);
-    for (int i = 0; i + 1 < draft.size(); ++i)  // the last one was not run
-        m_cached.push_back(draft.nodes[static_cast<std::size_t>(i)].token);
+    m_cached.assign(text.begin(), text.end());
+    m_guesses.clear();
+    return true;
+}
+
+void ModelProposer::propose(const DraftRequest& request, Draft& draft) {
+    if (catchUp(request, draft))
+        draftWithModel(*m_draft, *m_cache, request, nullptr, draft, m_guesses);
 }
 
 SelfProposer::SelfProposer(std::string description, Transformer& target,
@@ -103,7 +92,7 @@ SelfProposer::SelfProposer(std::string description, Transformer& target,
 void SelfProposer::propose(const DraftRequest& request, Draft& draft) {
     KvCache& cache = request.targetCache;
     const std::int64_t before = cache.length();
-    if (before + request.most > cache.capacity())
+    if (before + std::max(request.most, request.nodes) > cache.capacity())
         return;
     struct Restore {  // what is drafted here must not stay, whatever ends the drafting
         KvCache& cache;
@@ -113,7 +102,8 @@ void SelfProposer::propose(const DraftRequest& request, Draft& draft) {
     Transformer& model = m_cheaper ? *m_cheaper : m_target;
     const Transformer::SkippedLayers* skipped = m_cheaper ? nullptr : &m_skipped;
     model.forward(request.text.last(1), cache, request.control, skipped);
-    draftChain(model, cache, request, skipped, draft);
+    Guesses guesses;
+    draftWithModel(model, cache, request, skipped, draft, guesses);
 }
 
 }  // namespace fettle

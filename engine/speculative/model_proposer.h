@@ -10,8 +10,20 @@
 
 namespace fettle {
 
-/// Token by token through `transformer`: greedy where the target is greedy, else drawn with the
-/// same sampling options.
+/// Drafted tokens that a cache holds, in its order.
+struct Guesses {
+    std::vector<std::int32_t> tokens;
+    std::vector<std::int32_t> parents;  ///< an earlier guess; -1: the text
+    void clear() {
+        tokens.clear();
+        parents.clear();
+    }
+    /// The guesses that came true: those that `text` goes on with, in order.
+    std::vector<std::int32_t> along(std::span<const std::int32_t> text) const;
+};
+
+/// Level by level through `transformer`: the likeliest tokens where the target is greedy, else
+/// drawn with the same sampling options, several of one place without putting back.
 class ModelProposer : public Proposer {
 public:
     /// A model with its own cache, made for `capacity` tokens when first needed.
@@ -23,10 +35,13 @@ public:
     std::uint64_t bytes() const override;
 
 private:
+    bool catchUp(const DraftRequest& request, Draft& draft);
+
     std::string m_description;
     std::unique_ptr<Transformer> m_draft;
     std::optional<KvCache> m_cache;
-    std::vector<std::int32_t> m_cached;  ///< the tokens whose keys and values the cache holds
+    std::vector<std::int32_t> m_cached;  ///< text whose keys and values the cache holds
+    Guesses m_guesses;                   ///< what it holds behind the text
 };
 
 /// The target in a cheaper form, on the target's own cache.

@@ -25,7 +25,7 @@ struct Sequence {
 
 /// Plain and speculative runs of the same prompts.
 struct Paired {
-    std::vector<double> speedups, ttft, decodeRate, interToken;
+    std::vector<double> speedups, ttft, plainTtft, decodeRate, interToken;
     SpeculationCounts counts;
     double plainSeconds = 0, plainSteps = 0;
     int same = 0, runs = 0;
@@ -46,7 +46,8 @@ public:
         const std::unique_ptr<DraftLength> length = makeDraftLength(m_setup);
         SpeculativeDecoder decoder(m_target, speculative ? &m_proposer : nullptr,
                                    speculative ? length.get() : nullptr, sampling,
-                                   static_cast<std::int64_t>(prompt.size()) + m_newTokens);
+                                   static_cast<std::int64_t>(prompt.size()) + m_newTokens,
+                                   draftTree(m_setup.tree));
         Sequence sequence;
         const double start = steadySeconds();
         decoder.begin(prompt, m_control);
@@ -94,6 +95,7 @@ private:
         const double tokens = m_newTokens - 1;
         paired.speedups.push_back(plain.decode / fast.decode);
         paired.ttft.push_back(fast.ttft * 1e3);
+        paired.plainTtft.push_back(plain.ttft * 1e3);
         paired.decodeRate.push_back(tokens / fast.decode);
         for (const double seconds : fast.interToken)
             paired.interToken.push_back(seconds * 1e3);
@@ -164,34 +166,62 @@ Prompts noiseLike(const Prompts& prose, std::int64_t vocabulary) {
     return prompts;
 }
 
-/// What the formula promises for the draft lengths that were used.
+/// What the formula promises for the forms of drafts that were used, at their measured acceptance.
 double promised(const SpeculationCounts& counts, double draftCost, double step,
                 const std::vector<double>& verify) {
-    const double acceptance = counts.acceptanceRate();
     double tokens = 0, steps = counts.catchUpSeconds / step;
-    for (std::size_t g = 0; g < counts.roundsOf.size(); ++g) {
-        const auto rounds = static_cast<double>(counts.roundsOf[g]);
-        const int drafted = static_cast<int>(g);
-        tokens += rounds * expectedTokens(acceptance, drafted);
-        steps +=
-            rounds * (drafted * draftCost + verify[std::min(g, verify.size() - 1)] / verify[0]);
+    for (const auto& [form, seen] : counts.forms) {
+        const auto [depth, nodes] = form;
+        const double acceptance = seen.levelsTried > 0 ? static_cast<double>(seen.levelsAccepted) /
+                                                             static_cast<double>(seen.levelsTried)
+                                                       : 0;
+        const auto rounds = static_cast<double>(seen.rounds);
+        const auto rows = std::min(static_cast<std::size_t>(nodes), verify.size() - 1);
+        tokens += rounds * expectedTokens(acceptance, depth);
+        steps += rounds * (depth * draftCost + verify[rows] / verify[0]);
     }
     return steps > 0 ? tokens / steps : 1;
 }
 
-std::string verdictOf(const Paired& paired, double speedup, double draftCost, double verifyTwo) {
+/// Levels and passes of the rounds that drafted, in the mean.
+void addMeans(const SpeculationCounts& counts, const std::vector<double>& verify,
+              DraftTrial& trial) {
+    double rounds = 0, depth = 0, cost = 0;
+    for (const auto& [form, seen] : counts.forms) {
+        if (form.first == 0)
+            continue;
+        const auto weight = static_cast<double>(seen.rounds);
+        const auto rows = std::min(static_cast<std::size_t>(form.second), verify.size() - 1);
+        rounds += weight;
+        depth += weight * form.first;
+        cost += weight * verify[rows] / verify[0];
+    }
+    trial.meanDepth = rounds > 0 ? depth / rounds : 0;
+    trial.verifyCost = rounds > 0 ? cost / rounds : 0;
+}
+
+int mostVerified(const SpeculationCounts& counts) {
+    int most = kMostDrafted;
+    for (const auto& [form, seen] : counts.forms)
+        most = std::max(most, form.second);
+    return most + 1;
+}
+
+std::string verdictOf(const DraftTrial& trial, double verifyTwo) {
     char text[200];
-    const double acceptance = paired.counts.acceptanceRate();
-    if (speedup > 1)
+    if (trial.meanDepth <= 0)
+        return "drafted nothing on these prompts";
+    if (trial.speedup > 1)
         std::snprintf(text, sizeof text,
                       "pays: %.2f x plain decoding; %.0f%% of the tried tokens were accepted, "
                       "drafting one takes %.0f%% of a step",
-                      speedup, 100 * acceptance, 100 * draftCost);
+                      trial.speedup, 100 * trial.acceptance, 100 * trial.draftCost);
     else
         std::snprintf(text, sizeof text,
                       "does not pay (%.2f x): %.0f%% of the tried tokens were accepted, but "
                       "drafting one takes %.0f%% of a step and verifying two %.0f%%",
-                      speedup, 100 * acceptance, 100 * draftCost, 100 * verifyTwo);
+                      trial.speedup, 100 * trial.acceptance, 100 * trial.draftCost,
+                      100 * verifyTwo);
     return text;
 }
 
@@ -239,27 +269,49 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
 
     Bench bench(target, proposer, setup, newTokens, control);
     const Paired paired = bench.compare(prose, 1);
-    const std::vector<double> verify =
-        measureVerifySeconds(target, static_cast<std::int64_t>(size), kMostDrafted + 1, control);
-
     const SpeculationCounts& counts = paired.counts;
+    const std::vector<double> verify = measureVerifySeconds(target, static_cast<std::int64_t>(size),
+                                                            mostVerified(counts), control);
     const double step = paired.plainSeconds / paired.plainSteps;
-    const double draftCost = counts.drafted > 0 ? (counts.draftSeconds - counts.catchUpSeconds) /
-                                                      static_cast<double>(counts.drafted) / step
-                                                : 0;
-    const double speedup = median(paired.speedups);
     const bool native = target.native();
+    std::int64_t levels = 0;
+    for (const auto& [form, seen] : counts.forms)
+        levels += form.first * seen.rounds;
+
     SpeculationMeasure out;
-    out.verdict = verdictOf(paired, speedup, draftCost, verify[1] / verify[0]);
+    out.stepMs = 1e3 * step;
+    for (const double seconds : verify)
+        out.verifyCost.push_back(seconds / verify[0]);
+    DraftTrial& trial = out.trial;
+    trial.draft = setup.draft;
+    trial.draftTokens = setup.draftTokens;
+    trial.tree = setup.tree;
+    trial.description = proposer.description();
+    trial.acceptance = counts.acceptanceRate();
+    trial.draftCost = levels > 0 ? (counts.draftSeconds - counts.catchUpSeconds) /
+                                       static_cast<double>(levels) / step
+                                 : 0;
+    addMeans(counts, verify, trial);
+    trial.acceptedLength = counts.meanAcceptedLength();
+    trial.speedup = median(paired.speedups);
+    trial.speedupLow = *std::min_element(paired.speedups.begin(), paired.speedups.end());
+    trial.speedupHigh = *std::max_element(paired.speedups.begin(), paired.speedups.end());
+    trial.expected = promised(counts, trial.draftCost, step, verify);
+    trial.tokensPerSecond = median(paired.decodeRate);
+    trial.ttftMs = median(paired.ttft);
+    trial.plainTtftMs = median(paired.plainTtft);
+    trial.draftBytes = static_cast<double>(proposer.bytes());
+    trial.identical = 100.0 * paired.same / paired.runs;
+    trial.verdict = verdictOf(trial, verify[1] / verify[0]);
     const auto rate = [](const SpeculationCounts& c) { return 100 * c.acceptanceRate(); };
     out.metrics = {
         rangeOf("speedup", "", paired.speedups, native),
-        metricOf("expected_speedup", "", promised(counts, draftCost, step, verify), native),
+        metricOf("expected_speedup", "", trial.expected, native),
         metricOf("acceptance_rate", "%", rate(counts), native),
-        metricOf("mean_accepted_length", "tokens", counts.meanAcceptedLength(), native),
-        metricOf("identical_output", "%", 100.0 * paired.same / paired.runs, native),
-        metricOf("draft_cost", "%", 100 * draftCost, native),
-        metricOf("draft_bytes", "bytes", static_cast<double>(proposer.bytes()), native),
+        metricOf("mean_accepted_length", "tokens", trial.acceptedLength, native),
+        metricOf("identical_output", "%", trial.identical, native),
+        metricOf("draft_cost", "%", 100 * trial.draftCost, native),
+        metricOf("draft_bytes", "bytes", trial.draftBytes, native),
         rangeOf("decode_tokens_per_s", "tokens/s", paired.decodeRate, native),
         rangeOf("ttft_ms", "ms", paired.ttft, native),
         metricOf("inter_token_ms_p50", "ms", percentile(paired.interToken, 0.5), native),
@@ -267,22 +319,24 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
     };
     for (std::size_t i = 0; i < counts.triedAt.size(); ++i)
         if (counts.triedAt[i] > 0)
-            out.series.push_back({"acceptance_by_position", static_cast<double>(i + 1),
-                                  100 * static_cast<double>(counts.acceptedAt[i]) /
-                                      static_cast<double>(counts.triedAt[i])});
+            trial.series.push_back({"acceptance_by_position", static_cast<double>(i + 1),
+                                    100 * static_cast<double>(counts.acceptedAt[i]) /
+                                        static_cast<double>(counts.triedAt[i])});
     for (std::size_t m = 0; m < verify.size(); ++m)
-        out.series.push_back({"verify_cost", static_cast<double>(m + 1), verify[m] / verify[0]});
-    if (!options.thorough)
-        return out;
+        trial.series.push_back({"verify_cost", static_cast<double>(m + 1), verify[m] / verify[0]});
 
     const auto addClass = [&](const std::string& name, const Prompts& prompts) {
         const Paired other = bench.compare(prompts, 1);
         out.metrics.push_back(metricOf("acceptance_rate_" + name, "%", rate(other.counts), native));
         out.metrics.push_back(rangeOf("speedup_" + name, "", other.speedups, native));
+        return median(other.speedups);
     };
-    addClass("copy", copiesOf(prose));
+    if (options.thorough || options.copies)
+        trial.copySpeedup = addClass("copy", copiesOf(prose));
+    if (!options.thorough)
+        return out;
     addClass("random", noiseLike(prose, target.config().vocabularySize));
-    out.series.push_back({"acceptance_by_temperature", 0, rate(counts)});
+    trial.series.push_back({"acceptance_by_temperature", 0, rate(counts)});
     for (const double temperature : {0.7, 1.0}) {
         SpeculationCounts sampled;
         for (const auto& prompt : prose) {
@@ -290,7 +344,7 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
             sampling.temperature = temperature;
             sampled.add(bench.run(prompt, sampling, true).counts);
         }
-        out.series.push_back({"acceptance_by_temperature", temperature, rate(sampled)});
+        trial.series.push_back({"acceptance_by_temperature", temperature, rate(sampled)});
     }
     return out;
 }

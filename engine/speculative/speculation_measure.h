@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/core/run_control.h"
-#include "engine/experiment/run_values.h"
+#include "engine/experiment/draft_values.h"
 #include "engine/model/model.h"
 #include "engine/speculative/draft_source.h"
 #include "engine/speculative/speculative_decoder.h"
@@ -18,12 +18,14 @@ struct SpeculationOptions {
     int repeats = 3;
     /// Also: acceptance at temperatures above 0, and prompts that copy or make no sense.
     bool thorough = true;
+    bool copies = false;  ///< also prompts that copy
 };
 
 struct SpeculationMeasure {
     std::vector<Measurement> metrics;  ///< speedup, acceptance_rate, ... as in metricCatalogue()
-    std::vector<SeriesPoint> series;   ///< acceptance by position and temperature, verify cost
-    std::string verdict;               ///< why it pays or does not, in a sentence with figures
+    DraftTrial trial;                  ///< the same by fields, with the series and the verdict
+    double stepMs = 0;                 ///< one token without drafting
+    std::vector<double> verifyCost;    ///< of a pass over 1, 2, ... tokens, in steps
 };
 
 /// `text` is cut into prompts. Greedy decoding, one sequence at a time, past any end of text.

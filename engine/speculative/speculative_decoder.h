@@ -5,6 +5,7 @@
 // 2023.
 #pragma once
 
+#include <map>
 #include <vector>
 
 #include "engine/speculative/draft_length.h"
@@ -21,7 +22,13 @@ struct SpeculationCounts {
     std::int64_t tried = 0;
     std::int64_t accepted = 0;
     std::vector<std::int64_t> triedAt, acceptedAt;  ///< by depth, from 1 on at index 0
-    std::vector<std::int64_t> roundsOf;             ///< by number of drafted tokens
+    /// Levels of drafts that were reached, one token of them or another accepted.
+    std::int64_t levelsTried = 0, levelsAccepted = 0;
+    /// Rounds of one form.
+    struct Form {
+        std::int64_t rounds = 0, levelsTried = 0, levelsAccepted = 0;
+    };
+    std::map<std::pair<int, int>, Form> forms;  ///< by levels and drafted tokens
     double draftSeconds = 0, verifySeconds = 0;
     double catchUpSeconds = 0;  ///< of draftSeconds: reading text that was not drafted
 
@@ -46,9 +53,10 @@ struct Round {
 class SpeculativeDecoder {
 public:
     /// `proposer` null: plain decoding by the same rules. All are borrowed. Room for `capacity`
-    /// tokens of prompt and answer.
+    /// tokens of prompt and answer; trees are drafted as far as there is room for their branches.
     SpeculativeDecoder(Transformer& target, Proposer* proposer, DraftLength* length,
-                       const SamplingOptions& sampling, std::int64_t capacity);
+                       const SamplingOptions& sampling, std::int64_t capacity,
+                       const DraftTree& tree = {});
 
     /// Reads the prompt and returns the first token of the answer. Forgets an earlier sequence.
     std::int32_t begin(std::span<const std::int32_t> prompt, RunControl& control);
@@ -63,6 +71,8 @@ public:
 private:
     void draft(int most, RunControl& control);
     void verify(RunControl& control);
+    void layOut();
+    void keepStates(std::span<const std::int32_t> rows);
     void count();
     TokenDistribution row(int index) const;
 
@@ -73,7 +83,10 @@ private:
     PhiloxChance m_chance;
     KvCache m_cache;
     std::vector<std::int32_t> m_text;
-    std::vector<std::int32_t> m_batch;
+    DraftTree m_tree;
+    std::vector<std::int32_t> m_batch, m_parents;  ///< newest token and draft, branch by branch
+    std::vector<int> m_rowOf;                      ///< of a drafted node in the batch
+    std::vector<float> m_states;                   ///< see DraftRequest
     std::vector<float> m_logits;
     Round m_round;
     SpeculationCounts m_counts;

@@ -3,6 +3,7 @@
 
 #include "engine/core/error.h"
 #include "engine/technique/distill.h"
+#include "engine/technique/medusa.h"
 #include "engine/technique/prune.h"
 #include "engine/technique/ptq.h"
 #include "engine/technique/qad.h"
@@ -17,10 +18,11 @@ const std::vector<const Technique*>& techniques() {
     static const Qat qat;
     static const Qad qad;
     static const Speculative speculative;
+    static const Medusa medusa;
     static const Prune prune;
     static const Distill distill;
-    static const std::vector<const Technique*> all{&ptq,         &qat,   &qad,
-                                                   &speculative, &prune, &distill};
+    static const std::vector<const Technique*> all{&ptq,    &qat,   &qad,    &speculative,
+                                                   &medusa, &prune, &distill};
     return all;
 }
 

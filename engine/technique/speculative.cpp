@@ -28,7 +28,9 @@ TechniqueDescriptor speculativeDescriptor() {
     draft.defaultValue = "ngram";
     draft.sweepable = true;
     draft.help =
-        "Who guesses. A model (folder, .gguf file or demo-draft) that shares the tokenizer; ngram: "
+        "Who guesses. A model (folder, .gguf file or demo-draft) that shares the tokenizer; "
+        "text:MODEL: "
+        "one with another tokenizer, through the text it writes; ngram: "
         "what followed the same words earlier in the text; suffix: the same for matches of any "
         "length, earlier texts included; self:N: the model itself without its N least influential "
         "layers; self:SCHEME, such as self:int4-g32: the model itself, quantized more strongly.";
@@ -43,12 +45,27 @@ TechniqueDescriptor speculativeDescriptor() {
         "Tokens guessed per round: a number from 1 to 16, or auto to follow measured acceptance "
         "and costs.";
 
-    d.parameters = {draft, tokens};
+    ParameterSchema tree;
+    tree.name = "tree";
+    tree.title = "Tree";
+    tree.type = ParameterType::Text;
+    tree.defaultValue = "off";
+    tree.sweepable = true;
+    tree.help =
+        "Several guesses at one place, checked in the same pass. off: one chain of tokens; auto: "
+        "branches where the measured costs and chances say that they pay; widths by depth such as "
+        "3-2-1: three guesses at the next token, two after each of them, one after each of those.";
+
+    d.parameters = {draft, tokens, tree};
     return d;
 }
 
 std::string textOf(const nlohmann::json& params, const char* name) {
     return params.at(name).get<std::string>();
+}
+
+DraftWords wordsOf(const nlohmann::json& params) {
+    return {textOf(params, "draft"), textOf(params, "draft_tokens"), textOf(params, "tree")};
 }
 
 std::vector<std::vector<std::int32_t>> rankingTexts(const Model& model, TechniqueContext& context) {
@@ -76,13 +93,10 @@ StepEstimate Speculative::estimate(const ModelFacts& model, const nlohmann::json
     StepEstimate estimate;
     estimate.output = model;
     estimate.peakBytes = model.activeBytes();
-    SpeculativeSetup setup;
-    setup.draft = textOf(params, "draft");
     try {
-        fixedDraftTokens(textOf(params, "draft_tokens"));
-        if (setup.draft.empty())
-            estimate.problems.push_back("speculative: name a draft");
-        else if (setup.hasModel()) {
+        SpeculativeSetup setup = namedDraft(wordsOf(params));
+        readHeads(setup);
+        if (setup.hasModel() && !setup.heads) {
             const ModelFacts draft = factsOf(loadModel(setup.draft));
             estimate.peakBytes += draft.activeBytes();
             const double cost = draft.activeBytes() / model.activeBytes();
@@ -101,9 +115,8 @@ StepEstimate Speculative::estimate(const ModelFacts& model, const nlohmann::json
 
 Model Speculative::apply(Model model, TechniqueContext& context) const {
     context.control.beginPhase("Checking the draft", 1);
-    model.speculative =
-        makeSetup(textOf(context.params, "draft"), textOf(context.params, "draft_tokens"), model,
-                  context.backend, rankingTexts(model, context), context.control);
+    model.speculative = makeSetup(wordsOf(context.params), model, context.backend,
+                                  rankingTexts(model, context), context.control);
     if (!model.speculative->skippedLayers.empty()) {
         std::string layers;
         for (const int layer : model.speculative->skippedLayers)

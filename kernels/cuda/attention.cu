@@ -27,17 +27,40 @@ struct Shape {
     float scale, softcap;
 };
 
+/// By value, so that nothing has to be uploaded. `count` 0: the tokens continue the text.
+struct Tree {
+    std::int32_t count;
+    std::int8_t parents[kMostTreeTokens];
+};
+
 /// Part blockIdx.y of head blockIdx.x for token blockIdx.z: online softmax, tile by tile. Each warp
 /// takes every fourth position of a tile for the scores; then each thread owns output columns.
 template <class Cache>
 __global__ void __launch_bounds__(kThreads)
     attentionPartKernel(const float* q, const typename Cache::Element* keys,
-                        const typename Cache::Element* values, Shape shape, float* workspace) {
+                        const typename Cache::Element* values, Shape shape, Tree tree,
+                        float* workspace) {
     FETTLE_SHARED(float, scores, kTile);
     FETTLE_SHARED(float, weights, kTile);
+    FETTLE_SHARED(std::int32_t, path, static_cast<int>(kMostTreeTokens));
     const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
     const std::int64_t head = blockIdx.x, part = blockIdx.y, token = blockIdx.z;
-    const std::int64_t last = shape.past + token;
+    // Nodes on the way from the text to this token; without a tree the text goes on to it.
+    const int node = tree.count - static_cast<int>(gridDim.z) + static_cast<int>(token);
+    int depth = 0;
+    for (int i = node; tree.count > 0 && i >= 0; i = tree.parents[i])
+        ++depth;
+    const std::int64_t text =
+        tree.count > 0 ? shape.past + gridDim.z - tree.count : shape.past + token + 1;
+    if (thread == 0 && tree.count > 0)
+        for (int i = node, at = depth; i >= 0; i = tree.parents[i])
+            path[--at] = i;
+    if (tree.count > 0)
+        __syncthreads();
+    const std::int64_t last = text + depth - 1;
+    const auto slot = [&](std::int64_t position) {
+        return position < text ? position : text + path[static_cast<int>(position - text)];
+    };
     const std::int64_t seen =
         shape.window > 0 && last >= shape.window ? last - shape.window + 1 : 0;
     const std::int64_t partBegin = part * kAttentionPart, partEnd = partBegin + kAttentionPart;
@@ -50,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
     for (std::int64_t tile = begin; tile < end; tile += kTile) {
         const int count = static_cast<int>(end - tile < kTile ? end - tile : kTile);
         for (int p = warp; p < count; p += kWarps) {
-            const auto* key = keys + (plane + tile + p) * shape.headDim;
+            const auto* key = keys + (plane + slot(tile + p)) * shape.headDim;
             float s = 0;
             for (std::int64_t d = lane; d < shape.headDim; d += kWarp)
                 s += query[d] * Cache::load(key + d);
@@ -81,7 +104,8 @@ __global__ void __launch_bounds__(kThreads)
                 continue;
             float column = 0;
             for (int p = 0; p < count; ++p)
-                column += weights[p] * Cache::load(values + (plane + tile + p) * shape.headDim + d);
+                column +=
+                    weights[p] * Cache::load(values + (plane + slot(tile + p)) * shape.headDim + d);
             mean[i] = mean[i] * shrink + column;
         }
     }
@@ -135,6 +159,21 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
+/// One block a key/value head. A thread moves its own elements, first token first.
+template <class Element>
+__global__ void __launch_bounds__(kThreads)
+    keepKvKernel(Element* keys, Element* values, std::int64_t capacity, std::int64_t past,
+                 Tree kept, std::int64_t headDim) {
+    const std::int64_t plane = blockIdx.x * capacity + past;
+    for (std::int64_t d = threadIdx.x; d < headDim; d += kThreads)
+        for (int i = 0; i < kept.count; ++i) {
+            const std::int64_t from = (plane + kept.parents[i]) * headDim + d,
+                               to = (plane + i) * headDim + d;
+            keys[to] = keys[from];
+            values[to] = values[from];
+        }
+}
+
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
 constexpr std::int64_t kMaxGridYZ = 65535;
 
@@ -142,11 +181,31 @@ std::int64_t partsOf(const AttentionArgs& a) {
     return (a.past + a.tokens + kAttentionPart - 1) / kAttentionPart;
 }
 
+bool isTree(const AttentionArgs& a) {
+    if (!a.parents)
+        return true;
+    const std::int64_t nodes = a.past + a.tokens - a.text;
+    if (a.text < 0 || a.text > a.past || nodes > kMostTreeTokens)
+        return false;
+    for (std::int64_t i = 0; i < nodes; ++i)
+        if (a.parents[i] < -1 || a.parents[i] >= i)
+            return false;
+    return true;
+}
+
+Tree treeOf(const AttentionArgs& a) {
+    Tree tree = {};
+    tree.count = a.parents ? static_cast<std::int32_t>(a.past + a.tokens - a.text) : 0;
+    for (std::int32_t i = 0; i < tree.count; ++i)
+        tree.parents[i] = static_cast<std::int8_t>(a.parents[i]);
+    return tree;
+}
+
 bool isValid(const AttentionArgs& a) {
     return a.kvHeads > 0 && a.heads > 0 && a.heads % a.kvHeads == 0 && a.headDim > 0 &&
            a.headDim <= kMaxHeadDim && a.past >= 0 && a.tokens >= 0 &&
            a.past + a.tokens <= a.capacity && a.heads <= kMaxGridX && a.tokens <= kMaxGridYZ &&
-           partsOf(a) <= kMaxGridYZ;
+           partsOf(a) <= kMaxGridYZ && isTree(a);
 }
 
 template <class Cache>
@@ -155,7 +214,8 @@ Status attendParts(const AttentionArgs& a, const Shape& shape, float* workspace,
                     static_cast<unsigned>(a.tokens));
     return launch(attentionPartKernel<Cache>, grid, kThreads, 0, stream, a.q,
                   static_cast<const typename Cache::Element*>(a.keys),
-                  static_cast<const typename Cache::Element*>(a.values), shape, workspace);
+                  static_cast<const typename Cache::Element*>(a.values), shape, treeOf(a),
+                  workspace);
 }
 
 }  // namespace
@@ -198,6 +258,30 @@ Status appendKv(const float* k, const float* v, std::int64_t stride, void* keys,
                       capacity, past, headDim);
     return launch(appendKvKernel<F32Cache>, grid, kThreads, 0, stream, k, v, stride,
                   static_cast<float*>(keys), static_cast<float*>(values), capacity, past, headDim);
+}
+
+Status keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std::int64_t past,
+              const std::int32_t* kept, std::int64_t count, std::int64_t kvHeads,
+              std::int64_t headDim, Stream stream) {
+    if (past < 0 || count < 0 || count > kMostTreeTokens || kvHeads < 0 || kvHeads > kMaxGridYZ)
+        return kInvalidValue;
+    Tree tree = {};
+    tree.count = static_cast<std::int32_t>(count);
+    for (std::int64_t i = 0; i < count; ++i) {
+        if (kept[i] < i || kept[i] >= kMostTreeTokens || past + kept[i] >= capacity ||
+            (i > 0 && kept[i] <= kept[i - 1]))
+            return kInvalidValue;
+        tree.parents[i] = static_cast<std::int8_t>(kept[i]);
+    }
+    if (count == 0 || kvHeads == 0)
+        return kSuccess;
+    const dim3 grid(static_cast<unsigned>(kvHeads));
+    if (kvType == KvType::F16)
+        return launch(keepKvKernel<std::uint16_t>, grid, kThreads, 0, stream,
+                      static_cast<std::uint16_t*>(keys), static_cast<std::uint16_t*>(values),
+                      capacity, past, tree, headDim);
+    return launch(keepKvKernel<float>, grid, kThreads, 0, stream, static_cast<float*>(keys),
+                  static_cast<float*>(values), capacity, past, tree, headDim);
 }
 
 }  // namespace fettle::kernels::cuda

@@ -23,5 +23,9 @@ Status attention(const AttentionArgs& args, float* workspace, Stream stream);
 Status appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
                 KvType kvType, std::int64_t capacity, std::int64_t past, std::int64_t tokens,
                 std::int64_t kvHeads, std::int64_t headDim, Stream stream);
+/// `kept` is host memory, its values are below kMostTreeTokens.
+Status keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std::int64_t past,
+              const std::int32_t* kept, std::int64_t count, std::int64_t kvHeads,
+              std::int64_t headDim, Stream stream);
 
 }  // namespace fettle::kernels::cuda

@@ -23,6 +23,16 @@ void check(const AttentionArgs& a) {
         throw std::invalid_argument("attention: " + std::to_string(a.past) + " + " +
                                     std::to_string(a.tokens) + " tokens in a cache of " +
                                     std::to_string(a.capacity));
+    if (!a.parents)
+        return;
+    const std::int64_t nodes = a.past + a.tokens - a.text;
+    if (a.text < 0 || a.text > a.past || nodes > kMostTreeTokens)
+        throw std::invalid_argument("attention: a tree of " + std::to_string(nodes) +
+                                    " tokens after " + std::to_string(a.text));
+    for (std::int64_t i = 0; i < nodes; ++i)
+        if (a.parents[i] < -1 || a.parents[i] >= i)
+            throw std::invalid_argument("attention: tree token " + std::to_string(i) + " follows " +
+                                        std::to_string(a.parents[i]));
 }
 
 /// How the rows of one key/value head are cut into parts.
@@ -113,6 +123,45 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
     const KvAppend args = {k,        v,    stride, keys,    values, kvType,
                            capacity, past, tokens, kvHeads, headDim};
     kernels().appendKv(&args);
+}
+
+namespace {
+
+/// The order of simd/attention.cpp: values [kvHead][position][headDim], keys in blocks of sixteen
+/// positions [kvHead][position / 16][headDim][16], the last as narrow as the capacity leaves it.
+template <class Element>
+void moveToken(void* keys, void* values, std::int64_t capacity, std::int64_t from, std::int64_t to,
+               std::int64_t kvHeads, std::int64_t headDim) {
+    auto* k = static_cast<Element*>(keys);
+    auto* v = static_cast<Element*>(values);
+    const auto width = [&](std::int64_t p) {
+        return std::min<std::int64_t>(16, capacity - p / 16 * 16);
+    };
+    for (std::int64_t h = 0; h < kvHeads; ++h) {
+        const std::int64_t plane = h * capacity * headDim;
+        const auto keyAt = [&](std::int64_t p, std::int64_t d) {
+            return plane + p / 16 * 16 * headDim + d * width(p) + p % 16;
+        };
+        for (std::int64_t d = 0; d < headDim; ++d)
+            k[keyAt(to, d)] = k[keyAt(from, d)];
+        std::copy_n(v + plane + from * headDim, headDim, v + plane + to * headDim);
+    }
+}
+
+}  // namespace
+
+void keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std::int64_t past,
+            const std::int32_t* kept, std::int64_t count, std::int64_t kvHeads,
+            std::int64_t headDim) {
+    for (std::int64_t i = 0; i < count; ++i) {
+        if (kept[i] < i || past + kept[i] >= capacity || (i > 0 && kept[i] <= kept[i - 1]))
+            throw std::invalid_argument("keepKv: token " + std::to_string(kept[i]) + " behind " +
+                                        std::to_string(past) + " of " + std::to_string(capacity));
+        if (kept[i] == i)
+            continue;
+        const auto move = kvType == KvType::F16 ? moveToken<std::uint16_t> : moveToken<float>;
+        move(keys, values, capacity, past + kept[i], past + i, kvHeads, headDim);
+    }
 }
 
 }  // namespace fettle::kernels

@@ -14,8 +14,23 @@ double cacheValue(const void* cache, KvType type, std::int64_t index) {
                                : halfToFloat(static_cast<const std::uint16_t*>(cache)[index]);
 }
 
+/// Where in the cache the tokens lie that `token` would see without a window, itself at the end.
+std::vector<std::int64_t> seenBy(const AttentionArgs& a, std::int64_t token) {
+    std::vector<std::int64_t> slots;
+    const std::int64_t text = a.parents ? a.text : a.past + token + 1;
+    for (std::int64_t p = 0; p < text; ++p)
+        slots.push_back(p);
+    if (!a.parents)
+        return slots;
+    for (std::int64_t node = a.past + token - text; node >= 0; node = a.parents[node])
+        slots.insert(slots.begin() + text, text + node);
+    return slots;
+}
+
 void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
-    const std::int64_t last = a.past + token;
+    const std::vector<std::int64_t> slots = seenBy(a, token);
+    const auto slot = [&](std::int64_t p) { return slots[static_cast<std::size_t>(p)]; };
+    const std::int64_t last = static_cast<std::int64_t>(slots.size()) - 1;
     const std::int64_t first = a.window > 0 ? std::max<std::int64_t>(0, last - a.window + 1) : 0;
     const std::int64_t plane = head / (a.heads / a.kvHeads) * a.capacity;
     const float* q = a.q + token * a.qStride + head * a.headDim;
@@ -24,7 +39,7 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
     for (std::int64_t p = first; p <= last; ++p) {
         double s = 0;
         for (std::int64_t d = 0; d < a.headDim; ++d)
-            s += q[d] * cacheValue(a.keys, a.kvType, (plane + p) * a.headDim + d);
+            s += q[d] * cacheValue(a.keys, a.kvType, (plane + slot(p)) * a.headDim + d);
         s *= a.scale;
         if (a.softcap > 0)
             s = a.softcap * std::tanh(s / a.softcap);
@@ -38,7 +53,7 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
         double mean = 0;
         for (std::int64_t p = first; p <= last; ++p)
             mean += weights[static_cast<std::size_t>(p - first)] *
-                    cacheValue(a.values, a.kvType, (plane + p) * a.headDim + d);
+                    cacheValue(a.values, a.kvType, (plane + slot(p)) * a.headDim + d);
         out[d] = static_cast<float>(mean / sum);
     }
 }
@@ -70,6 +85,18 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
             }
         }
     }
+}
+
+void keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std::int64_t past,
+            const std::int32_t* kept, std::int64_t count, std::int64_t kvHeads,
+            std::int64_t headDim) {
+    for (std::int64_t i = 0; i < count; ++i)
+        for (std::int64_t h = 0; h < kvHeads; ++h)
+            for (std::int64_t d = 0; d < headDim; ++d)
+                for (void* cache : {keys, values})
+                    store(cache, kvType, (h * capacity + past + i) * headDim + d,
+                          static_cast<float>(cacheValue(
+                              cache, kvType, (h * capacity + past + kept[i]) * headDim + d)));
 }
 
 }  // namespace fettle::kernels::reference

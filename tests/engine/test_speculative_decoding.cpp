@@ -6,13 +6,17 @@
 
 #include "engine/backend/cpu_backend.h"
 #include "engine/core/random.h"
+#include "engine/data/data_loader.h"
 #include "engine/decode/generator.h"
+#include "engine/distill/medusa_trainer.h"
 #include "engine/eval/text_windows.h"
 #include "engine/io/exporter.h"
+#include "engine/job/draft_trials.h"
 #include "engine/job/recipe_runner.h"
 #include "engine/speculative/block_influence.h"
 #include "engine/speculative/draft_source.h"
 #include "engine/speculative/lookup_proposer.h"
+#include "engine/speculative/medusa_proposer.h"
 #include "engine/speculative/speculation_measure.h"
 #include "engine/technique/technique.h"
 #include "tests/support/fixtures.h"
@@ -39,17 +43,19 @@ protected:
         return {m_ids.begin() + static_cast<std::ptrdiff_t>(at),
                 m_ids.begin() + static_cast<std::ptrdiff_t>(at + size)};
     }
-    SpeculativeSetup setup(const std::string& draft, const std::string& tokens = "auto") {
-        return makeSetup(draft, tokens, m_model, m_backend, {}, m_control);
+    SpeculativeSetup setup(const std::string& draft, const std::string& tokens = "auto",
+                           const std::string& tree = "off") {
+        return makeSetup({draft, tokens, tree}, m_model, m_backend, {}, m_control);
     }
     std::unique_ptr<Proposer> proposer(const SpeculativeSetup& setup) {
         return makeProposer(setup, m_model, m_target, m_backend, m_backend.pool(), m_control);
     }
     std::vector<std::int32_t> decode(const std::vector<std::int32_t>& prompt, int tokens,
                                      Proposer* proposer, DraftLength* length,
-                                     const SamplingOptions& sampling = {}) {
+                                     const SamplingOptions& sampling = {},
+                                     const DraftTree& tree = {}) {
         SpeculativeDecoder decoder(m_target, proposer, length, sampling,
-                                   static_cast<std::int64_t>(prompt.size()) + tokens);
+                                   static_cast<std::int64_t>(prompt.size()) + tokens, tree);
         decoder.begin(prompt, m_control);
         const auto wanted = prompt.size() + static_cast<std::size_t>(tokens);
         while (decoder.text().size() < wanted)
@@ -88,15 +94,26 @@ private:
 TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts) {
     constexpr int kPrompts = 504, kTokens = 24;
     struct Way {
-        std::string draft, tokens;
+        std::string draft, tokens, tree = "off";
     };
-    const std::vector<Way> ways{{"demo-draft", "4"}, {"demo-draft", "auto"}, {"ngram", "8"},
-                                {"suffix", "auto"},  {"self:1", "3"},        {"self:int4-g32", "5"},
-                                {"self:2", "auto"}};
+    const std::vector<Way> ways{{"demo-draft", "4"},
+                                {"demo-draft", "auto"},
+                                {"ngram", "8"},
+                                {"suffix", "auto"},
+                                {"self:1", "3"},
+                                {"self:int4-g32", "5"},
+                                {"self:2", "auto"},
+                                {"demo-draft", "auto", "auto"},
+                                {"demo-draft", "12", "auto"},
+                                {"demo-draft", "auto", "3-2-1-1"},
+                                {"ngram", "12", "auto"},
+                                {"suffix", "8", "auto"},
+                                {"self:1", "8", "2-2-1"},
+                                {"text:demo-draft", "4"}};
     std::vector<std::unique_ptr<Proposer>> proposers;
     std::vector<SpeculativeSetup> setups;
     for (const Way& way : ways) {
-        setups.push_back(setup(way.draft, way.tokens));
+        setups.push_back(setup(way.draft, way.tokens, way.tree));
         proposers.push_back(proposer(setups.back()));
     }
     RandomProposer random;
@@ -107,8 +124,10 @@ TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts)
         const std::vector<std::int32_t> plain = decode(text, kTokens, nullptr, nullptr);
         const std::size_t way = index % ways.size();
         const auto length = makeDraftLength(setups[way]);
-        ASSERT_EQ(decode(text, kTokens, proposers[way].get(), length.get()), plain)
-            << ways[way].draft << ", prompt " << i;
+        ASSERT_EQ(decode(text, kTokens, proposers[way].get(), length.get(), {},
+                         draftTree(ways[way].tree)),
+                  plain)
+            << ways[way].draft << " " << ways[way].tree << ", prompt " << i;
         if (i % 8 == 0) {
             ASSERT_EQ(decode(text, kTokens, &random, &sixteen), plain) << "random, prompt " << i;
         }
@@ -233,11 +252,13 @@ TEST_F(SpeculativeDecoding, LookupsCopyWhatFollowedBefore) {
     KvCache cache = m_target.makeCache(4);
     PhiloxChance chance(1);
     const SamplingOptions greedy;
-    const auto ask = [&](Proposer& proposer, std::span<const std::int32_t> said) {
+    FixedDraftLength three(3);
+    const auto ask = [&](Proposer& proposer, std::span<const std::int32_t> said, int most = 3,
+                         const std::string& tree = "off") {
+        const DraftTree shape = draftTree(tree);
         Draft draft;
-        proposer.propose(
-            {said, cache, 3, 2048, greedy, chance, [](const Draft&) { return true; }, nullptr},
-            draft);
+        proposer.propose({said, cache, 3, most, 2048, greedy, chance, three, shape, {}, nullptr},
+                         draft);
         std::vector<std::int32_t> tokens;
         for (const DraftNode& node : draft.nodes)
             tokens.push_back(node.token);
@@ -253,6 +274,205 @@ TEST_F(SpeculativeDecoding, LookupsCopyWhatFollowedBefore) {
     // The sequence before is remembered.
     EXPECT_EQ(ask(suffix, std::vector<std::int32_t>{40, 4, 5}),
               (std::vector<std::int32_t>{6, 9, 2}));
+}
+
+TEST_F(SpeculativeDecoding, TreesOfLookupsBranchWhereTheTextDid) {
+    const std::vector<std::int32_t> text{2, 3, 4, 5, 6, 9, 2, 3, 4, 7, 8, 2, 3, 4};
+    KvCache cache = m_target.makeCache(4);
+    PhiloxChance chance(1);
+    const SamplingOptions greedy;
+    FixedDraftLength six(6);
+    const DraftTree shape = draftTree("auto");
+    NgramProposer ngram;
+    Draft draft;
+    ngram.propose({text, cache, 3, 6, 2048, greedy, chance, six, shape, {}, nullptr}, draft);
+    ASSERT_EQ(draft.size(), 6);
+    EXPECT_FALSE(draft.isChain());
+    std::vector<std::int32_t> tokens, parents;
+    for (const DraftNode& node : draft.nodes) {
+        tokens.push_back(node.token);
+        parents.push_back(node.parent);
+    }
+    EXPECT_EQ(tokens, (std::vector<std::int32_t>{7, 8, 2, 5, 6, 9}));
+    EXPECT_EQ(parents, (std::vector<std::int32_t>{-1, 0, 1, -1, 3, 4}));
+}
+
+TEST_F(SpeculativeDecoding, ATreeTokenIsBitForBitThatOfTheTextBeforeIt) {
+    const std::vector<std::int32_t> text = prompt(4, 61);  // the tree crosses a piece of 64
+    const std::vector<std::int32_t> ids{5, 6, 7, 8, 9, 10, 11}, parents{-1, 0, 1, 0, 3, 4, -1};
+    const std::int64_t vocabulary = m_model.config.vocabularySize;
+    KvCache cache = m_target.makeCache(80);
+    m_target.forward(text, cache);
+    m_target.forward(ids, cache, nullptr, nullptr, parents);
+    std::vector<float> whole(static_cast<std::size_t>(7 * vocabulary));
+    m_target.logits(0, 7, whole.data());
+    for (std::size_t node = 0; node < ids.size(); ++node) {
+        std::vector<std::int32_t> alone, path;
+        for (auto at = static_cast<std::int32_t>(node); at >= 0;
+             at = parents[static_cast<std::size_t>(at)])
+            path.insert(path.begin(), at);
+        alone = text;
+        for (const std::int32_t at : path)
+            alone.push_back(ids[static_cast<std::size_t>(at)]);
+        KvCache fresh = m_target.makeCache(80);
+        m_target.forward(std::span(alone).first(text.size()), fresh);
+        for (std::size_t i = text.size(); i < alone.size(); ++i)
+            m_target.forward({&alone[i], 1}, fresh);
+        const float* want = m_target.lastLogits();
+        EXPECT_TRUE(std::equal(want, want + vocabulary,
+                               whole.begin() + static_cast<std::ptrdiff_t>(node) * vocabulary))
+            << "node " << node;
+    }
+    // In two steps as well.
+    cache.truncate(static_cast<std::int64_t>(text.size()));
+    m_target.forward(std::span(ids).first(3), cache, nullptr, nullptr, std::span(parents).first(3));
+    m_target.forward(std::span(ids).subspan(3), cache, nullptr, nullptr, parents);
+    std::vector<float> rest(static_cast<std::size_t>(4 * vocabulary));
+    m_target.logits(0, 4, rest.data());
+    EXPECT_TRUE(std::equal(rest.begin(), rest.end(), whole.begin() + 3 * vocabulary));
+}
+
+TEST_F(SpeculativeDecoding, TreesAcceptMoreThanChainsOfTheSameLevels) {
+    const SpeculativeSetup drafted = setup("demo-draft", "8");
+    const auto draft = proposer(drafted);
+    FixedDraftLength three(3);
+    for (std::size_t i = 0; i < 24; ++i)
+        decode(prompt(3 * i), 32, draft.get(), &three);
+    const double chain = m_counts.meanAcceptedLength();
+    m_counts = {};
+    FixedDraftLength many(16);
+    for (std::size_t i = 0; i < 24; ++i)
+        decode(prompt(3 * i), 32, draft.get(), &many, {}, draftTree("4-2-1"));
+    EXPECT_GT(m_counts.meanAcceptedLength(), chain);
+    // Levels are counted once however many siblings they have.
+    EXPECT_EQ(m_counts.levelsAccepted, m_counts.accepted);
+    EXPECT_LE(m_counts.levelsTried, m_counts.tried);
+    std::int64_t rounds = 0, accepted = 0;
+    for (const auto& [form, seen] : m_counts.forms) {
+        EXPECT_LE(form.first, form.second);
+        rounds += seen.rounds;
+        accepted += seen.levelsAccepted;
+    }
+    EXPECT_EQ(rounds, m_counts.rounds);
+    EXPECT_EQ(accepted, m_counts.accepted);
+}
+
+TEST_F(SpeculativeDecoding, SampledTreesRepeatForASeed) {
+    SamplingOptions sampling;
+    sampling.temperature = 1;
+    sampling.topK = 20;
+    const SpeculativeSetup drafted = setup("demo-draft", "10", "auto");
+    const auto first = proposer(drafted), second = proposer(drafted);
+    FixedDraftLength ten(10);
+    const DraftTree shape = draftTree("auto");
+    const auto a = decode(prompt(1), 64, first.get(), &ten, sampling, shape);
+    EXPECT_EQ(decode(prompt(1), 64, second.get(), &ten, sampling, shape), a);
+    EXPECT_GT(m_counts.accepted, 0);
+}
+
+TEST_F(SpeculativeDecoding, AnotherTokenizersDraftIsRightNearlyAsOftenThroughItsText) {
+    const SpeculativeSetup direct = setup("demo-draft", "4"), words = setup("text:demo-draft", "4");
+    EXPECT_TRUE(words.reencode);
+    FixedDraftLength four(4);
+    const auto same = proposer(direct), reencoded = proposer(words);
+    for (std::size_t i = 0; i < 16; ++i)
+        decode(prompt(5 * i), 32, same.get(), &four);
+    const double expected = m_counts.meanAcceptedLength();
+    m_counts = {};
+    for (std::size_t i = 0; i < 16; ++i)
+        decode(prompt(5 * i), 32, reencoded.get(), &four);
+    EXPECT_GT(m_counts.meanAcceptedLength(), 0.8 * expected);
+    // And one that really is another.
+    const auto path = test::fixture("qwen3-draft-500k");
+    FETTLE_NEED_FILE(path);
+    const SpeculativeSetup other = setup("text:" + path.string(), "4");
+    const auto foreign = proposer(other);
+    for (std::size_t i = 0; i < 40; ++i)
+        ASSERT_EQ(decode(prompt(i), 24, foreign.get(), &four),
+                  decode(prompt(i), 24, nullptr, nullptr))
+            << "prompt " << i;
+}
+
+TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
+    test::TempFolder folder;
+    DataOptions data;
+    data.path = (resourcesFolder() / "demo/texts/train.txt").string();
+    data.context = 128;
+    data.batchTokens = 1024;
+    DataLoader texts(m_model.tokenizer, data, m_control);
+    MedusaOptions options;
+    options.heads = 3;
+    options.tokens = 30000;
+    options.vocabulary = 1500;
+    const MedusaOutcome made = trainMedusa(m_target, m_model, texts, options, m_control);
+    EXPECT_LT(made.lastLoss, 0.85 * made.firstLoss);
+    ASSERT_EQ(made.accuracy.size(), 3u);
+    EXPECT_GT(made.accuracy[0], 0.05);
+    EXPECT_GT(made.accuracy[0], made.accuracy[2]);
+    writeDraftHeads(made.heads, folder / "heads", m_control);
+    const SpeculativeSetup heads = setup((folder / "heads").string(), "auto", "auto");
+    ASSERT_TRUE(heads.heads);
+    EXPECT_EQ(heads.heads->config.at("truncated_vocab_size"), 1500);
+    const auto draft = proposer(heads);
+    FixedDraftLength eight(8);
+    for (const char* tree : {"off", "auto", "3-2-1"})
+        for (std::size_t i = 0; i < 16; ++i)
+            ASSERT_EQ(decode(prompt(i), 24, draft.get(), &eight, {}, draftTree(tree)),
+                      decode(prompt(i), 24, nullptr, nullptr))
+                << tree << ", prompt " << i;
+    EXPECT_GT(m_counts.accepted, 0);
+    // The model is written with its heads and finds them again.
+    Model carrying = m_model;
+    carrying.speculative = heads;
+    writeModelFolder(carrying, folder / "model", m_control);
+    const Model again = loadModel((folder / "model").string());
+    ASSERT_TRUE(again.speculative && again.speculative->heads);
+    EXPECT_EQ(again.speculative->tree, "auto");
+    EXPECT_EQ(again.speculative->heads->tensors.size(), made.heads.tensors.size());
+    // Broken ones are refused by name.
+    DraftHeads broken = made.heads;
+    broken.config["hidden_size"] = 7;
+    EXPECT_NE(headsRefusal(broken, m_model).find("hidden_size"), std::string::npos);
+    broken = made.heads;
+    broken.tensors.erase("blocks.1.layers.0.weight");
+    writeDraftHeads(broken, folder / "broken", m_control);
+    try {
+        proposer(setup((folder / "broken").string()));
+        FAIL() << "a missing block was not noticed";
+    } catch (const EngineError& error) {
+        EXPECT_NE(std::string(error.what()).find("blocks.1"), std::string::npos) << error.what();
+    }
+}
+
+TEST_F(SpeculativeDecoding, TrialsNameTheBestAndSayWhyOthersAreRefused) {
+    DraftTrialRequest request;
+    request.modelPath = "demo";
+    request.drafts = {"ngram", "demo-draft", "/nowhere/model"};
+    request.draftTokens = {"2", "auto"};
+    request.measure.promptTokens = 32;
+    request.measure.newTokens = 16;
+    request.measure.repeats = 1;
+    const DraftTrialReport report = tryDrafts(request, m_backend, m_control);
+    ASSERT_EQ(report.trials.size(), 6u);
+    EXPECT_GT(report.stepMs, 0);
+    EXPECT_GE(report.verifyCost.size(), 9u);
+    for (std::size_t i = 0; i < 4; ++i) {
+        const DraftTrial& trial = report.trials[i];
+        EXPECT_EQ(trial.refusal, "");
+        EXPECT_EQ(trial.identical, 100);
+        EXPECT_GT(trial.speedup, 0);
+        EXPECT_GT(trial.expected, 0);
+        EXPECT_GT(trial.copySpeedup, 0);
+        EXPECT_FALSE(trial.verdict.empty());
+    }
+    EXPECT_EQ(report.trials[2].draft, "demo-draft");
+    EXPECT_EQ(report.trials[2].draftTokens, "2");
+    EXPECT_GT(report.trials[2].acceptance, 0.2);
+    EXPECT_NE(report.trials[4].refusal.find("/nowhere/model"), std::string::npos);
+    EXPECT_LT(report.best(), 4);
+    const nlohmann::json json = toJson(report);
+    EXPECT_EQ(json.at("trials").size(), 6u);
+    EXPECT_TRUE(json.at("trials")[4].contains("refusal"));
 }
 
 TEST_F(SpeculativeDecoding, RefusesWhatCannotDraftInWords) {

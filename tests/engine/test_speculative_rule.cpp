@@ -6,9 +6,11 @@
 #include <map>
 #include <numeric>
 
+#include "engine/backend/cpu_backend.h"
 #include "engine/core/random.h"
 #include "engine/speculative/acceptance.h"
 #include "engine/speculative/draft_length.h"
+#include "engine/speculative/tree_drafter.h"
 
 namespace fettle {
 namespace {
@@ -86,9 +88,45 @@ private:
     std::map<std::vector<std::int32_t>, TokenDistribution> m_rows;
 };
 
-enum class Kind { Drawn, Chosen, Tree };
+std::vector<std::int32_t> textOf(const Draft& draft, int node) {
+    std::vector<std::int32_t> text;
+    for (; node >= 0; node = draft.nodes[static_cast<std::size_t>(node)].parent)
+        text.insert(text.begin(), draft.nodes[static_cast<std::size_t>(node)].token);
+    return text;
+}
+
+enum class Kind { Drawn, Chosen, Tree, Shaped, Grown };
+
+/// A tree as proposers grow it, from the table `q`: a fixed shape, or as the chances say.
+Draft grownDraft(Table& q, Kind kind, Chance& chance) {
+    static CpuBackend backend(1);
+    ModelConfig none;
+    none.kvHeads = none.headDim = 1;
+    KvCache cache(none, 1, kernels::KvType::F16, backend);
+    SamplingOptions sampling;
+    sampling.temperature = 1;
+    FixedDraftLength four(4);
+    const DraftTree shape = draftTree(kind == Kind::Grown ? "auto" : "2-1");
+    const std::vector<std::int32_t> said{0};
+    const DraftRequest request{said,   cache, 2,     4,  kTokens, sampling,
+                               chance, four,  shape, {}, nullptr};
+    Draft draft;
+    std::vector<Continuation> places{{-1, 1, q.after({})}};
+    for (int level = 0; level < 2; ++level) {
+        const std::vector<int> added =
+            addLevel(request, places, level == 0 ? 2 : 1, level == 0, draft);
+        const std::vector<double> reached = four.reached(draft);
+        places.clear();
+        for (const int node : added)
+            places.push_back(
+                {node, reached[static_cast<std::size_t>(node)], q.after(textOf(draft, node))});
+    }
+    return draft;
+}
 
 Draft makeDraft(Table& q, Kind kind, int tokens, Chance& chance) {
+    if (kind == Kind::Shaped || kind == Kind::Grown)
+        return grownDraft(q, kind, chance);
     Draft draft;
     std::vector<std::int32_t> text;
     if (kind == Kind::Tree) {
@@ -121,13 +159,6 @@ Draft makeDraft(Table& q, Kind kind, int tokens, Chance& chance) {
     return draft;
 }
 
-std::vector<std::int32_t> textOf(const Draft& draft, int node) {
-    std::vector<std::int32_t> text;
-    for (; node >= 0; node = draft.nodes[static_cast<std::size_t>(node)].parent)
-        text.insert(text.begin(), draft.nodes[static_cast<std::size_t>(node)].token);
-    return text;
-}
-
 /// Probability that the output begins with `prefix`, by the target alone.
 double targetLaw(Table& p, const std::vector<std::int32_t>& output) {
     double probability = 1;
@@ -144,7 +175,9 @@ class SpeculativeLaw : public ::testing::TestWithParam<std::tuple<Kind, bool, in
 /// Every output of one round, continued by the target to a fixed length, has the target's law.
 TEST_P(SpeculativeLaw, EqualsTheTargetsByEnumeration) {
     const auto [kind, sparse, seed] = GetParam();
-    const int tokens = kind == Kind::Tree ? 4 : kTokens;
+    const int tokens = kind == Kind::Drawn || kind == Kind::Chosen ? kTokens
+                       : kind == Kind::Tree                        ? 4
+                                                                   : 3;
     Table p(static_cast<std::uint64_t>(seed), tokens, sparse),
         q(static_cast<std::uint64_t>(seed) + 100, tokens, sparse);
     std::map<std::vector<std::int32_t>, double> law;  // of what one round gives
@@ -192,8 +225,8 @@ TEST_P(SpeculativeLaw, EqualsTheTargetsByEnumeration) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SpeculativeLaw,
-                         ::testing::Combine(::testing::Values(Kind::Drawn, Kind::Chosen,
-                                                              Kind::Tree),
+                         ::testing::Combine(::testing::Values(Kind::Drawn, Kind::Chosen, Kind::Tree,
+                                                              Kind::Shaped, Kind::Grown),
                                             ::testing::Bool(), ::testing::Values(1, 2, 3)));
 
 /// Upper bound of the chi-square statistic at p = 1e-4, Wilson & Hilferty 1931.
@@ -251,6 +284,61 @@ TEST_P(SpeculativeDraws, FollowTheTargetsDistribution) {
     // The acceptance rate is the overlap of the two distributions.
     EXPECT_NEAR(static_cast<double>(accepted) / kDraws, agreement,
                 4 * std::sqrt(agreement * (1 - agreement) / kDraws) + 1e-9);
+}
+
+/// The same with trees of drafts, which grow as the draft's distribution says.
+TEST_P(SpeculativeDraws, FollowTheTargetsDistributionFromTrees) {
+    constexpr int kDraws = 150000, kWords = 8;
+    const SamplingOptions options = GetParam();
+    Philox random(11);
+    std::vector<float> target(kWords), draft(kWords);
+    for (int i = 0; i < kWords; ++i) {
+        target[static_cast<std::size_t>(i)] = static_cast<float>(3 * random.uniform());
+        draft[static_cast<std::size_t>(i)] = static_cast<float>(3 * random.uniform());
+    }
+    const TokenDistribution p = nextTokens(target.data(), kWords, options),
+                            q = nextTokens(draft.data(), kWords, options);
+    CpuBackend backend(1);
+    ModelConfig none;
+    none.kvHeads = none.headDim = 1;
+    KvCache cache(none, 1, kernels::KvType::F16, backend);
+    FixedDraftLength six(6);
+    const DraftTree shape = draftTree("auto");
+    std::vector<int> first(kWords), second(kWords);
+    int reachedSecond = 0, siblings = 0;
+    const std::vector<std::int32_t> said(1, 0);
+    for (int i = 0; i < kDraws; ++i) {
+        PhiloxChance chance(static_cast<std::uint64_t>(i) + 1);
+        Draft tree;
+        const DraftRequest request{said,   cache, 2,     6,  kWords, options,
+                                   chance, six,   shape, {}, nullptr};
+        std::vector<Continuation> places{{-1, 1, q}};
+        for (int level = 0; level < 2; ++level) {
+            std::vector<Continuation> next;
+            const std::vector<double> before = six.reached(tree);
+            for (const int node : addLevel(request, places, 0, level == 0, tree))
+                next.push_back({node, six.reached(tree)[static_cast<std::size_t>(node)], q});
+            places = std::move(next);
+        }
+        siblings += tree.size() > 1 && tree.nodes[1].parent < 0 ? 1 : 0;
+        const Verdict verdict = judge(
+            tree, [&](int) { return p; }, 1, chance);
+        std::vector<std::int32_t> output;
+        for (const int node : verdict.accepted)
+            output.push_back(tree.nodes[static_cast<std::size_t>(node)].token);
+        output.push_back(verdict.next);
+        ++first[static_cast<std::size_t>(output[0])];
+        if (output.size() > 1) {
+            ++second[static_cast<std::size_t>(output[1])];
+            ++reachedSecond;
+        }
+    }
+    if (p.p.size() > 1) {
+        EXPECT_GT(siblings, kDraws / 2);
+    }
+    const double degrees = static_cast<double>(p.p.size()) - 1;
+    EXPECT_LT(chiSquare(first, p, kDraws), chiSquareLimit(degrees));
+    EXPECT_LT(chiSquare(second, p, reachedSecond), chiSquareLimit(degrees));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -329,6 +417,32 @@ double simulatedSpeedup(double acceptance, double draftCost, double slope, int t
     return emitted / seconds;
 }
 
+TEST(DraftLength, SaysWhatADraftMustReach) {
+    EXPECT_NEAR(neededAcceptance(1, 1, 0.3, 1), 0.3, 1e-5);  // worth it from a = c on
+    EXPECT_NEAR(neededAcceptance(3.0, 8, 0.05, 1), 0.795, 0.01);
+    EXPECT_GT(neededAcceptance(2, 1, 0.1, 1), 1);
+    EXPECT_NEAR(neededAcceptance(1, 0.3, {1, 1, 1}), 0.3, 1e-5);
+    EXPECT_GT(neededAcceptance(1, 0.1, {1, 3, 4}), 1);
+}
+
+TEST(DraftLength, CountsSiblingsOnce) {
+    FixedDraftLength length(4);
+    Draft draft;
+    draft.add(1, -1, 0.5);
+    draft.add(2, -1, 0.5);  // of what the first leaves
+    draft.add(3, 0, 0.5);
+    draft.add(4, 1, 1);
+    EXPECT_EQ(length.reached(draft), (std::vector<double>{0.5, 0.25, 0.25, 0.25}));
+}
+
+TEST(DraftTree, ReadsItsWords) {
+    EXPECT_EQ(draftTree("").kind, DraftTree::Kind::Chain);
+    EXPECT_EQ(draftTree("auto").kind, DraftTree::Kind::Dynamic);
+    EXPECT_EQ(draftTree("3-2-1").widths, (std::vector<int>{3, 2, 1}));
+    for (const char* bad : {"3-", "-", "0", "3-2-x", "4-4-4", "32", "1-1,2", "yes"})
+        EXPECT_THROW(draftTree(bad), EngineError) << bad;
+}
+
 TEST(DraftLength, AdaptsToWhatPays) {
     for (const double acceptance : {0.6, 0.8, 0.9})
         for (const double cost : {0.02, 0.1, 0.2}) {
@@ -338,6 +452,77 @@ TEST(DraftLength, AdaptsToWhatPays) {
             EXPECT_GT(simulatedSpeedup(acceptance, cost, 0.04, 4000), 0.9 * best)
                 << "acceptance " << acceptance << ", cost " << cost;
         }
+}
+
+/// The same for a draft that has a second guess at each place, right with `second` once the first
+/// is not, and may put both into a tree.
+double simulatedTreeSpeedup(double acceptance, double second, double draftCost, double slope,
+                            int tokens) {
+    AdaptiveDraftLength length;
+    Philox random(4);
+    double seconds = 0;
+    int emitted = 0;
+    while (emitted < tokens) {
+        Draft draft;
+        const int most = length.most();
+        int at = -1;
+        for (int level = 0; level < most; ++level) {
+            if (level > 0 && !length.worth(draft,
+                                           length.reached(draft)[static_cast<std::size_t>(at)] *
+                                               length.chanceOf(0.75),
+                                           true))
+                break;
+            const int parent = at;
+            at = draft.add(0, parent, 0.75);
+            const double reached = length.reached(draft).back() / length.chanceOf(0.75);
+            const double chance = reached * (1 - length.chanceOf(0.75)) * length.chanceOf(0.45);
+            if (length.worth(draft, chance, false))
+                draft.add(1, parent, 0.45);
+        }
+        Verdict verdict;
+        int node = 0;
+        while (node < draft.size()) {
+            const bool sibling = node + 1 < draft.size() &&
+                                 draft.nodes[static_cast<std::size_t>(node)].parent ==
+                                     draft.nodes[static_cast<std::size_t>(node) + 1].parent;
+            if (random.uniform() < acceptance) {
+                verdict.accepted.push_back(node);
+                node += sibling ? 2 : 1;
+                continue;
+            }
+            verdict.rejected.push_back(node);
+            if (sibling && random.uniform() < second)
+                verdict.accepted.push_back(node + 1);
+            else if (sibling)
+                verdict.rejected.push_back(node + 1);
+            break;
+        }
+        const double drafting = draft.depth() * draftCost, verifying = 1 + slope * draft.size();
+        length.learn({&draft, draft.empty() ? nullptr : &verdict, drafting, verifying});
+        seconds += drafting + verifying;
+        emitted += static_cast<int>(verdict.accepted.size()) + 1;
+    }
+    return emitted / seconds;
+}
+
+TEST(DraftLength, TreesPayWhereSecondGuessesAreOftenRight) {
+    for (const double cost : {0.05, 0.2}) {
+        const double chain = simulatedSpeedup(0.6, cost, 0.02, 6000),
+                     tree = simulatedTreeSpeedup(0.6, 0.6, cost, 0.02, 6000);
+        EXPECT_GT(tree, 1.05 * chain) << "cost " << cost;
+        // Second guesses that are never right are given up.
+        EXPECT_GT(simulatedTreeSpeedup(0.6, 0, cost, 0.1, 6000),
+                  0.93 * simulatedSpeedup(0.6, cost, 0.1, 6000))
+            << "cost " << cost;
+    }
+}
+
+TEST(DraftLength, TreesNeverLoseMoreThanThreePercent) {
+    for (const double acceptance : {0.0, 0.05, 0.2, 0.4})
+        for (const double cost : {0.0, 0.1, 0.5})
+            for (const double slope : {0.05, 0.3, 1.0})
+                EXPECT_GT(simulatedTreeSpeedup(acceptance, 0.1, cost, slope, 1024), 0.97)
+                    << "acceptance " << acceptance << ", cost " << cost << ", slope " << slope;
 }
 
 TEST(DraftLength, NeverLosesMoreThanThreePercent) {

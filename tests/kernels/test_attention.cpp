@@ -173,6 +173,185 @@ TEST(Attention, LargeScoresDoNotOverflow) {
     }
 }
 
+/// A text and a tree of new tokens after it; token t of the scene is tree node t.
+struct TreeCase {
+    Case c;
+    std::vector<std::int32_t> parents;
+};
+
+const std::vector<std::int32_t> kChain{-1, 0, 1, 2}, kBush{-1, -1, -1, 0, 0, 1, 3, 3, 5, 8},
+    kBranches{-1, 0, 1, 2, 1, 4, 0, 6, -1, 8, 9, 10};
+const std::vector<TreeCase> kTrees = {
+    {{4, 2, 64, 100, 30, 4}, kChain},
+    {{4, 2, 64, 100, 30, 10}, kBush},
+    {{8, 2, 32, 90, 60, 12}, kBranches},                // branches cross a piece of 64
+    {{4, 4, 128, 80, 63, 10}, kBush},                   // the tree begins on its last position
+    {{4, 1, 256, 100, 64, 12}, kBranches},              // and on its first
+    {{3, 1, 40, 77, 59, 12}, kBranches},                // a narrow last block of keys
+    {{8, 4, 32, 150, 100, 12, 33}, kBranches},          // window
+    {{2, 2, 7, 35, 20, 10, 3, 0, KvType::F32}, kBush},  // shorter than the branches are deep
+    {{4, 2, 64, 100, 0, 12, 0, 30}, kBranches},         // no text at all
+    {{64, 2, 16, 64, 40, 12}, kBranches}};              // parts of few tokens
+
+struct TreeRun {
+    std::vector<std::uint8_t> keys, values;
+    std::vector<float> out;
+};
+
+/// The tree in steps: nodes [0, firsts[0]), then up to firsts[1], ..., the rest.
+TreeRun runTree(const TreeCase& tree, WorkerPool& pool, std::vector<std::int64_t> firsts = {}) {
+    const Scene s(tree.c);
+    const Case& c = tree.c;
+    TreeRun run;
+    run.keys.assign(s.cacheBytes(), 0xFF);
+    run.values.assign(s.cacheBytes(), 0xFF);
+    run.out.assign(static_cast<std::size_t>(c.tokens * s.args().outStride), 7.0F);
+    const auto append = [&](std::int64_t first, std::int64_t count) {
+        appendKv(s.k.data() + first * s.kvStride, s.v.data() + first * s.kvStride, s.kvStride,
+                 run.keys.data(), run.values.data(), c.type, c.capacity, first, count, c.kvHeads,
+                 c.headDim);
+    };
+    append(0, c.past);
+    firsts.push_back(c.tokens);
+    std::int64_t done = 0;
+    for (const std::int64_t end : firsts) {
+        append(c.past + done, end - done);
+        AttentionArgs a = s.args();
+        a.keys = run.keys.data();
+        a.values = run.values.data();
+        a.past = c.past + done;
+        a.tokens = end - done;
+        a.q += done * a.qStride;
+        a.out = run.out.data() + done * a.outStride;
+        a.parents = tree.parents.data();
+        a.text = c.past;
+        attention(a, pool);
+        done = end;
+    }
+    return run;
+}
+
+std::vector<std::int64_t> pathTo(const TreeCase& tree, std::int64_t node) {
+    std::vector<std::int64_t> path;
+    for (; node >= 0; node = tree.parents[static_cast<std::size_t>(node)])
+        path.insert(path.begin(), node);
+    return path;
+}
+
+/// A scene in which only the tokens of `path` follow the text.
+Scene along(const TreeCase& tree, const std::vector<std::int64_t>& path) {
+    Scene s(tree.c);
+    Scene alone = s;
+    alone.c.tokens = static_cast<std::int64_t>(path.size());
+    for (std::size_t i = 0; i < path.size(); ++i) {
+        const auto to = static_cast<std::ptrdiff_t>(i);
+        const auto copy = [&](const std::vector<float>& from, std::vector<float>& into,
+                              std::int64_t stride, std::int64_t past) {
+            into.resize(std::max(into.size(), static_cast<std::size_t>((past + to + 1) * stride)));
+            std::copy_n(from.begin() + (past + path[i]) * stride, stride,
+                        into.begin() + (past + to) * stride);
+        };
+        copy(s.q, alone.q, s.qStride, 0);
+        copy(s.k, alone.k, s.kvStride, s.c.past);
+        copy(s.v, alone.v, s.kvStride, s.c.past);
+    }
+    return alone;
+}
+
+TEST(AttentionTree, ATokenIsBitForBitWhatItIsAfterItsAncestorsAlone) {
+    WorkerPool one(1), five(5);
+    for (std::size_t i = 0; i < kTrees.size(); ++i) {
+        const TreeCase& tree = kTrees[i];
+        const std::int64_t stride = Scene(tree.c).args().outStride,
+                           width = tree.c.heads * tree.c.headDim;
+        for (const Isa isa : test::availableIsas()) {
+            const IsaScope scope(isa);
+            const std::vector<float> whole = runTree(tree, one).out;
+            EXPECT_EQ(runTree(tree, five).out, whole) << "tree " << i << " " << name(isa);
+            EXPECT_EQ(runTree(tree, five, {1, 3}).out, whole) << "tree " << i << " " << name(isa);
+            for (std::int64_t node = 0; node < tree.c.tokens; ++node) {
+                const auto path = pathTo(tree, node);
+                const std::vector<float> alone = along(tree, path).fast(one);
+                const auto last = static_cast<std::ptrdiff_t>(path.size() - 1);
+                EXPECT_TRUE(std::equal(whole.begin() + node * stride,
+                                       whole.begin() + node * stride + width,
+                                       alone.begin() + last * stride))
+                    << "tree " << i << " node " << node << " " << name(isa);
+            }
+        }
+    }
+}
+
+TEST(AttentionTree, AgreesWithReference) {
+    WorkerPool pool(2);
+    for (std::size_t i = 0; i < kTrees.size(); ++i) {
+        const TreeCase& tree = kTrees[i];
+        const Scene s(tree.c);
+        std::vector<std::uint8_t> keys(s.cacheBytes()), values(s.cacheBytes());
+        const Case& c = tree.c;
+        reference::appendKv(s.k.data(), s.v.data(), s.kvStride, keys.data(), values.data(), c.type,
+                            c.capacity, 0, c.past + c.tokens, c.kvHeads, c.headDim);
+        AttentionArgs a = s.args();
+        a.keys = keys.data();
+        a.values = values.data();
+        a.parents = tree.parents.data();
+        a.text = c.past;
+        std::vector<float> want(static_cast<std::size_t>(c.tokens * a.outStride), 7.0F);
+        a.out = want.data();
+        reference::attention(a);
+        const std::vector<float> got = runTree(tree, pool).out;
+        for (std::size_t j = 0; j < got.size(); ++j)
+            ASSERT_NEAR(got[j], want[j], 4 * budget::kAttention) << "tree " << i;
+    }
+}
+
+TEST(AttentionTree, WhatIsKeptLiesAsIfNothingElseHadBeenThere) {
+    WorkerPool pool(1);
+    for (std::size_t i = 0; i < kTrees.size(); ++i) {
+        const TreeCase& tree = kTrees[i];
+        const Case& c = tree.c;
+        TreeRun run = runTree(tree, pool);
+        const std::vector<std::int64_t> path = pathTo(tree, c.tokens - 1);
+        const std::vector<std::int32_t> kept(path.begin(), path.end());
+        const auto count = static_cast<std::int64_t>(kept.size());
+        keepKv(run.keys.data(), run.values.data(), c.type, c.capacity, c.past, kept.data(), count,
+               c.kvHeads, c.headDim);
+        // One more token behind them sees the same as behind the path alone.
+        std::vector<std::int64_t> longer = path;
+        longer.push_back(0);
+        const Scene alone = along(tree, longer);
+        const std::int64_t next = c.past + count;
+        appendKv(alone.k.data() + next * alone.kvStride, alone.v.data() + next * alone.kvStride,
+                 alone.kvStride, run.keys.data(), run.values.data(), c.type, c.capacity, next, 1,
+                 c.kvHeads, c.headDim);
+        AttentionArgs a = alone.args();
+        a.q += count * a.qStride;
+        a.past = next;
+        a.tokens = 1;
+        a.keys = run.keys.data();
+        a.values = run.values.data();
+        std::vector<float> out(static_cast<std::size_t>(a.outStride), 7.0F);
+        a.out = out.data();
+        attention(a, pool);
+        const std::vector<float> want = alone.fast(pool);
+        EXPECT_TRUE(std::equal(out.begin(), out.end(), want.begin() + count * a.outStride))
+            << "tree " << i;
+    }
+}
+
+TEST(AttentionTree, RefusesWhatIsNoTree) {
+    WorkerPool pool(1);
+    const TreeCase tree{{4, 2, 16, 32, 8, 3}, {-1, 0, 2}};  // a node that follows itself
+    EXPECT_THROW(runTree(tree, pool), std::invalid_argument);
+    std::vector<std::uint8_t> cache(1024);
+    const std::int32_t twice[] = {1, 1}, before[] = {0, 0}, outside[] = {30};
+    for (const std::int32_t* kept : {twice, before})
+        EXPECT_THROW(keepKv(cache.data(), cache.data(), KvType::F16, 16, 4, kept, 2, 1, 8),
+                     std::invalid_argument);
+    EXPECT_THROW(keepKv(cache.data(), cache.data(), KvType::F16, 16, 4, outside, 1, 1, 8),
+                 std::invalid_argument);
+}
+
 TEST(Attention, RefusesWhatDoesNotFit) {
     WorkerPool pool(1);
     AttentionArgs a;

@@ -376,6 +376,7 @@ TEST(CudaLogits, DivergenceAndPickedColumns) {
 struct Scene {
     AttentionArgs args;
     Floats q, k, v;
+    std::vector<std::int32_t> parents;
 };
 
 Scene scene(KvType type, std::int64_t past, std::int64_t headDim, std::int64_t window, float cap) {
@@ -397,13 +398,28 @@ Scene scene(KvType type, std::int64_t past, std::int64_t headDim, std::int64_t w
     return s;
 }
 
+/// Some text and then a tree whose branches cross a part of the cache, if it is long enough.
+Scene treeScene(KvType type, std::int64_t text, std::int64_t window) {
+    Scene s = scene(type, text, 16, window, 0);
+    s.parents = {-1, 0, 1, 0, -1, 3, 5};
+    s.args.text = text;
+    s.args.past = text + 2;  // two nodes were run before
+    s.args.tokens = 5;
+    s.args.capacity = text + 9;
+    s.q = randomFloats(5 * s.args.qStride, 1);
+    s.k = randomFloats((text + 7) * 2 * 16, 2);
+    s.v = randomFloats((text + 7) * 2 * 16, 3);
+    return s;
+}
+
 Floats attend(const Scene& s, bool fast) {
     AttentionArgs a = s.args;
+    a.parents = s.parents.empty() ? nullptr : s.parents.data();
     const std::int64_t stride = a.kvHeads * a.headDim, all = a.past + a.tokens;
     const auto bytes = static_cast<std::size_t>(a.kvHeads * a.capacity * a.headDim) *
                        (a.kvType == KvType::F16 ? 2 : 4);
     DeviceArray<float> q(s.q), k(s.k), v(s.v),
-        out(Floats(static_cast<std::size_t>(2 * a.outStride), 7.0F));
+        out(Floats(static_cast<std::size_t>(a.tokens * a.outStride), 7.0F));
     DeviceArray<std::uint8_t> keys(bytes), values(bytes);
     DeviceArray<float> workspace(cuda::attentionWorkspace(a));
     a.q = q.data();
@@ -432,6 +448,67 @@ TEST(CudaAttention, AgreesWithTheReference) {
                     4 * budget::kAttention, "case " + std::to_string(i));
 }
 
+TEST(CudaAttention, OfATreeAgreesWithTheReference) {
+    const std::vector<Scene> scenes = {treeScene(KvType::F16, 30, 0),
+                                       treeScene(KvType::F16, 254, 0), treeScene(KvType::F32, 0, 0),
+                                       treeScene(KvType::F32, 260, 3)};
+    for (std::size_t i = 0; i < scenes.size(); ++i)
+        expectClose(inEveryOrder([&] { return attend(scenes[i], true); }), attend(scenes[i], false),
+                    4 * budget::kAttention, "tree " + std::to_string(i));
+    Scene self = treeScene(KvType::F16, 30, 0);
+    self.parents[3] = 3;
+    self.args.parents = self.parents.data();
+    EXPECT_EQ(cuda::attention(self.args, nullptr, nullptr), cuda::kInvalidValue);
+}
+
+/// A node's numbers are those of the text that ends with it.
+TEST(CudaAttention, ATreeTokenIsBitForBitWhatItIsAfterItsAncestorsAlone) {
+    const Scene tree = treeScene(KvType::F16, 253, 0);
+    const Floats whole = attend(tree, true);
+    const std::vector<std::int64_t> path{0, 3, 5, 6};
+    Scene alone = tree;
+    alone.parents.clear();
+    alone.args.past = 253 + 3;
+    alone.args.tokens = 1;
+    const std::int64_t kv = 2 * 16;
+    for (std::size_t i = 0; i < path.size(); ++i) {
+        const auto to = static_cast<std::ptrdiff_t>(253 + i);
+        std::copy_n(tree.k.begin() + (253 + path[i]) * kv, kv, alone.k.begin() + to * kv);
+        std::copy_n(tree.v.begin() + (253 + path[i]) * kv, kv, alone.v.begin() + to * kv);
+    }
+    alone.q.assign(tree.q.begin() + 4 * tree.args.qStride, tree.q.end());
+    const Floats last = attend(alone, true);
+    for (std::int64_t d = 0; d < 4 * 16; ++d)
+        EXPECT_EQ(whole[static_cast<std::size_t>(4 * tree.args.outStride + d)],
+                  last[static_cast<std::size_t>(d)]);
+}
+
+TEST(CudaAttention, KeepsWhatTheReferenceKeeps) {
+    for (const KvType type : {KvType::F16, KvType::F32}) {
+        const std::vector<std::int32_t> kept{0, 2, 3, 6};
+        const std::size_t bytes = 2 * 20 * 9 * (type == KvType::F16 ? 2 : 4);
+        DeviceArray<std::uint8_t> keys(bytes), values(bytes);
+        const Floats k = randomFloats(20 * 2 * 9, 4), v = randomFloats(20 * 2 * 9, 5);
+        std::vector<std::vector<std::uint8_t>> got, want;
+        for (const bool fast : {true, false}) {
+            reference::appendKv(k.data(), v.data(), 18, keys.data(), values.data(), type, 20, 0, 20,
+                                2, 9);
+            if (fast) {
+                EXPECT_EQ(cuda::keepKv(keys.data(), values.data(), type, 20, 11, kept.data(), 4, 2,
+                                       9, nullptr),
+                          cuda::kSuccess);
+            } else {
+                reference::keepKv(keys.data(), values.data(), type, 20, 11, kept.data(), 4, 2, 9);
+            }
+            (fast ? got : want) = {keys.values(), values.values()};
+        }
+        EXPECT_EQ(got, want);
+        const std::int32_t outside[] = {0, 10};
+        EXPECT_EQ(cuda::keepKv(keys.data(), values.data(), type, 20, 11, outside, 2, 2, 9, nullptr),
+                  cuda::kInvalidValue);
+    }
+}
+
 #ifndef FETTLE_ON_GPU
 // ---- mutations
 
@@ -447,6 +524,8 @@ TEST(CudaMutation, EveryBarrierIsNeededAndMissed) {
     expectEveryBarrierNeeded("quantizePerToken", [&] { return multiply(weight, x, 1); });
     const Scene s = scene(KvType::F16, 150, 16, 0, 0);
     expectEveryBarrierNeeded("attention", [&] { return attend(s, true); });
+    const Scene tree = treeScene(KvType::F16, 20, 0);  // read in the first tile
+    expectEveryBarrierNeeded("attention", [&] { return attend(tree, true); });
 }
 
 #endif

@@ -10,6 +10,8 @@
 #include "tests/support/window_fixture.h"
 #include "ui/pages/playground_page.h"
 #include "ui/widgets/answer_column.h"
+#include "ui/widgets/draft_tree_view.h"
+#include "ui/widgets/theme.h"
 #include "ui/widgets/token_view.h"
 
 using namespace fettle;
@@ -98,6 +100,52 @@ private slots:
         m_page->pauseButton()->setChecked(false);
         QCOMPARE(view->toPlainText(), QStringLiteral("ab"));
         QVERIFY(m_fixture->engine.paused.empty());  // the timing is not disturbed
+    }
+
+    void treesShowTheGuessesOfEachPass() {
+        m_page->columns()[0]->setDraft(QStringLiteral("ngram"));
+        m_page->treeBox()->setChecked(true);
+        m_page->run();
+        QCOMPARE(requests()[0].second.draftTree, std::string("auto"));
+        QVERIFY(m_page->columns()[0]->tree()->isVisible());
+        m_page->pauseButton()->setChecked(true);
+        const auto guess = [](Origin origin, const char* text, std::int64_t round, int node,
+                              int parent) {
+            TokenPiece piece{origin, text, round};
+            piece.node = node;
+            piece.parent = parent;
+            piece.confidence = 0.5;
+            return piece;
+        };
+        m_fixture->engine.send(
+            requests()[0].first,
+            JobText{
+                "a b c",
+                {guess(Origin::Plain, "a", 0, -1, -1), guess(Origin::Accepted, " b", 1, 1, -1),
+                 guess(Origin::Accepted, " c", 1, 2, 1), guess(Origin::Plain, " d", 1, -1, 2),
+                 guess(Origin::Rejected, " x", 1, 0, -1), guess(Origin::Rejected, " y", 1, 3, 2)}});
+        DraftTreeView* tree = m_page->columns()[0]->tree();
+        m_page->step();
+        QCOMPARE(tree->nodeCount(), 1);
+        m_page->step();
+        QCOMPARE(tree->nodeCount(), 5);
+        // Siblings stand above each other, what follows stands to the right.
+        QVERIFY(tree->placeOf(1).left() > tree->placeOf(0).right());
+        QVERIFY(tree->placeOf(2).left() > tree->placeOf(1).right());
+        QCOMPARE(tree->placeOf(3).left(), tree->placeOf(0).left());
+        QVERIFY(!tree->placeOf(4).intersects(tree->placeOf(2)));
+        QVERIFY(tree->rect().contains(tree->placeOf(2).toRect()));
+        QVERIFY(tree->accessibleDescription().contains(QStringLiteral("accepted")));
+        if (const QString folder = qEnvironmentVariable("FETTLE_TEST_PICTURES"); !folder.isEmpty()) {
+            for (const auto& [mode, name] :
+                 {std::pair{Theme::Mode::Light, "light"}, {Theme::Mode::Dark, "dark"}}) {
+                Theme::instance()->setMode(mode);
+                QTest::qWait(50);
+                QVERIFY(m_fixture->window->grab().save(
+                    folder + QStringLiteral("/playground-tree-%1.png").arg(name)));
+            }
+            Theme::instance()->setMode(Theme::Mode::Light);
+        }
     }
 
     void stopCancelsAllTurns() {

@@ -30,6 +30,7 @@
 #include "ui/pages/advisor_page.h"
 #include "ui/pages/allocation_page.h"
 #include "ui/pages/compare_page.h"
+#include "ui/pages/draft_lab_page.h"
 #include "ui/pages/explore_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
@@ -114,6 +115,8 @@ void MainWindow::buildCentre() {
                    tr("Playground"));
     m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("precision"), IconTint::Muted),
                    tr("Precision"));
+    m_tabs->addTab(new PendingPage(this), themedIcon(QStringLiteral("drafts"), IconTint::Muted),
+                   tr("Drafts"));
     connect(m_tabs, &QTabWidget::currentChanged, this, [this](int tab) {
         makePage(tab);
         chooseHistory();
@@ -412,6 +415,18 @@ AllocationPage* MainWindow::makeAllocationPage() {
     return page;
 }
 
+DraftLabPage* MainWindow::makeDraftLabPage() {
+    auto* page = new DraftLabPage(m_jobs, this);
+    page->useModel(m_recipe->setup()->modelPath());
+    connect(page, &DraftLabPage::errorOccurred, this,
+            [this](const QString& title, const QString& text) {
+                m_messages->show(MessageBar::Kind::Error, title, text);
+            });
+    connect(page, &DraftLabPage::fileChosen, this,
+            [this](const QString& path) { m_library->addPaths({path}); });
+    return page;
+}
+
 void MainWindow::makePage(int tab) {
     if (tab < 0 || !dynamic_cast<PendingPage*>(m_tabs->widget(tab))) {
         return;
@@ -449,6 +464,9 @@ void MainWindow::makePage(int tab) {
             m_playground = new PlaygroundPage(m_jobs, this);
             connect(m_playground, &PlaygroundPage::errorOccurred, this, error);
             page = m_playground;
+            break;
+        case Page::Drafts:
+            page = m_draftLab = makeDraftLabPage();
             break;
         case Page::Recipe:
             return;
@@ -489,6 +507,11 @@ AllocationPage* MainWindow::allocation() {
 PlaygroundPage* MainWindow::playground() {
     makePage(static_cast<int>(Page::Playground));
     return m_playground;
+}
+
+DraftLabPage* MainWindow::draftLab() {
+    makePage(static_cast<int>(Page::Drafts));
+    return m_draftLab;
 }
 
 ModelView* MainWindow::modelView() {

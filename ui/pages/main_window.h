@@ -24,6 +24,7 @@ class AdvisorPage;
 class AllocationPage;
 class CommandPalette;
 class ComparePage;
+class DraftLabPage;
 class ExplorePage;
 class ExportPage;
 class HelpDialog;
@@ -40,7 +41,17 @@ class MainWindow : public QMainWindow {
     Q_OBJECT
 
 public:
-    enum class Page { Recipe, Inspect, Explore, Compare, Export, Advisor, Playground, Precision };
+    enum class Page {
+        Recipe,
+        Inspect,
+        Explore,
+        Compare,
+        Export,
+        Advisor,
+        Playground,
+        Precision,
+        Drafts
+    };
 
     explicit MainWindow(JobController* jobs, QWidget* parent = nullptr);
     ~MainWindow() override;
@@ -79,6 +90,7 @@ public:
     AdvisorPage* advisor();
     AllocationPage* allocation();
     PlaygroundPage* playground();
+    DraftLabPage* draftLab();
     ComparePage* comparePage();
     CommandPalette* commandPalette() const { return m_palette; }
     HelpDialog* help() const;
@@ -106,6 +118,7 @@ private:
     ExplorePage* makeExplorePage();
     AdvisorPage* makeAdvisorPage();
     AllocationPage* makeAllocationPage();
+    DraftLabPage* makeDraftLabPage();
     void excludeTensors(const QStringList& weights);
     void showDevice();
     void chooseHistory();
@@ -129,6 +142,7 @@ private:
     AdvisorPage* m_advisor = nullptr;
     AllocationPage* m_allocation = nullptr;
     PlaygroundPage* m_playground = nullptr;
+    DraftLabPage* m_draftLab = nullptr;
     ComparePage* m_compare = nullptr;
     QDockWidget* m_libraryDock = nullptr;
     QDockWidget* m_runsDock = nullptr;

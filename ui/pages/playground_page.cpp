@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "ui/bridge/job_controller.h"
+#include "ui/widgets/draft_tree_view.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 #include "ui/widgets/token_view.h"
@@ -90,6 +91,10 @@ QWidget* PlaygroundPage::buildPrompt() {
     m_plainToo = new QCheckBox(tr("Also with&out draft"), card);
     m_plainToo->setToolTip(
         tr("Answers once more without drafting where a column drafts, to show both speeds."));
+    m_tree = new QCheckBox(tr("Tr&ee"), card);
+    m_tree->setToolTip(
+        tr("Drafts several guesses at one place and draws those of the newest pass below the "
+           "answer. Pause and step to go through them one by one."));
     m_blind = new QCheckBox(tr("&Blind vote"), card);
     m_blind->setToolTip(
         tr("The first two models answer in an order nobody knows; names and speeds are shown after "
@@ -106,7 +111,8 @@ QWidget* PlaygroundPage::buildPrompt() {
     m_step = new QPushButton(tr("S&tep"), card);
     m_step->setToolTip(tr("Shows the tokens of one more pass of the model."));
     m_stop = new QPushButton(themedIcon(QStringLiteral("stop")), tr("&Stop"), card);
-    for (QWidget* widget : std::initializer_list<QWidget*>{m_chat, m_plainToo, m_blind, m_add}) {
+    for (QWidget* widget :
+         std::initializer_list<QWidget*>{m_chat, m_plainToo, m_tree, m_blind, m_add}) {
         row->addWidget(widget);
     }
     row->addStretch();
@@ -115,6 +121,7 @@ QWidget* PlaygroundPage::buildPrompt() {
     }
     column->addLayout(row);
     connect(m_add, &QPushButton::clicked, this, [this] { addColumn(); });
+    connect(m_tree, &QCheckBox::toggled, this, &PlaygroundPage::showTrees);
     connect(m_run, &QPushButton::clicked, this, &PlaygroundPage::run);
     connect(m_stop, &QPushButton::clicked, this, &PlaygroundPage::stop);
     connect(m_pause, &QPushButton::toggled, this, &PlaygroundPage::setPaused);
@@ -257,6 +264,7 @@ void PlaygroundPage::addColumn(const QString& path) {
     auto* column = new AnswerColumn(this);
     column->setSources(m_sources);
     column->setSourcePath(path);
+    column->tree()->setVisible(m_tree->isChecked());
     m_columns.push_back(column);
     m_columnRow->addWidget(column, 1);
     connect(column, &AnswerColumn::removeRequested, this, [this, column] { removeColumn(column); });
@@ -284,6 +292,9 @@ GenerateRequest PlaygroundPage::requestFor(const AnswerColumn& column) const {
     request.minP = m_minP->value();
     request.seed = static_cast<std::uint64_t>(m_seed->value());
     request.draft = column.draft().toStdString();
+    if (m_tree->isChecked() && !request.draft.empty() && request.draft != "none") {
+        request.draftTree = "auto";
+    }
     return request;
 }
 
@@ -350,6 +361,7 @@ void PlaygroundPage::nextTurn() {
     GenerateRequest request = requestFor(*m_turn.column);
     if (m_turn.plain) {
         request.draft = "none";
+        request.draftTree.clear();
     } else {
         m_turn.column->setState(AnswerColumn::State::Running);
     }
@@ -409,6 +421,12 @@ void PlaygroundPage::setPaused(bool paused) {
         column->view()->hold(paused);
     }
     updateButtons();
+}
+
+void PlaygroundPage::showTrees(bool shown) {
+    for (AnswerColumn* column : m_columns) {
+        column->tree()->setVisible(shown);
+    }
 }
 
 void PlaygroundPage::step() {

@@ -38,6 +38,8 @@ public:
     void run();
     void stop();
     void setPaused(bool paused);
+    /// Drafts branch, and the guesses of the newest pass are drawn below each answer.
+    void showTrees(bool shown);
     /// Shows one more pass of the model while paused.
     void step();
     void vote(Vote vote);
@@ -49,6 +51,7 @@ public:
     QPushButton* stepButton() const { return m_step; }
     QCheckBox* blind() const { return m_blind; }
     QCheckBox* plainToo() const { return m_plainToo; }
+    QCheckBox* treeBox() const { return m_tree; }
     bool isRunning() const { return m_job != 0 || !m_turns.empty(); }
     bool isVoting() const { return m_voting; }
     QString noteText() const;
@@ -88,6 +91,7 @@ private:
     QPlainTextEdit* m_prompt = nullptr;
     QCheckBox* m_chat = nullptr;
     QCheckBox* m_plainToo = nullptr;
+    QCheckBox* m_tree = nullptr;
     QCheckBox* m_blind = nullptr;
     QSpinBox* m_tokens = nullptr;
     QDoubleSpinBox* m_temperature = nullptr;

@@ -9,6 +9,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/widgets/draft_tree_view.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 #include "ui/widgets/token_view.h"
@@ -31,6 +32,7 @@ AnswerColumn::AnswerColumn(QWidget* parent)
       m_blindName(makeLabel({}, TextRole::Heading, this)),
       m_head(new QStackedWidget(this)),
       m_view(new TokenView(this)),
+      m_tree(new DraftTreeView(this)),
       m_stateLabel(makeLabel(tr("Ready"), TextRole::Caption, this)),
       m_statistics(makeLabel({}, TextRole::Caption, this)) {
     setStyleClass(this, "card");
@@ -44,7 +46,8 @@ AnswerColumn::AnswerColumn(QWidget* parent)
         {tr("no draft"), QStringLiteral("none")},
         {tr("n-gram"), QStringLiteral("ngram")},
         {tr("suffix"), QStringLiteral("suffix")},
-        {tr("itself, 4 bits"), QStringLiteral("self:int4-g32")}};
+        {tr("itself, 4 bits"), QStringLiteral("self:int4-g32")},
+        {tr("itself, one layer less"), QStringLiteral("self:1")}};
     for (const auto& [title, value] : drafts) {
         m_draft->addItem(title, value);
     }
@@ -80,6 +83,9 @@ AnswerColumn::AnswerColumn(QWidget* parent)
     column->addWidget(m_head);
     column->addWidget(m_stateLabel);
     column->addWidget(m_view, 1);
+    column->addWidget(m_tree);
+    m_tree->hide();
+    connect(m_view, &TokenView::roundShown, m_tree, &DraftTreeView::setRound);
     column->addWidget(m_statistics);
 }
 
@@ -144,6 +150,7 @@ void AnswerColumn::begin() {
     m_report.reset();
     m_plain.reset();
     m_view->clearTokens();
+    m_tree->setRound({});
     setState(State::Waiting);
     showStatistics();
 }

@@ -15,6 +15,7 @@ class QToolButton;
 
 namespace fettle::ui {
 
+class DraftTreeView;
 class TokenView;
 
 /// Something that can answer: a model of the library or the artifact of an experiment.
@@ -49,6 +50,7 @@ public:
     /// The same answer without drafting: its speed beside the one with.
     void setPlainReport(const GenerateReport& report);
     TokenView* view() const { return m_view; }
+    DraftTreeView* tree() const { return m_tree; }
     QString statistics() const;
 
 signals:
@@ -65,6 +67,7 @@ private:
     QLabel* m_blindName;
     QStackedWidget* m_head;
     TokenView* m_view;
+    DraftTreeView* m_tree;
     QLabel* m_stateLabel;
     QLabel* m_statistics;
     State m_state = State::Idle;

@@ -45,6 +45,18 @@ void TokenView::append(const std::vector<TokenPiece>& tokens) {
         m_shown.push_back(token);
         paintToken(token);
     }
+    tellRound();
+}
+
+void TokenView::tellRound() {
+    std::vector<TokenPiece> round;
+    for (auto token = m_shown.rbegin();
+         token != m_shown.rend() && token->round == m_shown.back().round; ++token) {
+        round.insert(round.begin(), *token);
+    }
+    if (!round.empty()) {
+        emit roundShown(round);
+    }
 }
 
 void TokenView::hold(bool held) {
@@ -66,6 +78,7 @@ bool TokenView::step() {
         m_waiting.pop_front();
         paintToken(m_shown.back());
     }
+    tellRound();
     return true;
 }
 

@@ -35,9 +35,14 @@ public:
     /// How tokens of an origin look, for the legend as well.
     static QTextCharFormat formatFor(TokenPiece::Origin origin);
 
+signals:
+    /// A pass of the model was shown, with what it rejected.
+    void roundShown(const std::vector<fettle::TokenPiece>& tokens);
+
 private:
     void paintToken(const TokenPiece& token);
     void repaintAll();
+    void tellRound();
 
     std::vector<TokenPiece> m_shown;
     std::deque<TokenPiece> m_waiting;

@@ -3,6 +3,10 @@
 // Pieces begin at multiples of 64 positions and every sum is one chain in key or element order, so
 // a row's result does not depend on the rows beside it.
 //
+// Of a tree, all rows go through the text together; from the piece on in which the tree begins each
+// branch is gathered to where it would lie if it alone had been drafted, so that its sums are the
+// same chains again.
+//
 // Cache: values [kvHead][position][headDim]; keys [kvHead][position / 16][headDim][16], so that
 // sixteen keys are the lanes of a vector and scores need no sums across lanes. The last block of
 // keys is as narrow as the capacity leaves it.
@@ -29,7 +33,22 @@ struct State {
     float* maximum;  // [rows]
     float* rescale;  // [rows]
     float* sums;     // [rows][16]
+    // What is being worked on: neighbouring tokens of the part, the last of them at `last`.
+    std::int64_t firstToken, tokens, last;
+    bool branch;  // each follows the one before: `path` holds the nodes on the way to the last
+    std::int32_t path[kMostTreeTokens];
 };
+
+FETTLE_INLINE std::int64_t firstRow(const State& s) {
+    return s.firstToken * s.part.heads;
+}
+FETTLE_INLINE std::int64_t rowCount(const State& s) {
+    return s.tokens * s.part.heads;
+}
+/// Where in the cache the token at `position` lies.
+FETTLE_INLINE std::int64_t slotOf(const State& s, std::int64_t position) {
+    return s.branch && position >= s.a.text ? s.a.text + s.path[position - s.a.text] : position;
+}
 
 FETTLE_INLINE F32x16 loadCache(const void* p, KvType type, std::int64_t at) {
     return type == KvType::F16 ? loadHalf(static_cast<const std::uint16_t*>(p) + at)
@@ -68,10 +87,22 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
     const AttentionArgs& a = s.a;
     const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim,
                        width = a.capacity - position;
-    if (width >= 16) {
+    const bool gathered = s.branch && position + 16 > a.text;
+    if (width >= 16 && !gathered) {
         const std::int64_t from = plane + position * a.headDim;
         for (std::int64_t d = 0; d < a.headDim; ++d)
             storeF(to + 16 * d, loadCache(a.keys, a.kvType, from + 16 * d));
+        return;
+    }
+    if (gathered) {
+        for (std::int64_t i = 0; i < 16; ++i) {
+            const bool seen = position + i <= s.last;
+            const std::int64_t slot = seen ? slotOf(s, position + i) : 0, block = slot / 16 * 16;
+            const std::int64_t blockWidth = a.capacity - block < 16 ? a.capacity - block : 16;
+            const std::int64_t from = plane + block * a.headDim + slot - block;
+            for (std::int64_t d = 0; d < a.headDim; ++d)
+                to[16 * d + i] = seen ? cacheValue(a.keys, a.kvType, from + d * blockWidth) : 0.0F;
+        }
         return;
     }
     for (std::int64_t d = 0; d < a.headDim; ++d)
@@ -86,18 +117,17 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
 void unpackValues(const State& s, std::int64_t position, std::int64_t count, std::int64_t first,
                   float* to) {
     const AttentionArgs& a = s.a;
-    const std::int64_t from = (s.part.kvHead * a.capacity + position) * a.headDim + first,
+    const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim + first,
                        left = a.headDim - first;
-    if (left >= 16) {
-        for (std::int64_t k = 0; k < count; ++k) {
-            storeF(to + 16 * k, loadCache(a.values, a.kvType, from + k * a.headDim));
+    for (std::int64_t k = 0; k < count; ++k) {
+        const std::int64_t from = plane + slotOf(s, position + k) * a.headDim;
+        if (left >= 16) {
+            storeF(to + 16 * k, loadCache(a.values, a.kvType, from));
+            continue;
         }
-        return;
-    }
-    for (std::int64_t k = 0; k < count; ++k)
         for (std::int64_t i = 0; i < 16; ++i)
-            to[16 * k + i] =
-                i < left ? cacheValue(a.values, a.kvType, from + k * a.headDim + i) : 0.0F;
+            to[16 * k + i] = i < left ? cacheValue(a.values, a.kvType, from + i) : 0.0F;
+    }
 }
 
 void scorePiece(State& s, std::int64_t position, std::int64_t count) {
@@ -110,10 +140,11 @@ void scorePiece(State& s, std::int64_t position, std::int64_t count) {
             unpackKeys(s, position + offset, to);
             w[p] = to;
         }
-        float* scores = s.scores + first * s.rows;
-        for (std::int64_t i = 0; i < s.rows * kTilePanels; ++i)
+        float* scores = s.scores + first * s.rows + firstRow(s) * kTileWidth;
+        for (std::int64_t i = 0; i < rowCount(s) * kTilePanels; ++i)
             storeF(scores + 16 * i, zeroF());
-        multiplyRows(w, s.a.headDim, s.q, s.a.headDim, reinterpret_cast<TileRow*>(scores), s.rows);
+        multiplyRows(w, s.a.headDim, s.q + firstRow(s) * s.a.headDim, s.a.headDim,
+                     reinterpret_cast<TileRow*>(scores), rowCount(s));
     }
 }
 
@@ -169,14 +200,15 @@ void addValues(State& s, std::int64_t position, std::int64_t count) {
                 w[p] = s.panel;  // computed and dropped
         }
         float* out = s.out + tile * s.rows * kTileWidth;
-        for (std::int64_t row = 0; row < s.rows; ++row) {
+        for (std::int64_t row = firstRow(s); row < firstRow(s) + rowCount(s); ++row) {
             const F32x16 factor = setF(s.rescale[row]);
             for (int p = 0; p < kTilePanels; ++p) {
                 float* at = out + row * kTileWidth + 16 * p;
                 storeF(at, mul(loadF(at), factor));
             }
         }
-        multiplyRows(w, count, s.weights, kPieceKeys, reinterpret_cast<TileRow*>(out), s.rows);
+        multiplyRows(w, count, s.weights + firstRow(s) * kPieceKeys, kPieceKeys,
+                     reinterpret_cast<TileRow*>(out + firstRow(s) * kTileWidth), rowCount(s));
     }
 }
 
@@ -197,6 +229,54 @@ void writeRows(const State& s) {
                     storePart(to + d, a.headDim - d, value);
             }
         }
+    }
+}
+
+/// Pieces [begin, end) of the positions, for the tokens that are being worked on. `positions`: of
+/// each token of the part.
+void attendPieces(State& s, std::int64_t begin, std::int64_t end, const std::int64_t* positions) {
+    const AttentionArgs& a = s.a;
+    for (std::int64_t position = begin; position < end; position += kPieceKeys) {
+        const std::int64_t count = end - position < kPieceKeys ? end - position : kPieceKeys;
+        scorePiece(s, position, count);
+        for (std::int64_t t = s.firstToken, row = firstRow(s); t < s.firstToken + s.tokens; ++t) {
+            const std::int64_t query = positions[t];
+            const std::int64_t seen = a.window > 0 && query >= a.window ? query - a.window + 1 : 0;
+            const std::int64_t low = seen > position ? seen - position : 0;
+            const std::int64_t high = query - position < count - 1 ? query - position : count - 1;
+            for (std::int64_t h = 0; h < s.part.heads; ++h, ++row)
+                weighRow(s, row, low, high);
+        }
+        addValues(s, position, count);
+    }
+}
+
+/// The nodes from the text to `node`; returns how many there are.
+std::int64_t pathTo(const AttentionArgs& a, std::int64_t node, std::int32_t* path) {
+    std::int64_t depth = 0;
+    for (std::int64_t i = node; i >= 0; i = a.parents[i])
+        ++depth;
+    std::int64_t at = depth;
+    for (std::int64_t i = node; i >= 0; i = a.parents[i])
+        path[--at] = static_cast<std::int32_t>(i);
+    return depth;
+}
+
+/// What follows the text, branch by branch; a branch is as many tokens of the part as follow each
+/// other.
+void attendBranches(State& s, std::int64_t begin, std::int64_t* positions) {
+    const AttentionArgs& a = s.a;
+    const std::int64_t firstNode = a.past + s.part.firstToken - a.text;
+    s.branch = true;
+    for (std::int64_t t = 0; t < s.part.tokens; t += s.tokens) {
+        s.firstToken = t;
+        s.tokens = 1;
+        while (t + s.tokens < s.part.tokens &&
+               a.parents[firstNode + t + s.tokens] == firstNode + t + s.tokens - 1)
+            ++s.tokens;
+        const std::int64_t end = a.text + pathTo(a, firstNode + t + s.tokens - 1, s.path);
+        s.last = end - 1;
+        attendPieces(s, begin, end, positions);
     }
 }
 
@@ -223,26 +303,29 @@ void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* 
                reserve(kTilePanels * 16 * (a.headDim > kPieceKeys ? a.headDim : kPieceKeys)),
                reserve(rows),
                reserve(rows),
-               reserve(16 * rows)};
+               reserve(16 * rows),
+               0,
+               part->tokens,
+               0,
+               false,
+               {}};
     copyQueries(s);
-    const std::int64_t firstQuery = a.past + part->firstToken,
-                       lastQuery = firstQuery + part->tokens - 1;
-    const std::int64_t oldest =
-        a.window > 0 && firstQuery >= a.window ? firstQuery - a.window + 1 : 0;
-    for (std::int64_t position = oldest / kPieceKeys * kPieceKeys; position <= lastQuery;
-         position += kPieceKeys) {
-        const std::int64_t count =
-            lastQuery + 1 - position < kPieceKeys ? lastQuery + 1 - position : kPieceKeys;
-        scorePiece(s, position, count);
-        for (std::int64_t t = 0, row = 0; t < part->tokens; ++t) {
-            const std::int64_t query = firstQuery + t;
-            const std::int64_t seen = a.window > 0 && query >= a.window ? query - a.window + 1 : 0;
-            const std::int64_t low = seen > position ? seen - position : 0;
-            const std::int64_t high = query - position < count - 1 ? query - position : count - 1;
-            for (std::int64_t h = 0; h < part->heads; ++h, ++row)
-                weighRow(s, row, low, high);
-        }
-        addValues(s, position, count);
+    std::int64_t positions[kAttentionRows];
+    for (std::int64_t t = 0; t < part->tokens; ++t)
+        positions[t] = a.parents
+                           ? a.text - 1 + pathTo(a, a.past + part->firstToken + t - a.text, s.path)
+                           : a.past + part->firstToken + t;
+    std::int64_t earliest = positions[0];
+    for (std::int64_t t = 1; t < part->tokens; ++t)
+        earliest = positions[t] < earliest ? positions[t] : earliest;
+    const std::int64_t oldest = a.window > 0 && earliest >= a.window ? earliest - a.window + 1 : 0;
+    const std::int64_t begin = oldest / kPieceKeys * kPieceKeys;
+    if (!a.parents) {
+        attendPieces(s, begin, a.past + part->firstToken + part->tokens, positions);
+    } else {
+        const std::int64_t shared = a.text / kPieceKeys * kPieceKeys;
+        attendPieces(s, begin, shared, positions);
+        attendBranches(s, begin > shared ? begin : shared, positions);
     }
     writeRows(s);
 }
