@@ -19,6 +19,9 @@ void check(const AttentionArgs& a) {
         throw std::invalid_argument("attention: " + std::to_string(a.heads) + " heads over " +
                                     std::to_string(a.kvHeads) + " key/value heads of " +
                                     std::to_string(a.headDim));
+    if (a.kvType == KvType::Int4 && a.headDim % 2 != 0)
+        throw std::invalid_argument("attention: int4 keys and values need an even head size, not " +
+                                    std::to_string(a.headDim));
     if (a.past < 0 || a.past + a.tokens > a.capacity)
         throw std::invalid_argument("attention: " + std::to_string(a.past) + " + " +
                                     std::to_string(a.tokens) + " tokens in a cache of " +
@@ -57,6 +60,55 @@ float* threadScratch(std::int64_t headDim) {
         memory.resize(size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
     return reinterpret_cast<float*>((address + 63) / 64 * 64);
+}
+
+/// One token's head into a cache of a type with scales, in the CPU's order
+/// (cpu/simd/attention.cpp): element d lies at `first + d * step`.
+struct CacheWriter {
+    std::uint8_t* codes;
+    float* scales;
+    KvType type;
+    std::vector<std::uint8_t> row;
+
+    CacheWriter(void* cache, KvType kvType, std::int64_t elements, std::int64_t headDim)
+        : codes(static_cast<std::uint8_t*>(cache)),
+          scales(reinterpret_cast<float*>(codes + kvScaleOffset(kvType, elements))),
+          type(kvType),
+          row(static_cast<std::size_t>(headDim)) {}
+
+    void write(const float* x, std::int64_t scaleAt, std::int64_t first, std::int64_t step) {
+        const auto count = static_cast<std::int64_t>(row.size());
+        quantizeKv(type, x, count, row.data(), scales + scaleAt);
+        for (std::int64_t d = 0; d < count; ++d) {
+            const std::int64_t at = first + d * step;
+            const unsigned code = row[static_cast<std::size_t>(d)];
+            if (type != KvType::Int4) {
+                codes[at] = static_cast<std::uint8_t>(code);
+                continue;
+            }
+            const int shift = static_cast<int>(4 * (at % 2));
+            codes[at / 2] =
+                static_cast<std::uint8_t>((codes[at / 2] & ~(15u << shift)) | code << shift);
+        }
+    }
+};
+
+/// Rounding is a pass over few values, so it is plain code; reading them back is the SIMD files'.
+void appendWithScales(const KvAppend& a) {
+    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
+    CacheWriter keys(a.keys, a.kvType, elements, a.headDim),
+        values(a.values, a.kvType, elements, a.headDim);
+    for (std::int64_t t = 0; t < a.tokens; ++t) {
+        const std::int64_t position = a.past + t, block = position / 16 * 16,
+                           width = std::min<std::int64_t>(16, a.capacity - block);
+        for (std::int64_t h = 0; h < a.kvHeads; ++h) {
+            const std::int64_t from = t * a.stride + h * a.headDim,
+                               plane = h * a.capacity * a.headDim,
+                               scale = h * a.capacity + position;
+            keys.write(a.k + from, scale, plane + block * a.headDim + position - block, width);
+            values.write(a.v + from, scale, plane + position * a.headDim, 1);
+        }
+    }
 }
 
 }  // namespace
@@ -112,7 +164,12 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
                                     std::to_string(capacity));
     const KvAppend args = {k,        v,    stride, keys,    values, kvType,
                            capacity, past, tokens, kvHeads, headDim};
-    kernels().appendKv(&args);
+    if (!hasScales(kvType))
+        return kernels().appendKv(&args);
+    if (kvType == KvType::Int4 && headDim % 2 != 0)
+        throw std::invalid_argument("appendKv: int4 needs an even head size, not " +
+                                    std::to_string(headDim));
+    appendWithScales(args);
 }
 
 }  // namespace fettle::kernels

@@ -9,22 +9,41 @@
 namespace fettle::kernels::reference {
 namespace {
 
-double cacheValue(const void* cache, KvType type, std::int64_t index) {
-    return type == KvType::F32 ? static_cast<const float*>(cache)[index]
-                               : halfToFloat(static_cast<const std::uint16_t*>(cache)[index]);
-}
+/// A cache of `elements` values of heads of `headDim`, [kvHeads][capacity][headDim].
+struct Cache {
+    const void* data;
+    KvType type;
+    std::int64_t elements, headDim;
+
+    double operator[](std::int64_t index) const {
+        if (type == KvType::F32)
+            return static_cast<const float*>(data)[index];
+        if (type == KvType::F16)
+            return halfToFloat(static_cast<const std::uint16_t*>(data)[index]);
+        const auto* bytes = static_cast<const std::uint8_t*>(data);
+        const auto* scales = reinterpret_cast<const float*>(bytes + kvScaleOffset(type, elements));
+        const std::uint8_t code =
+            type == KvType::Int4
+                ? static_cast<std::uint8_t>(bytes[index / 2] >> (4 * (index % 2)) & 15)
+                : bytes[index];
+        return static_cast<double>(kvCodeValue(type, code)) * scales[index / headDim];
+    }
+};
 
 void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
     const std::int64_t last = a.past + token;
     const std::int64_t first = a.window > 0 ? std::max<std::int64_t>(0, last - a.window + 1) : 0;
     const std::int64_t plane = head / (a.heads / a.kvHeads) * a.capacity;
+    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
+    const Cache keys = {a.keys, a.kvType, elements, a.headDim},
+                values = {a.values, a.kvType, elements, a.headDim};
     const float* q = a.q + token * a.qStride + head * a.headDim;
     std::vector<double> weights(static_cast<std::size_t>(last - first + 1));
     double maximum = -HUGE_VAL, sum = 0;
     for (std::int64_t p = first; p <= last; ++p) {
         double s = 0;
         for (std::int64_t d = 0; d < a.headDim; ++d)
-            s += q[d] * cacheValue(a.keys, a.kvType, (plane + p) * a.headDim + d);
+            s += q[d] * keys[(plane + p) * a.headDim + d];
         s *= a.scale;
         if (a.softcap > 0)
             s = a.softcap * std::tanh(s / a.softcap);
@@ -37,17 +56,38 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
     for (std::int64_t d = 0; d < a.headDim; ++d) {
         double mean = 0;
         for (std::int64_t p = first; p <= last; ++p)
-            mean += weights[static_cast<std::size_t>(p - first)] *
-                    cacheValue(a.values, a.kvType, (plane + p) * a.headDim + d);
+            mean +=
+                weights[static_cast<std::size_t>(p - first)] * values[(plane + p) * a.headDim + d];
         out[d] = static_cast<float>(mean / sum);
     }
 }
 
-void store(void* cache, KvType type, std::int64_t index, float value) {
-    if (type == KvType::F32)
-        static_cast<float*>(cache)[index] = value;
-    else
-        static_cast<std::uint16_t*>(cache)[index] = floatToHalf(value);
+/// One token's head to elements [to, to + headDim).
+void store(void* cache, KvType type, std::int64_t elements, std::int64_t to, const float* x,
+           std::int64_t headDim) {
+    if (!hasScales(type)) {
+        for (std::int64_t d = 0; d < headDim; ++d)
+            if (type == KvType::F32)
+                static_cast<float*>(cache)[to + d] = x[d];
+            else
+                static_cast<std::uint16_t*>(cache)[to + d] = floatToHalf(x[d]);
+        return;
+    }
+    auto* bytes = static_cast<std::uint8_t*>(cache);
+    std::vector<std::uint8_t> codes(static_cast<std::size_t>(headDim));
+    quantizeKv(type, x, headDim, codes.data(),
+               reinterpret_cast<float*>(bytes + kvScaleOffset(type, elements)) + to / headDim);
+    for (std::int64_t d = 0; d < headDim; ++d) {
+        const std::int64_t at = to + d;
+        const unsigned code = codes[static_cast<std::size_t>(d)];
+        if (type != KvType::Int4) {
+            bytes[at] = static_cast<std::uint8_t>(code);
+            continue;
+        }
+        const int shift = static_cast<int>(4 * (at % 2));
+        bytes[at / 2] =
+            static_cast<std::uint8_t>((bytes[at / 2] & ~(15u << shift)) | code << shift);
+    }
 }
 
 }  // namespace
@@ -63,11 +103,11 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
               std::int64_t kvHeads, std::int64_t headDim) {
     for (std::int64_t t = 0; t < tokens; ++t) {
         for (std::int64_t h = 0; h < kvHeads; ++h) {
-            for (std::int64_t d = 0; d < headDim; ++d) {
-                const std::int64_t to = (h * capacity + past + t) * headDim + d;
-                store(keys, kvType, to, k[t * stride + h * headDim + d]);
-                store(values, kvType, to, v[t * stride + h * headDim + d]);
-            }
+            const std::int64_t to = (h * capacity + past + t) * headDim,
+                               from = t * stride + h * headDim,
+                               elements = kvHeads * capacity * headDim;
+            store(keys, kvType, elements, to, k + from, headDim);
+            store(values, kvType, elements, to, v + from, headDim);
         }
     }
 }
