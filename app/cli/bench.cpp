@@ -20,6 +20,7 @@ struct Options {
     std::string draft;
     std::string draftTokens;
     std::string text;
+    std::string kvCache;
     MeasureOptions measure;
 };
 
@@ -27,7 +28,9 @@ int bench(const CommandLine& line, const Options& options) {
     return runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Loading", 0.1);
         const double start = steadySeconds();
-        const Model model = loadModel(options.model, &control);
+        Model model = loadModel(options.model, &control);
+        if (!options.kvCache.empty())
+            model.config.kvType = kvTypeNamed(options.kvCache);
         Transformer transformer(model, backend, &control);
         const double loadMs = 1e3 * (steadySeconds() - start);
         const auto setup =
@@ -87,6 +90,7 @@ void addBench(CLI::App& app, CommandLine& line) {
                                    [&line, options] { return bench(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();
     addSpeedOptions(*command, options->measure);
+    addKvCacheOption(*command, options->kvCache);
     addDraftOptions(*command, options->draft, options->draftTokens);
     command->add_option("--text", options->text,
                         "Text whose pieces are the prompts for --draft (default: the bundled one)");
