@@ -400,8 +400,7 @@ Scene scene(KvType type, std::int64_t past, std::int64_t headDim, std::int64_t w
 Floats attend(const Scene& s, bool fast) {
     AttentionArgs a = s.args;
     const std::int64_t stride = a.kvHeads * a.headDim, all = a.past + a.tokens;
-    const auto bytes = static_cast<std::size_t>(a.kvHeads * a.capacity * a.headDim) *
-                       (a.kvType == KvType::F16 ? 2 : 4);
+    const std::size_t bytes = kvBytes(a.kvType, a.kvHeads, a.capacity, a.headDim);
     DeviceArray<float> q(s.q), k(s.k), v(s.v),
         out(Floats(static_cast<std::size_t>(2 * a.outStride), 7.0F));
     DeviceArray<std::uint8_t> keys(bytes), values(bytes);
@@ -425,8 +424,11 @@ Floats attend(const Scene& s, bool fast) {
 
 TEST(CudaAttention, AgreesWithTheReference) {
     const std::vector<Scene> scenes = {
-        scene(KvType::F16, 0, 8, 0, 0), scene(KvType::F32, 70, 33, 0, 0),
-        scene(KvType::F16, 300, 130, 0, 5.0F), scene(KvType::F16, 290, 64, 20, 0)};
+        scene(KvType::F16, 0, 8, 0, 0),        scene(KvType::F32, 70, 33, 0, 0),
+        scene(KvType::F16, 300, 130, 0, 5.0F), scene(KvType::F16, 290, 64, 20, 0),
+        scene(KvType::Int8, 70, 33, 0, 0),     scene(KvType::Int8, 290, 64, 20, 0),
+        scene(KvType::Fp8, 70, 130, 0, 5.0F),  scene(KvType::Int4, 70, 34, 0, 0),
+        scene(KvType::Int4, 300, 64, 0, 0)};
     for (std::size_t i = 0; i < scenes.size(); ++i)
         expectClose(inEveryOrder([&] { return attend(scenes[i], true); }), attend(scenes[i], false),
                     4 * budget::kAttention, "case " + std::to_string(i));
