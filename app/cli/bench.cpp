@@ -22,6 +22,7 @@ struct Options {
     std::string draftTree;
     std::string text;
     bool thorough = false;
+    std::string kvCache;
     MeasureOptions measure;
 };
 
@@ -29,7 +30,9 @@ int bench(const CommandLine& line, const Options& options) {
     return runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Loading", 0.1);
         const double start = steadySeconds();
-        const Model model = loadModel(options.model, &control);
+        Model model = loadModel(options.model, &control);
+        if (!options.kvCache.empty())
+            model.config.kvType = kvTypeNamed(options.kvCache);
         Transformer transformer(model, backend, &control);
         const double loadMs = 1e3 * (steadySeconds() - start);
         const auto setup = requestedSetup(options.draft, options.draftTokens, options.draftTree,
@@ -90,6 +93,7 @@ void addBench(CLI::App& app, CommandLine& line) {
                                    [&line, options] { return bench(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();
     addSpeedOptions(*command, options->measure);
+    addKvCacheOption(*command, options->kvCache);
     addDraftOptions(*command, options->draft, options->draftTokens, options->draftTree);
     command->add_option("--text", options->text,
                         "Text whose pieces are the prompts for --draft (default: the bundled one)");

@@ -39,6 +39,7 @@ void addEvaluate(CLI::App& app, CommandLine& line) {
     command->add_option("--baseline", request->baselinePath,
                         "Model to compare with, token by token (KL divergence, same top token)");
     addAccuracyOptions(*command, request->measure, 0);
+    addKvCacheOption(*command, request->kvCache);
 }
 
 }  // namespace fettle::cli

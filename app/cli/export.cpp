@@ -103,7 +103,14 @@ void addExport(CLI::App& app, CommandLine& line) {
     addDatabaseOption(*command, options->db);
     command->add_option("--format", options->request.format, "One of " + knownFormats())
         ->required();
-    command->add_option("--type", options->type, "With --format gguf: f16, q8_0 or q4_0");
+    command->add_option("--type", options->type,
+                        "With --format gguf: f16, q8_0, q4_0, q4_k_m, q5_k_m or q6_k");
+    command->add_option("--calibration", options->request.calibration,
+                        "Text that says which inputs matter, for q4_k_m, q5_k_m and q6_k");
+    command
+        ->add_option("--calibration-tokens", options->request.calibrationTokens,
+                     "Tokens of it to use (default 16384)")
+        ->check(CLI::PositiveNumber);
     command->add_option("--out", options->request.outPath, "File (gguf) or folder to write")
         ->required();
     command->add_flag("--no-verify", options->noVerify, "Do not read the result back");

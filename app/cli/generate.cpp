@@ -69,6 +69,7 @@ void addGenerate(CLI::App& app, CommandLine& line) {
         ->check(CLI::Range(0.0, 1.0));
     command->add_flag("--chat", request.chat,
                       "Wrap the prompt in the model's chat template, where it has a known one");
+    addKvCacheOption(*command, request.kvCache);
     addDraftOptions(*command, request.draft, request.draftTokens, request.draftTree);
 }
 

@@ -31,6 +31,15 @@ void addSpeedOptions(CLI::App& command, MeasureOptions& measure) {
         ->check(CLI::Range(1, 1000));
 }
 
+void addKvCacheOption(CLI::App& command, std::string& kvCache) {
+    command
+        .add_option(
+            "--kv-cache", kvCache,
+            "Keep keys and values as f16, int8, fp8 or int4 (default: what the model names, "
+            "else f16)")
+        ->check(CLI::IsMember({"f32", "f16", "int8", "fp8", "int4"}));
+}
+
 void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens,
                      std::string& draftTree) {
     command.add_option("--draft", draft,

@@ -36,6 +36,25 @@ const std::vector<ExportFormatInfo>& exportFormats() {
          "codes.",
          {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)", "SGLang (in part)"},
          true},
+        {"gguf-q4_k_m",
+         "GGUF, Q4_K_M",
+         "One file, about 4.9 bits per weight: super-blocks of 256 with six-bit scales, "
+         "llama.cpp's "
+         "usual mixture. With a calibration text, weights of inputs that matter more are kept "
+         "closer (an importance matrix).",
+         {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true},
+        {"gguf-q5_k_m",
+         "GGUF, Q5_K_M",
+         "One file, about 5.7 bits per weight: as Q4_K_M with one bit more.",
+         {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true},
+        {"gguf-q6_k",
+         "GGUF, Q6_K",
+         "One file, 6.56 bits per weight in super-blocks of 256. Hardly distinguishable from the "
+         "original.",
+         {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true},
     };
     return formats;
 }

@@ -55,12 +55,15 @@ struct EvaluateRequest {
     std::string textPath;
     std::string tasksPath;
     MeasureOptions measure;
+    std::string kvCache;  ///< type of keys and values; empty: what the model itself names
 };
 struct ExportRequest {
     std::string modelPath;
     std::string format;  ///< an id of exportFormats()
     std::string outPath;
     bool verify = true;
+    std::string calibration = {};  ///< text for the importance matrix of K-quants; may be empty
+    std::int64_t calibrationTokens = 16384;
 };
 struct GenerateRequest {
     std::string modelPath;
@@ -76,6 +79,7 @@ struct GenerateRequest {
     std::string draft;  ///< as in a recipe; empty: what the model itself names; "none": no draft
     std::string draftTokens;  ///< empty: what the model itself names, else "auto"
     std::string draftTree;    ///< empty: what the model itself names, else "off"
+    std::string kvCache;      ///< type of keys and values; empty: what the model itself names
 };
 
 using JobRequest = std::variant<InspectRequest, HistogramRequest, EstimateRequest, RunRequest,

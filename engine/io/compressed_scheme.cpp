@@ -12,6 +12,10 @@ namespace {
 using kernels::WeightFormat;
 using nlohmann::json;
 
+// Layouts of ours in the style of the package's; no other program reads them.
+constexpr const char* kMxFp6Name = "mxfp6-pack-quantized";
+constexpr const char* kNf4Name = "nf4-pack-quantized";
+
 /// The common keys of QuantizationArgs.
 json arguments(int bits, const char* type, bool symmetric, const char* strategy, int groupSize,
                json dynamic) {
@@ -67,6 +71,12 @@ std::optional<QuantScheme> weightScheme(const Arguments& w, const std::string& f
         return findQuantScheme("nvfp4-w4a16");
     if (format == "mxfp4-pack-quantized" && w.isFloat(4) && w.groupSize == 32)
         return findQuantScheme("mxfp4-w4a16");
+    if (format == "mxfp8-quantized" && w.isFloat(8) && w.groupSize == 32)
+        return findQuantScheme("mxfp8-w8a16");
+    if (format == kMxFp6Name && w.isFloat(6) && w.groupSize == 32)
+        return findQuantScheme("mxfp6-w6a16");
+    if (format == kNf4Name && w.isFloat(4) && (w.groupSize == 32 || w.groupSize == 64))
+        return findQuantScheme(w.groupSize == 64 ? "nf4" : "nf4-g32");
     if (format != "pack-quantized" || w.type != "int" || w.bits < 2 || w.bits > 4 ||
         (w.strategy != "group" && w.strategy != "channel") || w.groupSize > (1 << 24))
         return std::nullopt;
@@ -109,6 +119,12 @@ const char* compressedFormatName(const QuantScheme& scheme) {
             return "nvfp4-pack-quantized";
         case WeightFormat::MxFp4:
             return "mxfp4-pack-quantized";
+        case WeightFormat::MxFp8:
+            return "mxfp8-quantized";
+        case WeightFormat::MxFp6:
+            return kMxFp6Name;
+        case WeightFormat::Nf4Group:
+            return kNf4Name;
         default:
             break;
     }
@@ -122,14 +138,16 @@ json weightArguments(const QuantScheme& scheme) {
     const bool group = scheme.granularity == Granularity::Group;
     const bool floats = scheme.format == WeightFormat::Fp8Channel ||
                         scheme.format == WeightFormat::NvFp4 ||
-                        scheme.format == WeightFormat::MxFp4;
+                        scheme.format == WeightFormat::MxFp4 || kernels::isWidened(scheme.format);
     const char* strategy = scheme.format == WeightFormat::NvFp4 ? "tensor_group"
                            : group                              ? "group"
                                                                 : "channel";
     json out = arguments(scheme.bits, floats ? "float" : "int", scheme.symmetric, strategy,
                          scheme.groupSize, false);
     out["observer"] = "minmax";
-    if (scheme.format == WeightFormat::MxFp4)  // readers tell it by the type of its scales
+    const bool power = scheme.format == WeightFormat::MxFp4 ||
+                       scheme.format == WeightFormat::MxFp8 || scheme.format == WeightFormat::MxFp6;
+    if (power)  // readers tell it by the type of its scales
         out["scale_dtype"] = out["zp_dtype"] = "torch.uint8";
     return out;
 }
@@ -166,7 +184,7 @@ QuantScheme schemeFromGroup(const json& group, const std::string& format, const 
                 (weights.groupSize > 0 ? " of " + std::to_string(weights.groupSize) : "") + " as " +
                 inQuotes(format) +
                 ", which is not supported; symmetric int8 and E4M3 per channel, int2 to int4 per "
-                "group (a multiple of 32, for int4 of 8), NVFP4 and MXFP4 are");
+                "group (a multiple of 32, for int4 of 8), NVFP4, MXFP4 and MXFP8 are");
     if (!isPresent(group, "input_activations")) {
         if (scheme->format != WeightFormat::Fp8Channel)
             return *scheme;

@@ -239,22 +239,29 @@ void readByteCodes(const StoredTensors& tensors, const std::string& module,
     out.scales = readScales(tensors, module, out.rows, 1, origin);
 }
 
-/// E2M1 codes with block scales.
-void readFourBitFloats(const StoredTensors& tensors, const std::string& module,
-                       const std::string& origin, QuantizedTensor& out) {
+/// Float codes with block scales: E2M1, E2M3 and NF4 packed, E4M3 a byte each.
+void readBlockFloats(const StoredTensors& tensors, const std::string& module,
+                     const std::string& origin, QuantizedTensor& out) {
     const bool nv = out.scheme.format == WeightFormat::NvFp4;
-    const std::string packed = module + ".weight_packed", scale = module + ".weight_scale";
+    const bool bytes = out.scheme.format == WeightFormat::MxFp8;
+    const std::string packed = module + (bytes ? ".weight" : ".weight_packed"),
+                      scale = module + ".weight_scale";
     const StoredTensor& codes = need(tensors, packed, origin);
     if (out.cols % out.scheme.groupSize != 0)
         throwBadInput(codes.file, "tensor " + inQuotes(packed) + ": rows of " +
                                       std::to_string(out.cols) +
                                       " values do not divide into blocks of " +
                                       std::to_string(out.scheme.groupSize));
-    expect(codes, packed, DType::U8, {out.rows, out.cols / 2});
+    expect(codes, packed, bytes ? DType::F8E4M3 : DType::U8,
+           {out.rows, out.cols * out.scheme.bits / 8});
+    out.codes = codes.tensor;
+    if (out.scheme.format == WeightFormat::Nf4Group) {
+        out.scales = readScales(tensors, module, out.rows, out.cols / out.scheme.groupSize, origin);
+        return;
+    }
     const StoredTensor& scales = need(tensors, scale, origin);
     expect(scales, scale, nv ? DType::F8E4M3 : DType::U8,
            {out.rows, out.cols / out.scheme.groupSize});
-    out.codes = codes.tensor;
     out.scales = scales.tensor;
     if (nv)
         out.globalScale = readGlobalScale(tensors, module + ".weight_global_scale", origin);
@@ -298,8 +305,8 @@ QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::st
     out.cols = cols;
     if (!kernels::hasGroups(scheme.format))
         readByteCodes(tensors, module, origin, out);
-    else if (scheme.scaleBits() == 8)
-        readFourBitFloats(tensors, module, origin, out);
+    else if (scheme.scaleBits() == 8 || scheme.format == WeightFormat::Nf4Group)
+        readBlockFloats(tensors, module, origin, out);
     else
         readPackedIntegers(tensors, module, origin, out);
     return out;

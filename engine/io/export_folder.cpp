@@ -279,15 +279,21 @@ private:
         const std::int64_t rows = plan->rows(), cols = plan->cols(),
                            groups = first.scales.elements() / first.rows;
         groupOf(first.scheme).modules.push_back(module);
+        if (first.scheme.format == WeightFormat::MxFp6 ||
+            first.scheme.format == WeightFormat::Nf4Group)
+            m_notes.add(first.scheme.id +
+                        " is laid out in the style of compressed-tensors, which has no such "
+                        "format: only Fettle reads it");
         const bool eight = first.scheme.format == WeightFormat::Int8Channel,
-                   packed = kernels::hasGroups(first.scheme.format) ||
+                   packed = (kernels::hasGroups(first.scheme.format) &&
+                             first.scheme.format != WeightFormat::MxFp8) ||
                             compressedFormatName(first.scheme) == std::string("pack-quantized");
-        const bool words = packed && first.scheme.scaleBits() != 8;
+        const bool words = packed && first.codes.dtype() != DType::U8;
         TensorToWrite codes;
         codes.name = module + (packed ? ".weight_packed" : ".weight");
         codes.dtype = words ? DType::I32 : first.codes.dtype();
         codes.shape = {rows, words    ? (cols * first.scheme.bits + 31) / 32
-                             : packed ? cols / 2
+                             : packed ? cols * first.scheme.bits / 8
                                       : cols};
         codes.write = [this, plan, packed, eight](FileWriter& file) {
             writeCodes(*plan, packed && eight, file);

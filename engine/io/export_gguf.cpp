@@ -1,4 +1,5 @@
-// Writes GGUF: one file, weights as F16, Q8_0 or Q4_0, norms, biases and positions as F32.
+// Writes GGUF: one file, weights as F16, Q8_0, Q4_0 or K-quants, norms, biases and positions as
+// F32.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,6 +8,7 @@
 #include "engine/io/export_parts.h"
 #include "engine/io/gguf_quantize.h"
 #include "engine/io/gguf_writer.h"
+#include "engine/io/kquant_encode.h"
 #include "engine/model/architectures/gguf_config.h"
 #include "engine/model/architectures/gguf_keys.h"
 #include "engine/model/weight_reader.h"
@@ -19,22 +21,25 @@ using kernels::WeightFormat;
 constexpr double kHalfRounding =
     1.0 / 2048;  // a scale within the normal range of float16 is rounded by less
 constexpr std::int64_t kBlock = 32;
+constexpr std::int64_t kSuper = 256;
 constexpr std::int64_t kRowsPerCheck = 64;
 
 /// How one file tensor gets its bytes.
 enum class Way { Encode, CopyBlocks, KeepCodes };
 
-std::uint32_t fileType(WeightFormat format) {
-    switch (format) {
-        case WeightFormat::F16:
-            return 1;
-        case WeightFormat::Q4_0:
-            return 2;
-        case WeightFormat::Q8_0:
-            return 7;
-        default:
-            return 0;
-    }
+bool isSuper(WeightFormat format) {
+    return kernels::blockValues(format) == kSuper;
+}
+
+/// For rows that do not divide into super-blocks.
+WeightFormat smallerBlocks(WeightFormat format) {
+    return format == WeightFormat::Q4_K ? WeightFormat::Q5_0 : WeightFormat::Q8_0;
+}
+
+/// Layers whose values and ffn.down llama.cpp's "M" mixtures keep at six bits: the first and last
+/// eighth, and every third between.
+bool getsMoreBits(std::int64_t layer, std::int64_t layers) {
+    return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
 /// The largest magnitude whose scale, or value, float16 holds.
@@ -46,6 +51,12 @@ float largestValue(WeightFormat format) {
             return kLargestHalf * 127;
         case WeightFormat::Q4_0:
             return kLargestHalf * 8;
+        case WeightFormat::Q5_0:
+            return kLargestHalf * 16;
+        case WeightFormat::Q4_K:
+        case WeightFormat::Q5_K:
+        case WeightFormat::Q6_K:
+            return kLargestHalf;
         default:
             return std::numeric_limits<float>::max();
     }
@@ -53,12 +64,12 @@ float largestValue(WeightFormat format) {
 
 class GgufExport {
 public:
-    GgufExport(const Model& model, WeightFormat format, RunControl& control)
-        : m_model(model), m_format(format), m_control(control) {}
+    GgufExport(const Model& model, const GgufTarget& target, RunControl& control)
+        : m_model(model), m_target(target), m_format(target.format), m_control(control) {}
 
     ExportReport write(const std::filesystem::path& out) {
         GgufWriter writer;
-        writeGgufConfig(m_model.config, m_model.name, m_model.parameters(), fileType(m_format),
+        writeGgufConfig(m_model.config, m_model.name, m_model.parameters(), m_target.fileType,
                         writer);
         writeGgufTokenizer(m_model.tokenizer->toGguf(), m_model.config.vocabularySize, writer);
         for (FileTensorPlan& plan : planTensors(m_model, FileKind::Gguf))
@@ -90,6 +101,14 @@ private:
             return WeightFormat::F16;
         const bool head = place.is(kTiedHead) ||
                           (place.canonical == "embed.weight" && m_model.config.tiedEmbeddings);
+        if (isSuper(m_format)) {
+            const std::string& name = place.canonical;
+            const bool six =
+                head || ((name.ends_with("attn.v.weight") || name.ends_with("ffn.down.weight")) &&
+                         getsMoreBits(layerOf(name), m_model.config.layerCount()));
+            const WeightFormat wanted = six ? WeightFormat::Q6_K : m_format;
+            return plan.cols() % kSuper == 0 ? wanted : smallerBlocks(wanted);
+        }
         const bool fourBits = plan.weights.front()->isQuantized() &&
                               plan.weights.front()->quantized().scheme.bits <= 4;
         return head && !fourBits ? WeightFormat::Q8_0 : m_format;
@@ -183,7 +202,7 @@ private:
             if (plan.oneDimensional())
                 writeVector(weight, changeOf(place), permuted, file);
             else
-                writeRows(weight, type, way, permuted, name, file);
+                writeRows(weight, type, way, permuted, name, importanceOf(place.canonical), file);
             weight.dropPages();
         }
         m_progress->add(name, 0);
@@ -208,8 +227,16 @@ private:
         return row / dim * dim + within % 2 * (dim / 2) + within / 2;
     }
 
+    /// Of a weight's inputs, or null.
+    const float* importanceOf(const std::string& canonical) const {
+        if (!m_target.importance)
+            return nullptr;
+        const auto found = m_target.importance->find(canonical);
+        return found == m_target.importance->end() ? nullptr : found->second.data();
+    }
+
     void writeRows(const Weight& weight, WeightFormat type, Way way, bool permuted,
-                   const std::string& name, FileWriter& file) {
+                   const std::string& name, const float* importance, FileWriter& file) {
         const kernels::WeightView view = weight.view();
         const std::size_t rowBytes = kernels::rowBytes(type, view.cols);
         m_bytes.resize(rowBytes);
@@ -225,7 +252,10 @@ private:
                 } else {
                     readRow(weight, row, {}, m_row);
                     refuseBeyond(m_row, largestValue(type), m_model, name, kernels::name(type));
-                    encodeRow(type, m_row.data(), view.cols, m_bytes.data());
+                    if (isSuper(type))
+                        encodeKQuantRow(type, m_row.data(), importance, view.cols, m_bytes.data());
+                    else
+                        encodeRow(type, m_row.data(), view.cols, m_bytes.data());
                 }
                 file.write(m_bytes.data(), rowBytes);
             }
@@ -251,6 +281,7 @@ private:
     }
 
     const Model& m_model;
+    const GgufTarget& m_target;
     WeightFormat m_format;
     RunControl& m_control;
     ExportProgress* m_progress = nullptr;
@@ -261,9 +292,9 @@ private:
 
 }  // namespace
 
-ExportReport exportGguf(const Model& model, WeightFormat format, const std::filesystem::path& out,
-                        RunControl& control) {
-    return GgufExport(model, format, control).write(out);
+ExportReport exportGguf(const Model& model, const GgufTarget& target,
+                        const std::filesystem::path& out, RunControl& control) {
+    return GgufExport(model, target, control).write(out);
 }
 
 }  // namespace fettle

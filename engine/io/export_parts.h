@@ -77,7 +77,14 @@ bool isPackable(const Weight& weight);
 /// The two writers; `out` is whole or absent afterwards.
 ExportReport exportFolder(const Model& model, bool compressed, const std::filesystem::path& out,
                           RunControl& control);
-ExportReport exportGguf(const Model& model, kernels::WeightFormat format,
+/// What a GGUF file holds its matrices as. Around K-quants it is llama.cpp's mixture: the head, and
+/// values and ffn.down of some layers, as Q6_K; rows that do not divide as older blocks.
+struct GgufTarget {
+    kernels::WeightFormat format = kernels::WeightFormat::F16;
+    std::uint32_t fileType = 1;  ///< general.file_type
+    const ImportanceMatrix* importance = nullptr;
+};
+ExportReport exportGguf(const Model& model, const GgufTarget& target,
                         const std::filesystem::path& out, RunControl& control);
 
 }  // namespace fettle

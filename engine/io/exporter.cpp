@@ -22,16 +22,24 @@ const ExportFormatInfo& findFormat(const std::string& id) {
 }
 
 ExportReport write(const Model& model, const std::string& format, const std::filesystem::path& out,
-                   RunControl& control) {
+                   RunControl& control, const ImportanceMatrix* importance) {
     refuseUnwritable(model, control);
     if (format == "safetensors" || format == "compressed-tensors")
         return exportFolder(model, format == "compressed-tensors", out, control);
-    if (format == "gguf-f16")
-        return exportGguf(model, kernels::WeightFormat::F16, out, control);
-    if (format == "gguf-q8_0")
-        return exportGguf(model, kernels::WeightFormat::Q8_0, out, control);
-    if (format == "gguf-q4_0")
-        return exportGguf(model, kernels::WeightFormat::Q4_0, out, control);
+    using F = kernels::WeightFormat;
+    struct Known {
+        const char* id;
+        GgufTarget target;
+    };
+    for (const Known& known :
+         {Known{"gguf-f16", {F::F16, 1}}, Known{"gguf-q8_0", {F::Q8_0, 7}},
+          Known{"gguf-q4_0", {F::Q4_0, 2}}, Known{"gguf-q4_k_m", {F::Q4_K, 15}},
+          Known{"gguf-q5_k_m", {F::Q5_K, 17}}, Known{"gguf-q6_k", {F::Q6_K, 18}}})
+        if (format == known.id) {
+            GgufTarget target = known.target;
+            target.importance = importance;
+            return exportGguf(model, target, out, control);
+        }
     throw EngineError(ErrorKind::Internal, "export format " + format + " has no writer");
 }
 
@@ -50,7 +58,8 @@ void writeGgufDraft(const Model& model, const std::filesystem::path& out, Export
     if (model.speculative->hasModel()) {
         const std::filesystem::path file = base.string() + "-draft.gguf";
         report.bytes +=
-            write(loadModel(model.speculative->draft, &control), format, file, control).bytes;
+            write(loadModel(model.speculative->draft, &control), format, file, control, nullptr)
+                .bytes;
         names["draft"] = file.filename().string();
     }
     const std::string text = names.dump(2) + "\n";
@@ -65,9 +74,10 @@ void writeGgufDraft(const Model& model, const std::filesystem::path& out, Export
 }  // namespace
 
 ExportReport exportModel(const Model& model, const std::string& format,
-                         const std::filesystem::path& out, RunControl& control) {
+                         const std::filesystem::path& out, RunControl& control,
+                         const ImportanceMatrix* importance) {
     const ExportFormatInfo& info = findFormat(format);
-    ExportReport report = write(model, info.id, out, control);
+    ExportReport report = write(model, info.id, out, control, importance);
     if (info.isFile && model.speculative)
         writeGgufDraft(model, out, report, info.id, control);
     report.format = info.id;

@@ -63,6 +63,24 @@ void encodeQ4_0(const float* x, std::byte* out) {
     std::memcpy(out + 2, codes, sizeof codes);
 }
 
+void encodeQ5_0(const float* x, std::byte* out) {
+    float largest = 0;  // as for Q4_0
+    for (int i = 0; i < kBlock; ++i)
+        if (std::fabs(x[i]) > std::fabs(largest))
+            largest = x[i];
+    const float d = largest / -16;
+    const float inverse = inverseOf(d);
+    storeHalf(d, out);
+    std::uint8_t bytes[4 + kBlock / 2] = {};
+    for (int i = 0; i < kBlock; ++i) {
+        const int code = std::min(31, static_cast<int>(x[i] * inverse + 16.5f));
+        bytes[i / 8] = static_cast<std::uint8_t>(bytes[i / 8] | (code >> 4) << (i % 8));
+        std::uint8_t& pair = bytes[4 + i % 16];
+        pair = static_cast<std::uint8_t>(pair | (code & 15) << (i < 16 ? 0 : 4));
+    }
+    std::memcpy(out + 2, bytes, sizeof bytes);
+}
+
 }  // namespace
 
 void encodeRow(WeightFormat format, const float* values, std::int64_t count, std::byte* out) {
@@ -82,6 +100,10 @@ void encodeRow(WeightFormat format, const float* values, std::int64_t count, std
         case WeightFormat::Q8_0:
             for (std::int64_t i = 0; i < count; i += kQuantizedBlock, out += 34)
                 encodeQ8_0(values + i, out);
+            return;
+        case WeightFormat::Q5_0:
+            for (std::int64_t i = 0; i < count; i += kBlock, out += 22)
+                encodeQ5_0(values + i, out);
             return;
         case WeightFormat::Q4_0:
             for (std::int64_t i = 0; i < count; i += kQuantizedBlock, out += 18)

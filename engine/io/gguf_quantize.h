@@ -9,7 +9,8 @@
 
 namespace fettle {
 
-/// `count` values, a multiple of 32, to blocks at `out`. Format: F32, F16, BF16, Q8_0 or Q4_0.
+/// `count` values, a multiple of 32, to blocks at `out`. Format: F32, F16, BF16, Q8_0, Q5_0 or
+/// Q4_0.
 void encodeRow(kernels::WeightFormat format, const float* values, std::int64_t count,
                std::byte* out);
 

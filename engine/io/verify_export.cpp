@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 
 #include "engine/core/error.h"
 #include "engine/experiment/measurement.h"
@@ -63,8 +64,30 @@ Tolerance toleranceOf(WeightFormat format, bool keptCodes) {
         // A whole step of largest/8: the far end of the range is cut at 7 steps.
         case WeightFormat::Q4_0:
             return {0, 1 / 7.99f + 1 / 2047.0f, 8e-7f};
+        case WeightFormat::Q5_0:
+            return {0, 1 / 15.99f + 1 / 2047.0f, 8e-7f};
+        // A sub-block whose range is small beside the others' may lose all of it; the tensor as a
+        // whole may not, see largestError.
+        case WeightFormat::Q4_K:
+        case WeightFormat::Q5_K:
+        case WeightFormat::Q6_K:
+            return {0, 1.05f, 1e-6f};
         default:
             return {};
+    }
+}
+
+/// How much of a tensor's power may be lost, relative, where single values say little.
+double largestError(WeightFormat format) {
+    switch (format) {
+        case WeightFormat::Q4_K:
+            return 0.2;
+        case WeightFormat::Q5_K:
+            return 0.1;
+        case WeightFormat::Q6_K:
+            return 0.05;
+        default:
+            return std::numeric_limits<double>::infinity();
     }
 }
 
@@ -246,6 +269,7 @@ private:
         const bool kept =
             isPackable(a) && a.quantized().scheme.scaleBits() != 8 &&
             a.quantized().scheme.format != WeightFormat::Fp8Channel &&
+            !kernels::isWidened(a.quantized().scheme.format) &&
             (view.format == WeightFormat::Q8_0 || view.format == WeightFormat::Q4_0) &&
             a.quantized().scheme.bits == (view.format == WeightFormat::Q8_0 ? 8 : 4);
         Tolerance tolerance = toleranceOf(view.format, kept);
@@ -266,8 +290,11 @@ private:
                         std::to_string(before[at]) + " came back as " + std::to_string(after[at]);
             }
         }
-        largest = std::max(
-            largest, comparison.power > 0 ? std::sqrt(comparison.error / comparison.power) : 0);
+        const double lost =
+            comparison.power > 0 ? std::sqrt(comparison.error / comparison.power) : 0;
+        if (lost > largestError(view.format) && wrong.empty())
+            wrong = place.canonical + ": " + shortNumber(lost) + " of it is lost";
+        largest = std::max(largest, lost);
     }
 
     void checkScales(const Model& other) {

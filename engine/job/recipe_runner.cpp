@@ -14,6 +14,7 @@
 #include "engine/eval/text_windows.h"
 #include "engine/eval/throughput.h"
 #include "engine/io/exporter.h"
+#include "engine/quant/importance_matrix.h"
 #include "engine/speculative/speculation_measure.h"
 #include "engine/technique/technique.h"
 #include "engine/tokenizer/chat_template.h"
@@ -110,6 +111,9 @@ public:
         measureAccuracy(original, optimized);
         if (m_request.measure.speed)
             measureSpeed(optimized);
+        else
+            add(plainMetric("kv_bytes_per_token", "bytes",
+                            static_cast<double>(optimized.config.kvBytesPerToken())));
         add(plainMetric("run_peak_bytes", "bytes",
                         static_cast<double>(std::max(m_peak, peakResidentBytes()))));
         add(plainMetric("wall_seconds", "s", steadySeconds() - start));
@@ -362,7 +366,9 @@ RecipeEstimate estimateRun(const EstimateRequest& request, Backend& backend, Run
     const MachineSpeed& speed = machineSpeed(backend, backend.pool());
     const ModelFacts original = factsOf(model);
     ModelFacts facts = original;
-    double peak = facts.activeBytes();
+    const bool runsModel =
+        !inputs.evaluate.empty() || !inputs.tasks.empty() || request.measure.speed;
+    double peak = runsModel ? facts.activeBytes() : 0;
     for (const RecipeStep& step : recipe.steps) {
         const StepEstimate change =
             findTechnique(step.technique)->estimate(facts, step.params, inputs, speed);
@@ -419,7 +425,9 @@ EvaluateResult evaluateModel(const EvaluateRequest& request, Backend& backend,
     if (inputs.evaluate.empty() && inputs.tasks.empty())
         throw EngineError(ErrorKind::Usage, "nothing to evaluate on: give a text or a task file");
     control.beginPhase("Loading", 0.1);
-    const Model model = loadModel(request.modelPath, &control);
+    Model model = loadModel(request.modelPath, &control);
+    if (!request.kvCache.empty())
+        model.config.kvType = kvTypeNamed(request.kvCache);
     refuseNonFinite(model, control);
     Transformer transformer(model, backend);
     EvaluateResult result;
@@ -497,8 +505,23 @@ ExportReport exportAndVerify(const ExportRequest& request, Backend& backend, Run
     control.beginPhase("Loading", 0.1);
     const Model model = loadModel(request.modelPath, &control);
     refuseNonFinite(model, control);
-    control.beginPhase("Writing", request.verify ? 0.5 : 0.9);
-    ExportReport report = exportModel(model, request.format, request.outPath, control);
+    std::optional<ImportanceMatrix> importance;
+    if (!request.calibration.empty()) {
+        if (request.format.find("_k") == std::string::npos)
+            throw EngineError(ErrorKind::Usage,
+                              "a calibration text is of use for K-quants only, "
+                              "not for " +
+                                  request.format);
+        control.beginPhase("Measuring importance", 0.3);
+        importance = measureImportance(
+            model,
+            sampleCalibration(*model.tokenizer, request.calibration, request.calibrationTokens,
+                              std::min<std::int64_t>(512, model.config.contextLength), 1),
+            backend, control);
+    }
+    control.beginPhase("Writing", (request.verify ? 0.5 : 0.9) - (importance ? 0.3 : 0));
+    ExportReport report = exportModel(model, request.format, request.outPath, control,
+                                      importance ? &*importance : nullptr);
     if (!request.verify)
         return report;
     control.beginPhase("Verifying", 0.4);
@@ -534,7 +557,9 @@ std::optional<SpeculativeSetup> requestedSetup(const std::string& draft,
 
 GenerateReport generateText(const GenerateRequest& request, Backend& backend, RunControl& control) {
     control.beginPhase("Loading", 0.1);
-    const Model model = loadModel(request.modelPath, &control);
+    Model model = loadModel(request.modelPath, &control);
+    if (!request.kvCache.empty())
+        model.config.kvType = kvTypeNamed(request.kvCache);
     Transformer transformer(model, backend);
     GenerateOptions options;
     options.maxNewTokens = request.maxNewTokens;

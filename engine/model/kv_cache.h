@@ -1,16 +1,20 @@
-// Keys and values of the tokens seen so far, per layer: [kvHeads][capacity][headDim], float16
-// unless asked otherwise.
+// Keys and values of the tokens seen so far, per layer: [kvHeads][capacity][headDim], of the type
+// that the model's configuration names, float16 unless it names another.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/backend/backend.h"
 #include "engine/model/model_config.h"
 
 namespace fettle {
+
+/// "f16", "f32", "int8", "fp8", "int4". Throws EngineError(Usage) for another name.
+kernels::KvType kvTypeNamed(const std::string& name);
 
 class KvCache {
 public:

@@ -370,6 +370,23 @@ void writeDecoder(const ModelConfig& config, json& out) {
 
 }  // namespace
 
+namespace {
+
+constexpr const char* kKvType = "kv_cache_type";
+
+kernels::KvType readKvType(const json& config, const std::string& origin) {
+    const auto found = config.find(kKvType);
+    if (found == config.end() || found->is_null())
+        return kernels::KvType::F16;
+    const auto type = found->is_string() ? kernels::findKvType(found->get<std::string>())
+                                         : std::optional<kernels::KvType>();
+    if (!type)
+        throwBadInput(origin, std::string(kKvType) + " is no type of keys and values");
+    return *type;
+}
+
+}  // namespace
+
 ModelConfig modelConfigFromHuggingFace(const json& whole, const std::string& origin) {
     if (!whole.is_object())
         throwBadInput(origin, "the description is not a JSON object");
@@ -382,6 +399,7 @@ ModelConfig modelConfigFromHuggingFace(const json& whole, const std::string& ori
         readGpt2(fields, config);
     else
         readDecoder(fields, config);
+    config.kvType = readKvType(config.source, origin);
     return config;
 }
 
@@ -398,6 +416,9 @@ json modelConfigToHuggingFace(const ModelConfig& config) {
         writeGpt2(config, out);
     else
         writeDecoder(config, out);
+    out.erase(kKvType);
+    if (config.kvType != kernels::KvType::F16)
+        out[kKvType] = kernels::name(config.kvType);
     return out;
 }
 

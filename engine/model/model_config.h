@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/formats/kv_format.h"
+
 namespace fettle {
 
 enum class NormKind : std::uint8_t { Rms, Layer };
@@ -56,12 +58,17 @@ struct ModelConfig {
     float attentionSoftcap = 0;
     float finalSoftcap = 0;
 
+    /// How keys and values are kept while the model runs; "kv_cache_type" of config.json.
+    kernels::KvType kvType = kernels::KvType::F16;
+
     /// The original config.json (or what GGUF metadata amounts to in those terms), for export.
     nlohmann::json source;
 
     std::int64_t layerCount() const { return static_cast<std::int64_t>(layers.size()); }
-    std::int64_t kvBytesPerToken(int bytesPerElement = 2) const {
-        return layerCount() * 2 * kvHeads * headDim * bytesPerElement;
+    /// Codes and scales of one token in all layers.
+    std::int64_t kvBytesPerToken() const {
+        const std::int64_t scale = kernels::hasScales(kvType) ? 4 : 0;
+        return layerCount() * 2 * kvHeads * (headDim * kernels::kvBits(kvType) / 8 + scale);
     }
 };
 

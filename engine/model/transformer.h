@@ -32,7 +32,9 @@ public:
 
     const ModelConfig& config() const { return m_config; }
     Backend& backend() const { return m_backend; }
-    KvCache makeCache(std::int64_t capacity, kernels::KvType type = kernels::KvType::F16) const;
+    /// Of the model's own type, or of another.
+    KvCache makeCache(std::int64_t capacity) const { return makeCache(capacity, m_config.kvType); }
+    KvCache makeCache(std::int64_t capacity, kernels::KvType type) const;
 
     /// Sees the input of each linear weight: canonical weight name, x [rows, cols], row stride.
     using LinearObserver =

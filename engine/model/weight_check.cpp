@@ -114,7 +114,8 @@ std::int64_t firstNonFinite(const Weight& weight, RunControl& control) {
         return firstNonFiniteBlock(quantized, control);
     if (!std::isfinite(quantized.globalScale) || !std::isfinite(quantized.inputGlobalScale))
         return 0;
-    if (quantized.scheme.format == WeightFormat::Fp8Channel) {
+    if (quantized.scheme.format == WeightFormat::Fp8Channel ||
+        quantized.scheme.format == WeightFormat::MxFp8) {
         const std::int64_t at = firstNonFinite(quantized.codes);
         if (at >= 0)
             return at;

@@ -104,6 +104,7 @@ InputCollector::InputCollector(std::int64_t cols, std::int64_t tokens, bool gram
     : m_pool(pool),
       m_squares(static_cast<std::size_t>(cols)),
       m_magnitudes(static_cast<std::size_t>(cols)),
+      m_sums(static_cast<std::size_t>(cols)),
       m_expected(std::max<std::int64_t>(1, tokens)),
       m_keep(std::min(sampleRows, m_expected)) {
     m_statistics.cols = cols;
@@ -112,7 +113,7 @@ InputCollector::InputCollector(std::int64_t cols, std::int64_t tokens, bool gram
         m_statistics.gram.resize(static_cast<std::size_t>(cols * cols));
 }
 
-void InputCollector::add(const float* x, std::int64_t rows) {
+void InputCollector::add(const float* x, std::int64_t rows, const float* plain) {
     InputStatistics& s = m_statistics;
     const std::int64_t cols = s.cols;
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -122,6 +123,7 @@ void InputCollector::add(const float* x, std::int64_t rows) {
             const float magnitude = std::fabs(token[j]);
             m_squares[at] += static_cast<double>(token[j]) * token[j];
             m_magnitudes[at] += magnitude;
+            m_sums[at] += token[j];
             s.maximum[at] = std::max(s.maximum[at], magnitude);
         }
         // Token t is kept where t * keep / expected reaches the next whole number.
@@ -131,22 +133,40 @@ void InputCollector::add(const float* x, std::int64_t rows) {
         }
     }
     s.tokens += rows;
-    if (s.gram.empty())
+    if (s.gram.empty() && !plain)
         return;
-    m_transposed.resize(static_cast<std::size_t>(rows * cols));
+    transpose(x, nullptr, rows, m_transposed);
+    if (!s.gram.empty())
+        addProduct(m_transposed, m_transposed, rows, s.gram);
+    if (!plain)
+        return;
+    s.drift.resize(static_cast<std::size_t>(cols * cols));
+    transpose(plain, x, rows, m_lost);
+    addProduct(m_lost, m_transposed, rows, s.drift);
+}
+
+void InputCollector::transpose(const float* x, const float* less, std::int64_t rows,
+                               std::vector<float>& out) {
+    const std::int64_t cols = m_statistics.cols;
+    out.resize(static_cast<std::size_t>(rows * cols));
     m_pool.parallelFor(cols, 16, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
         for (std::int64_t r = 0; r < rows; ++r)
             for (std::int64_t j = begin; j < end; ++j)
-                m_transposed[static_cast<std::size_t>(j * rows + r)] = x[r * cols + j];
+                out[static_cast<std::size_t>(j * rows + r)] =
+                    less ? x[r * cols + j] - less[r * cols + j] : x[r * cols + j];
     });
+}
+
+void InputCollector::addProduct(const std::vector<float>& a, const std::vector<float>& b,
+                                std::int64_t rows, std::vector<float>& sum) {
     kernels::WeightView view;
-    view.rows = cols;
+    view.rows = m_statistics.cols;
     view.cols = rows;
-    view.data = m_transposed.data();
+    view.data = b.data();
     kernels::Activations left;
-    left.assign(m_transposed.data(), cols, rows, rows);
-    kernels::matmul(kernels::PackedWeight::pack(view, m_pool), left, s.gram.data(), cols, nullptr,
-                    true, m_pool);
+    left.assign(a.data(), m_statistics.cols, rows, rows);
+    kernels::matmul(kernels::PackedWeight::pack(view, m_pool), left, sum.data(), m_statistics.cols,
+                    nullptr, true, m_pool);
 }
 
 InputStatistics InputCollector::finish() {
@@ -155,9 +175,11 @@ InputStatistics InputCollector::finish() {
     for (std::size_t j = 0; j < m_squares.size(); ++j) {
         s.meanSquare.push_back(static_cast<float>(m_squares[j] / count));
         s.meanMagnitude.push_back(static_cast<float>(m_magnitudes[j] / count));
+        s.mean.push_back(static_cast<float>(m_sums[j] / count));
     }
-    for (float& value : s.gram)
-        value = static_cast<float>(value / count);
+    for (std::vector<float>* sums : {&s.gram, &s.drift})
+        for (float& value : *sums)
+            value = static_cast<float>(value / count);
     return std::move(m_statistics);
 }
 
@@ -171,34 +193,56 @@ CalibrationStream::CalibrationStream(Transformer& transformer, const Calibration
     }
 }
 
-InputStatistics CalibrationStream::gather(
-    std::int64_t cols, bool gram, std::int64_t sampleRows,
-    const std::function<const float*(const float*, std::int64_t)>& input) {
+InputStatistics CalibrationStream::gather(std::int64_t cols, bool gram, std::int64_t sampleRows,
+                                          CalibrationStream* plain, const Input& input) {
     InputCollector collector(cols, m_tokens, gram, sampleRows, m_pool);
-    for (const std::vector<float>& x : m_hidden) {
+    for (std::size_t i = 0; i < m_hidden.size(); ++i) {
         m_control.check();
+        const std::vector<float>& x = m_hidden[i];
         const auto rows = static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize;
-        collector.add(input(x.data(), rows), rows);
+        collector.add(input(*this, x.data(), rows), rows,
+                      plain ? input(*plain, plain->m_hidden[i].data(), rows) : nullptr);
     }
     return collector.finish();
 }
 
 InputStatistics CalibrationStream::collect(std::int64_t layer, Half half, bool inner, bool gram,
-                                           std::int64_t sampleRows) {
+                                           std::int64_t sampleRows, CalibrationStream* plain) {
     const ModelConfig& c = m_transformer.config();
     const std::int64_t cols = !inner                    ? c.hiddenSize
                               : half == Half::Attention ? c.heads * c.headDim
                                                         : c.feedForwardSize;
-    return gather(cols, gram, sampleRows, [&](const float* x, std::int64_t rows) {
-        return inner ? m_transformer.halfInner(layer, half, x, rows)
-                     : m_transformer.halfInput(layer, half, x, rows);
-    });
+    return gather(cols, gram, sampleRows, plain,
+                  [&](CalibrationStream& stream, const float* x, std::int64_t rows) {
+                      return inner ? stream.m_transformer.halfInner(layer, half, x, rows)
+                                   : stream.m_transformer.halfInput(layer, half, x, rows);
+                  });
 }
 
-InputStatistics CalibrationStream::collectFinal(bool gram, std::int64_t sampleRows) {
-    return gather(
-        m_transformer.config().hiddenSize, gram, sampleRows,
-        [&](const float* x, std::int64_t rows) { return m_transformer.finalInput(x, rows); });
+InputStatistics CalibrationStream::collectFinal(bool gram, std::int64_t sampleRows,
+                                                CalibrationStream* plain) {
+    return gather(m_transformer.config().hiddenSize, gram, sampleRows, plain,
+                  [](CalibrationStream& stream, const float* x, std::int64_t rows) {
+                      return stream.m_transformer.finalInput(x, rows);
+                  });
+}
+
+void CalibrationStream::visit(std::int64_t layer, Half half, bool inner, const Visitor& visitor) {
+    for (const std::vector<float>& x : m_hidden) {
+        m_control.check();
+        const auto rows = static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize;
+        visitor(inner ? m_transformer.halfInner(layer, half, x.data(), rows)
+                      : m_transformer.halfInput(layer, half, x.data(), rows),
+                rows);
+    }
+}
+
+void CalibrationStream::visitFinal(const Visitor& visitor) {
+    for (const std::vector<float>& x : m_hidden) {
+        m_control.check();
+        const auto rows = static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize;
+        visitor(m_transformer.finalInput(x.data(), rows), rows);
+    }
 }
 
 void CalibrationStream::advance(std::int64_t layer, Half half) {
@@ -208,6 +252,25 @@ void CalibrationStream::advance(std::int64_t layer, Half half) {
             layer, half, x.data(),
             static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize);
     }
+}
+
+std::vector<float> CalibrationStream::state() const {
+    std::vector<float> all;
+    for (const std::vector<float>& x : m_hidden)
+        all.insert(all.end(), x.begin(), x.end());
+    return all;
+}
+
+void CalibrationStream::setState(const std::vector<float>& state) {
+    std::size_t at = 0;
+    for (std::vector<float>& x : m_hidden) {
+        if (state.size() - at < x.size())
+            throw EngineError(ErrorKind::Internal, "the calibration stream is of another text");
+        std::copy_n(state.begin() + static_cast<std::ptrdiff_t>(at), x.size(), x.begin());
+        at += x.size();
+    }
+    if (at != state.size())
+        throw EngineError(ErrorKind::Internal, "the calibration stream is of another text");
 }
 
 }  // namespace fettle

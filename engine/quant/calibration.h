@@ -35,9 +35,12 @@ void warnOfOverlap(RunControl& control, const std::string& what, const std::stri
 struct InputStatistics {
     std::vector<float> meanSquare;     ///< [cols] mean of x_j^2: llama.cpp's importance matrix
     std::vector<float> meanMagnitude;  ///< [cols] mean of |x_j|
+    std::vector<float> mean;           ///< [cols] mean of x_j
     std::vector<float> maximum;        ///< [cols] max |x_j|
     std::vector<float> gram;           ///< [cols, cols] mean of x x^T; empty unless asked for
-    std::vector<float> sample;         ///< [sampleRows, cols] tokens evenly spread over the text
+    /// [cols, cols] mean of (p - x) x^T, p what the plain model has in the place of x; likewise
+    std::vector<float> drift;
+    std::vector<float> sample;  ///< [sampleRows, cols] tokens evenly spread over the text
     std::int64_t sampleRows = 0;
     std::int64_t tokens = 0;
     std::int64_t cols = 0;
@@ -49,15 +52,21 @@ public:
     /// add(), summed in the order of calls: it does not depend on the number of threads.
     InputCollector(std::int64_t cols, std::int64_t tokens, bool gram, std::int64_t sampleRows,
                    kernels::WorkerPool& pool);
-    /// x [rows, cols] without gaps.
-    void add(const float* x, std::int64_t rows);
+    /// x [rows, cols] without gaps; `plain` likewise for the drift, or null, the same in every
+    /// call.
+    void add(const float* x, std::int64_t rows, const float* plain = nullptr);
     InputStatistics finish();
 
 private:
+    /// sum += a b^T over tokens, a [rows, cols] and b laid as [cols, rows].
+    void addProduct(const std::vector<float>& a, const std::vector<float>& b, std::int64_t rows,
+                    std::vector<float>& sum);
+    void transpose(const float* x, const float* less, std::int64_t rows, std::vector<float>& out);
+
     kernels::WorkerPool& m_pool;
     InputStatistics m_statistics;
-    std::vector<double> m_squares, m_magnitudes;
-    std::vector<float> m_transposed;
+    std::vector<double> m_squares, m_magnitudes, m_sums;
+    std::vector<float> m_transposed, m_lost;
     std::int64_t m_expected;
     std::int64_t m_keep;
 };
@@ -71,17 +80,30 @@ public:
                       kernels::WorkerPool& pool, RunControl& control);
 
     /// Statistics of the input of q, k, v or gate, up (`inner` false), or of o or down (true), of
-    /// the prepared layer.
+    /// the prepared layer. `plain`, the same text through the plain model and as far, gives the
+    /// drift; null: none.
     InputStatistics collect(std::int64_t layer, Half half, bool inner, bool gram,
-                            std::int64_t sampleRows);
+                            std::int64_t sampleRows, CalibrationStream* plain = nullptr);
     /// Statistics of the head's input, after the last layer.
-    InputStatistics collectFinal(bool gram, std::int64_t sampleRows);
+    InputStatistics collectFinal(bool gram, std::int64_t sampleRows,
+                                 CalibrationStream* plain = nullptr);
+    /// The same inputs as they are, a sequence at a time: x [rows, cols].
+    using Visitor = std::function<void(const float* x, std::int64_t rows)>;
+    void visit(std::int64_t layer, Half half, bool inner, const Visitor& visitor);
+    void visitFinal(const Visitor& visitor);
     /// Moves the stream past the half.
     void advance(std::int64_t layer, Half half);
 
+    std::int64_t tokens() const { return m_tokens; }
+    /// All sequences one after the other [tokens, hiddenSize], and back: to go on from later.
+    std::vector<float> state() const;
+    /// Throws EngineError(Internal) for a state of another text or model.
+    void setState(const std::vector<float>& state);
+
 private:
+    using Input = std::function<const float*(CalibrationStream&, const float*, std::int64_t)>;
     InputStatistics gather(std::int64_t cols, bool gram, std::int64_t sampleRows,
-                           const std::function<const float*(const float*, std::int64_t)>& input);
+                           CalibrationStream* plain, const Input& input);
 
     Transformer& m_transformer;
     kernels::WorkerPool& m_pool;

@@ -75,4 +75,63 @@ bool choleskyInPlace(float* a, std::int64_t n, kernels::WorkerPool& pool, RunCon
     return true;
 }
 
+void solveRowsInPlace(const float* l, std::int64_t n, float* x, std::int64_t rows,
+                      kernels::WorkerPool& pool, RunControl& control) {
+    std::vector<float> part;
+    kernels::Activations left;
+    // x[:, b:b+width] -= x[:, from:from+count] M^T, M [width, count] given by `element`.
+    const auto subtract = [&](std::int64_t b, std::int64_t width, std::int64_t from,
+                              std::int64_t count, const auto& element) {
+        part.resize(static_cast<std::size_t>(width * count));
+        for (std::int64_t i = 0; i < width; ++i)
+            for (std::int64_t k = 0; k < count; ++k)
+                part[static_cast<std::size_t>(i * count + k)] = -element(b + i, from + k);
+        kernels::WeightView view;
+        view.rows = width;
+        view.cols = count;
+        view.data = part.data();
+        left.assign(x + from, rows, count, n);
+        kernels::matmul(kernels::PackedWeight::pack(view, pool), left, x + b, n, nullptr, true,
+                        pool);
+    };
+    const auto eachRow = [&](const auto& body) {
+        pool.parallelFor(rows, 16, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+            for (std::int64_t r = begin; r < end; ++r)
+                body(x + r * n);
+        });
+    };
+    // Y L^T = B, first column first.
+    for (std::int64_t b = 0; b < n; b += kBlock) {
+        control.check();
+        const std::int64_t end = std::min(n, b + kBlock);
+        if (b > 0)
+            subtract(b, end - b, 0, b,
+                     [&](std::int64_t i, std::int64_t k) { return l[i * n + k]; });
+        eachRow([&](float* row) {
+            for (std::int64_t j = b; j < end; ++j) {
+                double sum = row[j];
+                for (std::int64_t k = b; k < j; ++k)
+                    sum -= static_cast<double>(row[k]) * l[j * n + k];
+                row[j] = static_cast<float>(sum / l[j * n + j]);
+            }
+        });
+    }
+    // X L = Y, last column first.
+    for (std::int64_t b = (n - 1) / kBlock * kBlock; b >= 0; b -= kBlock) {
+        control.check();
+        const std::int64_t end = std::min(n, b + kBlock);
+        if (end < n)
+            subtract(b, end - b, end, n - end,
+                     [&](std::int64_t i, std::int64_t k) { return l[k * n + i]; });
+        eachRow([&](float* row) {
+            for (std::int64_t j = end - 1; j >= b; --j) {
+                double sum = row[j];
+                for (std::int64_t k = j + 1; k < end; ++k)
+                    sum -= static_cast<double>(row[k]) * l[k * n + j];
+                row[j] = static_cast<float>(sum / l[j * n + j]);
+            }
+        });
+    }
+}
+
 }  // namespace fettle

@@ -7,6 +7,7 @@
 
 #include "engine/core/error.h"
 #include "engine/quant/cholesky.h"
+#include "engine/quant/gptq_refine.h"
 #include "engine/quant/rtn.h"
 #include "kernels/ops/matmul.h"
 
@@ -30,6 +31,13 @@ std::vector<std::int64_t> columnOrder(const std::vector<float>& gram, std::int64
     return order;
 }
 
+double meanDiagonal(const std::vector<float>& gram, std::int64_t cols) {
+    double mean = 0;
+    for (std::int64_t j = 0; j < cols; ++j)
+        mean += gram[static_cast<std::size_t>(j * cols + j)] / static_cast<double>(cols);
+    return mean;
+}
+
 class Sweep {
 public:
     Sweep(const GptqFactor& factor, const GptqOptions& options, std::vector<float> weights,
@@ -42,6 +50,7 @@ public:
           m_cols(cols),
           m_group(m_quantizer.groupSize(cols)),
           m_codes(m_weights.size()),
+          m_units(m_weights.size()),
           m_scales(static_cast<std::size_t>(rows * (cols / m_group))),
           m_errors(m_weights.size()),
           m_losses(static_cast<std::size_t>(rows)) {}
@@ -88,16 +97,36 @@ public:
         }
     }
 
+    /// Codes and scales once more, all with all others known.
+    void refine(kernels::WorkerPool& pool, RunControl& control) {
+        RefineTarget target;
+        target.rows = m_rows;
+        target.cols = m_cols;
+        target.weights = m_weights.data();
+        target.gram = m_options.gram->data();
+        target.ridge = m_factor.ridge;
+        target.codes = m_units.data();
+        target.scales = m_scales.data();
+        m_refined = true;
+        m_refinedLoss = refineCodes(target, m_quantizer, m_options.refinePasses, pool, control);
+        for (std::size_t i = 0; i < m_units.size(); ++i)
+            m_codes[i] = m_quantizer.encode(m_units[i]);
+    }
+
     GptqResult result() const {
         GptqResult result;
-        result.tensor = packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_scales.data(),
-                                  m_options.scaleType, m_options.globalScale);
+        result.tensor = packed();
+        result.loss = m_refinedLoss;
         for (const double loss : m_losses)
-            result.loss += loss;
+            result.loss += m_refined ? 0 : loss;
         return result;
     }
 
 private:
+    QuantizedTensor packed() const {
+        return packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_scales.data(),
+                         m_options.scaleType, m_options.globalScale);
+    }
     /// Columns [b, b + width) of up to 16 rows. `sums` [rows, stride] comes from columns before b.
     void quantizeBlock(std::int64_t first, std::int64_t b, std::int64_t width, const float* sums,
                        std::int64_t stride) {
@@ -126,6 +155,7 @@ private:
                 const float target = m_weights[at] + sum[lane] / factor[j];
                 const float q = m_quantizer.codeOf(target, 1.0f / scale);
                 m_codes[at] = m_quantizer.encode(q);
+                m_units[at] = q;
                 out[lane] = m_weights[at] - q * scale;
                 m_errors[static_cast<std::size_t>((first + r) * m_cols + b + j)] = out[lane];
                 const double left = (static_cast<double>(target) - q * scale) * factor[j];
@@ -140,9 +170,12 @@ private:
     std::vector<float> m_weights;  // [rows, cols]
     std::int64_t m_rows, m_cols, m_group;
     std::vector<std::int8_t> m_codes;  // [rows, cols]
+    std::vector<float> m_units;        // [rows, cols] the same in units of the grid
     std::vector<float> m_scales;       // [rows, groups]
     std::vector<float> m_errors;       // [rows, cols] W - W^ in the factor's order
     std::vector<double> m_losses;      // [rows]
+    bool m_refined = false;
+    double m_refinedLoss = 0;
 };
 
 }  // namespace
@@ -151,9 +184,7 @@ GptqFactor factorInputs(const std::vector<float>& gram, std::int64_t cols, doubl
                         bool activationOrder, kernels::WorkerPool& pool, RunControl& control) {
     GptqFactor factor;
     factor.order = columnOrder(gram, cols, activationOrder);
-    double mean = 0;
-    for (std::int64_t j = 0; j < cols; ++j)
-        mean += gram[static_cast<std::size_t>(j * cols + j)] / static_cast<double>(cols);
+    const double mean = meanDiagonal(gram, cols);
     std::vector<float> flipped(gram.size());
     factor.damping = damping;
     for (int attempt = 0; attempt < kDampingAttempts && !factor.usable; ++attempt) {
@@ -172,6 +203,7 @@ GptqFactor factorInputs(const std::vector<float>& gram, std::int64_t cols, doubl
     }
     if (!factor.usable)
         return factor;
+    factor.ridge = static_cast<float>(factor.damping * mean);
     factor.lower.assign(gram.size(), 0);
     for (std::int64_t j = 0; j < cols; ++j)
         for (std::int64_t i = 0; i <= j; ++i)
@@ -194,10 +226,48 @@ GptqResult quantizeGptq(const std::string& name, const Weight& weight, const Gpt
         resolved.globalScale = 1;
     else if (!(options.globalScale > 0))
         resolved.globalScale = sharedGlobalScale({&weight}, pool);
+    if (options.target)
+        values = *options.target;
     Sweep sweep(factor, resolved, std::move(values), rows, cols);
     sweep.findScales(inputPower, pool, control);
     sweep.run(pool, control);
+    if (options.refinePasses > 0 && options.gram)
+        sweep.refine(pool, control);
     return sweep.result();
+}
+
+OutputFollower::OutputFollower(const std::vector<float>& gram, std::vector<float>&& drift,
+                               std::int64_t cols, double damping, kernels::WorkerPool& pool,
+                               RunControl& control)
+    : m_pool(pool), m_control(control), m_cols(cols), m_factor(gram) {
+    // A product takes its weight as [out, in]: C^T here.
+    for (std::int64_t i = 0; i < cols; ++i)
+        for (std::int64_t j = 0; j < i; ++j)
+            std::swap(drift[static_cast<std::size_t>(i * cols + j)],
+                      drift[static_cast<std::size_t>(j * cols + i)]);
+    kernels::WeightView view;
+    view.rows = view.cols = cols;
+    view.data = drift.data();
+    m_drift = kernels::PackedWeight::pack(view, pool);
+    drift = {};
+    const float ridge = static_cast<float>(damping * meanDiagonal(gram, cols));
+    for (std::int64_t j = 0; j < cols; ++j)
+        m_factor[static_cast<std::size_t>(j * cols + j)] += ridge;
+    m_usable = choleskyInPlace(m_factor.data(), cols, pool, control);
+}
+
+std::vector<float> OutputFollower::target(const std::vector<float>& weights) const {
+    if (!m_usable)
+        return weights;
+    const auto rows = static_cast<std::int64_t>(weights.size()) / m_cols;
+    kernels::Activations x;
+    x.assign(weights.data(), rows, m_cols, m_cols);
+    std::vector<float> out(weights.size());
+    kernels::matmul(m_drift, x, out.data(), m_cols, nullptr, false, m_pool);
+    solveRowsInPlace(m_factor.data(), m_cols, out.data(), rows, m_pool, m_control);
+    for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] += weights[i];
+    return out;
 }
 
 }  // namespace fettle

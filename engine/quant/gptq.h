@@ -13,6 +13,7 @@
 
 #include "engine/core/run_control.h"
 #include "engine/quant/group_quantizer.h"
+#include "kernels/ops/matmul.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle {
@@ -23,6 +24,7 @@ struct GptqFactor {
     std::vector<float> lower;         ///< [cols, cols] U^T in that order, row-major
     double damping = 0;               ///< share of the mean diagonal that was added
     bool usable = false;              ///< false: H is not positive definite even when damped
+    float ridge = 0;                  ///< what that was
 };
 /// `gram` [cols, cols] is the mean of x x^T. `damping` is the share of its mean diagonal that is
 /// added to the diagonal; ten times more is tried up to three times. `activationOrder` takes
@@ -34,18 +36,44 @@ struct GptqOptions {
     QuantScheme scheme;
     ScaleSearch search = ScaleSearch::Mse;
     DType scaleType = DType::F16;
-    float globalScale = 0;    ///< NVFP4's multiplier; 0: from this weight's largest magnitude
+    float globalScale = 0;  ///< NVFP4's multiplier; 0: from this weight's largest magnitude
+    /// Rounds of refineCodes() behind the sweep, under `gram`; 0 or without gram: none.
+    int refinePasses = 0;
+    const std::vector<float>* gram = nullptr;  ///< [cols, cols], as the factor was made from
+    /// What to come close to, [rows, cols], where it is not the weight itself.
+    const std::vector<float>* target = nullptr;
     std::int64_t block = 64;  ///< columns between updates by matrix product; any value, same result
                               ///< up to rounding
 };
 struct GptqResult {
     QuantizedTensor tensor;
-    double loss = 0;  ///< ||(W - W^) U||^2
+    double loss = 0;  ///< ||(W - W^) U||^2, of the target W
 };
 /// Quantizes `weight` with a usable factor; `inputPower` [cols], the diagonal of the gram, weighs
 /// the search of scales. Throws EngineError(BadInput) with `name` for NaN or infinite weights.
 GptqResult quantizeGptq(const std::string& name, const Weight& weight, const GptqFactor& factor,
                         const std::vector<float>& inputPower, const GptqOptions& options,
                         kernels::WorkerPool& pool, RunControl& control);
+
+/// What weights should be so that their products with the inputs at hand come closest to the plain
+/// weights' with the plain inputs p, for which the layers before have made x (GPTAQ, Li et al.
+/// 2025, arXiv 2504.02692): W + W C (H + damping)^-1, C the mean of (p - x) x^T. Made once for all
+/// weights that share the input.
+class OutputFollower {
+public:
+    /// `gram` and `drift` [cols, cols]; the drift's memory is reused.
+    OutputFollower(const std::vector<float>& gram, std::vector<float>&& drift, std::int64_t cols,
+                   double damping, kernels::WorkerPool& pool, RunControl& control);
+    /// [rows, cols]; the weights themselves where H cannot be factored.
+    std::vector<float> target(const std::vector<float>& weights) const;
+
+private:
+    kernels::WorkerPool& m_pool;
+    RunControl& m_control;
+    std::int64_t m_cols;
+    std::vector<float> m_factor;
+    kernels::PackedWeight m_drift;
+    bool m_usable = false;
+};
 
 }  // namespace fettle

@@ -26,10 +26,15 @@ constexpr float kRatioStep = 0.025f;
 // The smallest normal float16: a smaller scale would lose bits or flush to zero when stored.
 constexpr float kSmallestScale = 6.103515625e-05f;
 
-/// MXFP4's stored byte for a scale: the power of two nearest to it in ratio. Powers whose inverse
-/// float32 does not hold are left out.
-std::uint8_t powerByte(float scale) {
-    const float x = std::clamp(2 * scale, 0x1p-120f, 0x1p120f);
+/// What the value of a code is in units of the grid, for formats whose scales are bytes.
+float unitsOf(WeightFormat format) {
+    return format == WeightFormat::MxFp8 ? 1.0f : format == WeightFormat::MxFp6 ? 8.0f : 2.0f;
+}
+
+/// The stored byte of an MX format for a scale: the power of two nearest to it in ratio. Powers
+/// whose inverse float32 does not hold are left out.
+std::uint8_t powerByte(float scale, float units) {
+    const float x = std::clamp(units * scale, 0x1p-120f, 0x1p120f);
     const std::uint8_t below = kernels::floorE8m0(x);
     const float power = kernels::e8m0ToFloat(below);
     return below < 254 && x / power > power * 2 / x ? static_cast<std::uint8_t>(below + 1) : below;
@@ -42,9 +47,17 @@ std::uint8_t nvFp4Byte(float scale, float globalScale) {
 }
 
 DType ownScaleType(WeightFormat format, DType otherwise) {
-    return format == WeightFormat::NvFp4   ? DType::F8E4M3
-           : format == WeightFormat::MxFp4 ? DType::U8
-                                           : otherwise;
+    return format == WeightFormat::NvFp4 ? DType::F8E4M3
+           : format == WeightFormat::MxFp4 || format == WeightFormat::MxFp8 ||
+                   format == WeightFormat::MxFp6
+               ? DType::U8
+               : otherwise;
+}
+
+/// OCP Microscaling's rule: the exponent of the largest value less that of the element type's
+/// largest.
+int largestExponent(WeightFormat format) {
+    return format == WeightFormat::MxFp8 ? 8 : 2;
 }
 
 }  // namespace
@@ -70,6 +83,20 @@ GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DT
             m_lowest = -m_highest;
             m_lastRatio = kLastRatioOfE2m1;
             break;
+        case WeightFormat::MxFp6:
+            m_grid = Grid::E2m3;
+            m_highest = 8 * kernels::kLargestE2m3;
+            m_lowest = -m_highest;
+            m_lastRatio = kLastRatioOfE2m1;
+            break;
+        case WeightFormat::Nf4Group:
+            m_grid = Grid::Nf4;
+            m_highest = 1;
+            m_lowest = -1;
+            break;
+        case WeightFormat::MxFp8:
+            m_lastRatio = kLastRatioOfE2m1;
+            [[fallthrough]];
         case WeightFormat::Fp8Channel:
             m_grid = Grid::E4m3;
             m_highest = kernels::kLargestE4m3;
@@ -95,7 +122,9 @@ float GroupQuantizer::storedScale(float scale) const {
         case WeightFormat::NvFp4:
             return kernels::e4m3ToFloat(nvFp4Byte(scale, m_globalScale)) / m_globalScale / 2;
         case WeightFormat::MxFp4:
-            return kernels::e8m0ToFloat(powerByte(scale)) / 2;
+        case WeightFormat::MxFp8:
+        case WeightFormat::MxFp6:
+            return kernels::e8m0ToFloat(powerByte(scale, unitsOf(m_format))) / unitsOf(m_format);
         default:
             break;
     }
@@ -120,16 +149,32 @@ float GroupQuantizer::e4m3Code(float x) const {
     return std::copysign(magnitude < 0x1p-6f ? small : normal, q);
 }
 
+float GroupQuantizer::nf4Code(float x) const {
+    const float* above = std::upper_bound(kernels::kNf4 + 1, kernels::kNf4 + 15, x);
+    return x - above[-1] > above[0] - x ? above[0] : above[-1];
+}
+
+template <GroupQuantizer::Grid G>
+float GroupQuantizer::gridCode(float x) const {
+    if constexpr (G == Grid::E2m1)
+        return e2m1Code(x);
+    else if constexpr (G == Grid::E4m3)
+        return e4m3Code(x);
+    else if constexpr (G == Grid::E2m3)
+        return e2m3Code(x);
+    else if constexpr (G == Grid::Nf4)
+        return nf4Code(x);
+    else
+        return integerCode(x);
+}
+
 template <GroupQuantizer::Grid G>
 double GroupQuantizer::error(const float* w, const float* h, std::int64_t n, float scale,
                              double* wq, double* qq) const {
     const float inverse = 1.0f / scale;
     float sum = 0, sumWq = 0, sumQq = 0;
     for (std::int64_t j = 0; j < n; ++j) {
-        const float x = w[j] * inverse;
-        const float q = G == Grid::E2m1   ? e2m1Code(x)
-                        : G == Grid::E4m3 ? e4m3Code(x)
-                                          : integerCode(x);
+        const float q = gridCode<G>(w[j] * inverse);
         const float d = w[j] - q * scale;
         const float weight = h ? h[j] : 1.0f;
         sum += weight * d * d;
@@ -175,8 +220,10 @@ float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n) co
     const float base = amax / m_highest;
     if (m_search == ScaleSearch::Absmax) {
         // The rule of OCP Microscaling: the largest value lies in E2M1's last binade [4, 8).
-        if (m_format == WeightFormat::MxFp4)
-            return storedScale(kernels::e8m0ToFloat(kernels::floorE8m0(amax)) / 8);
+        if (ownScaleType(m_format, DType::F32) == DType::U8)
+            return storedScale(std::ldexp(kernels::e8m0ToFloat(kernels::floorE8m0(amax)),
+                                          -largestExponent(m_format)) /
+                               unitsOf(m_format));
         return storedScale(base);
     }
     switch (m_grid) {
@@ -184,6 +231,10 @@ float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n) co
             return searchedScale<Grid::E2m1>(w, h, n, base);
         case Grid::E4m3:
             return searchedScale<Grid::E4m3>(w, h, n, base);
+        case Grid::E2m3:
+            return searchedScale<Grid::E2m3>(w, h, n, base);
+        case Grid::Nf4:
+            return searchedScale<Grid::Nf4>(w, h, n, base);
         case Grid::Integer:
             break;
     }
@@ -201,6 +252,10 @@ std::int8_t GroupQuantizer::encode(float code) const {
         return static_cast<std::int8_t>(kernels::floatToE4m3(code));
     if (m_grid == Grid::E2m1)
         return static_cast<std::int8_t>(kernels::floatToE2m1(code / 2));
+    if (m_grid == Grid::E2m3)
+        return static_cast<std::int8_t>(kernels::floatToE2m3(code / 8));
+    if (m_grid == Grid::Nf4)
+        return static_cast<std::int8_t>(kernels::floatToNf4(code));
     return static_cast<std::int8_t>(code);
 }
 
@@ -228,8 +283,14 @@ Tensor packedTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t c
         std::copy_n(codes, count, bytes.mutableAs<std::int8_t>());
         return bytes;
     }
-    const bool floats = ownScaleType(scheme.format, DType::F32) != DType::F32;
-    Tensor packed = floats ? Tensor::allocate(DType::U8, {rows, cols / 2})
+    if (scheme.format == WeightFormat::MxFp8) {
+        Tensor bytes = Tensor::allocate(DType::F8E4M3, {rows, cols});
+        std::copy_n(codes, count, bytes.mutableAs<std::int8_t>());
+        return bytes;
+    }
+    const bool floats = ownScaleType(scheme.format, DType::F32) != DType::F32 ||
+                        scheme.format == WeightFormat::Nf4Group;
+    Tensor packed = floats ? Tensor::allocate(DType::U8, {rows, cols * scheme.bits / 8})
                            : Tensor::allocate(DType::I32, {rows, cols * scheme.bits / 32});
     packBits(codes, count, scheme.bits, floats ? 0 : 1 << (scheme.bits - 1),
              packed.mutableAs<std::uint8_t>());
@@ -254,7 +315,8 @@ QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int
         if (type == DType::F8E4M3)
             tensor.scales.mutableAs<std::uint8_t>()[i] = nvFp4Byte(scales[i], globalScale);
         else if (type == DType::U8)
-            tensor.scales.mutableAs<std::uint8_t>()[i] = powerByte(scales[i]);
+            tensor.scales.mutableAs<std::uint8_t>()[i] =
+                powerByte(scales[i], unitsOf(scheme.format));
         else if (type == DType::F16)
             tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToHalf(scales[i]);
         else if (type == DType::BF16)

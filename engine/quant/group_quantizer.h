@@ -11,8 +11,9 @@
 // to start from.
 //
 // A scale is what one unit of the grid stands for, whatever the format stores: integers count in
-// units of one; E2M1 in halves, so that its grid 0, 1, 2, 3, 4, 6, 8, 12 is whole; E4M3 in units of
-// one, up to 448. NVFP4's scale holds the global scale already: (E4M3 / globalScale) / 2.
+// units of one; E2M1 in halves, so that its grid 0, 1, 2, 3, 4, 6, 8, 12 is whole; E2M3 likewise in
+// eighths; E4M3 in units of one, up to 448; NF4's grid lies within [-1, 1]. NVFP4's scale holds the
+// global scale already: (E4M3 / globalScale) / 2.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +50,10 @@ public:
                 return e2m1Code(value * inverseScale);
             case Grid::E4m3:
                 return e4m3Code(value * inverseScale);
+            case Grid::E2m3:
+                return e2m3Code(value * inverseScale);
+            case Grid::Nf4:
+                return nf4Code(value * inverseScale);
             case Grid::Integer:
                 break;
         }
@@ -64,7 +69,7 @@ public:
     float globalScale() const { return m_globalScale; }
 
 private:
-    enum class Grid { Integer, E2m1, E4m3 };
+    enum class Grid { Integer, E2m1, E4m3, E2m3, Nf4 };
 
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, and vectorizes
     // everywhere.
@@ -74,6 +79,10 @@ private:
     float integerCode(float x) const { return clamped((x + kRoundMagic) - kRoundMagic); }
     float e2m1Code(float x) const;
     float e4m3Code(float x) const;
+    float e2m3Code(float x) const;
+    float nf4Code(float x) const;
+    template <Grid G>
+    float gridCode(float x) const;
     template <Grid G>
     double error(const float* w, const float* h, std::int64_t n, float scale, double* wq,
                  double* qq) const;
@@ -98,6 +107,15 @@ inline float GroupQuantizer::e2m1Code(float x) const {
     const float q = clamped(x);
     const float magnitude = q < 0 ? -q : q;
     const float step = magnitude < 4 ? 1.0f : magnitude < 8 ? 2.0f : 4.0f;
+    return (q / step + kRoundMagic - kRoundMagic) * step;
+}
+
+/// Likewise to E2M3's values times eight: every integer to 16, every second to 32, every fourth to
+/// 60.
+inline float GroupQuantizer::e2m3Code(float x) const {
+    const float q = clamped(x);
+    const float magnitude = q < 0 ? -q : q;
+    const float step = magnitude < 16 ? 1.0f : magnitude < 32 ? 2.0f : 4.0f;
     return (q / step + kRoundMagic - kRoundMagic) * step;
 }
 

@@ -7,193 +7,17 @@
 #include <optional>
 
 #include "engine/core/error.h"
+#include "engine/model/kv_cache.h"
 #include "engine/quant/calibration.h"
+#include "engine/quant/rotation.h"
 #include "engine/quant/rtn.h"
 #include "engine/technique/mixed_precision.h"
 #include "engine/technique/ptq_layers.h"
+#include "engine/technique/ptq_parameters.h"
 
 namespace fettle {
 
 namespace {
-
-TechniqueDescriptor ptqDescriptor() {
-    TechniqueDescriptor d;
-    d.id = "ptq";
-    d.title = "Post-training quantization";
-    d.help =
-        "Stores the weights of linear layers as small integers or floats with scales. Takes "
-        "seconds to minutes and needs no training: the first thing to try. int8 also multiplies "
-        "8-bit activations (W8A8); int4 halves the weights again. What that costs depends on the "
-        "model - small ones and those with outlier activations lose more - so it is measured, not "
-        "assumed. On the CPU weight-only schemes round activations to int8 per 32 values while "
-        "running, so that integers are multiplied; other devices may keep them at 16 bits.";
-    d.usesCalibration = true;
-
-    ParameterSchema scheme;
-    scheme.name = "scheme";
-    scheme.title = "Scheme";
-    scheme.type = ParameterType::Choice;
-    scheme.defaultValue = "int8";
-    scheme.sweepable = true;
-    scheme.choices = {
-        {"int8", "int8 (W8A8)",
-         "8-bit weights with one scale per output channel; activations are quantized per token "
-         "while running."},
-        {"int4-g32", "int4, groups of 32",
-         "4-bit weights, one 16-bit scale per 32 weights: 4.5 bits per weight."},
-        {"int4-g64", "int4, groups of 64",
-         "4-bit weights, one 16-bit scale per 64 weights: 4.25 bits per weight."},
-        {"int4-g128", "int4, groups of 128",
-         "4-bit weights, one 16-bit scale per 128 weights: 4.125 bits per weight."},
-        {"w8a16", "int8, weights only (W8A16)",
-         "8-bit weights with one scale per output channel; activations keep their precision, on "
-         "the CPU int8 per 32 values."},
-        {"int4-g32-a8", "int4, groups of 32, int8 activations (W4A8)",
-         "As int4 in groups of 32, with activations quantized to int8 per token while running."},
-        {"int4-g128-a8", "int4, groups of 128, int8 activations (W4A8)",
-         "As int4 in groups of 128, with activations quantized to int8 per token while running."},
-        {"int4-g32-a4", "int4, groups of 32, int4 activations (W4A4)",
-         "As int4 in groups of 32, with activations quantized to int4 per 32 values: costs much "
-         "without training."},
-        {"int3-g32", "int3, groups of 32",
-         "3-bit weights, one 16-bit scale per 32 weights: 3.5 bits per weight."},
-        {"int3-g64", "int3, groups of 64",
-         "3-bit weights, one 16-bit scale per 64 weights: 3.25 bits per weight."},
-        {"int3-g128", "int3, groups of 128",
-         "3-bit weights, one 16-bit scale per 128 weights: 3.125 bits per weight."},
-        {"int2-g32", "int2, groups of 32",
-         "2-bit weights, one 16-bit scale per 32 weights: 2.5 bits per weight. Needs training to "
-         "be of use."},
-        {"int2-g64", "int2, groups of 64",
-         "2-bit weights, one 16-bit scale per 64 weights: 2.25 bits per weight. Needs training to "
-         "be of use."},
-        {"int2-g128", "int2, groups of 128",
-         "2-bit weights, one 16-bit scale per 128 weights: 2.125 bits per weight. Needs training "
-         "to be of use."},
-        {"fp8", "fp8 (E4M3, W8A8)",
-         "8-bit floats per output channel; activations likewise per token. No CPU multiplies them: "
-         "here they are widened to float32 and the speed says nothing about other devices."},
-        {"nvfp4", "nvfp4 (W4A4)",
-         "4-bit floats, one 8-bit scale per 16 weights: 4.5 bits per weight. Activations likewise, "
-         "under a scale from the calibration text."},
-        {"nvfp4-w4a16", "nvfp4, weights only",
-         "As nvfp4; activations keep their precision, on the CPU int8 per 32 values."},
-        {"mxfp4", "mxfp4 (W4A4)",
-         "4-bit floats, one power of two per 32 weights: 4.25 bits per weight. Activations "
-         "likewise."},
-        {"mxfp4-w4a16", "mxfp4, weights only",
-         "As mxfp4; activations keep their precision, on the CPU int8 per 32 values."},
-    };
-    scheme.help = "What the weights become.";
-
-    ParameterSchema method;
-    method.name = "method";
-    method.title = "Method";
-    method.type = ParameterType::Choice;
-    method.defaultValue = "rtn";
-    method.choices = {
-        {"rtn", "Round to nearest", "Each weight goes to the nearest code of its group's scale."},
-        {"gptq", "GPTQ",
-         "Weights are rounded one input at a time; those that follow make up for the error of the "
-         "outputs. Needs calibration text."},
-        {"awq", "AWQ",
-         "Inputs that carry much are scaled up before rounding, so that their weights keep more "
-         "precision. Needs calibration text."},
-        {"smoothquant", "SmoothQuant",
-         "Moves outliers of the inputs into the weights: for int8, where activations are rounded "
-         "too. Needs calibration text."},
-        {"auto", "Best of all",
-         "GPTQ, with SmoothQuant's scales first for int8. Without calibration text it rounds to "
-         "nearest and says so."}};
-    method.help = "How codes are chosen.";
-    method.sweepable = true;
-
-    ParameterSchema search;
-    search.name = "scale_search";
-    search.title = "Scales";
-    search.type = ParameterType::Choice;
-    search.defaultValue = "mse";
-    search.sweepable = true;
-    search.choices = {
-        {"mse", "Least squared error",
-         "Tries clipping ratios for every group and keeps the best; with calibration text, inputs "
-         "that matter more weigh more."},
-        {"absmax", "Largest magnitude",
-         "The largest weight maps to the largest code. Quickest, no clipping."},
-    };
-    search.help = "How the scale of a group is found.";
-
-    ParameterSchema calibrate;
-    calibrate.name = "calibration_tokens";
-    calibrate.title = "Calibration";
-    calibrate.type = ParameterType::Int;
-    calibrate.defaultValue = 16384;
-    calibrate.minimum = 0;
-    calibrate.maximum = 1048576;
-    calibrate.unit = "tokens";
-    calibrate.help =
-        "How many tokens of the calibration text are run through the model, drawn by the recipe's "
-        "seed. 0, or no calibration text: all inputs weigh the same. GPTQ wants several times as "
-        "many as the widest layer has inputs.";
-
-    ParameterSchema length;
-    length.name = "calibration_length";
-    length.title = "Sequence length";
-    length.type = ParameterType::Int;
-    length.defaultValue = 0;
-    length.minimum = 0;
-    length.maximum = 32768;
-    length.unit = "tokens";
-    length.help = "Length of a calibration sequence. 0: the context that is evaluated with.";
-
-    ParameterSchema damping;
-    damping.name = "damping";
-    damping.title = "Damping";
-    damping.type = ParameterType::Double;
-    damping.defaultValue = 0.01;
-    damping.minimum = 0.0001;
-    damping.maximum = 1;
-    damping.sweepable = true;
-    damping.help =
-        "Share of the mean input power that is added to every input: more trusts the calibration "
-        "text less.";
-    damping.visibleWhen = VisibleWhen{"method", {"gptq", "auto"}};
-
-    ParameterSchema order;
-    order.name = "activation_order";
-    order.title = "Largest inputs first";
-    order.type = ParameterType::Bool;
-    order.defaultValue = true;
-    order.help =
-        "Rounds the weights of the largest inputs first, while most others can still make up for "
-        "them.";
-    order.visibleWhen = VisibleWhen{"method", {"gptq", "auto"}};
-
-    ParameterSchema head;
-    head.name = "quantize_head";
-    head.title = "Output head too";
-    head.type = ParameterType::Bool;
-    head.defaultValue = false;
-    head.sweepable = true;
-    head.help =
-        "Quantizes the output projection as well. Large vocabularies spend most of their time "
-        "there, but its errors go straight into the predictions. "
-        "A head that shares its weights with the embedding gets a quantized copy of its own.";
-
-    ParameterSchema exclude;
-    exclude.name = "exclude";
-    exclude.title = "Leave alone";
-    exclude.type = ParameterType::PatternList;
-    exclude.defaultValue = nlohmann::json::array();
-    exclude.help =
-        "Tensor names that stay as they are: globs such as layers.0.* or *.ffn.down.weight, or "
-        "regular expressions after re:. Embeddings and norms always stay.";
-
-    d.parameters = {scheme, method, search, calibrate, length, damping, order, head, exclude};
-    for (ParameterSchema& parameter : mixedPrecisionParameters())
-        d.parameters.push_back(std::move(parameter));
-    return d;
-}
 
 // The scheme for a weight of `cols` inputs: its own, or smaller groups where the rows do not
 // divide; nothing if none fits.
@@ -262,6 +86,9 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
         if (method == "auto")
             context.control.warn(
                 "ptq: there is no calibration text, so \"auto\" rounds to nearest");
+        else if (method == "rotate")
+            context.control.warn(
+                "ptq: there is no calibration text, so weights are rotated and rounded to nearest");
         else if (method != "rtn")
             throw EngineError(ErrorKind::Usage,
                               "ptq: the method " + method +
@@ -290,6 +117,10 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
     used.value = static_cast<double>(text.tokens);
     context.metrics.push_back(used);
     return text;
+}
+
+bool rotates(const nlohmann::json& params) {
+    return params.value("rotate", false) || params.at("method") == "rotate";
 }
 
 /// What is wanted for each weight, with smaller groups where rows do not divide.
@@ -332,10 +163,13 @@ LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantSchem
         options.scaling = InputScaling::Awq;
     if (smooths(method, wanted))
         options.scaling = InputScaling::SmoothQuant;
-    options.gptq = method == "gptq" || method == "auto";
+    options.gptq = method == "gptq" || method == "auto" || method == "rotate";
+    options.correctBias = params.value("bias_correction", true);
     options.search = params.at("scale_search") == "absmax" ? ScaleSearch::Absmax : ScaleSearch::Mse;
     options.damping = params.at("damping").get<double>();
     options.activationOrder = params.at("activation_order").get<bool>();
+    options.follow = params.value("follow_outputs", true);
+    options.refinePasses = params.value("refine_passes", 2);
     return options;
 }
 
@@ -370,6 +204,18 @@ float globalScaleOf(const std::string& name, const std::map<std::string, QuantSc
     return sharedGlobalScale(weights, pool);
 }
 
+/// All that decides what a step makes of `model`, for the layers it leaves on disk.
+std::string keyOf(const Model& model, const std::optional<CalibrationText>& text,
+                  const TechniqueContext& context) {
+    std::string key = context.params.dump() + " " + std::to_string(context.seed) + " " +
+                      context.backend.device().id + " " + fingerprint(model);
+    for (std::size_t i = 0; text && i < text->sequences.size(); ++i) {
+        const std::vector<std::int32_t>& ids = text->sequences[i];
+        key.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof ids[0]);
+    }
+    return fingerprint(key);
+}
+
 /// Without calibration: every weight by itself, a row at a time.
 void roundToNearest(const Model& model, Model& out,
                     const std::map<std::string, QuantScheme>& schemes,
@@ -377,17 +223,42 @@ void roundToNearest(const Model& model, Model& out,
     RtnOptions options;
     options.search = layerwise.search;
     options.scaleType = layerwise.scaleType;
+    LayerCheckpoints* checkpoints = layerwise.checkpoints;
+    const std::int64_t finished = checkpoints ? checkpoints->done() : 0;
+    if (finished > 0) {
+        checkpoints->restore(out, context.layerMetrics);
+        context.control.info("goes on after layer " + std::to_string(finished) +
+                             ", which an earlier run has finished");
+    }
     double total = 0;
     for (const auto& [name, scheme] : schemes)
         total += static_cast<double>(out.weight(name).elements());
+    Model source = out;  // as the weights were before the first of a layer was rounded
+    std::size_t firstMetric = context.layerMetrics.size();
+    int current = -1;
+    const auto leave = [&](int next) {
+        if (checkpoints && current >= 0 && next != current)
+            checkpoints->save(current, model, out, context.layerMetrics, firstMetric, {});
+        if (next != current)
+            firstMetric = context.layerMetrics.size();
+        current = next;
+    };
     for (const std::string& name : linearWeightNames(out.config)) {
+        if (layerOf(name) >= 0 && layerOf(name) < finished)
+            continue;
+        if (layerOf(name) != current) {
+            leave(layerOf(name));
+            if (layerwise.rotation && current >= 0)
+                layerwise.rotation->rotateLayer(out, current);
+            source = out;
+        }
         const auto found = schemes.find(name);
         if (found == schemes.end())
             continue;
         const Weight& weight = out.weight(name);
         context.control.beginPhase("Quantizing", static_cast<double>(weight.elements()) / total);
         options.scheme = found->second;
-        options.globalScale = globalScaleOf(name, schemes, model, context.pool);
+        options.globalScale = globalScaleOf(name, schemes, source, context.pool);
         RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
         weight.dropPages();
         const int layer = layerOf(name);
@@ -401,6 +272,7 @@ void roundToNearest(const Model& model, Model& out,
             (*context.unquantized)[name] = weight;
         out.weights[name] = Weight(std::move(result.tensor));
     }
+    leave(-1);
 }
 
 }  // namespace
@@ -457,7 +329,8 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
             quantized += static_cast<double>(weight.rows * weight.cols);
         }
     }
-    if (quantized == 0)
+    estimate.output.config.kvType = kvTypeNamed(params.value("kv_cache", "f16"));
+    if (quantized == 0 && estimate.output.config.kvType == kernels::KvType::F16)
         estimate.problems.push_back("nothing is left to quantize: every linear weight is excluded");
     if (skipped > 0)
         estimate.notes.push_back(
@@ -477,11 +350,15 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
     }
     const bool mse = params.at("scale_search") == "mse";
     estimate.seconds += quantized / (speed.quantizeRate * (mse ? 1 : 10));
-    estimate.peakBytes = estimate.output.bytes();
+    // Finished layers go to disk and the source is mapped: what is held is the layer at hand, its
+    // values as float32 and the codes of them.
+    const double layer =
+        quantized / static_cast<double>(std::max<std::int64_t>(1, model.config.layerCount()));
+    estimate.peakBytes = 3 * sizeof(float) * layer;
     const double tokens = params.at("calibration_tokens").get<double>();
     const std::string method = params.at("method").get<std::string>();
     if (inputs.calibration.empty() || tokens == 0) {
-        if (method != "rtn" && method != "auto")
+        if (method != "rtn" && method != "auto" && method != "rotate")
             estimate.problems.push_back("the method " + method + " needs a calibration text");
     } else if (mse || method != "rtn") {
         // Each half of a layer is run up to three times, and the products of inputs with each other
@@ -489,7 +366,16 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
         estimate.seconds += 4 * tokens * model.activeElements() / speed.multiplyRate;
         if (method == "awq" || smooths(method, wanted))
             estimate.seconds += 10 * quantized / (speed.quantizeRate * 10);
-        estimate.peakBytes = std::max(estimate.peakBytes, model.activeBytes());
+        const double widest =
+            static_cast<double>(std::max(model.config.feedForwardSize, model.config.hiddenSize));
+        // The stream; and for GPTQ mean products of the widest input, their factor and a copy.
+        estimate.peakBytes +=
+            sizeof(float) *
+            (tokens * static_cast<double>(model.config.hiddenSize) +
+             (method == "awq" || method == "smoothquant" || method == "rtn" ? 1 : 3) * widest *
+                 widest);
+        if (mixed)
+            estimate.peakBytes = std::max(estimate.peakBytes, model.activeBytes());
     }
     return estimate;
 }
@@ -507,6 +393,14 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
         out.weights["lm_head.weight"] = model.weight("embed.weight");
         out.config.tiedEmbeddings = false;
     }
+    std::optional<ModelRotation> rotation;
+    if (rotates(context.params)) {
+        if (mixed)
+            throw EngineError(
+                ErrorKind::Usage,
+                "ptq: target_bits measures the weights as they are; leave rotate off");
+        rotation.emplace(out, context.seed, context.pool).rotateEnds(out);
+    }
     const auto wantedOf = [&](const std::string& name) {
         return wantedFor(name, context.params, wanted, exclude, assigned);
     };
@@ -517,11 +411,20 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
     const std::map<std::string, QuantScheme> schemes =
         mixed ? mixedSchemes(out, *text, scaleTypeFor(model), eligible, context)
               : givenSchemes(out, wantedOf, context.control);
+    out.config.kvType = kvTypeNamed(context.params.value("kv_cache", "f16"));
+    if (schemes.empty() && !rotation && out.config.kvType != kernels::KvType::F16)
+        return out;
     if (schemes.empty())
         throw EngineError(ErrorKind::Usage,
                           "ptq: nothing is left to quantize: every linear weight is excluded");
     LayerwiseOptions options = layerwiseOptions(context.params, wanted);
     options.scaleType = scaleTypeFor(model);
+    options.rotation = rotation ? &*rotation : nullptr;
+    // Where a later step trains, it wants the values before rounding too, which are not kept.
+    std::optional<LayerCheckpoints> checkpoints;
+    if (!context.checkpointFolder.empty() && !context.unquantized)
+        options.checkpoints = &checkpoints.emplace(context.checkpointFolder,
+                                                   keyOf(model, text, context), context.control);
     if (text) {
         options.schemeOf = [&](const std::string& name) {
             const auto found = schemes.find(name);

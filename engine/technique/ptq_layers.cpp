@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <map>
 #include <numeric>
 
+#include "engine/experiment/measurement.h"
 #include "engine/quant/gptq.h"
 #include "engine/quant/rtn.h"
 #include "kernels/ops/matmul.h"
@@ -15,6 +18,9 @@ namespace {
 using Half = Transformer::Half;
 
 constexpr std::int64_t kSampleRows = 256;  // tokens that candidates of input scales are judged by
+// Tokens that the error of a weight's outputs is taken from where there is no gram: all of a short
+// calibration text, enough of a longer one.
+constexpr std::int64_t kReportRows = 2048;
 
 /// Quality of a quantized weight; sums are over outputs on the calibration text.
 struct OutputError {
@@ -22,31 +28,69 @@ struct OutputError {
     double error = 0, signal = 0, cross = 0;
 };
 
-OutputError outputError(const std::vector<float>& w, const std::vector<float>& quantized,
+/// Sums over every output of every row of `sample` [rows, cols], scaled to the mean of a token.
+OutputError sampleError(const std::vector<float>& w, const std::vector<float>& difference,
                         const InputStatistics& statistics, kernels::WorkerPool& pool) {
+    const std::int64_t cols = statistics.cols, tokens = statistics.sampleRows;
+    const auto rows = static_cast<std::int64_t>(w.size()) / cols;
+    kernels::Activations x;
+    x.assign(statistics.sample.data(), tokens, cols, cols);
+    const auto outputs = [&](const std::vector<float>& values) {
+        kernels::WeightView view;
+        view.rows = rows;
+        view.cols = cols;
+        view.data = values.data();
+        std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+        kernels::matmul(kernels::PackedWeight::pack(view, pool), x, y.data(), rows, nullptr, false,
+                        pool);
+        return y;
+    };
+    const std::vector<float> plain = outputs(w), lost = outputs(difference);
+    OutputError sums;
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+        sums.signal += static_cast<double>(plain[i]) * plain[i];
+        sums.error += static_cast<double>(lost[i]) * lost[i];
+        sums.cross += (static_cast<double>(plain[i]) - lost[i]) * plain[i];
+    }
+    const double scale = tokens > 0 ? 1.0 / static_cast<double>(tokens) : 0;
+    return {0, 0, sums.error * scale, sums.signal * scale, sums.cross * scale};
+}
+
+OutputError gramError(const std::vector<float>& w, const std::vector<float>& difference,
+                      const InputStatistics& statistics, kernels::WorkerPool& pool) {
     const std::int64_t cols = statistics.cols;
     const auto rows = static_cast<std::int64_t>(w.size()) / cols;
     kernels::WeightView view;
     view.rows = view.cols = cols;
     view.data = statistics.gram.data();
     const kernels::PackedWeight gram = kernels::PackedWeight::pack(view, pool);
-    std::vector<float> difference(w.size()), product(w.size());
-    for (std::size_t i = 0; i < w.size(); ++i)
-        difference[i] = w[i] - quantized[i];
+    std::vector<float> product(w.size());
     kernels::Activations x;
     OutputError sums;
     x.assign(w.data(), rows, cols, cols);
     kernels::matmul(gram, x, product.data(), cols, nullptr, false, pool);
     for (std::size_t i = 0; i < w.size(); ++i) {
         sums.signal += static_cast<double>(w[i]) * product[i];
-        sums.cross += static_cast<double>(quantized[i]) * product[i];
-        sums.weightError += static_cast<double>(difference[i]) * difference[i];
-        sums.weightSignal += static_cast<double>(w[i]) * w[i];
+        sums.cross += (static_cast<double>(w[i]) - difference[i]) * product[i];
     }
     x.assign(difference.data(), rows, cols, cols);
     kernels::matmul(gram, x, product.data(), cols, nullptr, false, pool);
     for (std::size_t i = 0; i < w.size(); ++i)
         sums.error += static_cast<double>(difference[i]) * product[i];
+    return sums;
+}
+
+/// `quantized` becomes the difference.
+OutputError outputError(const std::vector<float>& w, std::vector<float> quantized,
+                        const InputStatistics& statistics, kernels::WorkerPool& pool) {
+    for (std::size_t i = 0; i < w.size(); ++i)
+        quantized[i] = w[i] - quantized[i];
+    OutputError sums = statistics.gram.empty() ? sampleError(w, quantized, statistics, pool)
+                                               : gramError(w, quantized, statistics, pool);
+    for (std::size_t i = 0; i < w.size(); ++i) {
+        sums.weightError += static_cast<double>(quantized[i]) * quantized[i];
+        sums.weightSignal += static_cast<double>(w[i]) * w[i];
+    }
     return sums;
 }
 
@@ -58,31 +102,125 @@ public:
           m_options(options),
           m_context(context),
           m_transformer(model, context.backend, Transformer::LayerByLayer{}),
-          m_stream(m_transformer, text, context.pool, context.control) {}
+          m_stream(m_transformer, text, context.pool, context.control) {
+        if (!options.gptq || !options.follow)
+            return;
+        m_plainTransformer.emplace(model, context.backend, Transformer::LayerByLayer{});
+        m_plain.emplace(*m_plainTransformer, text, context.pool, context.control);
+    }
 
     std::size_t run() {
         const std::int64_t layers = m_model.config.layerCount();
-        for (std::int64_t i = 0; i < layers; ++i) {
+        m_start = steadySeconds();
+        m_firstLayer = resume();
+        for (std::int64_t i = m_firstLayer; i < layers; ++i) {
             m_layer = i;
+            const Model before = m_model;
+            if (m_options.rotation)
+                m_options.rotation->rotateLayer(m_model, i);
+            m_plainModel = m_model;
+            preparePlain();
+            const std::size_t firstMetric = m_context.layerMetrics.size();
             for (const Half half : {Half::Attention, Half::FeedForward}) {
                 m_context.control.progress(
                     (static_cast<double>(i) + (half == Half::FeedForward ? 0.4 : 0)) /
                         static_cast<double>(layers),
-                    "layer " + std::to_string(i + 1) + " of " + std::to_string(layers));
+                    whereabouts(layers));
                 quantizeHalf(half);
             }
+            if (m_options.checkpoints)
+                m_options.checkpoints->save(i, before, m_model, m_context.layerMetrics, firstMetric,
+                                            streams());
         }
         if (wanted({"lm_head.weight"}).empty())
             return m_quantized;
-        quantize({"lm_head.weight"}, m_stream.collectFinal(true, 0));
+        const bool gram = needsGram(m_model.config.hiddenSize);
+        quantize({"lm_head.weight"}, m_stream.collectFinal(gram, gram ? 0 : kReportRows, plain()));
         return m_quantized;
     }
 
 private:
+    /// Puts in place what an earlier run has finished; the first layer that is left.
+    std::int64_t resume() {
+        LayerCheckpoints* checkpoints = m_options.checkpoints;
+        if (!checkpoints || checkpoints->done() == 0)
+            return 0;
+        checkpoints->restore(m_model, m_context.layerMetrics);
+        setStreams(checkpoints->stream());
+        for (const auto& [name, weight] : m_model.weights)
+            m_quantized += layerOf(name) >= 0 && layerOf(name) < checkpoints->done() &&
+                           m_options.schemeOf(name) && weight.isQuantized();
+        m_context.control.info("goes on after layer " + std::to_string(checkpoints->done()) +
+                               ", which an earlier run has finished");
+        return checkpoints->done();
+    }
+
+    CalibrationStream* plain() { return m_plain ? &*m_plain : nullptr; }
+    /// The stream and, where it is followed, the plain model's behind it.
+    std::vector<float> streams() const {
+        std::vector<float> all = m_stream.state();
+        if (m_plain) {
+            const std::vector<float> more = m_plain->state();
+            all.insert(all.end(), more.begin(), more.end());
+        }
+        return all;
+    }
+    void setStreams(const std::vector<float>& all) {
+        const auto middle =
+            all.begin() + static_cast<std::ptrdiff_t>(m_plain ? all.size() / 2 : all.size());
+        m_stream.setState({all.begin(), middle});
+        if (m_plain)
+            m_plain->setState({middle, all.end()});
+    }
+
+    /// "layer 3 of 32, output error 4.1 %, 12 min left": of the layer before, and as long as those
+    /// so far took.
+    std::string whereabouts(std::int64_t layers) const {
+        std::string text = "layer " + std::to_string(m_layer + 1) + " of " + std::to_string(layers);
+        if (m_lastError >= 0) {
+            char error[32];
+            std::snprintf(error, sizeof error, ", output error %.2g %%", 100 * m_lastError);
+            text += error;
+        }
+        const std::int64_t finished = m_layer - m_firstLayer;
+        if (finished > 0)
+            text += ", " +
+                    formatDuration((steadySeconds() - m_start) / static_cast<double>(finished) *
+                                   static_cast<double>(layers - m_layer)) +
+                    " left";
+        return text;
+    }
+
+    /// Without GPTQ the mean products of inputs serve the report only, and with fewer tokens than
+    /// inputs the tokens themselves say the same for less.
+    bool needsGram(std::int64_t cols) const {
+        return m_options.gptq || std::min(m_stream.tokens(), kReportRows) >= cols;
+    }
+    InputStatistics collect(Half half, bool inner, std::int64_t cols) {
+        const bool gram = needsGram(cols);
+        return m_stream.collect(m_layer, half, inner, gram, gram ? 0 : kReportRows, plain());
+    }
+    std::int64_t innerCols(Half half) const {
+        return half == Half::Attention ? m_model.config.heads * m_model.config.headDim
+                                       : m_model.config.feedForwardSize;
+    }
+
     std::string name(const char* rest) const {
         return "layers." + std::to_string(m_layer) + "." + rest;
     }
     void prepare() { m_transformer.prepareLayer(m_model, m_layer, &m_context.control); }
+    void preparePlain() {
+        if (m_plain)
+            m_plainTransformer->prepareLayer(m_plainModel, m_layer, &m_context.control);
+    }
+    /// What changes the model without changing what it computes is done to the plain one too, which
+    /// has to have the same inputs.
+    template <class Fold>
+    void foldBoth(Fold fold) {
+        fold(m_model);
+        if (m_plain)
+            fold(m_plainModel);
+    }
 
     std::vector<std::string> inputs(Half half) const {
         if (half == Half::Attention)
@@ -107,18 +245,21 @@ private:
             prepare();
             scaleOutput(half);
             scaleInputs(half);
+            preparePlain();
         }
         prepare();
         const std::vector<std::string> first = wanted(inputs(half)), last = wanted({output(half)});
         if (!first.empty()) {
-            quantize(first, m_stream.collect(m_layer, half, false, true, 0));
+            quantize(first, collect(half, false, m_model.config.hiddenSize));
             prepare();
         }
         if (!last.empty()) {
-            quantize(last, m_stream.collect(m_layer, half, true, true, 0));
+            quantize(last, collect(half, true, innerCols(half)));
             prepare();
         }
         m_stream.advance(m_layer, half);
+        if (m_plain)
+            m_plain->advance(m_layer, half);
     }
 
     InputScales search(const std::vector<std::string>& consumers, const InputStatistics& statistics,
@@ -155,14 +296,14 @@ private:
             {output(half)}, m_stream.collect(m_layer, half, true, false, kSampleRows), classes);
         if (found.scales.empty())
             return;
-        scaleColumns(m_model, output(half), found.scales);
+        foldBoth([&](Model& model) { scaleColumns(model, output(half), found.scales); });
         std::vector<float> rows = found.scales;
         if (half == Half::Attention) {
             rows.resize(static_cast<std::size_t>(c.kvHeads * c.headDim));
             for (std::size_t j = 0; j < classes.size(); ++j)
                 rows[static_cast<std::size_t>(classes[j])] = found.scales[j];
         }
-        divideRows(m_model, producer, rows);
+        foldBoth([&](Model& model) { divideRows(model, producer, rows); });
     }
 
     void scaleInputs(Half half) {
@@ -173,13 +314,24 @@ private:
             search(consumers, m_stream.collect(m_layer, half, false, false, kSampleRows), {});
         if (found.scales.empty())
             return;
-        for (const std::string& each : consumers)
-            scaleColumns(m_model, each, found.scales);
-        divideNorm(m_model, name(half == Half::Attention ? "attn_norm" : "ffn_norm"), found.scales);
+        foldBoth([&](Model& model) {
+            for (const std::string& each : consumers)
+                scaleColumns(model, each, found.scales);
+            divideNorm(model, name(half == Half::Attention ? "attn_norm" : "ffn_norm"),
+                       found.scales);
+        });
     }
 
-    void quantize(const std::vector<std::string>& names, const InputStatistics& statistics) {
+    void quantize(const std::vector<std::string>& names, InputStatistics statistics) {
         std::optional<GptqFactor> factor;
+        std::map<std::string, std::vector<float>> targets;
+        if (!statistics.drift.empty()) {
+            const OutputFollower follower(statistics.gram, std::move(statistics.drift),
+                                          statistics.cols, m_options.damping, m_context.pool,
+                                          m_context.control);
+            for (const std::string& each : names)
+                targets[each] = follower.target(m_model.weight(each).toFloat());
+        }
         if (m_options.gptq) {
             factor = factorInputs(statistics.gram, statistics.cols, m_options.damping,
                                   m_options.activationOrder, m_context.pool, m_context.control);
@@ -192,7 +344,7 @@ private:
         const float globalScale = globalScaleOf(names);
         for (const std::string& each : names)
             quantizeOne(each, statistics, factor && factor->usable ? &*factor : nullptr,
-                        globalScale);
+                        targets.contains(each) ? &targets[each] : nullptr, globalScale);
     }
 
     /// What the NVFP4 weights among `names`, which runtimes multiply as one, scale their scales by.
@@ -205,7 +357,8 @@ private:
     }
 
     void quantizeOne(const std::string& each, const InputStatistics& statistics,
-                     const GptqFactor* factor, float globalScale) {
+                     const GptqFactor* factor, const std::vector<float>* target,
+                     float globalScale) {
         const Weight weight = m_model.weight(each);
         const QuantScheme scheme = *m_options.schemeOf(each);
         const std::vector<float> before = weight.toFloat();
@@ -216,6 +369,9 @@ private:
             options.search = m_options.search;
             options.scaleType = m_options.scaleType;
             options.globalScale = globalScale;
+            options.refinePasses = m_options.refinePasses;
+            options.gram = &statistics.gram;
+            options.target = target;
             tensor = quantizeGptq(each, weight, *factor, statistics.meanSquare, options,
                                   m_context.pool, m_context.control)
                          .tensor;
@@ -237,14 +393,36 @@ private:
         if (m_context.unquantized)
             (*m_context.unquantized)[each] = weight;
         m_model.weights[each] = Weight(std::move(tensor));
-        report(each, before, statistics, scheme);
+        const std::vector<float> after = m_model.weight(each).toFloat();
+        if (m_options.correctBias)
+            correctBias(each, before, after, statistics.mean);
+        report(each, before, after, statistics, scheme);
         ++m_quantized;
     }
 
+    /// Adds (W - W^) mean(x) to the bias of a weight that has one.
+    void correctBias(const std::string& each, const std::vector<float>& before,
+                     const std::vector<float>& after, const std::vector<float>& mean) {
+        const std::string name = each.substr(0, each.rfind('.')) + ".bias";
+        if (!m_model.has(name))
+            return;
+        const std::vector<float> bias = m_model.weight(name).toFloat();
+        Tensor corrected = Tensor::allocate(DType::F32, {static_cast<std::int64_t>(bias.size())});
+        for (std::size_t row = 0; row < bias.size(); ++row) {
+            double lost = 0;
+            for (std::size_t j = 0; j < mean.size(); ++j)
+                lost += (static_cast<double>(before[row * mean.size() + j]) -
+                         after[row * mean.size() + j]) *
+                        mean[j];
+            corrected.mutableAs<float>()[row] = bias[row] + static_cast<float>(lost);
+        }
+        m_model.weights[name] = Weight(std::move(corrected));
+    }
+
     void report(const std::string& each, const std::vector<float>& before,
-                const InputStatistics& statistics, const QuantScheme& scheme) {
-        const OutputError e =
-            outputError(before, m_model.weight(each).toFloat(), statistics, m_context.pool);
+                const std::vector<float>& after, const InputStatistics& statistics,
+                const QuantScheme& scheme) {
+        const OutputError e = outputError(before, after, statistics, m_context.pool);
         const double quantizedSignal = e.error - e.signal + 2 * e.cross;
         const int layer = layerOf(each);
         const auto add = [&](const char* metric, double value) {
@@ -252,12 +430,21 @@ private:
         };
         add("sqnr_db", e.weightError > 0 ? 10 * std::log10(e.weightSignal / e.weightError) : 200);
         add("mse", e.weightError / static_cast<double>(before.size()));
-        add("relative_output_error",
-            e.signal > 0 ? std::sqrt(std::max(0.0, e.error) / e.signal) : 0);
+        m_lastError = e.signal > 0 ? std::sqrt(std::max(0.0, e.error) / e.signal) : 0;
+        add("relative_output_error", m_lastError);
         add("output_cosine", e.signal > 0 && quantizedSignal > 0
                                  ? e.cross / std::sqrt(e.signal * quantizedSignal)
                                  : 1);
         add("bits", scheme.bitsPerWeight(statistics.cols));
+        // What stands out among the inputs: the largest value, and the channel with the most power
+        // against the middle one's.
+        std::vector<float> powers = statistics.meanSquare;
+        const auto middle = powers.begin() + static_cast<std::ptrdiff_t>(powers.size() / 2);
+        std::nth_element(powers.begin(), middle, powers.end());
+        const float most =
+            *std::max_element(statistics.meanSquare.begin(), statistics.meanSquare.end());
+        add("input_max", *std::max_element(statistics.maximum.begin(), statistics.maximum.end()));
+        add("input_outlier_ratio", *middle > 0 ? std::sqrt(most / *middle) : 1);
     }
 
     Model& m_model;
@@ -265,7 +452,15 @@ private:
     TechniqueContext& m_context;
     Transformer m_transformer;
     CalibrationStream m_stream;
+    // The model as it would be without rounding, as far as the stream is; only where it is
+    // followed.
+    Model m_plainModel;
+    std::optional<Transformer> m_plainTransformer;
+    std::optional<CalibrationStream> m_plain;
     std::int64_t m_layer = 0;
+    std::int64_t m_firstLayer = 0;  ///< that this run works on
+    double m_start = 0;
+    double m_lastError = -1;  ///< relative, of the outputs of the last weight
     std::size_t m_quantized = 0;
 };
 

@@ -9,6 +9,8 @@
 #include "engine/quant/calibration.h"
 #include "engine/quant/group_quantizer.h"
 #include "engine/quant/input_scales.h"
+#include "engine/quant/rotation.h"
+#include "engine/technique/layer_checkpoints.h"
 #include "engine/technique/technique.h"
 
 namespace fettle {
@@ -20,8 +22,17 @@ struct LayerwiseOptions {
     DType scaleType = DType::F16;
     double damping = 0.01;
     bool activationOrder = true;
+    bool follow = true;    ///< GPTQ aims at what the plain model gives, see OutputFollower
+    int refinePasses = 2;  ///< of refineCodes() behind GPTQ
+    /// Biases that are there take up the mean error of the outputs (Nagel et al. 2019, arXiv
+    /// 1906.04721).
+    bool correctBias = true;
+    /// Rotates each layer before it is quantized; the model's ends are rotated already. Null: none.
+    const ModelRotation* rotation = nullptr;
     /// The scheme a weight gets by its canonical name; nothing: it stays as it is.
     std::function<std::optional<QuantScheme>(const std::string&)> schemeOf;
+    LayerCheckpoints* checkpoints =
+        nullptr;  ///< where finished layers go; null: they stay in memory
 };
 
 /// Replaces weights of `model` (whose head, if quantized, is a weight of its own) and writes a

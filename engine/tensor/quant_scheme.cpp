@@ -50,6 +50,10 @@ constexpr std::array kNamed = {
     NamedEntry{"nvfp4-w4a16", WeightFormat::NvFp4, 4, 16, ActivationFormat::None},
     NamedEntry{"mxfp4", WeightFormat::MxFp4, 4, 32, ActivationFormat::MxFp4},
     NamedEntry{"mxfp4-w4a16", WeightFormat::MxFp4, 4, 32, ActivationFormat::None},
+    NamedEntry{"mxfp8-w8a16", WeightFormat::MxFp8, 8, 32, ActivationFormat::None},
+    NamedEntry{"mxfp6-w6a16", WeightFormat::MxFp6, 6, 32, ActivationFormat::None},
+    NamedEntry{"nf4", WeightFormat::Nf4Group, 4, 64, ActivationFormat::None},
+    NamedEntry{"nf4-g32", WeightFormat::Nf4Group, 4, 32, ActivationFormat::None},
 };
 
 /// Takes `suffix` off the end of `id`, if it is there.
@@ -93,7 +97,9 @@ ActivationFormat QuantScheme::kernelActivations(std::int64_t cols) const {
         return activations;
     if (format == WeightFormat::Int8Channel && cols % 32 != 0)
         return ActivationFormat::Int8Token;
-    return format <= WeightFormat::BF16 ? ActivationFormat::None : ActivationFormat::Int8Group32;
+    return format <= WeightFormat::BF16 || kernels::isWidened(format)
+               ? ActivationFormat::None
+               : ActivationFormat::Int8Group32;
 }
 
 bool QuantScheme::hasQuantizer() const {
@@ -101,7 +107,10 @@ bool QuantScheme::hasQuantizer() const {
 }
 
 int QuantScheme::scaleBits(int otherwise) const {
-    return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ? 8 : otherwise;
+    return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ||
+                   format == WeightFormat::MxFp8 || format == WeightFormat::MxFp6
+               ? 8
+               : otherwise;
 }
 
 double QuantScheme::bitsPerWeight(std::int64_t k, int scaleBitsElsewhere) const {
@@ -139,6 +148,8 @@ QuantScheme int4Scheme(int groupSize, bool symmetric) {
 }
 
 QuantScheme withGroupSize(const QuantScheme& scheme, int groupSize) {
+    if (scheme.format == WeightFormat::Nf4Group)
+        return *findQuantScheme(groupSize == 64 ? "nf4" : "nf4-g" + std::to_string(groupSize));
     return intScheme(scheme.bits, groupSize, scheme.symmetric, scheme.activations);
 }
 

@@ -38,7 +38,8 @@ struct QuantScheme {
     /// Whether quantizers here can make its codes: symmetric integers and small floats, not GGUF's
     /// blocks.
     bool hasQuantizer() const;
-    /// Bits of one scale where the format fixes it (8 for NVFP4 and MXFP4), `otherwise` elsewhere.
+    /// Bits of one scale where the format fixes it (8 for NVFP4 and the MX formats), `otherwise`
+    /// elsewhere.
     int scaleBits(int otherwise = 16) const;
     /// Bits per weight with scales, for a row of k weights and scales of `scaleBits`.
     double bitsPerWeight(std::int64_t k, int scaleBits = 16) const;
@@ -50,7 +51,7 @@ struct QuantScheme {
 ///   int4-gN, int4-gN-asym with N a multiple of 8; int3-gN, int2-gN with N a multiple of 32
 ///   any of these with -a8 (activations int8 per token) or -a4 (int4 per 32) behind
 ///   fp8 (E4M3 per channel, activations per token), nvfp4, mxfp4 (activations likewise) and
-///   nvfp4-w4a16, mxfp4-w4a16 (weights only)
+///   nvfp4-w4a16, mxfp4-w4a16, mxfp8-w8a16, mxfp6-w6a16, nf4 (groups of 64), nf4-g32 (weights only)
 ///   GGUF's blocks q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k
 std::optional<QuantScheme> findQuantScheme(std::string_view id);
 /// The scheme of a GGUF block format.
@@ -60,7 +61,7 @@ QuantScheme int4Scheme(int groupSize, bool symmetric);
 /// Integers of 2, 3 or 4 bits in groups of `groupSize` (0 = the whole row); asymmetric with 4 bits
 /// only.
 QuantScheme intScheme(int bits, int groupSize, bool symmetric, ActivationFormat activations);
-/// The same scheme with smaller groups; only for integers in groups.
+/// The same scheme with smaller groups; only for integers and NF4 in groups.
 QuantScheme withGroupSize(const QuantScheme& scheme, int groupSize);
 
 }  // namespace fettle

@@ -20,6 +20,10 @@ kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
         throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
                                                 ", whose codes are not trained; start from the "
                                                 "model before it was quantized");
+    if (kernels::isWidened(scheme.format))
+        throw EngineError(ErrorKind::Usage,
+                          name + ": training does not simulate " + scheme.id +
+                              "; int4-g32, nvfp4 and mxfp4 are the nearest schemes that it does");
     switch (scheme.format) {
         case WeightFormat::Int8Channel:
             return kernels::integerGrid(-127, 127);

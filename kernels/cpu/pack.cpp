@@ -224,6 +224,41 @@ void packFp8(const WeightView& w, const PackedLayout& p, std::int64_t first, int
     }
 }
 
+/// What a byte of the code section stands for, as a factor of the scale.
+float widenedFactor(WeightFormat format) {
+    return format == WeightFormat::MxFp8 ? kE4m3Factor : format == WeightFormat::MxFp6 ? 0.125F : 1;
+}
+
+void packWidened(const WeightView& w, const PackedLayout& p, std::int64_t first, int count,
+                 std::uint8_t* out) {
+    std::uint8_t codes[kGroupValues];
+    for (int r = 0; r < count; ++r) {
+        for (std::int64_t g = 0; g < w.cols / kGroupValues; ++g) {
+            const std::int64_t block = g * kGroupValues / w.groupSize,
+                               scale = (first + r) * (w.cols / w.groupSize) + block;
+            float factor = widenedFactor(w.format) * weightScale(w, scale);
+            groupCodes(w, first + r, g, codes);
+            for (std::int64_t i = 0; i < kGroupValues; ++i) {
+                const std::int64_t k = g * kGroupValues + i;
+                if (w.format == WeightFormat::Nf4Group) {
+                    std::uint8_t& pair = out[k / 2 * 16 + r];
+                    pair = static_cast<std::uint8_t>(pair | codes[i] << (4 * (k % 2)));
+                    continue;
+                }
+                if (w.format == WeightFormat::MxFp8 && (codes[i] & 0x7F) == 0x7F)
+                    factor = std::numeric_limits<float>::quiet_NaN();
+                out[16 * k + r] = w.format == WeightFormat::MxFp8
+                                      ? codes[i]
+                                      : static_cast<std::uint8_t>(static_cast<std::int8_t>(
+                                            8 * codeValue(w.format, codes[i])));
+            }
+            std::memcpy(out + p.scaleOffset + 64 * static_cast<std::size_t>(block) +
+                            4 * static_cast<std::size_t>(r),
+                        &factor, 4);
+        }
+    }
+}
+
 void packScales(const WeightView& w, const PackedLayout& p, std::int64_t row, int r,
                 std::uint8_t* panel) {
     std::uint8_t* sc = panel + p.scaleOffset;
@@ -267,8 +302,12 @@ void packPanels(const WeightView& w, const PackedLayout& p, std::int64_t begin, 
         const int count = static_cast<int>(std::min(kPanelRows, p.rows - first));
         std::memset(to, 0, p.panelBytes);  // rows that are not there weigh nothing
         if (p.groups == 0) {
-            w.format == WeightFormat::Fp8Channel ? packFp8(w, p, first, count, to)
-                                                 : packPlain(w, first, count, to);
+            if (p.scaleGroup > 0)
+                packWidened(w, p, first, count, to);
+            else if (w.format == WeightFormat::Fp8Channel)
+                packFp8(w, p, first, count, to);
+            else
+                packPlain(w, first, count, to);
             continue;
         }
         packCodes(w, p, panel, to);

@@ -29,7 +29,8 @@ void check(const WeightView& w) {
     if (!w.scales && (channel || hasGroups(w.format)))
         refuse(w, "no scales");
     const std::int64_t unit = w.format == WeightFormat::NvFp4 ? 16 : kGroupValues;
-    const bool fixed = w.format == WeightFormat::NvFp4 || w.format == WeightFormat::MxFp4;
+    const bool fixed = w.format == WeightFormat::NvFp4 || w.format == WeightFormat::MxFp4 ||
+                       w.format == WeightFormat::MxFp8 || w.format == WeightFormat::MxFp6;
     if (hasGroups(w.format) &&
         (w.groupSize <= 0 || w.groupSize % unit != 0 || (fixed && w.groupSize != unit) ||
          w.cols % w.groupSize != 0 || w.cols % kGroupValues != 0))
@@ -40,6 +41,9 @@ void check(const WeightView& w) {
     const std::int64_t block = activationBlock(activations);
     if (block > 0 && w.cols % block != 0)
         refuse(w, "cols must be a multiple of " + std::to_string(block) + " for activations as " +
+                      name(activations));
+    if (isWidened(w.format) && activations != ActivationFormat::None)
+        refuse(w, std::string("its products take activations as they are, not as ") +
                       name(activations));
     const bool sixteenths = w.format == WeightFormat::NvFp4;
     if ((activations == ActivationFormat::NvFp4) > sixteenths)
@@ -123,6 +127,11 @@ Shape shapeOf(const WeightView& w) {
             return {4, ScaleLayout::E8M0, 12, 1};
         case WeightFormat::Fp8Channel:
             return {8, ScaleLayout::None, 0, 1};
+        case WeightFormat::MxFp8:
+        case WeightFormat::MxFp6:
+            return {8, ScaleLayout::F32, 0, 1};
+        case WeightFormat::Nf4Group:
+            return {4, ScaleLayout::F32, 0, w.groupSize / kGroupValues};
     }
     refuse(w, "unknown format");
 }
@@ -152,6 +161,12 @@ PackedLayout packedLayout(const WeightView& w) {
     if (w.format == WeightFormat::Fp8Channel) {
         p.scaleOffset = roundUp64(cols * kPanelRows);
         p.panelBytes = p.scaleOffset + 64;
+        return p;
+    }
+    if (isWidened(w.format)) {
+        p.scaleGroup = w.groupSize;
+        p.scaleOffset = roundUp64(cols * kPanelRows * static_cast<std::size_t>(shape.bits) / 8);
+        p.panelBytes = p.scaleOffset + static_cast<std::size_t>(w.cols / w.groupSize) * 64;
         return p;
     }
     p.zeroPoints = w.format == WeightFormat::Int4Group && w.zeroPoints;

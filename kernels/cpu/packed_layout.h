@@ -16,8 +16,10 @@
 //   8 bits  512 bytes, int8 codes stored + 128
 // Four-bit codes of E2M1 are looked up as twice their value + 12.
 // Code section of plain formats: F32, F16 [cols][16]; BF16 in pairs of k, [ceil(cols/2)][16][2],
-// odd cols padded with 0; E4M3 [cols][16], with a Channel scale section. Scale section, [16]
-// meaning one entry per row:
+// odd cols padded with 0; E4M3 [cols][16], with a Channel scale section. Widened formats are plain
+// too, with an F32 scale section of one entry per scaleGroup values: MxFp8 [cols][16]; MxFp6 as
+// eight times the value, i8 [cols][16]; Nf4Group in pairs of k, [cols/2][16], the even one in the
+// low nibble. Scale section, [16] meaning one entry per row:
 //   Channel  float [16]
 //   F16, BF16, F32  per scale block: scale [16], of that type
 //   E8M0     per group: u8 [16], 2^(u - 127)
@@ -57,6 +59,7 @@ struct PackedLayout {
     int zero = 0;  ///< code that means 0 where it is the same for all; 0 with mins or zero points
     bool zeroPoints = false;
     std::int64_t groups = 0;          ///< groups of 32 k; 0 for plain formats
+    std::int64_t scaleGroup = 0;      ///< values per scale of a widened format, else 0
     std::int64_t groupsPerScale = 1;  ///< all of a row for Int8Channel with activations per group
     std::size_t groupBytes = 0;       ///< codes of one group of one panel
     std::size_t scaleOffset = 0;      ///< scale section within a panel, bytes

@@ -1,5 +1,7 @@
 #include "kernels/cuda/attention.h"
 
+#include <type_traits>
+
 #include "kernels/cuda/device.cuh"
 
 namespace fettle::kernels::cuda {
@@ -11,15 +13,62 @@ constexpr int kTile = 64;  // positions whose scores are kept at once: two a lan
 constexpr int kOwned = static_cast<int>(kMaxHeadDim) / kThreads;  // output values of a thread
 constexpr int kHeader = 2;  // a part's result: maximum, sum of weights, then headDim sums
 
+constexpr float kFlat = 0x1p-100F;  // heads below count as zero, as in kv_format.cpp
+
 struct F32Cache {
     using Element = float;
-    static __device__ float load(const float* at) { return *at; }
+    static constexpr bool kScaled = false;
+    static __device__ float load(const float* cache, std::int64_t at) { return cache[at]; }
     static __device__ float store(float value) { return value; }
 };
 struct F16Cache {
     using Element = std::uint16_t;
-    static __device__ float load(const std::uint16_t* at) { return fromHalf(*at); }
+    static constexpr bool kScaled = false;
+    static __device__ float load(const std::uint16_t* cache, std::int64_t at) {
+        return fromHalf(cache[at]);
+    }
     static __device__ std::uint16_t store(float value) { return toHalf(value); }
+};
+/// Caches with scales: load() gives what a code stands for, code() the code of x / scale.
+struct Int8Cache {
+    using Element = std::uint8_t;
+    static constexpr bool kScaled = true;
+    static constexpr float kMost = 127.0F;
+    static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
+        return static_cast<float>(static_cast<std::int8_t>(cache[at]));
+    }
+    static __device__ unsigned code(float x) {
+        return static_cast<unsigned>(static_cast<int>(rintf(x))) & 0xFFU;
+    }
+};
+struct Fp8Cache {
+    using Element = std::uint8_t;
+    static constexpr bool kScaled = true;
+    static constexpr float kMost = 448.0F;
+    static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
+        // As float16, whose exponent has one bit more: 2^-8 of the value.
+        const unsigned c = cache[at];
+        return 256.0F * fromHalf(static_cast<std::uint16_t>((c & 0x80U) << 8 | (c & 0x7FU) << 7));
+    }
+    static __device__ unsigned code(float x) {
+        const unsigned bits = floatToBits(x), sign = bits >> 24 & 0x80U,
+                       magnitude = bits & 0x7FFFFFFFU;
+        if (magnitude < 0x3C800000U)  // below 2^-6, in units of 2^-9
+            return sign | (floatToBits(bitsToFloat(magnitude) + 16384.0F) - 0x46800000U);
+        const unsigned code = ((magnitude + 0x7FFFFU + (magnitude >> 20 & 1U)) >> 20) - (120U << 3);
+        return sign | (code < 0x7EU ? code : 0x7EU);
+    }
+};
+struct Int4Cache {
+    using Element = std::uint8_t;
+    static constexpr bool kScaled = true;
+    static constexpr float kMost = 7.0F;
+    static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
+        return static_cast<float>(static_cast<int>(cache[at / 2] >> (4 * (at % 2)) & 15) - 8);
+    }
+    static __device__ unsigned code(float x) {
+        return static_cast<unsigned>(static_cast<int>(rintf(x)) + 8);
+    }
 };
 
 struct Shape {
@@ -38,8 +87,8 @@ struct Tree {
 template <class Cache>
 __global__ void __launch_bounds__(kThreads)
     attentionPartKernel(const float* q, const typename Cache::Element* keys,
-                        const typename Cache::Element* values, Shape shape, Tree tree,
-                        float* workspace) {
+                        const typename Cache::Element* values, const float* keyScales,
+                        const float* valueScales, Shape shape, Tree tree, float* workspace) {
     FETTLE_SHARED(float, scores, kTile);
     FETTLE_SHARED(float, weights, kTile);
     FETTLE_SHARED(std::int32_t, path, static_cast<int>(kMostTreeTokens));
@@ -73,11 +122,13 @@ __global__ void __launch_bounds__(kThreads)
     for (std::int64_t tile = begin; tile < end; tile += kTile) {
         const int count = static_cast<int>(end - tile < kTile ? end - tile : kTile);
         for (int p = warp; p < count; p += kWarps) {
-            const auto* key = keys + (plane + slot(tile + p)) * shape.headDim;
+            const std::int64_t position = plane + slot(tile + p);
             float s = 0;
             for (std::int64_t d = lane; d < shape.headDim; d += kWarp)
-                s += query[d] * Cache::load(key + d);
+                s += query[d] * Cache::load(keys, position * shape.headDim + d);
             s = warpSum(s) * shape.scale;
+            if constexpr (Cache::kScaled)
+                s *= keyScales[position];
             if (shape.softcap > 0)
                 s = shape.softcap * tanhf(s / shape.softcap);
             if (lane == 0)
@@ -103,9 +154,13 @@ __global__ void __launch_bounds__(kThreads)
             if (d >= shape.headDim)
                 continue;
             float column = 0;
-            for (int p = 0; p < count; ++p)
-                column +=
-                    weights[p] * Cache::load(values + (plane + slot(tile + p)) * shape.headDim + d);
+            for (int p = 0; p < count; ++p) {
+                const std::int64_t position = plane + slot(tile + p);
+                float value = Cache::load(values, position * shape.headDim + d);
+                if constexpr (Cache::kScaled)
+                    value *= valueScales[position];
+                column += weights[p] * value;
+            }
             mean[i] = mean[i] * shrink + column;
         }
     }
@@ -174,6 +229,45 @@ __global__ void __launch_bounds__(kThreads)
         }
 }
 
+/// One warp a token and key/value head; a lane takes pairs, so that two codes that share a byte are
+/// its own.
+template <class Cache>
+__device__ __forceinline__ void storeScaled(const float* x, std::uint8_t* codes, float* scale,
+                                            std::int64_t first, std::int64_t headDim) {
+    const int lane = static_cast<int>(threadIdx.x);
+    float amax = 0;
+    for (std::int64_t d = lane; d < headDim; d += kWarp)
+        amax = fmaxf(amax, x[d] != x[d] ? INFINITY : fabsf(x[d]));
+    amax = warpMax(amax);
+    const bool finite = amax < INFINITY, flat = amax < kFlat || !finite;
+    const float inverse = flat ? 0.0F : Cache::kMost / amax;
+    if (lane == 0)
+        *scale = finite ? (flat ? 0.0F : amax / Cache::kMost) : NAN;
+    for (std::int64_t d = 2 * lane; d < headDim; d += 2 * kWarp) {
+        const unsigned even = Cache::code(flat ? 0.0F : x[d] * inverse);
+        const unsigned odd = d + 1 < headDim ? Cache::code(flat ? 0.0F : x[d + 1] * inverse) : 0;
+        if constexpr (Cache::kMost == Int4Cache::kMost) {
+            codes[(first + d) / 2] = static_cast<std::uint8_t>(even | odd << 4);
+        } else {
+            codes[first + d] = static_cast<std::uint8_t>(even);
+            if (d + 1 < headDim)
+                codes[first + d + 1] = static_cast<std::uint8_t>(odd);
+        }
+    }
+}
+
+template <class Cache>
+__global__ void __launch_bounds__(kWarp)
+    appendScaledKvKernel(const float* k, const float* v, std::int64_t stride, std::uint8_t* keys,
+                         std::uint8_t* values, float* keyScales, float* valueScales,
+                         std::int64_t capacity, std::int64_t past, std::int64_t headDim) {
+    const std::int64_t token = blockIdx.x, head = blockIdx.y;
+    const std::int64_t from = token * stride + head * headDim;
+    const std::int64_t position = head * capacity + past + token;
+    storeScaled<Cache>(k + from, keys, keyScales + position, position * headDim, headDim);
+    storeScaled<Cache>(v + from, values, valueScales + position, position * headDim, headDim);
+}
+
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
 constexpr std::int64_t kMaxGridYZ = 65535;
 
@@ -205,17 +299,53 @@ bool isValid(const AttentionArgs& a) {
     return a.kvHeads > 0 && a.heads > 0 && a.heads % a.kvHeads == 0 && a.headDim > 0 &&
            a.headDim <= kMaxHeadDim && a.past >= 0 && a.tokens >= 0 &&
            a.past + a.tokens <= a.capacity && a.heads <= kMaxGridX && a.tokens <= kMaxGridYZ &&
-           partsOf(a) <= kMaxGridYZ && isTree(a);
+           partsOf(a) <= kMaxGridYZ && isTree(a) &&
+           (a.kvType != KvType::Int4 || a.headDim % 2 == 0);
+}
+
+const float* scalesOf(const void* cache, KvType type, std::int64_t elements) {
+    return hasScales(type) ? reinterpret_cast<const float*>(static_cast<const std::byte*>(cache) +
+                                                            kvScaleOffset(type, elements))
+                           : nullptr;
 }
 
 template <class Cache>
 Status attendParts(const AttentionArgs& a, const Shape& shape, float* workspace, Stream stream) {
     const dim3 grid(static_cast<unsigned>(a.heads), static_cast<unsigned>(shape.parts),
                     static_cast<unsigned>(a.tokens));
+    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
     return launch(attentionPartKernel<Cache>, grid, kThreads, 0, stream, a.q,
                   static_cast<const typename Cache::Element*>(a.keys),
-                  static_cast<const typename Cache::Element*>(a.values), shape, treeOf(a),
-                  workspace);
+                  static_cast<const typename Cache::Element*>(a.values),
+                  scalesOf(a.keys, a.kvType, elements), scalesOf(a.values, a.kvType, elements),
+                  shape, treeOf(a), workspace);
+}
+
+Status attendParts(const AttentionArgs& a, const Shape& shape, float* workspace, Stream stream) {
+    switch (a.kvType) {
+        case KvType::F32:
+            return attendParts<F32Cache>(a, shape, workspace, stream);
+        case KvType::F16:
+            return attendParts<F16Cache>(a, shape, workspace, stream);
+        case KvType::Int8:
+            return attendParts<Int8Cache>(a, shape, workspace, stream);
+        case KvType::Fp8:
+            return attendParts<Fp8Cache>(a, shape, workspace, stream);
+        case KvType::Int4:
+            return attendParts<Int4Cache>(a, shape, workspace, stream);
+    }
+    return kInvalidValue;
+}
+
+template <class Cache>
+Status appendScaled(const float* k, const float* v, std::int64_t stride, void* keys, void* values,
+                    std::size_t scaleOffset, std::int64_t capacity, std::int64_t past, dim3 grid,
+                    std::int64_t headDim, Stream stream) {
+    auto* keyCodes = static_cast<std::uint8_t*>(keys);
+    auto* valueCodes = static_cast<std::uint8_t*>(values);
+    return launch(appendScaledKvKernel<Cache>, grid, kWarp, 0, stream, k, v, stride, keyCodes,
+                  valueCodes, reinterpret_cast<float*>(keyCodes + scaleOffset),
+                  reinterpret_cast<float*>(valueCodes + scaleOffset), capacity, past, headDim);
 }
 
 }  // namespace
@@ -233,9 +363,7 @@ Status attention(const AttentionArgs& a, float* workspace, Stream stream) {
         return kSuccess;
     const Shape shape = {a.qStride, a.capacity, a.past,     a.heads, a.kvHeads,
                          a.headDim, a.window,   partsOf(a), a.scale, a.softcap};
-    const Status status = a.kvType == KvType::F16
-                              ? attendParts<F16Cache>(a, shape, workspace, stream)
-                              : attendParts<F32Cache>(a, shape, workspace, stream);
+    const Status status = attendParts(a, shape, workspace, stream);
     if (status != kSuccess)
         return status;
     const dim3 grid(static_cast<unsigned>(a.heads), 1, static_cast<unsigned>(a.tokens));
@@ -256,6 +384,16 @@ Status appendKv(const float* k, const float* v, std::int64_t stride, void* keys,
         return launch(appendKvKernel<F16Cache>, grid, kThreads, 0, stream, k, v, stride,
                       static_cast<std::uint16_t*>(keys), static_cast<std::uint16_t*>(values),
                       capacity, past, headDim);
+    if (hasScales(kvType)) {
+        if (kvType == KvType::Int4 && headDim % 2 != 0)
+            return kInvalidValue;
+        const auto append = kvType == KvType::Int8  ? appendScaled<Int8Cache>
+                            : kvType == KvType::Fp8 ? appendScaled<Fp8Cache>
+                                                    : appendScaled<Int4Cache>;
+        return append(k, v, stride, keys, values,
+                      kvScaleOffset(kvType, kvHeads * capacity * headDim), capacity, past, grid,
+                      headDim, stream);
+    }
     return launch(appendKvKernel<F32Cache>, grid, kThreads, 0, stream, k, v, stride,
                   static_cast<float*>(keys), static_cast<float*>(values), capacity, past, headDim);
 }
@@ -275,13 +413,25 @@ Status keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, st
     }
     if (count == 0 || kvHeads == 0)
         return kSuccess;
-    const dim3 grid(static_cast<unsigned>(kvHeads));
+    const auto move = [&](auto* k, auto* v, std::int64_t width) {
+        return launch(keepKvKernel<std::remove_pointer_t<decltype(k)>>,
+                      dim3(static_cast<unsigned>(kvHeads)), kThreads, 0, stream, k, v, capacity,
+                      past, tree, width);
+    };
     if (kvType == KvType::F16)
-        return launch(keepKvKernel<std::uint16_t>, grid, kThreads, 0, stream,
-                      static_cast<std::uint16_t*>(keys), static_cast<std::uint16_t*>(values),
-                      capacity, past, tree, headDim);
-    return launch(keepKvKernel<float>, grid, kThreads, 0, stream, static_cast<float*>(keys),
-                  static_cast<float*>(values), capacity, past, tree, headDim);
+        return move(static_cast<std::uint16_t*>(keys), static_cast<std::uint16_t*>(values),
+                    headDim);
+    if (kvType == KvType::F32)
+        return move(static_cast<float*>(keys), static_cast<float*>(values), headDim);
+    // Codes, a byte or half a byte each, then the one scale of each token.
+    auto* keyCodes = static_cast<std::uint8_t*>(keys);
+    auto* valueCodes = static_cast<std::uint8_t*>(values);
+    const std::size_t scales = kvScaleOffset(kvType, kvHeads * capacity * headDim);
+    const Status status =
+        move(keyCodes, valueCodes, kvType == KvType::Int4 ? headDim / 2 : headDim);
+    return status != kSuccess ? status
+                              : move(reinterpret_cast<float*>(keyCodes + scales),
+                                     reinterpret_cast<float*>(valueCodes + scales), 1);
 }
 
 }  // namespace fettle::kernels::cuda

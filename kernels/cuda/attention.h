@@ -2,7 +2,7 @@
 // is cut into parts of kAttentionPart positions which are computed apart and joined ("split K");
 // where the cuts lie depends on positions alone, so a token's result does not depend on how many
 // tokens are computed together. Pointers are device memory; keys and values lie as [kvHeads,
-// capacity, headDim].
+// capacity, headDim], scales behind them where the type has any (formats/kv_format.h).
 #pragma once
 
 #include <cstddef>

@@ -36,7 +36,29 @@ bool hasGroups(WeightFormat format) {
         case WeightFormat::MxFp4:
             return true;
         default:
-            return false;
+            return isWidened(format);
+    }
+}
+
+bool isWidened(WeightFormat format) {
+    return format == WeightFormat::MxFp8 || format == WeightFormat::MxFp6 ||
+           format == WeightFormat::Nf4Group;
+}
+
+float codeValue(WeightFormat format, std::uint8_t code) {
+    switch (format) {
+        case WeightFormat::NvFp4:
+        case WeightFormat::MxFp4:
+            return e2m1ToFloat(code);
+        case WeightFormat::MxFp8:
+        case WeightFormat::Fp8Channel:
+            return e4m3ToFloat(code);
+        case WeightFormat::MxFp6:
+            return e2m3ToFloat(code);
+        case WeightFormat::Nf4Group:
+            return kNf4[code & 15];
+        default:
+            return static_cast<float>(code);
     }
 }
 
@@ -49,7 +71,10 @@ int codeBits(WeightFormat format) {
         case WeightFormat::Int4Group:
         case WeightFormat::NvFp4:
         case WeightFormat::MxFp4:
+        case WeightFormat::Nf4Group:
             return 4;
+        case WeightFormat::MxFp6:
+            return 6;
         default:
             return 8;
     }
@@ -62,6 +87,9 @@ ActivationFormat activationsOf(const WeightView& w) {
         case WeightFormat::F32:
         case WeightFormat::F16:
         case WeightFormat::BF16:
+        case WeightFormat::MxFp8:
+        case WeightFormat::MxFp6:
+        case WeightFormat::Nf4Group:
             return ActivationFormat::None;
         case WeightFormat::Int8Channel:
             return ActivationFormat::Int8Token;
@@ -78,7 +106,8 @@ void groupCodes(const WeightView& w, std::int64_t row, std::int64_t g, std::uint
 
 void dequantizeGroups(const WeightView& w, std::int64_t row, float* out) {
     const int bits = codeBits(w.format);
-    const bool floats = w.format == WeightFormat::NvFp4 || w.format == WeightFormat::MxFp4;
+    const bool floats =
+        w.format == WeightFormat::NvFp4 || w.format == WeightFormat::MxFp4 || isWidened(w.format);
     const std::int64_t groups = w.cols / w.groupSize;
     for (std::int64_t g = 0; g < groups; ++g) {
         const float s = weightScale(w, row * groups + g);
@@ -89,7 +118,7 @@ void dequantizeGroups(const WeightView& w, std::int64_t row, float* out) {
             const std::int64_t count = std::min<std::int64_t>(32, end - k);
             readCodes(rowOf(w, row), bits, k, count, codes);
             for (std::int64_t i = 0; i < count; ++i, ++k)
-                out[k] = s * (floats ? e2m1ToFloat(codes[i])
+                out[k] = s * (floats ? codeValue(w.format, codes[i])
                                      : static_cast<float>(static_cast<int>(codes[i]) - zero));
         }
     }

@@ -2,7 +2,15 @@
 //   E4M3  sign, 4 bits of exponent (bias 7), 3 of mantissa; largest 448, no infinity, 0x7F and 0xFF
 //         are NaN ("E4M3FN": the OCP 8-bit float, Micikevicius et al. 2022, arXiv 2209.05433)
 //   E2M1  sign, 2 bits of exponent, 1 of mantissa: 0, 0.5, 1, 1.5, 2, 3, 4, 6; no infinity, no NaN
+//   E5M2  sign, 5 bits of exponent (bias 15), 2 of mantissa; largest 57344; 0x7C is infinity, NaN
+//   above E2M3  sign, 2 bits of exponent (bias 1), 3 of mantissa: the multiples of 1/8 up to 2,
+//   then coarser,
+//         up to 7.5; no infinity, no NaN
+//   E3M2  sign, 3 bits of exponent (bias 3), 2 of mantissa, up to 28; no infinity, no NaN
 //   E8M0  a power of two, 2^(code - 127); 0xFF is NaN (OCP Microscaling Formats 1.0)
+//   NF4   sixteen quantiles of a normal distribution within [-1, 1], 0 among them; code values as
+//   in
+//         bitsandbytes (Dettmers et al. 2023, arXiv 2305.14314)
 // Encoders round to nearest, ties to the even code, and saturate: what lies beyond the largest
 // value becomes the largest.
 #pragma once
@@ -25,6 +33,23 @@ float e2m1ToFloat(std::uint8_t code);
 std::uint8_t floatToE2m1(float value);
 /// Twice the value of each code, a whole number: products of these are exact integers.
 extern const std::int8_t kTwiceE2m1[16];
+
+constexpr float kLargestE5m2 = 57344.0F;
+constexpr float kLargestE2m3 = 7.5F;
+constexpr float kLargestE3m2 = 28.0F;
+float e5m2ToFloat(std::uint8_t code);
+/// NaN becomes 0x7F with the sign; infinities saturate.
+std::uint8_t floatToE5m2(float value);
+/// The value of the low six bits; encoders turn NaN into the largest, as there is no code for it.
+float e2m3ToFloat(std::uint8_t code);
+std::uint8_t floatToE2m3(float value);
+float e3m2ToFloat(std::uint8_t code);
+std::uint8_t floatToE3m2(float value);
+
+/// Ascending.
+extern const float kNf4[16];
+/// The code of the nearest value; the lower one halfway between two. NaN becomes code 15.
+std::uint8_t floatToNf4(float value);
 
 float e8m0ToFloat(std::uint8_t code);
 /// The largest power of two not above a positive finite value, held within [2^-127, 2^127].

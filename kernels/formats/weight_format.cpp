@@ -242,6 +242,12 @@ const char* name(WeightFormat format) {
             return "NvFp4";
         case WeightFormat::MxFp4:
             return "MxFp4";
+        case WeightFormat::MxFp8:
+            return "MxFp8";
+        case WeightFormat::MxFp6:
+            return "MxFp6";
+        case WeightFormat::Nf4Group:
+            return "Nf4Group";
     }
     return "unknown";
 }
@@ -299,6 +305,9 @@ void dequantizeRow(const WeightView& w, std::int64_t row, float* out) {
         case WeightFormat::Int2Group:
         case WeightFormat::NvFp4:
         case WeightFormat::MxFp4:
+        case WeightFormat::MxFp8:
+        case WeightFormat::MxFp6:
+        case WeightFormat::Nf4Group:
             return dequantizeGroups(w, row, out);
     }
 }

@@ -17,7 +17,8 @@
 // word [ceil(N/8), K/groupSize]. Fp8Channel: E4M3 codes [N,K], one scale per row. NvFp4: E2M1 codes
 // [N, K/2], even columns in the low nibble, E4M3 scales [N, K/16], and one float32 multiplier g for
 // all: w = code * (scale / g). MxFp4: E2M1 codes the same way, E8M0 scales [N, K/32]: w = code *
-// scale.
+// scale. MxFp8 (E4M3 codes [N, K]) and MxFp6 (E2M3 codes, six bits each, lowest first, [N, K*6/8]):
+// likewise. Nf4Group: codes [N, K/2] as MxFp4's, scales [N, K/groupSize]: w = kNf4[code] * scale.
 #pragma once
 
 #include <cstddef>
@@ -46,7 +47,10 @@ enum class WeightFormat : std::uint8_t {
     Int2Group,
     Fp8Channel,
     NvFp4,
-    MxFp4
+    MxFp4,
+    MxFp8,
+    MxFp6,
+    Nf4Group
 };
 enum class ScaleType : std::uint8_t { F32, F16, BF16, E4M3, E8M0 };
 
@@ -70,8 +74,14 @@ struct WeightView {
 /// What a product with `weight` does to its activations. By itself: nothing for plain formats, int8
 /// per token for Int8Channel, E4M3 per token for Fp8Channel, int8 per 32 values for all others.
 ActivationFormat activationsOf(const WeightView& weight);
-/// Integer or E2M1 codes with a scale per group: Int4Group, Int3Group, Int2Group, NvFp4, MxFp4.
+/// Codes with a scale per group: Int4Group, Int3Group, Int2Group, NvFp4, MxFp4, MxFp8, MxFp6,
+/// Nf4Group.
 bool hasGroups(WeightFormat format);
+/// Those of them whose products are float32, scaled as the codes are read: MxFp8, MxFp6, Nf4Group.
+bool isWidened(WeightFormat format);
+/// What a code of a format that hasGroups, or of Fp8Channel, stands for before its scale; of
+/// integers, of the unsigned code.
+float codeValue(WeightFormat format, std::uint8_t code);
 /// Bits of one code of a format that hasGroups, and of Int8Channel and Fp8Channel.
 int codeBits(WeightFormat format);
 

@@ -1,6 +1,7 @@
 #include "kernels/ops/attention.h"
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -18,6 +19,9 @@ void check(const AttentionArgs& a) {
     if (a.kvHeads <= 0 || a.heads <= 0 || a.heads % a.kvHeads != 0 || a.headDim <= 0)
         throw std::invalid_argument("attention: " + std::to_string(a.heads) + " heads over " +
                                     std::to_string(a.kvHeads) + " key/value heads of " +
+                                    std::to_string(a.headDim));
+    if (a.kvType == KvType::Int4 && a.headDim % 2 != 0)
+        throw std::invalid_argument("attention: int4 keys and values need an even head size, not " +
                                     std::to_string(a.headDim));
     if (a.past < 0 || a.past + a.tokens > a.capacity)
         throw std::invalid_argument("attention: " + std::to_string(a.past) + " + " +
@@ -67,6 +71,55 @@ float* threadScratch(std::int64_t headDim) {
         memory.resize(size);
     const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
     return reinterpret_cast<float*>((address + 63) / 64 * 64);
+}
+
+/// One token's head into a cache of a type with scales, in the CPU's order
+/// (cpu/simd/attention.cpp): element d lies at `first + d * step`.
+struct CacheWriter {
+    std::uint8_t* codes;
+    float* scales;
+    KvType type;
+    std::vector<std::uint8_t> row;
+
+    CacheWriter(void* cache, KvType kvType, std::int64_t elements, std::int64_t headDim)
+        : codes(static_cast<std::uint8_t*>(cache)),
+          scales(reinterpret_cast<float*>(codes + kvScaleOffset(kvType, elements))),
+          type(kvType),
+          row(static_cast<std::size_t>(headDim)) {}
+
+    void write(const float* x, std::int64_t scaleAt, std::int64_t first, std::int64_t step) {
+        const auto count = static_cast<std::int64_t>(row.size());
+        quantizeKv(type, x, count, row.data(), scales + scaleAt);
+        for (std::int64_t d = 0; d < count; ++d) {
+            const std::int64_t at = first + d * step;
+            const unsigned code = row[static_cast<std::size_t>(d)];
+            if (type != KvType::Int4) {
+                codes[at] = static_cast<std::uint8_t>(code);
+                continue;
+            }
+            const int shift = static_cast<int>(4 * (at % 2));
+            codes[at / 2] =
+                static_cast<std::uint8_t>((codes[at / 2] & ~(15u << shift)) | code << shift);
+        }
+    }
+};
+
+/// Rounding is a pass over few values, so it is plain code; reading them back is the SIMD files'.
+void appendWithScales(const KvAppend& a) {
+    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
+    CacheWriter keys(a.keys, a.kvType, elements, a.headDim),
+        values(a.values, a.kvType, elements, a.headDim);
+    for (std::int64_t t = 0; t < a.tokens; ++t) {
+        const std::int64_t position = a.past + t, block = position / 16 * 16,
+                           width = std::min<std::int64_t>(16, a.capacity - block);
+        for (std::int64_t h = 0; h < a.kvHeads; ++h) {
+            const std::int64_t from = t * a.stride + h * a.headDim,
+                               plane = h * a.capacity * a.headDim,
+                               scale = h * a.capacity + position;
+            keys.write(a.k + from, scale, plane + block * a.headDim + position - block, width);
+            values.write(a.v + from, scale, plane + position * a.headDim, 1);
+        }
+    }
 }
 
 }  // namespace
@@ -122,18 +175,43 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
                                     std::to_string(capacity));
     const KvAppend args = {k,        v,    stride, keys,    values, kvType,
                            capacity, past, tokens, kvHeads, headDim};
-    kernels().appendKv(&args);
+    if (!hasScales(kvType))
+        return kernels().appendKv(&args);
+    if (kvType == KvType::Int4 && headDim % 2 != 0)
+        throw std::invalid_argument("appendKv: int4 needs an even head size, not " +
+                                    std::to_string(headDim));
+    appendWithScales(args);
 }
 
 namespace {
 
+/// Element `to` becomes what element `from` is; of types with scales, its code.
+void copyElement(void* cache, KvType type, std::int64_t from, std::int64_t to) {
+    auto* bytes = static_cast<std::uint8_t*>(cache);
+    switch (type) {
+        case KvType::F32:
+            std::memcpy(bytes + 4 * to, bytes + 4 * from, 4);
+            break;
+        case KvType::F16:
+            std::memcpy(bytes + 2 * to, bytes + 2 * from, 2);
+            break;
+        case KvType::Int8:
+        case KvType::Fp8:
+            bytes[to] = bytes[from];
+            break;
+        case KvType::Int4: {
+            const unsigned code = bytes[from / 2] >> (4 * (from % 2)) & 15U;
+            const int shift = static_cast<int>(4 * (to % 2));
+            bytes[to / 2] =
+                static_cast<std::uint8_t>((bytes[to / 2] & ~(15U << shift)) | code << shift);
+        }
+    }
+}
+
 /// The order of simd/attention.cpp: values [kvHead][position][headDim], keys in blocks of sixteen
 /// positions [kvHead][position / 16][headDim][16], the last as narrow as the capacity leaves it.
-template <class Element>
-void moveToken(void* keys, void* values, std::int64_t capacity, std::int64_t from, std::int64_t to,
-               std::int64_t kvHeads, std::int64_t headDim) {
-    auto* k = static_cast<Element*>(keys);
-    auto* v = static_cast<Element*>(values);
+void moveToken(void* keys, void* values, KvType type, std::int64_t capacity, std::int64_t from,
+               std::int64_t to, std::int64_t kvHeads, std::int64_t headDim) {
     const auto width = [&](std::int64_t p) {
         return std::min<std::int64_t>(16, capacity - p / 16 * 16);
     };
@@ -142,9 +220,18 @@ void moveToken(void* keys, void* values, std::int64_t capacity, std::int64_t fro
         const auto keyAt = [&](std::int64_t p, std::int64_t d) {
             return plane + p / 16 * 16 * headDim + d * width(p) + p % 16;
         };
-        for (std::int64_t d = 0; d < headDim; ++d)
-            k[keyAt(to, d)] = k[keyAt(from, d)];
-        std::copy_n(v + plane + from * headDim, headDim, v + plane + to * headDim);
+        for (std::int64_t d = 0; d < headDim; ++d) {
+            copyElement(keys, type, keyAt(from, d), keyAt(to, d));
+            copyElement(values, type, plane + from * headDim + d, plane + to * headDim + d);
+        }
+    }
+    if (!hasScales(type))
+        return;
+    for (void* cache : {keys, values}) {
+        auto* scales = reinterpret_cast<float*>(static_cast<std::uint8_t*>(cache) +
+                                                kvScaleOffset(type, kvHeads * capacity * headDim));
+        for (std::int64_t h = 0; h < kvHeads; ++h)
+            scales[h * capacity + to] = scales[h * capacity + from];
     }
 }
 
@@ -159,8 +246,7 @@ void keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std:
                                         std::to_string(past) + " of " + std::to_string(capacity));
         if (kept[i] == i)
             continue;
-        const auto move = kvType == KvType::F16 ? moveToken<std::uint16_t> : moveToken<float>;
-        move(keys, values, capacity, past + kept[i], past + i, kvHeads, headDim);
+        moveToken(keys, values, kvType, capacity, past + kept[i], past + i, kvHeads, headDim);
     }
 }
 

@@ -6,17 +6,16 @@
 
 #include <cstdint>
 
+#include "kernels/formats/kv_format.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle::kernels {
-
-enum class KvType : std::uint8_t { F32, F16 };
 
 struct AttentionArgs {
     const float* q =
         nullptr;  ///< [tokens, heads, headDim], rope already applied; row stride qStride
     std::int64_t qStride = 0;
-    const void* keys = nullptr;  ///< cache, kvHeads * capacity * headDim elements of kvType
+    const void* keys = nullptr;  ///< cache, kvBytes() of kvType
     const void* values =
         nullptr;  ///< likewise; only appendKv and attention know the order inside a head's part
     KvType kvType = KvType::F16;

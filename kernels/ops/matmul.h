@@ -7,7 +7,7 @@
 // activationsOf(weight) says (int8 per token for Int8Channel, the W8A8 scheme; per 32 values of a
 // token for all group and block formats; or E2M1, whose values doubled are integers too), products
 // are summed exactly in int32 and scaled once per group. Plain formats multiply in float32, and so
-// does Fp8Channel, whose codes are widened in registers.
+// do Fp8Channel, MxFp8, MxFp6 and Nf4Group, whose codes are widened in registers.
 #pragma once
 
 #include <array>
@@ -38,9 +38,9 @@ public:
     std::size_t bytes() const { return m_bytes; }  ///< what it occupies, padding included
     const std::byte* data() const { return m_data.get(); }
     const PackedLayout& layout() const { return m_layout; }
-    /// Whether products run in the format's own arithmetic; false for Fp8Channel, which no
-    /// instruction here multiplies: it is widened to float32.
-    bool native() const { return m_format != WeightFormat::Fp8Channel; }
+    /// Whether products run in the format's own arithmetic; false for Fp8Channel and the formats of
+    /// isWidened(), which no instruction here multiplies: they are widened to float32.
+    bool native() const { return m_format != WeightFormat::Fp8Channel && !isWidened(m_format); }
 
 private:
     struct Free {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/formats/weight_format.h"
@@ -9,10 +10,26 @@
 namespace fettle::kernels::reference {
 namespace {
 
-double cacheValue(const void* cache, KvType type, std::int64_t index) {
-    return type == KvType::F32 ? static_cast<const float*>(cache)[index]
-                               : halfToFloat(static_cast<const std::uint16_t*>(cache)[index]);
-}
+/// A cache of `elements` values of heads of `headDim`, [kvHeads][capacity][headDim].
+struct Cache {
+    const void* data;
+    KvType type;
+    std::int64_t elements, headDim;
+
+    double operator[](std::int64_t index) const {
+        if (type == KvType::F32)
+            return static_cast<const float*>(data)[index];
+        if (type == KvType::F16)
+            return halfToFloat(static_cast<const std::uint16_t*>(data)[index]);
+        const auto* bytes = static_cast<const std::uint8_t*>(data);
+        const auto* scales = reinterpret_cast<const float*>(bytes + kvScaleOffset(type, elements));
+        const std::uint8_t code =
+            type == KvType::Int4
+                ? static_cast<std::uint8_t>(bytes[index / 2] >> (4 * (index % 2)) & 15)
+                : bytes[index];
+        return static_cast<double>(kvCodeValue(type, code)) * scales[index / headDim];
+    }
+};
 
 /// Where in the cache the tokens lie that `token` would see without a window, itself at the end.
 std::vector<std::int64_t> seenBy(const AttentionArgs& a, std::int64_t token) {
@@ -33,13 +50,16 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
     const std::int64_t last = static_cast<std::int64_t>(slots.size()) - 1;
     const std::int64_t first = a.window > 0 ? std::max<std::int64_t>(0, last - a.window + 1) : 0;
     const std::int64_t plane = head / (a.heads / a.kvHeads) * a.capacity;
+    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
+    const Cache keys = {a.keys, a.kvType, elements, a.headDim},
+                values = {a.values, a.kvType, elements, a.headDim};
     const float* q = a.q + token * a.qStride + head * a.headDim;
     std::vector<double> weights(static_cast<std::size_t>(last - first + 1));
     double maximum = -HUGE_VAL, sum = 0;
     for (std::int64_t p = first; p <= last; ++p) {
         double s = 0;
         for (std::int64_t d = 0; d < a.headDim; ++d)
-            s += q[d] * cacheValue(a.keys, a.kvType, (plane + slot(p)) * a.headDim + d);
+            s += q[d] * keys[(plane + slot(p)) * a.headDim + d];
         s *= a.scale;
         if (a.softcap > 0)
             s = a.softcap * std::tanh(s / a.softcap);
@@ -53,16 +73,37 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
         double mean = 0;
         for (std::int64_t p = first; p <= last; ++p)
             mean += weights[static_cast<std::size_t>(p - first)] *
-                    cacheValue(a.values, a.kvType, (plane + slot(p)) * a.headDim + d);
+                    values[(plane + slot(p)) * a.headDim + d];
         out[d] = static_cast<float>(mean / sum);
     }
 }
 
-void store(void* cache, KvType type, std::int64_t index, float value) {
-    if (type == KvType::F32)
-        static_cast<float*>(cache)[index] = value;
-    else
-        static_cast<std::uint16_t*>(cache)[index] = floatToHalf(value);
+/// One token's head to elements [to, to + headDim).
+void store(void* cache, KvType type, std::int64_t elements, std::int64_t to, const float* x,
+           std::int64_t headDim) {
+    if (!hasScales(type)) {
+        for (std::int64_t d = 0; d < headDim; ++d)
+            if (type == KvType::F32)
+                static_cast<float*>(cache)[to + d] = x[d];
+            else
+                static_cast<std::uint16_t*>(cache)[to + d] = floatToHalf(x[d]);
+        return;
+    }
+    auto* bytes = static_cast<std::uint8_t*>(cache);
+    std::vector<std::uint8_t> codes(static_cast<std::size_t>(headDim));
+    quantizeKv(type, x, headDim, codes.data(),
+               reinterpret_cast<float*>(bytes + kvScaleOffset(type, elements)) + to / headDim);
+    for (std::int64_t d = 0; d < headDim; ++d) {
+        const std::int64_t at = to + d;
+        const unsigned code = codes[static_cast<std::size_t>(d)];
+        if (type != KvType::Int4) {
+            bytes[at] = static_cast<std::uint8_t>(code);
+            continue;
+        }
+        const int shift = static_cast<int>(4 * (at % 2));
+        bytes[at / 2] =
+            static_cast<std::uint8_t>((bytes[at / 2] & ~(15u << shift)) | code << shift);
+    }
 }
 
 }  // namespace
@@ -78,11 +119,11 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
               std::int64_t kvHeads, std::int64_t headDim) {
     for (std::int64_t t = 0; t < tokens; ++t) {
         for (std::int64_t h = 0; h < kvHeads; ++h) {
-            for (std::int64_t d = 0; d < headDim; ++d) {
-                const std::int64_t to = (h * capacity + past + t) * headDim + d;
-                store(keys, kvType, to, k[t * stride + h * headDim + d]);
-                store(values, kvType, to, v[t * stride + h * headDim + d]);
-            }
+            const std::int64_t to = (h * capacity + past + t) * headDim,
+                               from = t * stride + h * headDim,
+                               elements = kvHeads * capacity * headDim;
+            store(keys, kvType, elements, to, k + from, headDim);
+            store(values, kvType, elements, to, v + from, headDim);
         }
     }
 }
@@ -90,13 +131,21 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
 void keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std::int64_t past,
             const std::int32_t* kept, std::int64_t count, std::int64_t kvHeads,
             std::int64_t headDim) {
+    // Codes of a token's head, then its scale where the type has one.
+    const auto code = static_cast<std::size_t>(headDim * kvBits(kvType) / 8);
+    const std::size_t scales = kvScaleOffset(kvType, kvHeads * capacity * headDim);
     for (std::int64_t i = 0; i < count; ++i)
-        for (std::int64_t h = 0; h < kvHeads; ++h)
-            for (std::int64_t d = 0; d < headDim; ++d)
-                for (void* cache : {keys, values})
-                    store(cache, kvType, (h * capacity + past + i) * headDim + d,
-                          static_cast<float>(cacheValue(
-                              cache, kvType, (h * capacity + past + kept[i]) * headDim + d)));
+        for (std::int64_t h = 0; h < kvHeads; ++h) {
+            const auto to = static_cast<std::size_t>(h * capacity + past + i),
+                       from = static_cast<std::size_t>(h * capacity + past + kept[i]);
+            for (void* cache : {keys, values}) {
+                auto* bytes = static_cast<std::uint8_t*>(cache);
+                std::memmove(bytes + to * code, bytes + from * code, code);
+                if (hasScales(kvType))
+                    std::memmove(bytes + scales + to * sizeof(float),
+                                 bytes + scales + from * sizeof(float), sizeof(float));
+            }
+        }
 }
 
 }  // namespace fettle::kernels::reference

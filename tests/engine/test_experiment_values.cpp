@@ -208,8 +208,8 @@ TEST(RunJson, ReportKeysAreTheDocumentedOnes) {
 }
 
 TEST(ExportFormats, AreTheOnesOfTheCommandLine) {
-    for (const char* id :
-         {"safetensors", "compressed-tensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"}) {
+    for (const char* id : {"safetensors", "compressed-tensors", "gguf-f16", "gguf-q8_0",
+                           "gguf-q4_0", "gguf-q4_k_m", "gguf-q5_k_m", "gguf-q6_k"}) {
         const ExportFormatInfo* format = findExportFormat(id);
         ASSERT_NE(format, nullptr) << id;
         EXPECT_FALSE(format->loadedBy.empty()) << id;

@@ -150,6 +150,49 @@ TEST_F(ExportTest, FixturesInEveryPlainFormat) {
     }
 }
 
+TEST_F(ExportTest, KQuantsMixTypesAsLlamaCppDoes) {
+    nlohmann::json config = test::tinyConfig("llama");
+    config["hidden_size"] = 256;
+    config["intermediate_size"] = 512;
+    config["num_hidden_layers"] = 8;
+    test::FolderParts parts = test::tinyParts("llama");
+    parts.config = config;
+    parts.tensors = test::tinyTensors(config);
+    test::writeFolder(m_folder / "wide", parts);
+    const Model model = loadModel((m_folder / "wide").string());
+    ImportanceMatrix importance;
+    for (const std::string& name : linearWeightNames(model.config)) {
+        std::vector<float>& values = importance[name];
+        values.assign(static_cast<std::size_t>(model.weight(name).shape().at(1)), 1.0f);
+        values[3] = 50;
+    }
+    for (const auto& [format, base] :
+         {std::pair{"gguf-q4_k_m", "Q4_K"}, {"gguf-q5_k_m", "Q5_K"}, {"gguf-q6_k", "Q6_K"}}) {
+        const fs::path out = m_folder / (std::string(format) + ".gguf");
+        QuietControl quiet;
+        ExportReport report = exportModel(model, format, out, quiet.control, &importance);
+        verifyExport(model, report, quiet.control);
+        expectAllPass(report, format);
+        const Model again = loadModel(out.string());
+        // The first and last of eight layers, and every third between: 0, 3, 6, 7.
+        for (const int layer : {0, 1, 2, 3, 4, 5, 6, 7}) {
+            const std::string front = "layers." + std::to_string(layer) + ".";
+            const bool six = layer == 0 || layer == 3 || layer == 6 || layer == 7;
+            EXPECT_EQ(again.weight(front + "ffn.down.weight").typeName(), six ? "Q6_K" : base)
+                << format << " " << layer;
+            EXPECT_EQ(again.weight(front + "attn.q.weight").typeName(), base) << format;
+        }
+        EXPECT_EQ(again.weight("lm_head.weight").typeName(), "Q6_K");
+        EXPECT_EQ(again.weight("embed.weight").typeName(), base);
+    }
+    // Rows that do not divide into 256.
+    const Model narrow = tiny(m_folder, "llama");
+    exportAndVerify(narrow, "gguf-q4_k_m", m_folder / "narrow.gguf");
+    EXPECT_EQ(
+        loadModel((m_folder / "narrow.gguf").string()).weight("layers.0.attn.q.weight").typeName(),
+        "Q5_0");
+}
+
 TEST_F(ExportTest, PlainFolderHoldsTheSameBytes) {
     const Model model = tiny(m_folder, "gpt2");
     exportAndVerify(model, "safetensors", m_folder / "out");
@@ -168,9 +211,10 @@ TEST_F(ExportTest, PlainFolderHoldsTheSameBytes) {
 
 TEST_F(ExportTest, CompressedTensorsKeepCodes) {
     for (const char* family : {"llama", "qwen3", "gpt2", "gemma3"})
-        for (const char* scheme : {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel",
-                                   "int4-g32-a8", "int4-g32-a4", "int3-g32", "int2-g32", "fp8",
-                                   "nvfp4", "nvfp4-w4a16", "mxfp4", "mxfp4-w4a16"}) {
+        for (const char* scheme :
+             {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel", "int4-g32-a8",
+              "int4-g32-a4", "int3-g32", "int2-g32", "fp8", "nvfp4", "nvfp4-w4a16", "mxfp4",
+              "mxfp4-w4a16", "mxfp8-w8a16", "mxfp6-w6a16", "nf4-g32"}) {
             const std::string what = std::string(family) + "-" + scheme;
             const Model model = quantized(tiny(m_folder, family), scheme);
             const ExportReport report =
@@ -182,6 +226,18 @@ TEST_F(ExportTest, CompressedTensorsKeepCodes) {
                     << what << " " << name;
             }
         }
+}
+
+TEST_F(ExportTest, TheTypeOfKeysAndValuesIsRemembered) {
+    Model model = quantized(tiny(m_folder, "llama"), "int4-g32");
+    model.config.kvType = kernels::KvType::Fp8;
+    exportAndVerify(model, "compressed-tensors", m_folder / "out");
+    EXPECT_EQ(readJson(m_folder / "out" / "config.json")["kv_cache_type"], "fp8");
+    Model again = loadModel((m_folder / "out").string());
+    EXPECT_EQ(again.config.kvType, kernels::KvType::Fp8);
+    again.config.kvType = kernels::KvType::F16;
+    exportAndVerify(again, "compressed-tensors", m_folder / "out2");
+    EXPECT_FALSE(readJson(m_folder / "out2" / "config.json").contains("kv_cache_type"));
 }
 
 TEST_F(ExportTest, CompressedTensorsDescribeThemselves) {
@@ -237,7 +293,8 @@ TEST_F(ExportTest, SmallFloatsLieAsCompressedTensorsHasThem) {
 }
 
 TEST_F(ExportTest, SmallFloatsBecomePlainElsewhere) {
-    for (const char* scheme : {"int3-g32", "fp8", "nvfp4", "mxfp4"}) {
+    for (const char* scheme :
+         {"int3-g32", "fp8", "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4-g32"}) {
         const Model model = quantized(tiny(m_folder, "llama"), scheme);
         for (const char* format : {"safetensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"})
             exportAndVerify(model, format, m_folder / (std::string(scheme) + "-" + format));

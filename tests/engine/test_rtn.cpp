@@ -47,6 +47,11 @@ TEST_F(Rtn, SmallFloatsReachTheirSignalToNoise) {
     EXPECT_NEAR(quantize(weight, "nvfp4", ScaleSearch::Absmax).sqnrDb, 20.44, 0.2);
     EXPECT_NEAR(quantize(weight, "mxfp4", ScaleSearch::Absmax).sqnrDb, 18.79, 0.2);
     EXPECT_NEAR(quantize(weight, "fp8", ScaleSearch::Absmax).sqnrDb, 31.5, 0.5);
+    EXPECT_NEAR(quantize(weight, "mxfp8-w8a16", ScaleSearch::Absmax).sqnrDb, 31.5, 0.6);
+    EXPECT_NEAR(quantize(weight, "mxfp6-w6a16", ScaleSearch::Absmax).sqnrDb, 31.0, 1.0);
+    // Quantiles beat equal steps at the same bits on what they are the quantiles of.
+    EXPECT_GT(quantize(weight, "nf4", ScaleSearch::Absmax).sqnrDb,
+              quantize(weight, "int4-g64", ScaleSearch::Absmax).sqnrDb + 0.3);
     // Choosing between 4 and 6 for the largest weight alone gives 21.22, the better of two powers
     // 19.05; the search tries these and more.
     EXPECT_GT(quantize(weight, "nvfp4", ScaleSearch::Mse).sqnrDb, 21.2);
@@ -57,7 +62,7 @@ TEST_F(Rtn, StoredWeightsAreWhatTrainingSimulates) {
     const Tensor values = gaussian(24, 256, 7);
     const Weight weight{values};
     for (const char* id : {"int8", "int4-g32", "int3-g64", "int3-g128", "int2-g32", "int2-g64",
-                           "fp8", "nvfp4", "mxfp4"}) {
+                           "fp8", "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {
         const QuantScheme scheme = *findQuantScheme(id);
         for (const DType type : {DType::F16, DType::BF16, DType::F32}) {
             const float g = scheme.format == kernels::WeightFormat::NvFp4
@@ -83,7 +88,8 @@ TEST_F(Rtn, StoredWeightsAreWhatTrainingSimulates) {
 }
 
 TEST_F(Rtn, StoredScalesStayAsTheyAre) {
-    for (const char* id : {"int8", "int3-g64", "fp8", "nvfp4", "mxfp4"}) {
+    for (const char* id :
+         {"int8", "int3-g64", "fp8", "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {
         const GroupQuantizer quantizer(*findQuantScheme(id), ScaleSearch::Mse, DType::F16, 37.0f);
         for (float scale = 1e-4f; scale < 10; scale *= 1.3f) {
             const float stored = quantizer.storedScale(scale);
@@ -110,8 +116,8 @@ TEST_F(Rtn, WeightsThatRunAsOneShareTheirGlobalScale) {
 
 TEST_F(Rtn, SearchedScalesAreNeverWorse) {
     const Weight weight{gaussian(64, 512)};
-    for (const char* scheme :
-         {"int8", "int4-g32", "int4-g128", "int3-g64", "int2-g64", "fp8", "nvfp4", "mxfp4"})
+    for (const char* scheme : {"int8", "int4-g32", "int4-g128", "int3-g64", "int2-g64", "fp8",
+                               "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4"})
         EXPECT_GE(quantize(weight, scheme, ScaleSearch::Mse).sqnrDb,
                   quantize(weight, scheme, ScaleSearch::Absmax).sqnrDb)
             << scheme;
@@ -132,7 +138,8 @@ TEST_F(Rtn, ErrorOfAnUnclippedWeightIsAtMostHalfAStep) {
 }
 
 TEST_F(Rtn, QuantizingTwiceChangesNothing) {
-    for (const char* scheme : {"int8", "int4-g32", "int3-g32", "nvfp4", "mxfp4", "fp8"}) {
+    for (const char* scheme : {"int8", "int4-g32", "int3-g32", "nvfp4", "mxfp4", "fp8",
+                               "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {
         const RtnResult once = quantize(Weight{gaussian(32, 128)}, scheme, ScaleSearch::Absmax);
         Tensor back = Tensor::allocate(DType::F32, {32, 128});
         const std::vector<float> values = Weight(once.tensor).toFloat();

@@ -52,10 +52,13 @@ TEST(QuantScheme, KnowsItsNames) {
           "int3-g32-asym", "int5-g32", "int3-channel", "nvfp4-a8", "int4-g32-a4-asym", "int4-g8-a8",
           "int4-a8", "w8a16-a8", "mxfp4-g32"})
         EXPECT_FALSE(findQuantScheme(unknown)) << unknown;
-    for (const char* known :
-         {"int8", "w8a16", "int4-channel", "int4-g8", "int4-g32-asym", "int4-g32-asym-a8",
-          "int4-g128-a8", "int4-g32-a4", "int3-g96", "int2-g32-a8", "fp8", "nvfp4", "nvfp4-w4a16",
-          "mxfp4", "mxfp4-w4a16", "q6_k"}) {
+    for (const char* known : {"int8",         "w8a16",         "int4-channel",
+                              "int4-g8",      "int4-g32-asym", "int4-g32-asym-a8",
+                              "int4-g128-a8", "int4-g32-a4",   "int3-g96",
+                              "int2-g32-a8",  "fp8",           "nvfp4",
+                              "nvfp4-w4a16",  "mxfp4",         "mxfp4-w4a16",
+                              "mxfp8-w8a16",  "mxfp6-w6a16",   "nf4",
+                              "nf4-g32",      "q6_k"}) {
         ASSERT_TRUE(findQuantScheme(known)) << known;
         EXPECT_EQ(findQuantScheme(known)->id, known);
     }
@@ -81,6 +84,8 @@ TEST(QuantScheme, SaysWhatHappensToActivations) {
     EXPECT_EQ(computed("nvfp4", 64), A::NvFp4);
     EXPECT_EQ(computed("nvfp4-w4a16", 64), A::Int8Group32);
     EXPECT_EQ(computed("mxfp4", 64), A::MxFp4);
+    EXPECT_EQ(computed("nf4", 64), A::None);
+    EXPECT_EQ(computed("mxfp8-w8a16", 64), A::None);
     EXPECT_EQ(computed("q4_k", 256), A::Int8Group32);
 }
 
@@ -92,6 +97,9 @@ TEST(QuantScheme, CountsBitsWithScales) {
     EXPECT_DOUBLE_EQ(findQuantScheme("int2-g64")->bitsPerWeight(256), 2.25);
     EXPECT_DOUBLE_EQ(findQuantScheme("nvfp4")->bitsPerWeight(256), 4.5);
     EXPECT_DOUBLE_EQ(findQuantScheme("mxfp4")->bitsPerWeight(256), 4.25);
+    EXPECT_DOUBLE_EQ(findQuantScheme("mxfp8-w8a16")->bitsPerWeight(256), 8.25);
+    EXPECT_DOUBLE_EQ(findQuantScheme("mxfp6-w6a16")->bitsPerWeight(256), 6.25);
+    EXPECT_DOUBLE_EQ(findQuantScheme("nf4")->bitsPerWeight(256), 4.25);
     EXPECT_DOUBLE_EQ(findQuantScheme("q8_0")->bitsPerWeight(256), 8.5);
     EXPECT_DOUBLE_EQ(findQuantScheme("q6_k")->bitsPerWeight(256), 6.5625);
 }

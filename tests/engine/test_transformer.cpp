@@ -103,6 +103,43 @@ TEST_P(TransformerParity, TokenByTokenEqualsAllAtOnceBitForBit) {
     EXPECT_EQ(std::vector<float>(single, single + model.config.vocabularySize), together);
 }
 
+TEST_P(TransformerParity, NarrowKeysAndValuesStayCloseAndKeepTheirBits) {
+    const auto folder = test::fixture(GetParam());
+    FETTLE_NEED_FILE(folder);
+    Model model = loadModel(folder.string());
+    CpuBackend backend(2);
+    const std::vector<std::int32_t> ids =
+        test::readJson(folder / "reference.json").at("cases")[0].at("ids");
+    const auto logits = [&](kernels::KvType type, bool single) {
+        model.config.kvType = type;
+        Transformer transformer(model, backend);
+        KvCache cache = transformer.makeCache(static_cast<std::int64_t>(ids.size()) + 3);
+        EXPECT_EQ(cache.type(), type);
+        if (single)
+            for (const std::int32_t& id : ids)
+                transformer.forward({&id, 1}, cache);
+        else
+            transformer.forward(ids, cache);
+        const float* last = transformer.lastLogits();
+        return std::vector<float>(last, last + model.config.vocabularySize);
+    };
+    const std::vector<float> want = logits(kernels::KvType::F16, false);
+    const auto [lowest, highest] = std::minmax_element(want.begin(), want.end());
+    const std::int64_t wide = model.config.kvBytesPerToken();
+    for (const auto& [type, most] : {std::pair{kernels::KvType::Int8, 0.02},
+                                     {kernels::KvType::Fp8, 0.06},
+                                     {kernels::KvType::Int4, 0.25}}) {
+        const std::vector<float> got = logits(type, false);
+        double worst = 0;
+        for (std::size_t i = 0; i < got.size(); ++i)
+            worst = std::max(worst, std::fabs(static_cast<double>(got[i]) - want[i]));
+        EXPECT_LT(worst, most * (*highest - *lowest)) << kernels::name(type);
+        EXPECT_GT(worst, 0) << kernels::name(type);
+        EXPECT_EQ(logits(type, true), got) << kernels::name(type);
+        EXPECT_LT(model.config.kvBytesPerToken(), wide * 2 / 3) << kernels::name(type);
+    }
+}
+
 TEST_P(TransformerParity, ThreadCountDoesNotChangeABit) {
     const auto folder = test::fixture(GetParam());
     FETTLE_NEED_FILE(folder);

@@ -66,6 +66,20 @@ protected:
                     "--max-tokens", "2048"})["perplexity"];
     }
 
+    /// A file of that name anywhere in the home folder, before `seconds` have passed.
+    bool waitForFile(const std::string& name, double seconds) const {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+        while (std::chrono::steady_clock::now() < end) {
+            std::error_code ignored;
+            for (fs::recursive_directory_iterator it(home.path(), ignored), none;
+                 it != none && !ignored; it.increment(ignored))
+                if (it->path().filename() == name)
+                    return true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        }
+        return false;
+    }
+
     CliHome home;
     Arguments quick;  ///< a short measurement, the same wherever numbers are compared
 };
@@ -226,6 +240,35 @@ TEST_F(CliJob, KilledRunIsInterruptedAndCanBeResumed) {
     EXPECT_GT(resumed[0]["metrics"]["perplexity"], 1.0);
     EXPECT_EQ(home.run({"experiments", "resume", id}).exitCode, 2)
         << "a finished experiment is not run again";
+}
+
+TEST_F(CliJob, KilledQuantizingGoesOnAtItsLayerToTheSameBytes) {
+    const std::string recipe =
+        R"({"name":"g","steps":[{"technique":"ptq","params":{"scheme":"int4-g32","method":"gptq","calibration_tokens":4096}}],"seed":1})";
+    const Arguments measure = {"--no-baseline", "--no-speed",   "--context",
+                               "128",           "--max-tokens", "256"};
+    const json whole = ask(with({"run", recipe, "--model", "demo"}, measure));
+    {
+        CliProcess run(with({"run", recipe, "--model", "demo"}, measure), home.path());
+        ASSERT_TRUE(waitForFile("layer-1.safetensors", 120));
+        run.signal(SIGKILL);
+        EXPECT_EQ(run.wait().exitCode, 128 + SIGKILL);
+    }
+    const json list = ask({"experiments", "list"})["experiments"];
+    ASSERT_EQ(list.size(), 2U);
+    ASSERT_EQ(list[1]["status"], "interrupted");
+    const CliResult resumed = home.run({"experiments", "resume", list[1]["id"].dump(), "--json"});
+    EXPECT_EQ(resumed.exitCode, 0) << resumed.err;
+    EXPECT_NE(resumed.err.find("goes on after layer"), std::string::npos) << resumed.err;
+    const auto bytes = [](const std::string& folder) {
+        std::ifstream file(fs::path(folder) / "model.safetensors", std::ios::binary);
+        return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    const std::string artifact =
+        ask({"experiments", "show", list[1]["id"].dump()})["artifacts"][0]["path"];
+    ASSERT_FALSE(bytes(whole["artifact"]).empty());
+    EXPECT_TRUE(bytes(artifact) == bytes(whole["artifact"]));
+    EXPECT_FALSE(fs::exists(artifact + ".checkpoints"));
 }
 
 TEST_F(CliJob, CancelEndsSoon) {

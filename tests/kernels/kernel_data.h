@@ -102,6 +102,10 @@ inline std::vector<FormatCase> allFormats() {
     all.push_back({F::NvFp4, 16, ScaleType::E4M3, false, A::NvFp4});
     all.push_back({F::MxFp4, 32, ScaleType::E8M0, false});
     all.push_back({F::MxFp4, 32, ScaleType::E8M0, false, A::MxFp4});
+    all.push_back({F::MxFp8, 32, ScaleType::E8M0, false});
+    all.push_back({F::MxFp6, 32, ScaleType::E8M0, false});
+    all.push_back({F::Nf4Group, 64, ScaleType::F16, false});
+    all.push_back({F::Nf4Group, 32, ScaleType::BF16, false});
     return all;
 }
 
@@ -179,7 +183,8 @@ inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int
                 putHalf(w.data.data() + at + offset, 0.01F * normal(rng));
     }
     for (std::uint8_t& b : w.data)
-        if (c.format == WeightFormat::Fp8Channel && (b & 0x7F) == 0x7F)
+        if ((c.format == WeightFormat::Fp8Channel || c.format == WeightFormat::MxFp8) &&
+            (b & 0x7F) == 0x7F)
             b = 0x7E;  // no NaN
     w.view.format = c.format;
     w.view.activations = c.activations;

@@ -33,7 +33,15 @@ const std::vector<Case> kCases = {{1, 1, 16, 16, 0, 1},
                                   {2, 1, 96, 90, 80, 10, 16, 30},
                                   {64, 1, 32, 64, 10, 4},
                                   {4, 2, 64, 99, 0, 99, 0, 0, KvType::F32},
-                                  {2, 2, 7, 35, 20, 15, 5, 0, KvType::F32}};
+                                  {2, 2, 7, 35, 20, 15, 5, 0, KvType::F32},
+                                  {4, 1, 256, 300, 130, 1, 0, 0, KvType::Int8},
+                                  {8, 2, 64, 199, 63, 5, 0, 0, KvType::Int8},
+                                  {4, 2, 7, 35, 20, 15, 5, 0, KvType::Int8},
+                                  {8, 2, 64, 199, 63, 5, 0, 20, KvType::Fp8},
+                                  {6, 6, 80, 130, 17, 113, 0, 0, KvType::Fp8},
+                                  {8, 4, 32, 150, 100, 50, 33, 0, KvType::Int4},
+                                  {3, 1, 40, 77, 60, 17, 0, 0, KvType::Int4},
+                                  {4, 2, 6, 35, 20, 15, 5, 0, KvType::Int4}};
 
 struct Scene {
     Case c;
@@ -47,10 +55,7 @@ struct Scene {
         k = test::randomFloats((c.past + c.tokens) * kvStride, 2);
         v = test::randomFloats((c.past + c.tokens) * kvStride, 3);
     }
-    std::size_t cacheBytes() const {
-        return static_cast<std::size_t>(c.kvHeads * c.capacity * c.headDim) *
-               (c.type == KvType::F16 ? 2 : 4);
-    }
+    std::size_t cacheBytes() const { return kvBytes(c.type, c.kvHeads, c.capacity, c.headDim); }
     AttentionArgs args() const {
         AttentionArgs a;
         a.q = q.data();
@@ -158,6 +163,49 @@ TEST(Attention, OneKeyGivesItsValue) {
     }
 }
 
+TEST(KvFormat, RoundingStaysWithinHalfAStepOfTheScale) {
+    const std::vector<float> x = test::randomFloats(64, 5);
+    float amax = 0;
+    for (const float value : x)
+        amax = std::max(amax, std::fabs(value));
+    for (const auto& [type, most] :
+         {std::pair{KvType::Int8, 127.0F}, {KvType::Int4, 7.0F}, {KvType::Fp8, 448.0F}}) {
+        std::uint8_t codes[64];
+        float scale = 0;
+        quantizeKv(type, x.data(), 64, codes, &scale);
+        EXPECT_FLOAT_EQ(scale, amax / most) << name(type);
+        for (std::size_t i = 0; i < 64; ++i) {
+            const float back = kvCodeValue(type, codes[i]) * scale;
+            const float step =
+                type == KvType::Fp8 ? std::max(std::fabs(x[i]) / 16, scale * 0x1p-10F) : scale / 2;
+            EXPECT_LE(std::fabs(back - x[i]), step * 1.0001F) << name(type) << " " << x[i];
+        }
+    }
+}
+
+TEST(KvFormat, ZerosStayZeroAndDamageShows) {
+    for (const KvType type : {KvType::Int8, KvType::Int4, KvType::Fp8}) {
+        std::uint8_t codes[4];
+        float scale = 1;
+        const float zeros[4] = {}, bad[4] = {1, std::nanf(""), 2, 3};
+        quantizeKv(type, zeros, 4, codes, &scale);
+        for (const std::uint8_t code : codes)
+            EXPECT_EQ(kvCodeValue(type, code) * scale, 0) << name(type);
+        quantizeKv(type, bad, 4, codes, &scale);
+        EXPECT_TRUE(std::isnan(scale)) << name(type);
+    }
+}
+
+TEST(KvFormat, NamesAndSizes) {
+    for (const KvType type : {KvType::F32, KvType::F16, KvType::Int8, KvType::Fp8, KvType::Int4})
+        EXPECT_EQ(findKvType(name(type)), type);
+    EXPECT_FALSE(findKvType("int5"));
+    EXPECT_EQ(kvBytes(KvType::F16, 2, 10, 64), 2560U);
+    EXPECT_EQ(kvBytes(KvType::Int8, 2, 10, 64), 1280U + 80U);
+    EXPECT_EQ(kvBytes(KvType::Int4, 2, 10, 64), 640U + 80U);
+    EXPECT_EQ(kvBytes(KvType::Int8, 1, 1, 7), 64U + 4U);
+}
+
 TEST(Attention, LargeScoresDoNotOverflow) {
     WorkerPool pool(1);
     Scene s({4, 2, 64, 128, 100, 20});
@@ -191,7 +239,10 @@ const std::vector<TreeCase> kTrees = {
     {{8, 4, 32, 150, 100, 12, 33}, kBranches},          // window
     {{2, 2, 7, 35, 20, 10, 3, 0, KvType::F32}, kBush},  // shorter than the branches are deep
     {{4, 2, 64, 100, 0, 12, 0, 30}, kBranches},         // no text at all
-    {{64, 2, 16, 64, 40, 12}, kBranches}};              // parts of few tokens
+    {{4, 2, 64, 100, 30, 12, 0, 0, KvType::Int8}, kBranches},
+    {{3, 1, 40, 77, 59, 12, 0, 0, KvType::Fp8}, kBranches},
+    {{4, 1, 32, 90, 60, 12, 0, 0, KvType::Int4}, kBranches},
+    {{64, 2, 16, 64, 40, 12}, kBranches}};  // parts of few tokens
 
 struct TreeRun {
     std::vector<std::uint8_t> keys, values;
@@ -364,6 +415,8 @@ TEST(Attention, RefusesWhatDoesNotFit) {
     a.heads = 4;
     a.past = 4;
     EXPECT_THROW(attention(a, pool), std::invalid_argument);
+    EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::Int4, 4, 0, 1, 1, 7),
+                 std::invalid_argument);
     EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::F16, 4, 4, 1, 1, 8),
                  std::invalid_argument);
 }

@@ -100,6 +100,82 @@ TEST(E2m1, ValuesTiesAndSaturation) {
     EXPECT_EQ(floatToE2m1(-0.0F), 8);
 }
 
+struct Mini {
+    const char* name;
+    int exponentBits, mantissaBits, bias, codes;  // codes: finite ones above and with zero
+    float (*decode)(std::uint8_t);
+    std::uint8_t (*encode)(float);
+};
+const Mini kMinis[] = {{"E5M2", 5, 2, 15, 0x7C, e5m2ToFloat, floatToE5m2},
+                       {"E2M3", 2, 3, 1, 0x20, e2m3ToFloat, floatToE2m3},
+                       {"E3M2", 3, 2, 3, 0x20, e3m2ToFloat, floatToE3m2}};
+
+TEST(MiniFloats, EveryCodeFollowsTheDefinitionAndSurvives) {
+    for (const Mini& m : kMinis) {
+        const int sign = 1 << (m.exponentBits + m.mantissaBits);
+        for (int code = 0; code < m.codes; ++code) {
+            const int exponent = code >> m.mantissaBits,
+                      mantissa = code & ((1 << m.mantissaBits) - 1);
+            const double want = exponent ? std::ldexp((1 << m.mantissaBits) + mantissa,
+                                                      exponent - m.bias - m.mantissaBits)
+                                         : std::ldexp(mantissa, 1 - m.bias - m.mantissaBits);
+            const auto plus = static_cast<std::uint8_t>(code),
+                       minus = static_cast<std::uint8_t>(code | sign);
+            EXPECT_EQ(m.decode(plus), want) << m.name << " " << code;
+            EXPECT_EQ(m.decode(minus), -want) << m.name << " " << code;
+            EXPECT_EQ(m.encode(m.decode(plus)), plus) << m.name;
+            EXPECT_EQ(m.encode(m.decode(minus)), minus) << m.name;
+        }
+    }
+    EXPECT_EQ(e2m3ToFloat(0x1F), kLargestE2m3);
+    EXPECT_EQ(e3m2ToFloat(0x1F), kLargestE3m2);
+    EXPECT_EQ(e5m2ToFloat(0x7B), kLargestE5m2);
+    EXPECT_EQ(e5m2ToFloat(0x7C), kInfinity);
+    EXPECT_EQ(e5m2ToFloat(0xFC), -kInfinity);
+    for (const int nan : {0x7D, 0x7E, 0x7F, 0xFF})
+        EXPECT_TRUE(std::isnan(e5m2ToFloat(static_cast<std::uint8_t>(nan))));
+}
+
+TEST(MiniFloats, TiesGoToTheEvenCodeAndNeighboursToTheNearest) {
+    for (const Mini& m : kMinis)
+        for (int code = 0; code + 1 < m.codes; ++code) {
+            const float low = m.decode(static_cast<std::uint8_t>(code)),
+                        high = m.decode(static_cast<std::uint8_t>(code + 1)),
+                        middle = low + (high - low) / 2;
+            EXPECT_EQ(m.encode(middle), code % 2 ? code + 1 : code) << m.name << " " << code;
+            EXPECT_EQ(m.encode(std::nextafter(middle, low)), code) << m.name << " " << code;
+            EXPECT_EQ(m.encode(std::nextafter(middle, high)), code + 1) << m.name << " " << code;
+        }
+}
+
+TEST(MiniFloats, SaturateAndSayWhatIsNoNumber) {
+    for (const float large : {1e6F, kInfinity}) {
+        EXPECT_EQ(floatToE2m3(large), 0x1F);
+        EXPECT_EQ(floatToE2m3(-large), 0x3F);
+        EXPECT_EQ(floatToE3m2(large), 0x1F);
+        EXPECT_EQ(floatToE5m2(large), 0x7B);
+        EXPECT_EQ(floatToE5m2(-large), 0xFB);
+    }
+    EXPECT_EQ(floatToE2m3(std::nanf("")) & 0x1F, 0x1F);
+    EXPECT_EQ(floatToE5m2(std::nanf("")) & 0x7F, 0x7F);
+    EXPECT_EQ(floatToE2m3(1e-40F), 0);
+}
+
+TEST(Nf4, EveryCodeSurvivesAndNeighboursGoToTheNearest) {
+    EXPECT_EQ(kNf4[7], 0.0F);
+    for (int code = 0; code < 16; ++code) {
+        EXPECT_EQ(floatToNf4(kNf4[code]), code);
+        if (code == 15)
+            continue;
+        EXPECT_LT(kNf4[code], kNf4[code + 1]);
+        const float middle = (kNf4[code] + kNf4[code + 1]) / 2;
+        EXPECT_EQ(floatToNf4(std::nextafter(middle, -2.0F)), code);
+        EXPECT_EQ(floatToNf4(std::nextafter(middle, 2.0F)), code + 1);
+    }
+    EXPECT_EQ(floatToNf4(-5), 0);
+    EXPECT_EQ(floatToNf4(5), 15);
+}
+
 TEST(E8m0, EveryCodeIsItsPowerOfTwo) {
     for (int code = 0; code < 255; ++code) {
         const auto byte = static_cast<std::uint8_t>(code);

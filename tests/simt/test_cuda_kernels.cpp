@@ -416,8 +416,7 @@ Floats attend(const Scene& s, bool fast) {
     AttentionArgs a = s.args;
     a.parents = s.parents.empty() ? nullptr : s.parents.data();
     const std::int64_t stride = a.kvHeads * a.headDim, all = a.past + a.tokens;
-    const auto bytes = static_cast<std::size_t>(a.kvHeads * a.capacity * a.headDim) *
-                       (a.kvType == KvType::F16 ? 2 : 4);
+    const std::size_t bytes = kvBytes(a.kvType, a.kvHeads, a.capacity, a.headDim);
     DeviceArray<float> q(s.q), k(s.k), v(s.v),
         out(Floats(static_cast<std::size_t>(a.tokens * a.outStride), 7.0F));
     DeviceArray<std::uint8_t> keys(bytes), values(bytes);
@@ -441,17 +440,21 @@ Floats attend(const Scene& s, bool fast) {
 
 TEST(CudaAttention, AgreesWithTheReference) {
     const std::vector<Scene> scenes = {
-        scene(KvType::F16, 0, 8, 0, 0), scene(KvType::F32, 70, 33, 0, 0),
-        scene(KvType::F16, 300, 130, 0, 5.0F), scene(KvType::F16, 290, 64, 20, 0)};
+        scene(KvType::F16, 0, 8, 0, 0),        scene(KvType::F32, 70, 33, 0, 0),
+        scene(KvType::F16, 300, 130, 0, 5.0F), scene(KvType::F16, 290, 64, 20, 0),
+        scene(KvType::Int8, 70, 33, 0, 0),     scene(KvType::Int8, 290, 64, 20, 0),
+        scene(KvType::Fp8, 70, 130, 0, 5.0F),  scene(KvType::Int4, 70, 34, 0, 0),
+        scene(KvType::Int4, 300, 64, 0, 0)};
     for (std::size_t i = 0; i < scenes.size(); ++i)
         expectClose(inEveryOrder([&] { return attend(scenes[i], true); }), attend(scenes[i], false),
                     4 * budget::kAttention, "case " + std::to_string(i));
 }
 
 TEST(CudaAttention, OfATreeAgreesWithTheReference) {
-    const std::vector<Scene> scenes = {treeScene(KvType::F16, 30, 0),
-                                       treeScene(KvType::F16, 254, 0), treeScene(KvType::F32, 0, 0),
-                                       treeScene(KvType::F32, 260, 3)};
+    const std::vector<Scene> scenes = {
+        treeScene(KvType::F16, 30, 0),  treeScene(KvType::F16, 254, 0),
+        treeScene(KvType::F32, 0, 0),   treeScene(KvType::F32, 260, 3),
+        treeScene(KvType::Int8, 30, 0), treeScene(KvType::Int4, 260, 3)};
     for (std::size_t i = 0; i < scenes.size(); ++i)
         expectClose(inEveryOrder([&] { return attend(scenes[i], true); }), attend(scenes[i], false),
                     4 * budget::kAttention, "tree " + std::to_string(i));
@@ -484,28 +487,30 @@ TEST(CudaAttention, ATreeTokenIsBitForBitWhatItIsAfterItsAncestorsAlone) {
 }
 
 TEST(CudaAttention, KeepsWhatTheReferenceKeeps) {
-    for (const KvType type : {KvType::F16, KvType::F32}) {
+    for (const KvType type : {KvType::F16, KvType::F32, KvType::Int8, KvType::Fp8, KvType::Int4}) {
         const std::vector<std::int32_t> kept{0, 2, 3, 6};
-        const std::size_t bytes = 2 * 20 * 9 * (type == KvType::F16 ? 2 : 4);
+        const std::int64_t dim = type == KvType::Int4 ? 10 : 9;
+        const std::size_t bytes = kvBytes(type, 2, 20, dim);
         DeviceArray<std::uint8_t> keys(bytes), values(bytes);
-        const Floats k = randomFloats(20 * 2 * 9, 4), v = randomFloats(20 * 2 * 9, 5);
+        const Floats k = randomFloats(20 * 2 * dim, 4), v = randomFloats(20 * 2 * dim, 5);
         std::vector<std::vector<std::uint8_t>> got, want;
         for (const bool fast : {true, false}) {
-            reference::appendKv(k.data(), v.data(), 18, keys.data(), values.data(), type, 20, 0, 20,
-                                2, 9);
+            reference::appendKv(k.data(), v.data(), 2 * dim, keys.data(), values.data(), type, 20,
+                                0, 20, 2, dim);
             if (fast) {
                 EXPECT_EQ(cuda::keepKv(keys.data(), values.data(), type, 20, 11, kept.data(), 4, 2,
-                                       9, nullptr),
+                                       dim, nullptr),
                           cuda::kSuccess);
             } else {
-                reference::keepKv(keys.data(), values.data(), type, 20, 11, kept.data(), 4, 2, 9);
+                reference::keepKv(keys.data(), values.data(), type, 20, 11, kept.data(), 4, 2, dim);
             }
             (fast ? got : want) = {keys.values(), values.values()};
         }
         EXPECT_EQ(got, want);
         const std::int32_t outside[] = {0, 10};
-        EXPECT_EQ(cuda::keepKv(keys.data(), values.data(), type, 20, 11, outside, 2, 2, 9, nullptr),
-                  cuda::kInvalidValue);
+        EXPECT_EQ(
+            cuda::keepKv(keys.data(), values.data(), type, 20, 11, outside, 2, 2, dim, nullptr),
+            cuda::kInvalidValue);
     }
 }
 

@@ -9,7 +9,8 @@
 //
 // Cache: values [kvHead][position][headDim]; keys [kvHead][position / 16][headDim][16], so that
 // sixteen keys are the lanes of a vector and scores need no sums across lanes. The last block of
-// keys is as narrow as the capacity leaves it.
+// keys is as narrow as the capacity leaves it. Types with scales lie in the same order
+// (formats/kv_format.h); their codes are scaled as they are unpacked.
 #include "kernels/cpu/simd/math.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
@@ -33,6 +34,8 @@ struct State {
     float* maximum;  // [rows]
     float* rescale;  // [rows]
     float* sums;     // [rows][16]
+    const float* keyScales;    // [capacity], or null
+    const float* valueScales;  // likewise
     // What is being worked on: neighbouring tokens of the part, the last of them at `last`.
     std::int64_t firstToken, tokens, last;
     bool branch;  // each follows the one before: `path` holds the nodes on the way to the last
@@ -50,14 +53,49 @@ FETTLE_INLINE std::int64_t slotOf(const State& s, std::int64_t position) {
     return s.branch && position >= s.a.text ? s.a.text + s.path[position - s.a.text] : position;
 }
 
+/// Sixteen values or, for types with scales, codes as numbers.
 FETTLE_INLINE F32x16 loadCache(const void* p, KvType type, std::int64_t at) {
-    return type == KvType::F16 ? loadHalf(static_cast<const std::uint16_t*>(p) + at)
-                               : loadF(static_cast<const float*>(p) + at);
+    const auto* bytes = static_cast<const std::uint8_t*>(p);
+    switch (type) {
+        case KvType::F16:
+            return loadHalf(bytes + 2 * at);
+        case KvType::Int8:
+            return toF(loadI8(bytes + at));
+        case KvType::Fp8:
+            return mul(loadE4m3(bytes + at), setF(256.0F));
+        case KvType::Int4: {
+            std::uint8_t codes[16];
+            for (std::int64_t i = 0; i < 8; ++i) {
+                codes[2 * i] = bytes[at / 2 + i] & 15;
+                codes[2 * i + 1] = static_cast<std::uint8_t>(bytes[at / 2 + i] >> 4);
+            }
+            return sub(toF(loadU8(codes)), setF(8.0F));
+        }
+        default:
+            return loadF(bytes + 4 * at);
+    }
 }
 
+/// One of the same; not for hot loops.
 float cacheValue(const void* p, KvType type, std::int64_t at) {
-    return type == KvType::F16 ? halfToFloat(static_cast<const std::uint16_t*>(p)[at])
-                               : static_cast<const float*>(p)[at];
+    const auto* bytes = static_cast<const std::uint8_t*>(p);
+    if (type == KvType::F16)
+        return halfToFloat(static_cast<const std::uint16_t*>(p)[at]);
+    if (type == KvType::F32)
+        return static_cast<const float*>(p)[at];
+    return kvCodeValue(type, type == KvType::Int4
+                                 ? static_cast<std::uint8_t>(bytes[at / 2] >> (4 * (at % 2)) & 15)
+                                 : bytes[at]);
+}
+
+/// Scales of the part's head, [capacity]; null for types without.
+const float* scalesOf(const void* cache, const AttentionArgs& a, std::int64_t kvHead) {
+    if (a.kvType == KvType::F16 || a.kvType == KvType::F32)
+        return nullptr;
+    const auto* bytes = static_cast<const std::uint8_t*>(cache);
+    return reinterpret_cast<const float*>(
+               bytes + kvScaleOffset(a.kvType, a.kvHeads * a.capacity * a.headDim)) +
+           kvHead * a.capacity;
 }
 
 void copyQueries(State& s) {
@@ -90,8 +128,11 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
     const bool gathered = s.branch && position + 16 > a.text;
     if (width >= 16 && !gathered) {
         const std::int64_t from = plane + position * a.headDim;
-        for (std::int64_t d = 0; d < a.headDim; ++d)
-            storeF(to + 16 * d, loadCache(a.keys, a.kvType, from + 16 * d));
+        const F32x16 scale = s.keyScales ? loadF(s.keyScales + position) : setF(1.0F);
+        for (std::int64_t d = 0; d < a.headDim; ++d) {
+            const F32x16 x = loadCache(a.keys, a.kvType, from + 16 * d);
+            storeF(to + 16 * d, s.keyScales ? mul(x, scale) : x);
+        }
         return;
     }
     if (gathered) {
@@ -101,15 +142,20 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
             const std::int64_t blockWidth = a.capacity - block < 16 ? a.capacity - block : 16;
             const std::int64_t from = plane + block * a.headDim + slot - block;
             for (std::int64_t d = 0; d < a.headDim; ++d)
-                to[16 * d + i] = seen ? cacheValue(a.keys, a.kvType, from + d * blockWidth) : 0.0F;
+                to[16 * d + i] = seen ? cacheValue(a.keys, a.kvType, from + d * blockWidth) *
+                                            (s.keyScales ? s.keyScales[slot] : 1.0F)
+                                      : 0.0F;
         }
         return;
     }
     for (std::int64_t d = 0; d < a.headDim; ++d)
-        for (std::int64_t i = 0; i < 16; ++i)
-            to[16 * d + i] = i < width ? cacheValue(a.keys, a.kvType,
-                                                    plane + position * a.headDim + d * width + i)
-                                       : 0.0F;
+        for (std::int64_t i = 0; i < 16; ++i) {
+            float x = 0.0F;
+            if (i < width)
+                x = cacheValue(a.keys, a.kvType, plane + position * a.headDim + d * width + i) *
+                    (s.keyScales ? s.keyScales[position + i] : 1.0F);
+            to[16 * d + i] = x;
+        }
 }
 
 /// Elements [first, first + 16) of `count` values from `position` on, as floats [count][16]; 0
@@ -120,13 +166,15 @@ void unpackValues(const State& s, std::int64_t position, std::int64_t count, std
     const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim + first,
                        left = a.headDim - first;
     for (std::int64_t k = 0; k < count; ++k) {
-        const std::int64_t from = plane + slotOf(s, position + k) * a.headDim;
+        const std::int64_t slot = slotOf(s, position + k), from = plane + slot * a.headDim;
+        const float scale = s.valueScales ? s.valueScales[slot] : 1.0F;
         if (left >= 16) {
-            storeF(to + 16 * k, loadCache(a.values, a.kvType, from));
+            const F32x16 x = loadCache(a.values, a.kvType, from);
+            storeF(to + 16 * k, s.valueScales ? mul(x, setF(scale)) : x);
             continue;
         }
         for (std::int64_t i = 0; i < 16; ++i)
-            to[16 * k + i] = i < left ? cacheValue(a.values, a.kvType, from + i) : 0.0F;
+            to[16 * k + i] = i < left ? cacheValue(a.values, a.kvType, from + i) * scale : 0.0F;
     }
 }
 
@@ -304,6 +352,8 @@ void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* 
                reserve(rows),
                reserve(rows),
                reserve(16 * rows),
+               scalesOf(a.keys, a, part->kvHead),
+               scalesOf(a.values, a, part->kvHead),
                0,
                part->tokens,
                0,

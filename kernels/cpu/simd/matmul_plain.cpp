@@ -1,8 +1,10 @@
-// F32, F16, BF16 and E4M3 weights: float32 products, each output one chain of fused multiply-adds
-// in K order, for E4M3 times the scale of its channel in the end.
+// F32, F16, BF16, E4M3 and widened weights: float32 products, each output one chain of fused
+// multiply-adds in K order, for E4M3 per channel times the scale in the end; those with scales in
+// groups are scaled as they are read.
 #include "kernels/cpu/simd/output.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
+#include "kernels/formats/small_float.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
@@ -22,14 +24,40 @@ struct Scratch {
 static_assert(sizeof(Scratch) <= kMatmulScratch);
 
 template <WeightFormat F>
-constexpr std::int64_t kStepBytes = F == WeightFormat::F32          ? 64
-                                    : F == WeightFormat::Fp8Channel ? 16
-                                                                    : 32;  // one k of a panel
-
-/// Weights of k and k + 1.
+constexpr bool kGrouped =
+    F == WeightFormat::MxFp8 || F == WeightFormat::MxFp6 || F == WeightFormat::Nf4Group;
 template <WeightFormat F>
-FETTLE_INLINE void loadPair(const std::uint8_t* p, F32x16& even, F32x16& odd) {
-    if constexpr (F == WeightFormat::BF16) {
+constexpr std::int64_t kStepBytes =
+    F == WeightFormat::F32                         ? 64
+    : F == WeightFormat::Nf4Group                  ? 8
+    : F == WeightFormat::Fp8Channel || kGrouped<F> ? 16
+                                                   : 32;  // one k of a panel
+
+/// Scales of the group that k belongs to, for formats that have groups.
+template <WeightFormat F>
+FETTLE_INLINE F32x16 groupScale(const PackedLayout& l, const std::uint8_t* panel, std::int64_t k) {
+    if constexpr (kGrouped<F>)
+        return loadF(panel + l.scaleOffset + 64 * (k / l.scaleGroup));
+    else
+        return zeroF();
+}
+
+/// Weights of k and k + 1; `scale` is theirs as groupScale gives it.
+template <WeightFormat F>
+FETTLE_INLINE void loadPair(const std::uint8_t* p, F32x16 scale, F32x16& even, F32x16& odd) {
+    if constexpr (kGrouped<F>) {
+        if constexpr (F == WeightFormat::Nf4Group) {
+            lookUpPair(p, kNf4, even, odd);
+        } else if constexpr (F == WeightFormat::MxFp8) {
+            even = loadE4m3(p);
+            odd = loadE4m3(p + 16);
+        } else {
+            even = toF(loadI8(p));
+            odd = toF(loadI8(p + 16));
+        }
+        even = mul(even, scale);
+        odd = mul(odd, scale);
+    } else if constexpr (F == WeightFormat::BF16) {
         even = evenBfloat(p);
         odd = oddBfloat(p);
     } else if constexpr (F == WeightFormat::F16) {
@@ -77,12 +105,20 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
     for (int i = 0; i < M; ++i)
         for (int p = 0; p < P; ++p)
             f[i][p] = zeroF();
+    const std::uint8_t* first = w;
+    F32x16 scales[P];
+    for (int p = 0; p < P; ++p)
+        scales[p] = zeroF();
     std::int64_t k = 0;
     for (; k + 2 <= l.cols; k += 2, w += 2 * kStepBytes<F>) {
+        if constexpr (kGrouped<F>)
+            if (k % l.scaleGroup == 0)
+                for (int p = 0; p < P; ++p)
+                    scales[p] = groupScale<F>(l, first + p * next, k);
         FETTLE_UNROLL(4)
         for (int p = 0; p < P; ++p) {
             F32x16 even, odd;
-            loadPair<F>(w + p * next, even, odd);
+            loadPair<F>(w + p * next, scales[p], even, odd);
             prefetch(w + p * next + 2048);
             for (int i = 0; i < M; ++i) {
                 f[i][p] = fma(even, setF(x[i * a.xStride + k]), f[i][p]);
@@ -90,7 +126,7 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
             }
         }
     }
-    if (k < l.cols)
+    if (!kGrouped<F> && k < l.cols)
         for (int p = 0; p < P; ++p)
             for (int i = 0; i < M; ++i)
                 f[i][p] = fma(loadLast<F>(w + p * next), setF(x[i * a.xStride + k]), f[i][p]);
@@ -121,12 +157,20 @@ void directUpTo(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
         directPanels<F, M>(a, begin, end);
 }
 
+/// Values [from, from + count) of a panel's rows; `from` begins a piece, `count` is even where
+/// there are groups.
 template <WeightFormat F>
-void unpack(const std::uint8_t* w, std::int64_t count, float (*out)[16]) {
+void unpack(const PackedLayout& l, const std::uint8_t* panel, std::int64_t from, std::int64_t count,
+            float (*out)[16]) {
+    const std::uint8_t* w = panel + from * kStepBytes<F>;
+    F32x16 scale = zeroF();
     std::int64_t k = 0;
     for (; k + 2 <= count; k += 2) {
+        if constexpr (kGrouped<F>)
+            if (k == 0 || (from + k) % l.scaleGroup == 0)
+                scale = groupScale<F>(l, panel, from + k);
         F32x16 even, odd;
-        loadPair<F>(w + k * kStepBytes<F>, even, odd);
+        loadPair<F>(w + k * kStepBytes<F>, scale, even, odd);
         storeF(out[k], even);
         storeF(out[k + 1], odd);
     }
@@ -146,12 +190,11 @@ void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int
         const float* w[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p) {
             const std::int64_t here = panel + p < end ? panel + p : end - 1;
-            const std::uint8_t* from =
-                a.weight + static_cast<std::size_t>(here) * l.panelBytes + k * kStepBytes<F>;
+            const std::uint8_t* from = a.weight + static_cast<std::size_t>(here) * l.panelBytes;
             if constexpr (F == WeightFormat::F32) {
-                w[p] = reinterpret_cast<const float*>(from);
+                w[p] = reinterpret_cast<const float*>(from + k * kStepBytes<F>);
             } else {
-                unpack<F>(from, values, scratch.weights[p]);
+                unpack<F>(l, from, k, values, scratch.weights[p]);
                 w[p] = scratch.weights[p][0];
             }
         }
@@ -185,6 +228,12 @@ void plainPanels(const MatmulArgs* a, WeightFormat format, std::int64_t begin, s
         panels<WeightFormat::F16>(*a, begin, end, scratch);
     else if (format == WeightFormat::Fp8Channel)
         panels<WeightFormat::Fp8Channel>(*a, begin, end, scratch);
+    else if (format == WeightFormat::MxFp8)
+        panels<WeightFormat::MxFp8>(*a, begin, end, scratch);
+    else if (format == WeightFormat::MxFp6)
+        panels<WeightFormat::MxFp6>(*a, begin, end, scratch);
+    else if (format == WeightFormat::Nf4Group)
+        panels<WeightFormat::Nf4Group>(*a, begin, end, scratch);
     else
         panels<WeightFormat::BF16>(*a, begin, end, scratch);
 }

@@ -214,6 +214,13 @@ FETTLE_INLINE F32x16 loadE8m0(const void* p) {
         _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))), 23);
     return {_mm512_castsi512_ps(_mm512_max_epi32(exponent, _mm512_set1_epi32(0x00400000)))};
 }
+/// table[code] of the low (even) and the high (odd) nibbles of sixteen bytes.
+FETTLE_INLINE void lookUpPair(const void* p, const float* table, F32x16& even, F32x16& odd) {
+    const __m512 values = _mm512_loadu_ps(table);
+    const __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    even = {_mm512_permutexvar_ps(codes, values)};  // takes the low four bits
+    odd = {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values)};
+}
 FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     std::int32_t word;
     __builtin_memcpy(&word, p, 4);
@@ -463,6 +470,20 @@ FETTLE_INLINE F32x16 loadE8m0(const void* p) {
     const __m256i least = _mm256_set1_epi32(0x00400000);
     return {_mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(u.a, 23), least)),
             _mm256_castsi256_ps(_mm256_max_epi32(_mm256_slli_epi32(u.b, 23), least))};
+}
+FETTLE_INLINE __m256 lookUpHalf(__m256i codes, __m256 low, __m256 high) {
+    // Bit 3 of the code chooses the half of the table; blendv looks at the sign bit.
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, codes),
+                            _mm256_permutevar8x32_ps(high, codes),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
+}
+/// table[code] of the low (even) and the high (odd) nibbles of sixteen bytes.
+FETTLE_INLINE void lookUpPair(const void* p, const float* table, F32x16& even, F32x16& odd) {
+    const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8);
+    const I32x16 codes = loadU8(p);
+    even = {lookUpHalf(codes.a, low, high), lookUpHalf(codes.b, low, high)};
+    odd = {lookUpHalf(_mm256_srli_epi32(codes.a, 4), low, high),
+           lookUpHalf(_mm256_srli_epi32(codes.b, 4), low, high)};
 }
 FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     std::int32_t word;
@@ -778,6 +799,12 @@ FETTLE_INLINE F32x16 loadE8m0(const void* p) {
     for (int i = 0; i < 16; ++i)
         w[i] = codes[i] == 0 ? 0x00400000u : static_cast<std::uint32_t>(codes[i]) << 23;
     return bits(w);
+}
+/// table[code] of the low (even) and the high (odd) nibbles of sixteen bytes.
+FETTLE_INLINE void lookUpPair(const void* p, const float* table, F32x16& even, F32x16& odd) {
+    const auto* codes = static_cast<const std::uint8_t*>(p);
+    even = lanes<F32x16>([&](int i) { return table[codes[i] & 15]; });
+    odd = lanes<F32x16>([&](int i) { return table[codes[i] >> 4]; });
 }
 FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     std::int32_t word;

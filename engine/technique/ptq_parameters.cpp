@@ -1,0 +1,271 @@
+#include "engine/technique/ptq_parameters.h"
+
+#include "engine/technique/mixed_precision.h"
+
+namespace fettle {
+
+TechniqueDescriptor ptqDescriptor() {
+    TechniqueDescriptor d;
+    d.id = "ptq";
+    d.title = "Post-training quantization";
+    d.help =
+        "Stores the weights of linear layers as small integers or floats with scales. Takes "
+        "seconds to minutes and needs no training: the first thing to try. int8 also multiplies "
+        "8-bit activations (W8A8); int4 halves the weights again. What that costs depends on the "
+        "model - small ones and those with outlier activations lose more - so it is measured, not "
+        "assumed. On the CPU weight-only schemes round activations to int8 per 32 values while "
+        "running, so that integers are multiplied; other devices may keep them at 16 bits.";
+    d.usesCalibration = true;
+
+    ParameterSchema scheme;
+    scheme.name = "scheme";
+    scheme.title = "Scheme";
+    scheme.type = ParameterType::Choice;
+    scheme.defaultValue = "int8";
+    scheme.sweepable = true;
+    scheme.choices = {
+        {"int8", "int8 (W8A8)",
+         "8-bit weights with one scale per output channel; activations are quantized per token "
+         "while running."},
+        {"int4-g32", "int4, groups of 32",
+         "4-bit weights, one 16-bit scale per 32 weights: 4.5 bits per weight."},
+        {"int4-g64", "int4, groups of 64",
+         "4-bit weights, one 16-bit scale per 64 weights: 4.25 bits per weight."},
+        {"int4-g128", "int4, groups of 128",
+         "4-bit weights, one 16-bit scale per 128 weights: 4.125 bits per weight."},
+        {"w8a16", "int8, weights only (W8A16)",
+         "8-bit weights with one scale per output channel; activations keep their precision, on "
+         "the CPU int8 per 32 values."},
+        {"int4-g32-a8", "int4, groups of 32, int8 activations (W4A8)",
+         "As int4 in groups of 32, with activations quantized to int8 per token while running."},
+        {"int4-g128-a8", "int4, groups of 128, int8 activations (W4A8)",
+         "As int4 in groups of 128, with activations quantized to int8 per token while running."},
+        {"int4-g32-a4", "int4, groups of 32, int4 activations (W4A4)",
+         "As int4 in groups of 32, with activations quantized to int4 per 32 values: costs much "
+         "without training."},
+        {"int3-g32", "int3, groups of 32",
+         "3-bit weights, one 16-bit scale per 32 weights: 3.5 bits per weight."},
+        {"int3-g64", "int3, groups of 64",
+         "3-bit weights, one 16-bit scale per 64 weights: 3.25 bits per weight."},
+        {"int3-g128", "int3, groups of 128",
+         "3-bit weights, one 16-bit scale per 128 weights: 3.125 bits per weight."},
+        {"int2-g32", "int2, groups of 32",
+         "2-bit weights, one 16-bit scale per 32 weights: 2.5 bits per weight. Needs training to "
+         "be of use."},
+        {"int2-g64", "int2, groups of 64",
+         "2-bit weights, one 16-bit scale per 64 weights: 2.25 bits per weight. Needs training to "
+         "be of use."},
+        {"int2-g128", "int2, groups of 128",
+         "2-bit weights, one 16-bit scale per 128 weights: 2.125 bits per weight. Needs training "
+         "to be of use."},
+        {"fp8", "fp8 (E4M3, W8A8)",
+         "8-bit floats per output channel; activations likewise per token. No CPU multiplies them: "
+         "here they are widened to float32 and the speed says nothing about other devices."},
+        {"nvfp4", "nvfp4 (W4A4)",
+         "4-bit floats, one 8-bit scale per 16 weights: 4.5 bits per weight. Activations likewise, "
+         "under a scale from the calibration text."},
+        {"nvfp4-w4a16", "nvfp4, weights only",
+         "As nvfp4; activations keep their precision, on the CPU int8 per 32 values."},
+        {"mxfp4", "mxfp4 (W4A4)",
+         "4-bit floats, one power of two per 32 weights: 4.25 bits per weight. Activations "
+         "likewise."},
+        {"mxfp4-w4a16", "mxfp4, weights only",
+         "As mxfp4; activations keep their precision, on the CPU int8 per 32 values."},
+        {"mxfp8-w8a16", "mxfp8, weights only",
+         "8-bit floats (E4M3), one power of two per 32 weights: 8.25 bits per weight. Widened to "
+         "float32 here, so the speed says nothing about other devices."},
+        {"mxfp6-w6a16", "mxfp6, weights only",
+         "6-bit floats (E2M3), one power of two per 32 weights: 6.25 bits per weight. Widened to "
+         "float32 here, so the speed says nothing about other devices."},
+        {"nf4", "nf4, groups of 64",
+         "Sixteen quantiles of a normal distribution, one 16-bit scale per 64 weights: 4.25 bits "
+         "per weight, the code values of bitsandbytes. Looked up and multiplied as float32: small "
+         "files, not fast. Kept in artifacts; export writes plain weights."},
+    };
+    scheme.help = "What the weights become.";
+
+    ParameterSchema method;
+    method.name = "method";
+    method.title = "Method";
+    method.type = ParameterType::Choice;
+    method.defaultValue = "rtn";
+    method.choices = {
+        {"rtn", "Round to nearest", "Each weight goes to the nearest code of its group's scale."},
+        {"gptq", "GPTQ",
+         "Weights are rounded one input at a time; those that follow make up for the error of the "
+         "outputs. Needs calibration text."},
+        {"awq", "AWQ",
+         "Inputs that carry much are scaled up before rounding, so that their weights keep more "
+         "precision. Needs calibration text."},
+        {"smoothquant", "SmoothQuant",
+         "Moves outliers of the inputs into the weights: for int8, where activations are rounded "
+         "too. Needs calibration text."},
+        {"rotate", "Rotation, then GPTQ",
+         "Rotates the stream between the layers so that no channel stands out (QuaRot), folded "
+         "into "
+         "the weights, then GPTQ; without calibration text it rounds to nearest."},
+        {"auto", "Best of all",
+         "GPTQ, with SmoothQuant's scales first for int8. Without calibration text it rounds to "
+         "nearest and says so."}};
+    method.help = "How codes are chosen.";
+    method.sweepable = true;
+
+    ParameterSchema rotate;
+    rotate.name = "rotate";
+    rotate.title = "Rotate first";
+    rotate.type = ParameterType::Bool;
+    rotate.defaultValue = false;
+    rotate.sweepable = true;
+    rotate.help =
+        "Multiplies the stream between the layers by a random Hadamard matrix and folds its "
+        "inverse "
+        "into the weights: the model computes the same and no channel stands out. Helps where "
+        "single channels are large and activations are rounded to few bits; with small groups of "
+        "weights it can cost accuracy. Families with RMSNorm and a head of its own (or "
+        "quantize_head); drawn by the recipe's seed.";
+
+    ParameterSchema bias;
+    bias.name = "bias_correction";
+    bias.title = "Correct biases";
+    bias.type = ParameterType::Bool;
+    bias.defaultValue = true;
+    bias.help =
+        "Where a layer has a bias, it takes up the mean error that rounding leaves in the outputs. "
+        "Needs calibration text.";
+
+    ParameterSchema search;
+    search.name = "scale_search";
+    search.title = "Scales";
+    search.type = ParameterType::Choice;
+    search.defaultValue = "mse";
+    search.sweepable = true;
+    search.choices = {
+        {"mse", "Least squared error",
+         "Tries clipping ratios for every group and keeps the best; with calibration text, inputs "
+         "that matter more weigh more."},
+        {"absmax", "Largest magnitude",
+         "The largest weight maps to the largest code. Quickest, no clipping."},
+    };
+    search.help = "How the scale of a group is found.";
+
+    ParameterSchema calibrate;
+    calibrate.name = "calibration_tokens";
+    calibrate.title = "Calibration";
+    calibrate.type = ParameterType::Int;
+    calibrate.defaultValue = 16384;
+    calibrate.minimum = 0;
+    calibrate.maximum = 1048576;
+    calibrate.unit = "tokens";
+    calibrate.help =
+        "How many tokens of the calibration text are run through the model, drawn by the recipe's "
+        "seed. 0, or no calibration text: all inputs weigh the same. GPTQ wants several times as "
+        "many as the widest layer has inputs.";
+
+    ParameterSchema length;
+    length.name = "calibration_length";
+    length.title = "Sequence length";
+    length.type = ParameterType::Int;
+    length.defaultValue = 0;
+    length.minimum = 0;
+    length.maximum = 32768;
+    length.unit = "tokens";
+    length.help = "Length of a calibration sequence. 0: the context that is evaluated with.";
+
+    ParameterSchema damping;
+    damping.name = "damping";
+    damping.title = "Damping";
+    damping.type = ParameterType::Double;
+    damping.defaultValue = 0.01;
+    damping.minimum = 0.0001;
+    damping.maximum = 1;
+    damping.sweepable = true;
+    damping.help =
+        "Share of the mean input power that is added to every input: more trusts the calibration "
+        "text less.";
+    damping.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+
+    ParameterSchema order;
+    order.name = "activation_order";
+    order.title = "Largest inputs first";
+    order.type = ParameterType::Bool;
+    order.defaultValue = true;
+    order.help =
+        "Rounds the weights of the largest inputs first, while most others can still make up for "
+        "them.";
+    order.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+
+    ParameterSchema follow;
+    follow.name = "follow_outputs";
+    follow.title = "Make up for layers before";
+    follow.type = ParameterType::Bool;
+    follow.defaultValue = true;
+    follow.sweepable = true;
+    follow.help =
+        "Aims every layer at what the plain model gives, so that it also makes up for what the "
+        "layers before it have lost (GPTAQ). Runs the calibration text through both.";
+    follow.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+
+    ParameterSchema refine;
+    refine.name = "refine_passes";
+    refine.title = "Refining";
+    refine.type = ParameterType::Int;
+    refine.defaultValue = 2;
+    refine.minimum = 0;
+    refine.maximum = 20;
+    refine.unit = "passes";
+    refine.sweepable = true;
+    refine.help =
+        "How often every code and scale is taken to its best value with all others fixed, after "
+        "GPTQ has chosen them (coordinate descent). Each pass takes about as long as GPTQ itself.";
+    refine.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+
+    ParameterSchema head;
+    head.name = "quantize_head";
+    head.title = "Output head too";
+    head.type = ParameterType::Bool;
+    head.defaultValue = false;
+    head.sweepable = true;
+    head.help =
+        "Quantizes the output projection as well. Large vocabularies spend most of their time "
+        "there, but its errors go straight into the predictions. "
+        "A head that shares its weights with the embedding gets a quantized copy of its own.";
+
+    ParameterSchema exclude;
+    exclude.name = "exclude";
+    exclude.title = "Leave alone";
+    exclude.type = ParameterType::PatternList;
+    exclude.defaultValue = nlohmann::json::array();
+    exclude.help =
+        "Tensor names that stay as they are: globs such as layers.0.* or *.ffn.down.weight, or "
+        "regular expressions after re:. Embeddings and norms always stay.";
+
+    ParameterSchema cache;
+    cache.name = "kv_cache";
+    cache.title = "Keys and values";
+    cache.type = ParameterType::Choice;
+    cache.defaultValue = "f16";
+    cache.sweepable = true;
+    cache.choices = {
+        {"f16", "16 bits", "As they are computed, rounded to float16."},
+        {"int8", "int8",
+         "Half the memory: one scale per token and head. llama.cpp keeps its own "
+         "(-ctk q8_0), TensorRT-LLM one scale per tensor."},
+        {"fp8", "fp8 (E4M3)",
+         "Half the memory: one scale per token and head. vLLM, SGLang and TensorRT-LLM keep fp8 "
+         "with one scale per tensor."},
+        {"int4", "int4",
+         "A quarter: one scale per token and head. Costs accuracy with keys that "
+         "have outlier channels. llama.cpp keeps its own (-ctk q4_0)."}};
+    cache.help =
+        "How keys and values of past tokens are kept while the model runs. Long texts need more "
+        "memory for them than for the weights. The artifact remembers it; files exported for other "
+        "programs do not, as those are told when they start.";
+
+    d.parameters = {scheme, method, search, calibrate, length, damping, order,
+                    follow, refine, head,   rotate,    bias,   cache,   exclude};
+    for (ParameterSchema& parameter : mixedPrecisionParameters())
+        d.parameters.push_back(std::move(parameter));
+    return d;
+}
+
+}  // namespace fettle
