@@ -1,13 +1,25 @@
-// fettle-cli devices
+// fettle-cli devices [--roofline MODEL]
 #include "engine/core/devices.h"
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
 #include "app/cli/commands.h"
+#include "app/cli/engine_session.h"
 #include "app/cli/output.h"
+#include "engine/eval/roofline_prediction.h"
 
 namespace fettle::cli {
 
 namespace {
 
-int devices(const CommandLine& line) {
+struct Options {
+    std::string model;
+    std::int64_t promptTokens = 512;
+};
+
+int listAll(const CommandLine& line) {
     nlohmann::json list = nlohmann::json::array();
     std::vector<std::vector<std::string>> rows;
     for (const DeviceSummary& device : listDevices()) {
@@ -31,11 +43,125 @@ int devices(const CommandLine& line) {
     return kExitDone;
 }
 
+// ---- the roofline
+
+std::string threeDigits(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, value < 999.5 ? "%.3g" : "%.0f", value);
+    return text;
+}
+
+nlohmann::json toJson(const KernelPrediction& kernel, const RooflinePrediction& prediction) {
+    nlohmann::json seconds;
+    for (std::size_t d = 0; d < prediction.devices.size(); ++d)
+        seconds[prediction.devices[d].name] = kernel.seconds[d];
+    return {{"kernel", kernel.kernel},
+            {"launches", kernel.launches},
+            {"bytes", kernel.bytes},
+            {"operations", kernel.operations},
+            {"predicted_s", seconds}};
+}
+
+nlohmann::json toJson(const PassPrediction& pass, const RooflinePrediction& prediction) {
+    nlohmann::json kernels = nlohmann::json::array();
+    for (const KernelPrediction& kernel : pass.kernels)
+        kernels.push_back(toJson(kernel, prediction));
+    return {{"tokens", pass.tokens},
+            {"past", pass.past},
+            {"kernels", kernels},
+            {"total", toJson(pass.total, prediction)}};
+}
+
+nlohmann::json toJson(const RooflinePrediction& prediction) {
+    nlohmann::json devices = nlohmann::json::array();
+    for (const DevicePeaks& device : prediction.devices)
+        devices.push_back({{"name", device.name},
+                           {"source", device.source},
+                           {"memory_bytes", device.memoryBytes},
+                           {"fits", prediction.deviceBytes <= device.memoryBytes},
+                           {"bytes_per_s", device.bytesPerSecond},
+                           {"float32_per_s", device.float32},
+                           {"dp4a_per_s", device.dp4a},
+                           {"half_per_s", device.half},
+                           {"int8_per_s", device.int8}});
+    return {{"predicted", true},
+            {"devices", devices},
+            {"device_bytes", prediction.deviceBytes},
+            {"prompt", toJson(prediction.prompt, prediction)},
+            {"decode", toJson(prediction.decode, prediction)}};
+}
+
+void print(const PassPrediction& pass, const RooflinePrediction& prediction) {
+    std::vector<std::string> head = {"kernel", "launches", "MB", "Gop"};
+    for (const DevicePeaks& device : prediction.devices)
+        head.push_back(std::string(device.name) + " us");
+    std::vector<std::vector<std::string>> rows;
+    const auto add = [&](const KernelPrediction& kernel) {
+        std::vector<std::string> row = {kernel.kernel, std::to_string(kernel.launches),
+                                        threeDigits(kernel.bytes / 1e6),
+                                        threeDigits(kernel.operations / 1e9)};
+        for (const double seconds : kernel.seconds)
+            row.push_back(threeDigits(seconds * 1e6));
+        rows.push_back(std::move(row));
+    };
+    for (const KernelPrediction& kernel : pass.kernels)
+        add(kernel);
+    add(pass.total);
+    std::vector<std::string> rate = {"tokens/s, at most", "", "", ""};
+    for (const double seconds : pass.total.seconds)
+        rate.push_back(threeDigits(static_cast<double>(pass.tokens) / seconds));
+    rows.push_back(std::move(rate));
+    printTable(head, rows);
+}
+
+void print(const RooflinePrediction& prediction) {
+    std::printf(
+        "Predicted, not measured: what Fettle's CUDA kernels take at least, from the bytes and "
+        "operations of each launch\nand the peak figures that NVIDIA publishes.\n\n"
+        "A prompt of %lld tokens, predicted:\n",
+        static_cast<long long>(prediction.prompt.tokens));
+    print(prediction.prompt, prediction);
+    std::printf("\nOne token after %lld, predicted:\n",
+                static_cast<long long>(prediction.decode.past));
+    print(prediction.decode, prediction);
+    std::printf("\nDevice memory: %s",
+                formatBytes(static_cast<double>(prediction.deviceBytes)).c_str());
+    std::string small;
+    for (const DevicePeaks& device : prediction.devices)
+        if (prediction.deviceBytes > device.memoryBytes)
+            small += (small.empty() ? "" : ", ") + std::string(device.name);
+    std::printf("%s\n", small.empty() ? "" : (", more than there is on " + small).c_str());
+}
+
+int roofline(const CommandLine& line, const Options& options) {
+    return runDirectly(line, [&](Backend&, RunControl& control) {
+        const Model model = loadModel(options.model, &control);
+        if (options.promptTokens >= model.config.contextLength)
+            throw EngineError(ErrorKind::Usage,
+                              "--prompt-tokens: " + std::to_string(options.promptTokens) +
+                                  " and one more are beyond the model's context of " +
+                                  std::to_string(model.config.contextLength));
+        const RooflinePrediction prediction = predictRoofline(model, options.promptTokens, control);
+        if (line.json)
+            printJson(toJson(prediction));
+        else
+            print(prediction);
+        return kExitDone;
+    });
+}
+
 }  // namespace
 
 void addDevices(CLI::App& app, CommandLine& line) {
-    addCommand(app, line, "devices", "List what this machine can compute on",
-               [&line] { return devices(line); });
+    const auto options = std::make_shared<Options>();
+    CLI::App* command =
+        addCommand(app, line, "devices", "List what this machine can compute on", [&line, options] {
+            return options->model.empty() ? listAll(line) : roofline(line, *options);
+        });
+    command->add_option("--roofline", options->model,
+                        "Predict what a model takes at least on NVIDIA devices, kernel by kernel");
+    command->add_option("--prompt-tokens", options->promptTokens, "Tokens before the one decoded")
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
 }
 
 }  // namespace fettle::cli

@@ -21,9 +21,6 @@ namespace cuda = kernels::cuda;
 namespace {
 
 constexpr std::size_t kStagingBytes = std::size_t{4} << 20;
-// What a product of many tokens may work in: a weight's rows are taken in turns that need no more.
-constexpr std::int64_t kWorkBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kRowStep = 16;  // keeps rows that a turn begins with aligned
 
 std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
@@ -156,6 +153,7 @@ void CudaBackend::throwOutOfMemory(const std::string& wanted) const {
 // ---- memory
 
 std::unique_ptr<DeviceBuffer> CudaBackend::allocate(std::size_t bytes) {
+    sendStep("it reserves memory");
     void* memory = m_pool.allocate(std::max<std::size_t>(bytes, 1));
     if (!memory)
         throwOutOfMemory("a buffer of " + sizeText(bytes));
@@ -170,7 +168,8 @@ T* CudaBackend::scratch(Scratch which, std::int64_t count) {
     std::unique_ptr<DeviceBuffer>& buffer = m_scratch[which];
     const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
     if (!buffer || buffer->bytes() < bytes) {
-        buffer.reset();  // first, so that both need not fit
+        sendStep("it reserves memory");  // what was recorded may use the buffer
+        buffer.reset();                  // first, so that both need not fit
         buffer = allocate(bytes);
     }
     return static_cast<T*>(buffer->data());
@@ -180,6 +179,7 @@ T* CudaBackend::scratch(Scratch which, std::int64_t count) {
 /// memory, which is copied while the next turn is written.
 void CudaBackend::stage(void* device, std::size_t bytes, std::size_t step,
                         const StagingWriter& write) {
+    sendStep("it copies to the device");
     const std::size_t most = kStagingBytes / step * step;
     for (std::size_t from = 0; from < bytes; from += most) {
         Staging& staging = m_staging[m_nextStaging];
@@ -201,6 +201,7 @@ void CudaBackend::upload(void* device, const void* host, std::size_t bytes) {
 }
 
 void CudaBackend::download(void* host, const void* device, std::size_t bytes) {
+    sendStep("it copies from the device");
     for (std::size_t from = 0; from < bytes; from += kStagingBytes) {
         Staging& staging = m_staging[m_nextStaging];
         const std::size_t count = std::min(kStagingBytes, bytes - from);
@@ -214,7 +215,24 @@ void CudaBackend::download(void* host, const void* device, std::size_t bytes) {
 }
 
 void CudaBackend::synchronize() {
+    sendStep("it waits for the device");
     check(cuda::synchronize(m_stream), "computing");
+}
+
+// ---- steps
+
+void CudaBackend::beginStep(const void* owner, std::int64_t tokens) {
+    if (m_playsSteps && tokens <= kFewTokens)
+        m_steps.begin(owner, tokens);
+}
+
+void CudaBackend::endStep() {
+    check(m_steps.finish(m_stream), "computing");
+}
+
+void CudaBackend::sendStep(const char* why) {
+    if (m_steps.recording())
+        check(m_steps.interrupt(m_stream, why), "computing");
 }
 
 std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightView& weight) {

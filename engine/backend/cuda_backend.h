@@ -11,17 +11,23 @@
 
 #include "engine/backend/backend.h"
 #include "engine/backend/device_pool.h"
+#include "engine/backend/step_graphs.h"
+#include "engine/backend/step_player.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/runtime.h"
 
 namespace fettle {
 
-class CudaBackend : public Backend, private DeviceMemory {
+class CudaBackend : public Backend, public StepPlayer, private DeviceMemory {
 public:
     static constexpr std::int64_t kFewTokens = 32;
     static constexpr std::int64_t kTensorTokens = 128;
     static constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
+    // What a product of many tokens may work in: a weight's rows are taken in turns that need no
+    // more, and begin at multiples of kRowStep, which keeps them aligned.
+    static constexpr std::int64_t kWorkBytes = std::int64_t{64} << 20;
+    static constexpr std::int64_t kRowStep = 16;
 
     /// `device` as chooseDevice() gives it. `pieceBytes`: see DevicePool.
     CudaBackend(const DeviceSummary& device, int threads, std::size_t pieceBytes = kPieceBytes);
@@ -39,6 +45,14 @@ public:
     void upload(void* device, const void* host, std::size_t bytes) override;
     void download(void* host, const void* device, std::size_t bytes) override;
     void synchronize() override;
+
+    /// Steps of up to kFewTokens tokens are played from graphs.
+    void beginStep(const void* owner, std::int64_t tokens) override;
+    void endStep() override;
+    void dropStep() noexcept override { m_steps.drop(); }
+    /// Off: every launch is queued by itself.
+    void playSteps(bool on) { m_playsSteps = on; }
+    const StepGraphs& steps() const { return m_steps; }
 
     void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                 std::span<const LinearTarget> targets) override;
@@ -115,6 +129,8 @@ private:
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
     kernels::cuda::Blas& blas();
+    /// Before anything but a launch is queued: a step that is being recorded goes first.
+    void sendStep(const char* why);
     void close();
 
     DeviceSummary m_device;
@@ -129,6 +145,8 @@ private:
     std::array<Staging, 2> m_staging;
     std::size_t m_nextStaging = 0;
     std::array<std::unique_ptr<DeviceBuffer>, kScratches> m_scratch;
+    StepGraphs m_steps;
+    bool m_playsSteps = true;
 };
 
 }  // namespace fettle

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backend/step_player.h"
 #include "engine/core/error.h"
 #include "engine/model/rope_table.h"
 
@@ -349,6 +350,7 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
                            const SkippedLayers* skipped, float* hidden) {
     const std::int64_t m = static_cast<std::int64_t>(ids.size());
     embed(ids, cache.length());
+    StepScope step(m_backend, this, m);
     for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
         if (control)
             control->check();
@@ -366,6 +368,7 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
     if (m_blockObserver)
         m_blockObserver(m_config.layerCount(), onHost(buffer(m_x), m * m_config.hiddenSize), m);
     normalize(m_finalNorm, buffer(m_x), m, m_config.hiddenSize, hidden);
+    step.finish();
 }
 
 void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,

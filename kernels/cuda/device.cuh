@@ -6,8 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <tuple>
+#include <utility>
 
-#include "kernels/cuda/stream.h"
+#include "kernels/cuda/launch.h"
 
 #ifdef __CUDACC__
 
@@ -24,12 +26,10 @@ using SharedPointer = T*;
     extern __shared__ __align__(16) unsigned char name##Bytes[]; \
     type* const name = reinterpret_cast<type*>(name##Bytes)
 
-/// Queues kernel<<<grid, block, sharedBytes, stream>>>(arguments...).
-template <class... Parameters, class... Arguments>
-Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes,
-              Stream stream, Arguments... arguments) {
-    kernel<<<grid, block, sharedBytes, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<Parameters>(arguments)...);
+template <class... Parameters>
+Status launchNow(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes,
+                 Stream stream, Parameters... arguments) {
+    kernel<<<grid, block, sharedBytes, static_cast<cudaStream_t>(stream)>>>(arguments...);
     return static_cast<Status>(cudaGetLastError());
 }
 
@@ -74,10 +74,10 @@ using SharedPointer = simt::SharedPointer<T>;
 #define FETTLE_DYNAMIC_SHARED(type, name) \
     const ::fettle::simt::SharedPointer<type> name(::fettle::simt::sharedBlock(nullptr, 0), 0)
 
-template <class... Parameters, class... Arguments>
-Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes, Stream,
-              Arguments... arguments) {
-    simt::launch(kernel, grid, block, sharedBytes, static_cast<Parameters>(arguments)...);
+template <class... Parameters>
+Status launchNow(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes,
+                 Stream, Parameters... arguments) {
+    simt::launch(kernel, grid, block, sharedBytes, arguments...);
     return kSuccess;
 }
 
@@ -119,6 +119,55 @@ inline float bitsToFloat(std::uint32_t bits) {
 #endif
 
 namespace fettle::kernels::cuda {
+
+/// KernelCall::run of a kernel with these parameters.
+template <class... Parameters>
+struct Caller {
+    static Status run(const KernelCall& call, Stream stream) {
+        return run(call, stream, std::index_sequence_for<Parameters...>{});
+    }
+
+private:
+    template <std::size_t... I>
+    static Status run(const KernelCall& call, Stream stream, std::index_sequence<I...>) {
+        const auto kernel =
+            reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(call.kernel));
+        return launchNow<Parameters...>(kernel, dim3(call.grid[0], call.grid[1], call.grid[2]),
+                                        dim3(call.block[0], call.block[1], call.block[2]),
+                                        call.sharedBytes, stream,
+                                        *static_cast<const Parameters*>(call.arguments[I])...);
+    }
+};
+
+/// Queues kernel<<<grid, block, sharedBytes, stream>>>(arguments...), or hands it to the thread's
+/// recorder.
+template <class... Parameters, class... Arguments>
+Status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sharedBytes,
+              Stream stream, Arguments... arguments) {
+    if (!launchRecorder)
+        return launchNow<Parameters...>(kernel, grid, block, sharedBytes, stream,
+                                        static_cast<Parameters>(arguments)...);
+    std::tuple<Parameters...> held(static_cast<Parameters>(arguments)...);
+    return std::apply(
+        [&](Parameters&... each) {
+            void* const pointers[] = {&each...};
+            const std::size_t sizes[] = {sizeof each...};
+            KernelCall call;
+            call.kernel = reinterpret_cast<const void*>(kernel);
+            const unsigned extents[] = {grid.x, grid.y, grid.z, block.x, block.y, block.z};
+            for (int i = 0; i < 3; ++i) {
+                call.grid[i] = extents[i];
+                call.block[i] = extents[3 + i];
+            }
+            call.sharedBytes = sharedBytes;
+            call.arguments = pointers;
+            call.sizes = sizes;
+            call.count = sizeof...(Parameters);
+            call.run = &Caller<Parameters...>::run;
+            return launchRecorder->take(call);
+        },
+        held);
+}
 
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffU;

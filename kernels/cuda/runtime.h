@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-#include "kernels/cuda/stream.h"
+#include "kernels/cuda/launch.h"
 
 namespace fettle::kernels::cuda {
 
@@ -32,6 +32,15 @@ Status createEvent(Event* event);
 void destroyEvent(Event event);
 Status record(Event event, Stream stream);
 Status waitFor(Event event);
+
+/// Launches one after the other that the device runs as one.
+using Graph = void*;
+Status createGraph(Graph* graph, const KernelCall* calls, std::size_t count);
+/// Another grid or other arguments for launch `number`; what already waits on a stream keeps its
+/// own.
+Status setGraphCall(Graph graph, std::size_t number, const KernelCall& call);
+Status launchGraph(Graph graph, Stream stream);
+void destroyGraph(Graph graph);
 
 struct MemoryInfo {
     std::size_t free = 0, total = 0;

@@ -274,7 +274,10 @@ __global__ void __launch_bounds__(kThreads)
     float sum = 0;
     for (std::int64_t i = group * f.group + lane; i < (group + 1) * f.group; i += kWarp) {
         const Code code = codeOf(f.x[i], scale, f.lowest, f.highest);
-        dx[i] = code.inside ? dy[i] : 0.0F;
+        // Beyond the range only a gradient that leads back into it may pass.
+        dx[i] = code.inside             ? dy[i]
+                : code.exact < f.lowest ? fminf(dy[i], 0.0F)
+                                        : fmaxf(dy[i], 0.0F);
         sum += dy[i] * (code.inside ? code.clamped - code.exact : code.clamped);
     }
     sum = warpSum(sum);

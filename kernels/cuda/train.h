@@ -52,8 +52,9 @@ Status hadamard(float* x, std::int64_t count, std::int64_t size, Stream stream);
 /// scale s each. group is a multiple of 32 that divides count.
 Status fakeQuantize(const float* x, const float* scales, std::int64_t count, std::int64_t group,
                     int lowest, int highest, float* y, Stream stream);
-/// Straight-through for x inside the range, 0 outside; dScales [count / group] by the rule of
-/// learned step sizes (Esser et al. 2020): sum of dy * (inside ? round(x/s) - x/s : clamped code).
+/// Straight-through for x inside the range; outside only gradients pass whose descent leads back,
+/// as in kernels/ops/fake_quant.h. dScales [count / group] by the rule of learned step sizes (Esser
+/// et al. 2020): sum of dy * (inside ? round(x/s) - x/s : clamped code).
 Status fakeQuantizeBackward(const float* x, const float* scales, const float* dy,
                             std::int64_t count, std::int64_t group, int lowest, int highest,
                             float* dx, float* dScales, Stream stream);

@@ -7,10 +7,24 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
   # "#pragma unroll" is for nvcc.
   set_source_files_properties(${simt_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
   add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels}
-    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp)
+    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
+    ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_include_directories(fettle_simt_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator)
   target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_engine)
+  # Which lines of the kernels the tests execute: the target fettle_cuda_coverage runs them all and says it.
+  option(FETTLE_COVERAGE "Count the lines of the CUDA kernels that tests execute on the emulator" OFF)
+  if(FETTLE_COVERAGE)
+    set_property(SOURCE ${simt_kernels} APPEND PROPERTY COMPILE_OPTIONS --coverage -O1)
+    target_link_options(fettle_simt_tests PRIVATE --coverage)
+    find_package(Python3 REQUIRED COMPONENTS Interpreter)
+    get_filename_component(compiler_folder ${CMAKE_CXX_COMPILER} DIRECTORY)
+    string(REGEX MATCH "^[0-9]+" compiler_major ${CMAKE_CXX_COMPILER_VERSION})
+    find_program(FETTLE_GCOV NAMES gcov-${compiler_major} gcov HINTS ${compiler_folder} REQUIRED)
+    add_custom_target(fettle_cuda_coverage VERBATIM USES_TERMINAL COMMAND fettle_simt_tests --gtest_brief=1
+      COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/cuda_coverage.py --objects ${CMAKE_CURRENT_BINARY_DIR}
+              --source ${PROJECT_SOURCE_DIR} --gcov ${FETTLE_GCOV} --least 95 --lines)
+  endif()
   gtest_discover_tests(fettle_simt_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300 PROCESSOR_AFFINITY ON)
 endif()
 # Needs a device; says so and skips without one.

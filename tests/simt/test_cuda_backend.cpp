@@ -5,13 +5,13 @@
 #include <algorithm>
 
 #include "engine/backend/cpu_backend.h"
-#include "engine/backend/cuda_backend.h"
 #include "engine/core/error.h"
 #include "engine/eval/text_scores.h"
 #include "engine/eval/throughput.h"
 #include "kernels/reference/matmul.h"
 #include "tests/kernels/kernel_data.h"
 #include "tests/kernels/quant_budget.h"
+#include "tests/simt/emulated_backend.h"
 #include "tests/simt/emulator/faults.h"
 #include "tests/simt/model_checks.h"
 #include "tests/simt/orders.h"
@@ -21,32 +21,13 @@ namespace fettle {
 namespace {
 
 using test::decode;
+using test::EmulatedBackend;
 using test::largestDifference;
 using test::logitsOf;
 using test::quantize;
+using test::quick;
 using test::someIds;
 using test::tinyModel;
-
-DeviceSummary emulated() {
-    DeviceSummary device;
-    device.id = "cuda:0";
-    device.name = "emulated device";
-    device.isa = "sm_80";
-    return device;
-}
-
-/// Every buffer a piece of its own, so that accesses beside it are noticed.
-struct EmulatedBackend : CudaBackend {
-    explicit EmulatedBackend(std::size_t pieceBytes = 0) : CudaBackend(emulated(), 2, pieceBytes) {}
-};
-
-/// Memory races are looked for by the kernels' own tests; whole models run without that.
-simt::Options quick(simt::Order order = simt::Order::Plain) {
-    simt::Options options;
-    options.order = order;
-    options.checkMemory = false;
-    return options;
-}
 
 class CudaLinear : public ::testing::TestWithParam<kernels::test::FormatCase> {};
 

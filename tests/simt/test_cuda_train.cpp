@@ -312,7 +312,8 @@ TEST(CudaTrain, FakeQuantizationAndItsGradients) {
         const bool inside = exact >= -8 && exact <= 7;
         outside += inside ? 0 : 1;
         y.push_back(code * scale);
-        dx.push_back(inside ? dy[i] : 0);
+        const double d = dy[i];
+        dx.push_back(inside ? d : exact < -8 ? std::min(d, 0.0) : std::max(d, 0.0));
         ds[i / 64] += dy[i] * (inside ? code - exact : code);
     }
     EXPECT_GT(outside, 10);

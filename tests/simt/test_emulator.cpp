@@ -236,16 +236,57 @@ __global__ void fillKernel(float* out) {
     out[blockIdx.x * blockDim.x + threadIdx.x] = 1;
 }
 
+__global__ void writeAtKernel(float* out, int at) {
+    out[at] = 1;
+}
+
 TEST(Emulator, DeviceMemoryHasBounds) {
     const auto overrun = [] {
         DeviceArray<float> out(33);
         launch(fillKernel, 2, 32, 0, nullptr, out.data());
     };
+    const auto underrun = [] {
+        DeviceArray<float> out(33);
+        launch(writeAtKernel, 1, 1, 0, nullptr, out.data(), -1);
+    };
 #ifdef __SANITIZE_ADDRESS__
     EXPECT_DEATH(overrun(), "use-after-poison");
+    EXPECT_DEATH(underrun(), "use-after-poison");
 #else
     expectRefused(Defect::OutOfBounds, "behind 132 bytes", overrun);
+    expectRefused(Defect::OutOfBounds, "in front of 132 bytes", underrun);
 #endif
+}
+
+__global__ void neighbourKernel(const float* in, float* out, int offset) {
+    const int i = static_cast<int>(threadIdx.x);
+    out[i] = in[i + offset];
+}
+
+/// Neighbours of 8 values, of which `written` are written.
+std::vector<float> neighbours(int offset, std::size_t written) {
+    DeviceArray<float> in(8), out(8);
+    std::fill_n(in.data(), written, 2.0F);
+    launch(neighbourKernel, 1, 8, 0, nullptr, in.data(), out.data(), offset);
+    return out.values();
+}
+
+TEST(Emulator, WhatNobodyWroteIsSeenWhenItIsRead) {
+    const auto differs = [](int offset, std::size_t written) {
+        const auto body = [&] { return neighbours(offset, written); };
+        return !sameBits(underOtherMemory(body), body());
+    };
+    EXPECT_FALSE(differs(0, 8));
+    EXPECT_TRUE(differs(0, 7)) << "the last value was never written";
+#ifdef __SANITIZE_ADDRESS__
+    EXPECT_DEATH(neighbours(1, 8), "use-after-poison");
+    EXPECT_DEATH(neighbours(-1, 8), "use-after-poison");
+#else
+    EXPECT_TRUE(differs(1, 8)) << "the last value lies behind the array";
+    EXPECT_TRUE(differs(-1, 8)) << "the first value lies in front of the array";
+#endif
+    // As a value it is no zero that would pass for one.
+    EXPECT_TRUE(std::isnan(neighbours(0, 7)[7]));
 }
 
 __global__ void divergentKernel(float* out) {
@@ -328,11 +369,32 @@ __global__ void vectorKernel(const float* in, float* out) {
     out[0] = static_cast<float>(kernels::cuda::load16(in + 1).x);
 }
 
+struct TwoPointers {
+    const float* in;
+    float* out;
+
+    template <class Check>
+    void forEachPointer(Check check) const {
+        check(in);
+        check(out);
+    }
+};
+__global__ void structKernel(TwoPointers pointers) {
+    pointers.out[threadIdx.x] = pointers.in[threadIdx.x];
+}
+
 TEST(Emulator, PointersMustBeOfTheDeviceAndAligned) {
     std::vector<float> host(32);
     DeviceArray<float> device(32);
     expectRefused(Defect::HostPointer, "argument 1",
                   [&] { launch(fillKernel, 1, 32, 0, nullptr, host.data()); });
+    for (const TwoPointers& wrong :
+         {TwoPointers{host.data(), device.data()}, TwoPointers{device.data(), host.data()}})
+        expectRefused(Defect::HostPointer, "argument 1",
+                      [&] { launch(structKernel, 1, 32, 0, nullptr, wrong); });
+    const float* freed = DeviceArray<float>(32).data();
+    expectRefused(Defect::HostPointer, "argument 1",
+                  [&] { launch(neighbourKernel, 1, 8, 0, nullptr, freed, device.data(), 0); });
     expectRefused(Defect::Misaligned, "16 bytes",
                   [&] { launch(vectorKernel, 1, 1, 0, nullptr, device.data(), device.data()); });
 }

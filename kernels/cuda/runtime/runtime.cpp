@@ -1,5 +1,7 @@
 #include "kernels/cuda/runtime.h"
 
+#include <vector>
+
 #include <cuda_runtime_api.h>
 
 namespace fettle::kernels::cuda {
@@ -17,6 +19,44 @@ Status taken(cudaError_t status) {
     if (status != cudaSuccess)
         cudaGetLastError();
     return static_cast<Status>(status);
+}
+
+struct ExecutableGraph {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    std::vector<cudaGraphNode_t> nodes;
+
+    ExecutableGraph() = default;
+    ~ExecutableGraph() {
+        if (executable)
+            taken(cudaGraphExecDestroy(executable));
+        if (graph)
+            taken(cudaGraphDestroy(graph));
+    }
+    ExecutableGraph(const ExecutableGraph&) = delete;
+    ExecutableGraph& operator=(const ExecutableGraph&) = delete;
+};
+
+cudaKernelNodeParams nodeOf(const KernelCall& call) {
+    cudaKernelNodeParams node = {};
+    node.func = const_cast<void*>(call.kernel);
+    node.gridDim = dim3(call.grid[0], call.grid[1], call.grid[2]);
+    node.blockDim = dim3(call.block[0], call.block[1], call.block[2]);
+    node.sharedMemBytes = static_cast<unsigned>(call.sharedBytes);
+    node.kernelParams = const_cast<void**>(call.arguments);
+    return node;
+}
+
+/// Each launch depends on the one before, as on a stream.
+cudaError_t build(ExecutableGraph& made, const KernelCall* calls, std::size_t count) {
+    cudaError_t status = cudaGraphCreate(&made.graph, 0);
+    made.nodes.resize(count);
+    for (std::size_t i = 0; i < count && status == cudaSuccess; ++i) {
+        const cudaKernelNodeParams node = nodeOf(calls[i]);
+        status = cudaGraphAddKernelNode(&made.nodes[i], made.graph,
+                                        i > 0 ? &made.nodes[i - 1] : nullptr, i > 0 ? 1 : 0, &node);
+    }
+    return status == cudaSuccess ? cudaGraphInstantiate(&made.executable, made.graph, 0) : status;
 }
 
 }  // namespace
@@ -73,6 +113,29 @@ Status record(Event event, Stream stream) {
 }
 Status waitFor(Event event) {
     return taken(cudaEventSynchronize(eventOf(event)));
+}
+
+Status createGraph(Graph* graph, const KernelCall* calls, std::size_t count) {
+    auto* made = new ExecutableGraph;
+    const Status status = taken(build(*made, calls, count));
+    if (status != kSuccess) {
+        delete made;
+        return status;
+    }
+    *graph = made;
+    return kSuccess;
+}
+Status setGraphCall(Graph graph, std::size_t number, const KernelCall& call) {
+    auto* held = static_cast<ExecutableGraph*>(graph);
+    const cudaKernelNodeParams node = nodeOf(call);
+    return taken(cudaGraphExecKernelNodeSetParams(held->executable, held->nodes[number], &node));
+}
+Status launchGraph(Graph graph, Stream stream) {
+    return taken(
+        cudaGraphLaunch(static_cast<ExecutableGraph*>(graph)->executable, streamOf(stream)));
+}
+void destroyGraph(Graph graph) {
+    delete static_cast<ExecutableGraph*>(graph);
 }
 
 Status memoryInfo(MemoryInfo* info) {

@@ -41,6 +41,7 @@ public:
         if (p.type == BlasType::S8 && (p.k % 4 != 0 || p.n % 4 != 0 || p.aStride % 16 != 0 ||
                                        p.bStride % 16 != 0 || p.cStride % 4 != 0))
             return kInvalidValue;
+        simt::counters().libraryOperations += static_cast<std::uint64_t>(2 * p.m * p.n * p.k);
         std::vector<double> row(static_cast<std::size_t>(p.k));
         for (std::int64_t n = 0; n < p.n; ++n) {
             for (std::int64_t k = 0; k < p.k; ++k)

@@ -39,8 +39,7 @@ constexpr unsigned kMaxThreads = 1024;
 constexpr std::size_t kMaxShared = 48 * 1024;  // what every device grants without being asked
 constexpr std::size_t kGuardBytes = 256;
 constexpr std::size_t kAlignment = 256;
-constexpr unsigned char kPoison = 0xff;
-constexpr unsigned char kGuard = 0xa5;
+constexpr unsigned char kPoison = 0xff;  // of shared memory
 
 /// Leaves a kernel in the middle; caught where its fiber began.
 struct Abandoned {};
@@ -83,7 +82,11 @@ struct Machine {
     std::map<const void*, SharedBlock> shared;
     std::size_t sharedBytes = 0;
     std::optional<std::pair<Defect, std::string>> defect;
-    std::map<std::uintptr_t, std::size_t> device;
+    struct DevicePiece {
+        std::size_t bytes = 0;
+        unsigned char guard = 0;
+    };
+    std::map<std::uintptr_t, DevicePiece> device;
     std::vector<std::function<void()>> queued;
 };
 
@@ -319,13 +322,18 @@ void runBlock(const std::vector<int>& order) {
 
 void checkGuards() {
 #ifndef __SANITIZE_ADDRESS__  // which sees reads as well, and would see these
-    for (const auto& [address, size] : machine().device) {
-        const auto* guard = reinterpret_cast<const unsigned char*>(address + size);
+    const auto check = [](const unsigned char* guard, unsigned char value, const char* where,
+                          std::size_t bytes) {
         for (std::size_t i = 0; i < kGuardBytes; ++i)
-            if (guard[i] != kGuard)
-                throw Finding(Defect::OutOfBounds, "the kernel wrote " + std::to_string(i) +
-                                                       " bytes behind " + std::to_string(size) +
+            if (guard[i] != value)
+                throw Finding(Defect::OutOfBounds, std::string("the kernel wrote ") + where + " " +
+                                                       std::to_string(bytes) +
                                                        " bytes of device memory");
+    };
+    for (const auto& [address, piece] : machine().device) {
+        const auto* memory = reinterpret_cast<const unsigned char*>(address);
+        check(memory - kGuardBytes, piece.guard, "in front of", piece.bytes);
+        check(memory + piece.bytes, piece.guard, "behind", piece.bytes);
     }
 #endif
 }
@@ -381,6 +389,7 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
     Machine& m = machine();
     drain();
     checkLaunch(grid, block, sharedBytes);
+    ++counters().launches;
     m.grid = grid;
     m.block = block;
     m.count = static_cast<int>(block.x * block.y * block.z);
@@ -600,32 +609,36 @@ std::byte* accessShared(SharedBlock& memory, std::size_t offset, std::size_t byt
 }
 
 void* allocateDevice(std::size_t bytes) {
+    Machine& m = machine();
     // The alignment that cudaMalloc gives.
-    auto* memory = static_cast<unsigned char*>(
-        ::operator new (bytes + kGuardBytes, std::align_val_t{kAlignment}));
-    std::memset(memory, kPoison, bytes);
-    std::memset(memory + bytes, kGuard, kGuardBytes);
+    auto* all = static_cast<unsigned char*>(
+        ::operator new (bytes + 2 * kGuardBytes, std::align_val_t{kAlignment}));
+    unsigned char* const memory = all + kGuardBytes;
+    std::memset(all, m.options.guard, bytes + 2 * kGuardBytes);
+    std::memset(memory, m.options.fill, bytes);
 #ifdef __SANITIZE_ADDRESS__
+    __asan_poison_memory_region(all, kGuardBytes);
     __asan_poison_memory_region(memory + bytes, kGuardBytes);
 #endif
-    machine().device[reinterpret_cast<std::uintptr_t>(memory)] = bytes;
+    m.device[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, m.options.guard};
     return memory;
 }
 
 void freeDevice(void* memory) {
     const auto at = machine().device.find(reinterpret_cast<std::uintptr_t>(memory));
+    auto* const all = static_cast<unsigned char*>(memory) - kGuardBytes;
 #ifdef __SANITIZE_ADDRESS__
-    __asan_unpoison_memory_region(static_cast<char*>(memory) + at->second, kGuardBytes);
+    __asan_unpoison_memory_region(all, at->second.bytes + 2 * kGuardBytes);
 #endif
     machine().device.erase(at);
-    ::operator delete (memory, std::align_val_t{kAlignment});
+    ::operator delete (all, std::align_val_t{kAlignment});
 }
 
 bool isDevice(const void* address) {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
     const auto& device = machine().device;
     auto next = device.upper_bound(at);
-    return next != device.begin() && at <= std::prev(next)->first + std::prev(next)->second;
+    return next != device.begin() && at <= std::prev(next)->first + std::prev(next)->second.bytes;
 }
 
 }  // namespace fettle::simt

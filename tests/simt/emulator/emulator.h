@@ -60,6 +60,10 @@ struct Options {
     Order order = Order::Plain;
     std::uint64_t seed = 1;
     bool checkMemory = true;  ///< races and uninitialised reads of shared memory
+    // Device memory allocated from now on: what it holds before anything is written, and what lies
+    // around it. A result that depends on either comes from memory that the kernel must not read.
+    unsigned char fill = 0xff;
+    unsigned char guard = 0xa5;
     // Mutations of the kernel: barriers that threads run through.
     std::optional<Site> droppedBarrier = std::nullopt;
     std::optional<unsigned> droppedPass =
@@ -72,6 +76,19 @@ Options& options();
 std::set<Site>& barriersSeen();
 /// The most barriers that a thread has come to since this was last set to 0.
 unsigned& mostPasses();
+
+/// What kernels and the host have asked of the device, for tests that predict it.
+struct Counters {
+    std::uint64_t launches = 0;           ///< of kernels, those of graphs included
+    std::uint64_t graphs = 0;             ///< launches of whole graphs
+    std::uint64_t dp4a = 0;               ///< instructions of one thread
+    std::uint64_t mma = 0;                ///< m16n8k16 of a warp
+    std::uint64_t libraryOperations = 0;  ///< multiplications and additions of products left to it
+};
+inline Counters& counters() {
+    static Counters all;
+    return all;
+}
 
 struct Index3 {
     unsigned x = 0, y = 0, z = 0;
@@ -125,8 +142,8 @@ void waitForCopies(int pending, const std::source_location& at);
 
 // Memory that kernels may be given ---------------------------------------------------------------
 
-/// Exactly `bytes` bytes filled with 0xff; every launch checks that nothing was written behind
-/// them.
+/// Exactly `bytes` bytes, filled with options().fill; every launch checks that nothing was written
+/// in front of them or behind.
 void* allocateDevice(std::size_t bytes);
 void freeDevice(void* memory);
 /// The address lies in such memory, or just behind it.

@@ -5,7 +5,9 @@
 
 #include <cstring>
 #include <map>
+#include <memory>
 #include <new>
+#include <vector>
 
 #include "tests/simt/emulator/emulator.h"
 #include "tests/simt/emulator/faults.h"
@@ -36,7 +38,34 @@ std::size_t deviceBytes() {
 namespace fettle::kernels::cuda {
 namespace {
 
-constexpr Status kDeviceLost = 719;  // cudaErrorLaunchFailure
+constexpr Status kDeviceLost = 719;    // cudaErrorLaunchFailure
+constexpr Status kNotSupported = 801;  // cudaErrorNotSupported
+
+/// A launch with arguments of its own, as a graph keeps them.
+class KeptCall {
+public:
+    explicit KeptCall(const KernelCall& call) : m_call(call) {
+        for (std::size_t i = 0; i < call.count; ++i) {
+            m_values.emplace_back(static_cast<std::byte*>(::operator new(call.sizes[i])));
+            std::memcpy(m_values.back().get(), call.arguments[i], call.sizes[i]);
+            m_pointers.push_back(m_values.back().get());
+        }
+    }
+    Status run(Stream stream) const {
+        KernelCall call = m_call;
+        call.arguments = m_pointers.data();
+        return call.run(call, stream);
+    }
+
+private:
+    struct Release {
+        void operator()(std::byte* memory) const { ::operator delete(memory); }
+    };
+    KernelCall m_call;
+    std::vector<std::unique_ptr<std::byte, Release>> m_values;
+    std::vector<void*> m_pointers;
+};
+using Calls = std::vector<KeptCall>;
 
 void requireDevice(const void* memory, std::size_t bytes) {
     if (!simt::isDevice(memory) ||
@@ -115,6 +144,29 @@ Status waitFor(Event) {
     return simt::faults().lost ? kDeviceLost : kSuccess;
 }
 
+Status createGraph(Graph* graph, const KernelCall* calls, std::size_t count) {
+    if (simt::faults().noGraphs)
+        return kNotSupported;
+    *graph = new Calls(calls, calls + count);
+    return kSuccess;
+}
+Status setGraphCall(Graph graph, std::size_t number, const KernelCall& call) {
+    if (!simt::faults().staleGraphs)
+        static_cast<Calls*>(graph)->at(number) = KeptCall(call);
+    return kSuccess;
+}
+Status launchGraph(Graph graph, Stream stream) {
+    ++simt::counters().graphs;
+    for (const KeptCall& call : *static_cast<Calls*>(graph))
+        if (const Status status = call.run(stream); status != kSuccess)
+            return status;
+    return kSuccess;
+}
+void destroyGraph(Graph graph) {
+    simt::drain();
+    delete static_cast<Calls*>(graph);
+}
+
 Status memoryInfo(MemoryInfo* info) {
     info->total = simt::faults().memoryBytes;
     info->free = info->total - simt::deviceBytes();
@@ -122,6 +174,8 @@ Status memoryInfo(MemoryInfo* info) {
 }
 
 const char* errorText(Status status) {
+    if (status == kNotSupported)
+        return "operation not supported";
     return status == kDeviceLost ? "unspecified launch failure" : "emulated error";
 }
 

@@ -87,6 +87,7 @@ inline int __all_sync(unsigned mask, int predicate,
 
 /// c + the sum of the products of four signed bytes each (PTX dp4a.s32.s32).
 inline int __dp4a(int a, int b, int c) {
+    ++fettle::simt::counters().dp4a;
     for (int i = 0; i < 32; i += 8)
         c += static_cast<std::int8_t>(a >> i) * static_cast<std::int8_t>(b >> i);
     return c;
