@@ -14,6 +14,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/models/allocation_model.h"
 #include "ui/models/experiment_comparison.h"
 #include "ui/pages/explore_annotations.h"
 #include "ui/widgets/icons.h"
@@ -135,6 +136,10 @@ void ExploreDetailPanel::buildActions(QVBoxLayout& column) {
     m_rerun = button("rerunButton", tr("Run again"), &ExploreDetailPanel::rerunRequested);
     m_rename = button("renameButton", tr("Rename"), &ExploreDetailPanel::startRename);
     m_remove = button("removeButton", tr("Remove"), &ExploreDetailPanel::removeRequested);
+    m_allocate =
+        button("allocateButton", tr("Allocate bits…"), &ExploreDetailPanel::allocationRequested);
+    m_allocate->setToolTip(
+        tr("This run measured what each weight can bear: choose another budget from its scores"));
     m_copy = new QPushButton(tr("Copy"), m_actions);
     m_copy->setObjectName(QStringLiteral("copyButton"));
     setStyleClass(m_copy, "menu");
@@ -153,6 +158,7 @@ void ExploreDetailPanel::buildActions(QVBoxLayout& column) {
     grid->addWidget(m_rename, 1, 1);
     grid->addWidget(m_copy, 2, 0);
     grid->addWidget(m_remove, 2, 1);
+    grid->addWidget(m_allocate, 3, 0, 1, 2);
     column.addWidget(m_actions);
 }
 
@@ -222,6 +228,7 @@ void ExploreDetailPanel::setSelection(const std::vector<SelectedExperiment>& sel
     m_export->setEnabled(m_count == 1 && first.status == ExperimentStatus::Finished);
     m_rerun->setEnabled(m_count == 1 && !m_readOnly && first.status != ExperimentStatus::Running &&
                         first.status != ExperimentStatus::Queued);
+    m_allocate->setVisible(m_count == 1 && mayHoldScores(first));
     m_rename->setEnabled(m_count == 1 && !m_readOnly);
     m_remove->setEnabled(!m_readOnly);
     const QString why = m_readOnly ? tr("The database is open for reading only") : QString();

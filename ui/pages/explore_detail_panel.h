@@ -42,6 +42,7 @@ signals:
     void exportRequested();
     void rerunRequested();
     void compareRequested();
+    void allocationRequested();
     void removeRequested();
     void copyCsvRequested();
     void copyImageRequested();
@@ -84,6 +85,7 @@ private:
     QPushButton* m_rename;
     QPushButton* m_copy;
     QPushButton* m_remove;
+    QPushButton* m_allocate;
 };
 
 }  // namespace fettle::ui

@@ -378,6 +378,8 @@ void ExplorePage::connectPanel() {
             forOne(&ExplorePage::exportRequested));
     connect(m_panel, &ExploreDetailPanel::rerunRequested, this,
             forOne(&ExplorePage::rerunRequested));
+    connect(m_panel, &ExploreDetailPanel::allocationRequested, this,
+            forOne(&ExplorePage::allocationRequested));
     connect(m_panel, &ExploreDetailPanel::compareRequested, this,
             [this] { emit compareRequested(m_selected); });
     connect(m_panel, &ExploreDetailPanel::removeRequested, this, &ExplorePage::removeSelected);

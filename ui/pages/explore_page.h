@@ -52,6 +52,8 @@ signals:
     void experimentActivated(qint64 id);
     void exportRequested(qint64 id);
     void rerunRequested(qint64 id);
+    /// The bits of an experiment's weights are to be allocated anew from its scores.
+    void allocationRequested(qint64 id);
     void compareRequested(const std::vector<qint64>& ids);
 
 protected:

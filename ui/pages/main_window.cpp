@@ -371,47 +371,6 @@ void MainWindow::chooseHistory() {
     m_history->setActiveStack(explore ? m_explore->undoStack() : m_recipe->model()->undoStack());
 }
 
-ExplorePage* MainWindow::makeExplorePage() {
-    auto* page = new ExplorePage(m_jobs->experiments(), this);
-    connect(page, &ExplorePage::exportRequested, this, [this](qint64 id) {
-        showPage(Page::Export);
-        exportPage()->chooseExperiment(id);
-    });
-    connect(page, &ExplorePage::rerunRequested, m_jobs, [this](qint64 id) { m_jobs->rerun(id); });
-    connect(page, &ExplorePage::compareRequested, this, &MainWindow::compare);
-    return page;
-}
-
-AdvisorPage* MainWindow::makeAdvisorPage() {
-    auto* page = new AdvisorPage(m_jobs, this);
-    page->useModel(m_recipe->setup()->modelPath());
-    connect(page, &AdvisorPage::errorOccurred, this,
-            [this](const QString& title, const QString& text) {
-                m_messages->show(MessageBar::Kind::Error, title, text);
-            });
-    connect(page, &AdvisorPage::experimentRequested, this, &MainWindow::showExperiment);
-    connect(page, &AdvisorPage::exportRequested, this, [this](qint64 id) {
-        showPage(Page::Export);
-        exportPage()->chooseExperiment(id);
-    });
-    connect(page, &AdvisorPage::fileChosen, this,
-            [this](const QString& path) { m_library->addPaths({path}); });
-    return page;
-}
-
-AllocationPage* MainWindow::makeAllocationPage() {
-    auto* page = new AllocationPage(m_jobs, this);
-    page->useModel(m_recipe->setup()->modelPath());
-    connect(page, &AllocationPage::errorOccurred, this,
-            [this](const QString& title, const QString& text) {
-                m_messages->show(MessageBar::Kind::Error, title, text);
-            });
-    connect(page, &AllocationPage::experimentRequested, this, &MainWindow::showExperiment);
-    connect(page, &AllocationPage::fileChosen, this,
-            [this](const QString& path) { m_library->addPaths({path}); });
-    return page;
-}
-
 void MainWindow::makePage(int tab) {
     if (tab < 0 || !dynamic_cast<PendingPage*>(m_tabs->widget(tab))) {
         return;
@@ -422,9 +381,7 @@ void MainWindow::makePage(int tab) {
     };
     switch (static_cast<Page>(tab)) {
         case Page::Inspect:
-            m_modelView = new ModelView(m_jobs, this);
-            connect(m_modelView, &ModelView::errorOccurred, this, error);
-            connect(m_modelView, &ModelView::excludeRequested, this, &MainWindow::excludeTensors);
+            makeModelView();
             page = m_modelView;
             break;
         case Page::Explore:
@@ -517,21 +474,6 @@ void MainWindow::inspect(const QString& path) {
     if (m_modelView->path() != path) {
         m_modelView->inspect(path);
     }
-}
-
-void MainWindow::excludeTensors(const QStringList& weights) {
-    const int row = m_recipe->model()->excludeTensors(weights);
-    if (row < 0) {
-        m_messages->show(MessageBar::Kind::Warning, tr("Leave alone"),
-                         tr("No step of the recipe can leave tensors as they are. Add a step that "
-                            "quantizes, then try again."));
-        return;
-    }
-    m_messages->show(MessageBar::Kind::Success, tr("Left alone"),
-                     tr("Step %1 of the recipe leaves %2 as it is.")
-                         .arg(row + 1)
-                         .arg(weights.join(QStringLiteral(", "))),
-                     tr("Show"), [this] { showPage(Page::Recipe); });
 }
 
 void MainWindow::showExperiment(qint64 id) {

@@ -53,6 +53,8 @@ public:
     void inspect(const QString& path);
     void showExperiment(qint64 id);
     void compare(const std::vector<qint64>& ids);
+    /// The Precision page with the scores that an experiment holds.
+    void allocateBits(qint64 id);
     void openPalette();
     /// Everything that the palette offers now.
     std::vector<PaletteEntry> paletteEntries();
@@ -106,7 +108,10 @@ private:
     ExplorePage* makeExplorePage();
     AdvisorPage* makeAdvisorPage();
     AllocationPage* makeAllocationPage();
+    void makeModelView();
     void excludeTensors(const QStringList& weights);
+    void pinScheme(const QStringList& weights, const QString& scheme);
+    void dropLayer(int layer, bool drop);
     void showDevice();
     void chooseHistory();
     void updateActivity();
