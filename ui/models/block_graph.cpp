@@ -353,7 +353,11 @@ void setGraphMetric(BlockGraph& graph, const ModelReport& report,
         if (found < 2) {
             node.valueOf.clear();
         }
-        if (std::isfinite(node.value)) {
+        // Norms are so small that they would leave no room on the scale for anything else.
+        const bool onScale = std::any_of(
+            node.tensors.begin(), node.tensors.end(),
+            [&](std::size_t tensor) { return report.tensors[tensor].shape.size() > 1; });
+        if (std::isfinite(node.value) && onScale) {
             graph.low = std::min(graph.low, node.value);
             graph.high = std::max(graph.high, node.value);
         }

@@ -182,6 +182,7 @@ void CompareRoofline::showPoints() {
             }
         }
     }
+    notes.removeDuplicates();
     if (!series.empty()) {
         notes.prepend(
             tr("Predicted from bytes and operations per token under roofs that are the best rates "

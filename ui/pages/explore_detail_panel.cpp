@@ -146,7 +146,9 @@ void ExploreDetailPanel::buildActions(QVBoxLayout& column) {
     auto* menu = new QMenu(m_copy);
     menu->addAction(tr("Numbers as CSV"), this, &ExploreDetailPanel::copyCsvRequested);
     menu->addAction(tr("Chart as image"), this, &ExploreDetailPanel::copyImageRequested);
-    menu->addAction(tr("Save chart as PNG or SVG…"), this, &ExploreDetailPanel::saveImageRequested);
+    menu->addAction(tr("Chart as SVG"), this, &ExploreDetailPanel::copySvgRequested);
+    menu->addAction(tr("Save chart as PNG, SVG or CSV…"), this,
+                    &ExploreDetailPanel::saveImageRequested);
     m_copy->setMenu(menu);
     auto* grid = new QGridLayout(m_actions);
     grid->setContentsMargins(0, 4, 0, 0);

@@ -46,6 +46,7 @@ signals:
     void removeRequested();
     void copyCsvRequested();
     void copyImageRequested();
+    void copySvgRequested();
     void saveImageRequested();
     void renamed(const QString& name);
     void favouriteRequested(bool favourite);

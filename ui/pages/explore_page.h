@@ -77,6 +77,7 @@ private:
     void chooseColumns();
     void setColumns(const QStringList& metrics);
     void sizeColumns();
+    void fillTable();
     void adoptTableSelection();
     void selectRows();
     void showSelection();
@@ -86,6 +87,7 @@ private:
     void toggleFavourite();
     void copyCsv();
     void copyImage();
+    void copySvg();
     void saveImage();
     void updateTheme();
     void restoreState();

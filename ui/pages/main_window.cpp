@@ -181,6 +181,7 @@ void MainWindow::buildMenus() {
         const auto& techniques = m_jobs->engine()->techniques();
         showHelp(techniques.empty() ? QString() : QString::fromStdString(techniques.front().id));
     });
+    add(help, "recipe", tr("&Examples…"), {}, [this] { showExamples(); });
     add(help, nullptr, tr("&Tour of the window"), {}, [this] { startTour(); });
     add(help, nullptr, tr("&About Fettle"), {}, [this] { showAbout(); });
 }
@@ -276,6 +277,7 @@ void MainWindow::connectPages() {
     connect(m_recipe, &RecipePage::runsQueued, this, [this] { m_runsDock->show(); });
     connect(m_runs, &RunsPage::experimentRequested, this, &MainWindow::showExperiment);
     connect(m_jobs, &JobController::failed, this, error);
+    connect(m_jobs, &JobController::failed, this, &MainWindow::notify);
     connect(m_jobs, &JobController::runFinished, this, &MainWindow::reportRun);
     connect(m_jobs, &JobController::jobPosted, m_queue, &RunQueueModel::track);
     connect(m_jobs->engine(), &EngineBridge::jobEvent, m_queue, &RunQueueModel::handle);
@@ -359,11 +361,11 @@ void MainWindow::reportRun(qint64 experiment, const RunResult& result) {
             facts << text;
         }
     }
-    m_messages->show(
-        MessageBar::Kind::Success,
-        tr("%1 finished").arg(record ? QString::fromStdString(record->name) : tr("Run")),
-        facts.join(QStringLiteral(", ")), tr("Show"),
-        [this, experiment] { showExperiment(experiment); });
+    const QString title =
+        tr("%1 finished").arg(record ? QString::fromStdString(record->name) : tr("Run"));
+    m_messages->show(MessageBar::Kind::Success, title, facts.join(QStringLiteral(", ")), tr("Show"),
+                     [this, experiment] { showExperiment(experiment); });
+    notify(title, facts.join(QStringLiteral(", ")));
 }
 
 void MainWindow::chooseHistory() {

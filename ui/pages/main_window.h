@@ -15,6 +15,7 @@
 class QDockWidget;
 class QLabel;
 class QProgressBar;
+class QSystemTrayIcon;
 class QTabWidget;
 class QUndoGroup;
 
@@ -24,6 +25,7 @@ class AdvisorPage;
 class AllocationPage;
 class CommandPalette;
 class ComparePage;
+class ExamplesDialog;
 class ExplorePage;
 class ExportPage;
 class HelpDialog;
@@ -62,6 +64,8 @@ public:
     void openFile(const QString& path);
     /// The help, at a technique or, without one, at the keys.
     void showHelp(const QString& technique = {});
+    /// The bundled recipes, to be opened or run.
+    void showExamples();
     /// A few hints about the window.
     void startTour();
     /// The tour, unless it was seen before.
@@ -85,6 +89,7 @@ public:
     CommandPalette* commandPalette() const { return m_palette; }
     HelpDialog* help() const;
     Tour* tour() const;
+    ExamplesDialog* examples() const { return m_examples; }
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -117,6 +122,7 @@ private:
     void updateActivity();
     void refreshInterrupted();
     void reportRun(qint64 experiment, const RunResult& result);
+    void notify(const QString& title, const QString& text);
     void addActionEntries(std::vector<PaletteEntry>& entries);
     void addTechniqueEntries(std::vector<PaletteEntry>& entries);
     void showAbout();
@@ -144,6 +150,8 @@ private:
     QAction* m_paletteAction = nullptr;
     QPointer<HelpDialog> m_help;
     QPointer<Tour> m_tour;
+    QPointer<ExamplesDialog> m_examples;
+    QSystemTrayIcon* m_tray = nullptr;
     QUndoGroup* m_history = nullptr;  ///< what Undo takes back: the page in front decides
     bool m_loaded = false;
 };
