@@ -87,8 +87,8 @@ void RooflineChart::paintRoofs(QPainter& painter, const Frame& frame) const {
     const QString memory = tr("%1/s: the fastest answer measured")
                                .arg(QString::fromStdString(formatBytes(m_roofs.bytesPerSecond)));
     painter.save();
-    const QPointF middle = (roof[0] + roof[1]) / 2;
-    painter.translate(middle);
+    // Towards the ridge, where no points lie.
+    painter.translate(roof[0] + (roof[1] - roof[0]) * 0.72);
     painter.rotate(std::atan2(roof[1].y() - roof[0].y(), roof[1].x() - roof[0].x()) * 180 / M_PI);
     painter.drawText(QPointF(-metrics.horizontalAdvance(memory) / 2, -6), memory);
     painter.restore();

@@ -237,7 +237,8 @@ int RecipeModel::pinScheme(const QStringList& weights, const QString& scheme) {
         addStep("ptq");
     }
     nlohmann::json schemes = nlohmann::json::array();
-    for (const auto& entry : effectiveParams(row).at("schemes")) {
+    const nlohmann::json before = effectiveParams(row).at("schemes");
+    for (const auto& entry : before) {
         const QString text = QString::fromStdString(entry.get<std::string>());
         if (!weights.contains(text.left(text.lastIndexOf(u'=')))) {
             schemes.push_back(entry);
@@ -277,7 +278,8 @@ int RecipeModel::dropLayer(int layer, bool drop) {
     }
     nlohmann::json layers = nlohmann::json::array();
     const std::string number = std::to_string(layer);
-    for (const auto& entry : effectiveParams(row).at("drop")) {
+    const nlohmann::json before = effectiveParams(row).at("drop");
+    for (const auto& entry : before) {
         if (entry != number) {
             layers.push_back(entry);
         }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 namespace fettle::ui {
 namespace {
@@ -17,6 +18,43 @@ const Measurement* nativeMetric(const ExperimentRecord& record, const char* name
 bool drafts(const ExperimentRecord& record) {
     return std::any_of(record.recipe.steps.begin(), record.recipe.steps.end(),
                        [](const RecipeStep& step) { return step.technique == "speculative"; });
+}
+
+struct Lengths {
+    double prompt = 0;
+    double answer = 0;
+    double context() const { return prompt + answer / 2; }  ///< at the middle of the answer
+};
+
+/// What a speed was measured with: its protocol tells, also where a model's context cut the wish.
+Lengths lengthsOf(const Measurement* speed, const MeasureOptions& wish) {
+    Lengths lengths{static_cast<double>(std::max(1, wish.promptTokens)),
+                    static_cast<double>(std::max(0, wish.newTokens))};
+    int prompt = 0;
+    int answer = 0;
+    if (speed &&
+        std::sscanf(speed->protocol.c_str(), "speed prompt=%d new=%d", &prompt, &answer) == 2 &&
+        prompt > 0 && answer > 0) {
+        lengths = {static_cast<double>(prompt), static_cast<double>(answer)};
+    }
+    return lengths;
+}
+
+/// Operations and bytes per token of a model of these sizes.
+struct PhaseCost {
+    double flops = 0;
+    double bytes = 0;
+};
+PhaseCost prefillCost(const TokenCost& cost, double weightBytes, double weightFlops,
+                      const Lengths& lengths) {
+    // All tokens of a prompt share one pass over the weights; each sees half of the prompt.
+    return {weightFlops + cost.contextFlops * lengths.prompt / 2,
+            weightBytes / lengths.prompt + cost.contextBytes};
+}
+PhaseCost decodeCost(const TokenCost& cost, double weightBytes, double weightFlops,
+                     const Lengths& lengths) {
+    return {weightFlops + cost.contextFlops * lengths.context(),
+            weightBytes + cost.contextBytes * lengths.context()};
 }
 
 bool holds(const TensorReport& tensor, const char* weight) {
@@ -39,7 +77,6 @@ TokenCost tokenCost(const ModelReport& report) {
             holds(tensor, "position_embed.weight") ||
             (holds(tensor, "embed.weight") && ownHead && !holds(tensor, "lm_head.weight"));
         if (lookedUp) {
-            cost.unreadBytes += static_cast<double>(tensor.bytes);
             cost.unreadWeights += values;
             continue;
         }
@@ -65,16 +102,22 @@ DeviceRoofs measuredRoofs(const std::vector<ExperimentRecord>& records, const st
         const Measurement* prefill = nativeMetric(record, "prefill_tokens_per_s");
         const Measurement* bytes = nativeMetric(record, "weight_bytes");
         const Measurement* parameters = nativeMetric(record, "parameters");
+        const double flops =
+            parameters ? 2 * std::max(0.0, parameters->value - original.unreadWeights) : 0;
         if (decode && bytes) {
-            const double rate = decode->value * std::max(0.0, bytes->value - original.unreadBytes);
+            // What the weights take in memory is what is read: tables that are only looked up in
+            // do not count there.
+            const double rate =
+                decode->value *
+                decodeCost(original, bytes->value, flops, lengthsOf(decode, {})).bytes;
             if (rate > roofs.bytesPerSecond) {
                 roofs.bytesPerSecond = rate;
                 roofs.bytesFrom = record.id;
             }
         }
-        if (prefill && parameters) {
+        if (prefill && flops > 0) {
             const double rate =
-                2 * prefill->value * std::max(0.0, parameters->value - original.unreadWeights);
+                prefill->value * prefillCost(original, 0, flops, lengthsOf(prefill, {})).flops;
             if (rate > roofs.flopsPerSecond) {
                 roofs.flopsPerSecond = rate;
                 roofs.flopsFrom = record.id;
@@ -91,28 +134,33 @@ std::vector<RooflinePoint> rooflinePoints(const TokenCost& cost, const DeviceRoo
     if (!roofs.known() || !(cost.weightBytes > 0)) {
         return points;
     }
-    const double prompt = std::max(1, measure.promptTokens);
-    const auto add = [&](RooflinePoint::Phase phase, double flops, double bytes,
-                         const char* metric) {
+    const auto find = [&](const char* metric) -> const Measurement* {
+        const auto found = record.metrics.find(metric);
+        return found == record.metrics.end() || !(found->second.value > 0) ? nullptr
+                                                                           : &found->second;
+    };
+    const auto add = [&](RooflinePoint::Phase phase, const PhaseCost& cost,
+                         const Measurement* speed) {
         RooflinePoint point;
         point.phase = phase;
-        point.flopsPerToken = flops;
-        point.intensity = flops / bytes;
+        point.flopsPerToken = cost.flops;
+        point.intensity = cost.flops / cost.bytes;
         point.memoryBound = point.intensity < roofs.ridge();
-        point.predicted = std::min(roofs.flopsPerSecond / flops, roofs.bytesPerSecond / bytes);
-        const auto found = record.metrics.find(metric);
-        if (found != record.metrics.end() && found->second.value > 0 && !drafts(record)) {
-            point.measured = found->second.value;
-            point.native = found->second.native;
+        point.predicted =
+            std::min(roofs.flopsPerSecond / cost.flops, roofs.bytesPerSecond / cost.bytes);
+        if (speed && !drafts(record)) {
+            point.measured = speed->value;
+            point.native = speed->native;
         }
         points.push_back(point);
     };
-    // All tokens of a prompt share one pass over the weights; each sees half of the prompt.
-    add(RooflinePoint::Phase::Prefill, cost.weightFlops + cost.contextFlops * prompt / 2,
-        cost.weightBytes / prompt + cost.contextBytes, "prefill_tokens_per_s");
-    const double context = prompt + measure.newTokens / 2.0;
-    add(RooflinePoint::Phase::Decode, cost.weightFlops + cost.contextFlops * context,
-        cost.weightBytes + cost.contextBytes * context, "decode_tokens_per_s");
+    const Measurement* prefill = find("prefill_tokens_per_s");
+    const Measurement* decode = find("decode_tokens_per_s");
+    add(RooflinePoint::Phase::Prefill,
+        prefillCost(cost, cost.weightBytes, cost.weightFlops, lengthsOf(prefill, measure)),
+        prefill);
+    add(RooflinePoint::Phase::Decode,
+        decodeCost(cost, cost.weightBytes, cost.weightFlops, lengthsOf(decode, measure)), decode);
     return points;
 }
 

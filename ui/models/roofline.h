@@ -15,12 +15,11 @@ namespace fettle::ui {
 
 /// What one token costs a model of this shape.
 struct TokenCost {
-    double weightBytes = 0;   ///< read for each step; embedding rows are looked up, not read whole
-    double weightFlops = 0;   ///< 2 per weight that is multiplied
-    double contextBytes = 0;  ///< of KV cache, per token of context
-    double contextFlops = 0;  ///< of attention, per token of context
-    double unreadBytes = 0;   ///< of an embedding that is no head
-    double unreadWeights = 0;
+    double weightBytes = 0;    ///< read for each step; embedding rows are looked up, not read whole
+    double weightFlops = 0;    ///< 2 per weight that is multiplied
+    double contextBytes = 0;   ///< of KV cache, per token of context
+    double contextFlops = 0;   ///< of attention, per token of context
+    double unreadWeights = 0;  ///< of an embedding that is no head
 };
 TokenCost tokenCost(const ModelReport& report);
 
@@ -47,7 +46,7 @@ struct RooflinePoint {
     std::optional<double> measured;  ///< tokens/s
     bool native = true;
 };
-/// Prompt and answer of the lengths that `measure` names.
+/// Prompt and answer of the lengths that the speeds were measured with, else of those in `measure`.
 std::vector<RooflinePoint> rooflinePoints(const TokenCost& cost, const DeviceRoofs& roofs,
                                           const ExperimentRecord& record,
                                           const MeasureOptions& measure);

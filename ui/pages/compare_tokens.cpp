@@ -183,6 +183,7 @@ void CompareTokens::showExperiment() {
     const int kept = m_value->findData(before);
     m_value->setCurrentIndex(kept >= 0 ? kept : m_value->count() > 0 ? 0 : -1);
     m_value->setEnabled(m_value->count() > 0);
+    m_worst->setReference(ownChosen() && at > 0 ? QStringLiteral("A") : QString());
     m_worst->setTokens(trace ? trace->worst : std::vector<WorstToken>{});
     m_table->setVisible(trace && trace->hasBaseline);
     showValues();

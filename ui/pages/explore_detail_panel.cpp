@@ -75,6 +75,7 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     head->addWidget(m_title, 1);
     m_star->setObjectName(QStringLiteral("starButton"));
     m_star->setCheckable(true);
+    m_star->setAccessibleName(tr("Favourite"));
     m_star->setFocusPolicy(Qt::StrongFocus);
     setStyleClass(m_star, "star");
     head->addWidget(m_star, 0, Qt::AlignTop);
@@ -191,7 +192,6 @@ void ExploreDetailPanel::showStar(const std::vector<SelectedExperiment>& selecte
     const QString words =
         all ? tr("Take the star away (Ctrl+D)") : tr("Make it a favourite (Ctrl+D)");
     m_star->setToolTip(m_readOnly ? tr("The database is open for reading only") : words);
-    m_star->setAccessibleName(tr("Favourite"));
     m_star->setEnabled(!m_readOnly);
 }
 

@@ -89,7 +89,7 @@ public:
     CommandPalette* commandPalette() const { return m_palette; }
     HelpDialog* help() const;
     Tour* tour() const;
-    ExamplesDialog* examples() const { return m_examples; }
+    ExamplesDialog* examples() const;
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 

@@ -117,7 +117,7 @@ std::vector<PaletteEntry> MainWindow::paletteEntries() {
                  openFile(path);
              }});
     }
-    const std::vector<ExperimentRecord> records = m_jobs->experiments()->experiments();
+    const std::vector<ExperimentRecord>& records = m_jobs->experiments()->experiments();
     for (auto record = records.rbegin(); record != records.rend(); ++record) {
         entries.push_back({Kind::Experiment,
                            QString::fromStdString(record->name),
@@ -243,6 +243,10 @@ void MainWindow::startTour() {
 
 HelpDialog* MainWindow::help() const {
     return m_help;
+}
+
+ExamplesDialog* MainWindow::examples() const {
+    return m_examples;
 }
 
 Tour* MainWindow::tour() const {

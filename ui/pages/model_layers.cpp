@@ -64,8 +64,14 @@ ModelLayers::ModelLayers(ExperimentService* experiments, QWidget* parent)
     connect(m_memory, &TreeMap::activated, this, &ModelLayers::tensorChosen);
 }
 
-void ModelLayers::setReport(const ModelReport& report) {
+bool ModelLayers::isOurs(const ExperimentRecord& record) const {
+    return record.modelPath == m_report.path || record.modelPath == m_path ||
+           (!record.artifactPath.empty() && record.artifactPath == m_report.path);
+}
+
+void ModelLayers::setReport(const ModelReport& report, const QString& path) {
     m_report = report;
+    m_path = path.toStdString();
     m_own = layerMetricsOf(report);
     addPredictedTimes();
     m_graph->setReport(report);
@@ -80,10 +86,9 @@ void ModelLayers::setRecipe(const Recipe& recipe) {
 
 // Writing a token reads every weight once, at the best rate that a run of this model reached.
 void ModelLayers::addPredictedTimes() {
-    const std::vector<ExperimentRecord> records = m_experiments->experiments();
+    const std::vector<ExperimentRecord>& records = m_experiments->experiments();
     const auto newest = std::find_if(records.rbegin(), records.rend(), [&](const auto& record) {
-        return record.status == ExperimentStatus::Finished &&
-               (record.modelPath == m_report.path || record.artifactPath == m_report.path);
+        return record.status == ExperimentStatus::Finished && isOurs(record);
     });
     if (newest == records.rend()) {
         return;
@@ -107,12 +112,11 @@ void ModelLayers::fillSources() {
     const QSignalBlocker block(m_source);
     m_source->clear();
     m_source->addItem(tr("This file"), QVariant::fromValue<qint64>(0));
-    const std::vector<ExperimentRecord> records = m_experiments->experiments();
+    const std::vector<ExperimentRecord>& records = m_experiments->experiments();
     for (auto record = records.rbegin();
          record != records.rend() && m_source->count() <= kMostSources; ++record) {
-        const bool ours =
-            record->modelPath == m_report.path || record->artifactPath == m_report.path;
-        if (ours && record->status == ExperimentStatus::Finished && !record->isBaseline()) {
+        if (isOurs(*record) && record->status == ExperimentStatus::Finished &&
+            !record->isBaseline()) {
             m_source->addItem(QString::fromStdString(record->name),
                               QVariant::fromValue<qint64>(record->id));
         }

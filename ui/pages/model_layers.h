@@ -27,7 +27,8 @@ class ModelLayers : public QWidget {
 public:
     explicit ModelLayers(ExperimentService* experiments, QWidget* parent = nullptr);
 
-    void setReport(const ModelReport& report);
+    /// `path`: the model as experiments name it, which for the bundled one is "demo".
+    void setReport(const ModelReport& report, const QString& path);
     /// The recipe being edited: what it does to single weights is marked.
     void setRecipe(const Recipe& recipe);
     ModelGraph* graph() const { return m_graph; }
@@ -50,8 +51,10 @@ private:
 
     ExperimentService* m_experiments;
     void addPredictedTimes();
+    bool isOurs(const ExperimentRecord& record) const;
 
     ModelReport m_report;
+    std::string m_path;
     Recipe m_recipe;
     std::vector<LayerMetric> m_own;    ///< of the file
     std::vector<LayerMetric> m_other;  ///< of the chosen experiment

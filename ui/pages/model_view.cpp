@@ -296,7 +296,7 @@ void ModelView::showReport(const ModelReport& report) {
         m_facts->setColumnStretch(at % kColumns, 1);
     }
     m_tensors->setTensors(report.tensors);
-    m_layers->setReport(report);
+    m_layers->setReport(report, m_path);
     m_table->resizeColumnsToContents();
     updateCount();
     m_stack->setCurrentIndex(1);
