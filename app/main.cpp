@@ -1,10 +1,13 @@
 // The window. Heavy work waits until it is on screen.
 #include <QApplication>
 #include <QCommandLineParser>
+#include <QDir>
 #include <QElapsedTimer>
+#include <QLocale>
 #include <QSettings>
 #include <QTextStream>
 #include <QTimer>
+#include <QTranslator>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -88,6 +91,17 @@ bool lacksDisplay(int argc, char** argv) {
 #endif
 }
 
+/// Words in the user's language, where somebody has translated them: fettle_LANGUAGE.qm in the
+/// folder that FETTLE_TRANSLATIONS names, or beside the installed resources.
+void loadTranslation(QTranslator& translator) {
+    const QString folder = qEnvironmentVariable(
+        "FETTLE_TRANSLATIONS",
+        QDir(QCoreApplication::applicationDirPath()).filePath("../share/fettle/translations"));
+    if (translator.load(QLocale(), QStringLiteral("fettle"), QStringLiteral("_"), folder)) {
+        QCoreApplication::installTranslator(&translator);
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -109,6 +123,8 @@ int main(int argc, char** argv) {
     QApplication::setApplicationDisplayName(QStringLiteral("Fettle"));
     QApplication::setApplicationVersion(QString::fromStdString(fettle::applicationVersion()));
     QApplication::setDesktopFileName(QStringLiteral("fettle"));
+    QTranslator translator;  // outlives the window
+    loadTranslation(translator);
     const Options options = parse(application);
     fettle::app::startLogging(fettle::app::logFile());
     fettle::app::initGuiResources();

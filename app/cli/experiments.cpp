@@ -15,6 +15,7 @@
 #include "app/core/experiment_exchange.h"
 #include "app/core/mlflow_export.h"
 #include "engine/experiment/paired_comparison.h"
+#include "engine/experiment/pareto_front.h"
 #include "storage/durable_file.h"
 
 namespace fettle::cli {
@@ -30,6 +31,7 @@ struct Options {
     std::string format;
     std::string x = "decode_tokens_per_s";
     std::string y = "perplexity";
+    std::string z;
     std::string model;
     bool favourite = false;
     std::string tag;
@@ -225,13 +227,14 @@ BetterWhen betterWhen(const std::string& metric) {
     return info->better;
 }
 
-/// Finished experiments that have both metrics. Numbers of different protocols do not belong on one
-/// axis: those of the newest experiment's protocols stay.
+/// Finished experiments that have the metrics asked for. Numbers of different protocols do not
+/// belong on one axis: those of the newest experiment's protocols stay.
 std::vector<ExperimentRecord> comparableRecords(std::vector<ExperimentRecord> records,
                                                 const Options& options) {
     std::erase_if(records, [&](const ExperimentRecord& record) {
         return record.status != ExperimentStatus::Finished ||
                record.metrics.count(options.x) == 0 || record.metrics.count(options.y) == 0 ||
+               (!options.z.empty() && record.metrics.count(options.z) == 0) ||
                (!options.model.empty() && options.model != record.modelName &&
                 options.model != record.modelPath);
     });
@@ -241,7 +244,9 @@ std::vector<ExperimentRecord> comparableRecords(std::vector<ExperimentRecord> re
     const std::size_t before = records.size();
     std::erase_if(records, [&](const ExperimentRecord& record) {
         return record.metrics.at(options.x).protocol != newest.metrics.at(options.x).protocol ||
-               record.metrics.at(options.y).protocol != newest.metrics.at(options.y).protocol;
+               record.metrics.at(options.y).protocol != newest.metrics.at(options.y).protocol ||
+               (!options.z.empty() &&
+                record.metrics.at(options.z).protocol != newest.metrics.at(options.z).protocol);
     });
     if (records.size() < before)
         printError(std::to_string(before - records.size()) +
@@ -255,7 +260,11 @@ int pareto(const CommandLine& line, const Options& options) {
     const std::vector<ExperimentRecord> records =
         comparableRecords(ExperimentStore(options.database, Mode::Existing).list(), options);
     const std::vector<std::size_t> front =
-        paretoFront(records, options.x, xBetter, options.y, yBetter);
+        options.z.empty()
+            ? paretoFront(records, options.x, xBetter, options.y, yBetter)
+            : paretoFront(
+                  records,
+                  {{options.x, xBetter}, {options.y, yBetter}, {options.z, betterWhen(options.z)}});
     nlohmann::json ids = nlohmann::json::array();
     nlohmann::json points = nlohmann::json::array();
     std::vector<std::vector<std::string>> rows;
@@ -386,9 +395,11 @@ void addExperiments(CLI::App& app, CommandLine& line) {
         add("compare", "Metrics side by side, and whether the differences from the first are real",
             compare),
         2, kMany);
-    CLI::App* front = add("pareto", "The experiments that no other beats in both metrics", pareto);
+    CLI::App* front =
+        add("pareto", "The experiments that no other beats in two metrics, or in three", pareto);
     front->add_option("--x", options->x, "Metric (default decode_tokens_per_s)");
     front->add_option("--y", options->y, "Metric (default perplexity)");
+    front->add_option("--z", options->z, "Third metric of the front (default none)");
     front->add_option("--model", options->model, "Only this model, by name or path");
     CLI::App* exporter = add("export", "All experiments for other programs", exportList);
     exporter->add_option("FILE", options->file, "File; for mlflow a new folder")->required();

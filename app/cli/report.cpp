@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <sstream>
 
 #include "app/cli/charts.h"
@@ -11,6 +12,7 @@
 #include "app/cli/experiment_store.h"
 #include "app/cli/output.h"
 #include "app/core/html_report.h"
+#include "app/core/report_findings.h"
 #include "engine/core/error.h"
 #include "storage/durable_file.h"
 
@@ -77,6 +79,8 @@ int report(const CommandLine& line, const Options& options) {
         records.push_back(page.experiments.back().record);
         if (page.baseline == 0 && records.back().isBaseline())
             page.baseline = id;
+        if (std::optional<EvaluationTrace> trace = store.trace(id))
+            page.traces.emplace(id, std::move(*trace));
     }
     const fs::path out = fs::absolute(options.out);
     {
@@ -87,15 +91,20 @@ int report(const CommandLine& line, const Options& options) {
                  "Weights in memory and perplexity");
     }
     storage::writeFileDurably(out, app::htmlReport(page));
+    const app::ReportFindings found =
+        app::reportFindings(page.experiments, page.baseline, page.traces);
     if (line.json)
         printJson({{"path", out.string()},
+                   {"recommendation", found.recommendation},
+                   {"recommended", found.recommended == 0 ? nlohmann::json(nullptr)
+                                                          : nlohmann::json(found.recommended)},
                    {"experiments", options.ids},
                    {"baseline",
                     page.baseline == 0 ? nlohmann::json(nullptr) : nlohmann::json(page.baseline)},
                    {"charts", page.charts.size()}});
     else
-        std::printf("%s: %zu experiments, %zu charts\n", out.c_str(), records.size(),
-                    page.charts.size());
+        std::printf("%s: %zu experiments, %zu charts\n%s\n", out.c_str(), records.size(),
+                    page.charts.size(), found.recommendation.c_str());
     return kExitDone;
 }
 

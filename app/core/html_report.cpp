@@ -9,6 +9,7 @@
 #include <set>
 
 #include "app/core/markup.h"
+#include "app/core/report_findings.h"
 
 namespace fettle::app {
 namespace {
@@ -21,7 +22,7 @@ constexpr const char* kStyle = R"(
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--text); background: var(--back); max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-p { margin: .4rem 0; } .soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
+p { margin: .4rem 0; } p.lead { font-size: 1.1rem; font-weight: 600; } li { margin: .3rem 0; } .soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
@@ -172,6 +173,29 @@ std::string comparison(const HtmlReport& report, const ExperimentRecord* baselin
         text += "<p class=\"soft\">Changes are against experiment " + std::to_string(baseline->id) +
                 ", " + markupText(baseline->name) + ".</p>";
     return text;
+}
+
+/// What the numbers mean, before the numbers.
+std::string findings(const HtmlReport& report) {
+    const ReportFindings found = reportFindings(report.experiments, report.baseline, report.traces);
+    std::string text =
+        "<h2>Findings</h2><p class=\"lead\">" + markupText(found.recommendation) + "</p><ul>";
+    for (const ReportFindings::Standing& standing : found.experiments) {
+        if (standing.differences.empty() && standing.place.empty())
+            continue;
+        const auto known =
+            std::find_if(report.experiments.begin(), report.experiments.end(),
+                         [&](const ExperimentDetail& e) { return e.record.id == standing.id; });
+        const ExperimentRecord& r = known->record;
+        text += "<li><a href=\"#e" + std::to_string(r.id) + "\">" + std::to_string(r.id) + " · " +
+                markupText(r.name.empty() ? r.summary() : r.name) + "</a>";
+        for (const std::string& difference : standing.differences)
+            text += " " + markupText(difference);
+        if (!standing.place.empty())
+            text += " " + markupText(standing.place);
+        text += "</li>";
+    }
+    return text + "</ul>";
 }
 
 std::string metricTable(const ExperimentRecord& record) {
@@ -387,6 +411,7 @@ std::string htmlReport(const HtmlReport& report) {
             std::to_string(report.experiments.size()) +
             (report.experiments.size() == 1 ? " experiment" : " experiments") + " · Fettle " +
             markupText(report.appVersion) + "</p>";
+    text += findings(report);
     text += "<h2>Comparison</h2>" + comparison(report, baseline);
     for (const ReportChart& chart : report.charts)
         text += "<h2>" + markupText(chart.title) + "</h2><img alt=\"" + markupText(chart.title) +

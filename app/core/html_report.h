@@ -1,7 +1,8 @@
-// One HTML page about some experiments that needs nothing beside it: comparison, charts, recipes,
-// layers, training curves, samples, environment, and the commands that repeat the runs.
+// One HTML page about some experiments that needs nothing beside it: findings, comparison, charts,
+// recipes, layers, training curves, samples, environment, and the commands that repeat the runs.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct HtmlReport {
     std::int64_t baseline = 0;  ///< id of the one that changes are stated against; 0: none
     std::vector<ReportChart> charts;
     std::string appVersion;
+    std::map<std::int64_t, EvaluationTrace> traces =
+        {};  ///< by id, where values per token are kept
 };
 
 /// The page, UTF-8. Everything that comes from models and users is escaped; scripts, fonts and

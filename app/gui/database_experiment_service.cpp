@@ -148,7 +148,7 @@ void DatabaseExperimentService::refresh(qint64 id) {
     emit experimentChanged(id);
 }
 
-std::vector<ExperimentRecord> DatabaseExperimentService::experiments() const {
+const std::vector<ExperimentRecord>& DatabaseExperimentService::experiments() const {
     return m_records;
 }
 

@@ -37,7 +37,7 @@ public:
     /// Takes notice of what a run stored: call it with each event after the recorder had it.
     void follow(const JobEvent& event);
 
-    std::vector<ExperimentRecord> experiments() const override;
+    const std::vector<ExperimentRecord>& experiments() const override;
     std::optional<ExperimentRecord> experiment(qint64 id) const override;
     std::optional<ExperimentDetail> detail(qint64 id) const override;
     std::optional<EvaluationTrace> trace(qint64 id) const override;

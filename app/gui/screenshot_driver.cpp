@@ -2,10 +2,13 @@
 
 #include <QApplication>
 #include <QCheckBox>
+#include <QComboBox>
 #include <QDir>
+#include <QDockWidget>
 #include <QFile>
 #include <QLineEdit>
 #include <QPixmap>
+#include <QPlainTextEdit>
 #include <QTabWidget>
 #include <QTableView>
 #include <QTextStream>
@@ -19,10 +22,13 @@
 #include "app/gui/database_experiment_service.h"
 #include "ui/bridge/advisor_controller.h"
 #include "ui/bridge/job_controller.h"
+#include "ui/charts/model_graph.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
 #include "ui/pages/advisor_page.h"
+#include "ui/pages/compare_own_text.h"
 #include "ui/pages/compare_page.h"
+#include "ui/pages/compare_tokens.h"
 #include "ui/pages/draft_lab_page.h"
 #include "ui/pages/export_page.h"
 #include "ui/pages/library_page.h"
@@ -44,6 +50,26 @@ constexpr int kSettleMs = 450;  ///< layouts, debounced estimates and chart anim
 constexpr int kPollMs = 100;
 constexpr int kGiveUpMs = 600'000;
 constexpr std::size_t kPicturedRuns = 4;
+constexpr double kPicturedBits = 4.5;
+constexpr auto kOwnText =
+    "Once upon a time there was a little girl named Lily. She had a red ball and she liked to play "
+    "with it in the garden. One day the ball rolled under the big old tree, and a friendly dog "
+    "came "
+    "to help her. They looked and looked until they found it, and then they played together.";
+
+namespace {
+
+/// Numbers for pictures: enough to lie apart, not precise.
+MeasureOptions quickMeasure() {
+    MeasureOptions measure;
+    measure.maxTokens = 2048;
+    measure.promptTokens = 64;
+    measure.newTokens = 32;
+    measure.repeats = 2;
+    return measure;
+}
+
+}  // namespace
 
 ScreenshotDriver::ScreenshotDriver(GuiApplication* application, QString folder, QObject* parent)
     : QObject(parent), m_application(application), m_folder(std::move(folder)) {
@@ -81,10 +107,7 @@ void ScreenshotDriver::plan() {
         }
     });
     add(QStringLiteral("running"), [this, recipe] {
-        MeasureOptions measure;
-        measure.maxTokens = 2048;
-        measure.speed = false;  // a number taken while pictures are taken would say nothing
-        recipe->setup()->setMeasure(measure);
+        recipe->setup()->setMeasure(quickMeasure());
         recipe->setup()->setTasksPath(fewTasks());
         std::vector<Recipe> recipes;
         for (const auto& [preset, help] : recipe->presets()) {
@@ -107,7 +130,8 @@ void ScreenshotDriver::plan() {
     });
     add(QStringLiteral("explore"), [this, window] {
         window->messages()->clear();
-        const std::vector<ExperimentRecord> records = m_application->experiments()->experiments();
+        window->runsDock()->hide();
+        const std::vector<ExperimentRecord>& records = m_application->experiments()->experiments();
         window->showExperiment(records.empty() ? 0 : records.back().id);
     });
     planCompare();
@@ -120,11 +144,35 @@ void ScreenshotDriver::plan() {
             window->exportPage()->run();
         },
         idle);
+    planPrecision();
     planAdvisor();
     planPlayground();
     add(QStringLiteral("message"), [window] {
         window->library()->addPaths({QStringLiteral("/nowhere/model.gguf")});
         window->showPage(Page::Recipe);
+    });
+}
+
+// Bits where they are needed, from scores that the demo's own run leaves.
+void ScreenshotDriver::planPrecision() {
+    ui::MainWindow* window = m_application->window();
+    add(
+        QStringLiteral("precision-running"),
+        [window] {
+            Recipe mixed;
+            mixed.name = "mixed precision";
+            mixed.steps = {{"ptq",
+                            {{"target_bits", kPicturedBits},
+                             {"sensitivity", "fisher"},
+                             {"calibration_tokens", 4096}}}};
+            window->recipe()->queueRecipes({mixed});
+        },
+        [window] { return window->queue()->activeCount() == 0; });
+    add(QStringLiteral("precision"), [this, window] {
+        window->messages()->clear();
+        window->runsDock()->hide();
+        const std::vector<ExperimentRecord>& records = m_application->experiments()->experiments();
+        window->allocateBits(records.empty() ? 0 : records.back().id);
     });
 }
 
@@ -135,12 +183,7 @@ void ScreenshotDriver::planAdvisor() {
         QStringLiteral("advisor"),
         [this, window] {
             ui::AdvisorPage* page = window->advisor();
-            MeasureOptions measure;
-            measure.maxTokens = 2048;
-            measure.promptTokens = 32;
-            measure.newTokens = 16;
-            measure.repeats = 1;
-            page->setup()->setMeasure(measure);
+            page->setup()->setMeasure(quickMeasure());
             page->setup()->setTasksPath(fewTasks());
             const auto set = [page](const char* target, const char* text) {
                 page->form()->field(QLatin1String(target))->setText(QLatin1String(text));
@@ -187,7 +230,7 @@ void ScreenshotDriver::planCompare() {
     ui::MainWindow* window = m_application->window();
     add(QStringLiteral("compare"), [this, window] {
         std::vector<qint64> ids;
-        const std::vector<ExperimentRecord> records = m_application->experiments()->experiments();
+        const std::vector<ExperimentRecord>& records = m_application->experiments()->experiments();
         for (auto record = records.rbegin(); record != records.rend(); ++record) {
             const bool finished = record->status == ExperimentStatus::Finished;
             if (finished && (record->isBaseline() || ids.size() < 2)) {
@@ -203,15 +246,29 @@ void ScreenshotDriver::planCompare() {
                     QLatin1Char('&'))),
             [window, part] { window->comparePage()->tabs()->setCurrentIndex(part); });
     }
-    add(QStringLiteral("inspect-layers"), [window] {
+    add(
+        QStringLiteral("compare-own-text"),
+        [window] {
+            ui::ComparePage* page = window->comparePage();
+            page->tabs()->setCurrentWidget(page->tokens());
+            page->tokens()->experimentChoice()->setCurrentIndex(1);
+            page->tokens()->sourceChoice()->setCurrentIndex(1);
+            page->tokens()->ownText()->text()->setPlainText(QString::fromUtf8(kOwnText));
+            page->tokens()->ownText()->run();
+        },
+        [window] { return !window->comparePage()->tokens()->ownText()->isRunning(); });
+    add(QStringLiteral("inspect-graph"), [window] {
         window->inspect(QStringLiteral("demo"));
-        window->modelView()->views()->setCurrentWidget(window->modelView()->layers());
+        ui::ModelLayers* layers = window->modelView()->layers();
+        window->modelView()->views()->setCurrentWidget(layers);
+        // Coloured by what the last run lost where.
+        layers->sourceChoice()->setCurrentIndex(std::min(1, layers->sourceChoice()->count() - 1));
+        layers->graph()->setOpen(1, true);
     });
-    add(QStringLiteral("inspect-memory"), [window] {
-        for (QTabWidget* views : window->modelView()->layers()->findChildren<QTabWidget*>()) {
-            views->setCurrentIndex(1);
-        }
-    });
+    add(QStringLiteral("inspect-layers"),
+        [window] { window->modelView()->layers()->views()->setCurrentIndex(1); });
+    add(QStringLiteral("inspect-memory"),
+        [window] { window->modelView()->layers()->views()->setCurrentIndex(2); });
 }
 
 // The first tasks of the demo: pictures need numbers, not precise ones.

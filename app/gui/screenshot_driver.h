@@ -26,6 +26,7 @@ private:
     };
 
     void plan();
+    void planPrecision();
     void planAdvisor();
     void planPlayground();
     void planCompare();

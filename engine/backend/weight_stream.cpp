@@ -81,7 +81,8 @@ void WeightStream::makeRoom(cuda::Stream compute) {
 
 void WeightStream::copyTo(Slot& slot, const std::byte* weight) {
     m_check(cuda::streamWaits(m_copies, slot.read), kCopying);
-    m_check(cuda::copyToDevice(slot.memory->data(), weight, m_bytes.at(weight), m_copies), kCopying);
+    m_check(cuda::copyToDevice(slot.memory->data(), weight, m_bytes.at(weight), m_copies),
+            kCopying);
     m_check(cuda::record(slot.copied, m_copies), kCopying);
     slot.weight = weight;
 }

@@ -39,7 +39,7 @@ public:
 private:
     struct Slot {
         std::unique_ptr<DeviceBuffer> memory;
-        const std::byte* weight = nullptr;     // what it holds or is to hold
+        const std::byte* weight = nullptr;      // what it holds or is to hold
         kernels::cuda::Event copied = nullptr;  // after the copy to it
         kernels::cuda::Event read = nullptr;    // after the last product that used it
     };

@@ -1,8 +1,9 @@
+#include "engine/experiment/pareto_front.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include "engine/experiment/experiment_record.h"
+#include <optional>
 
 namespace fettle {
 namespace {
@@ -58,6 +59,46 @@ std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& record
         });
     }
     return front;
+}
+
+std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records,
+                                     const std::vector<FrontMetric>& metrics) {
+    struct Costs {
+        std::vector<double> values;
+        std::size_t index = 0;
+    };
+    std::vector<Costs> points;
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        Costs point{{}, i};
+        for (const FrontMetric& metric : metrics)
+            if (const std::optional<double> cost = costOf(records[i], metric.name, metric.better))
+                point.values.push_back(*cost);
+        if (!metrics.empty() && point.values.size() == metrics.size())
+            points.push_back(std::move(point));
+    }
+    std::sort(points.begin(), points.end(), [](const Costs& a, const Costs& b) {
+        return a.values != b.values ? a.values < b.values : a.index < b.index;
+    });
+    // In this order a point can be beaten only by one before it, and what beats one that is beaten
+    // beats the other as well: comparing with the front so far is enough.
+    std::vector<const Costs*> front;
+    for (const Costs& point : points) {
+        const bool beaten = std::any_of(front.begin(), front.end(), [&](const Costs* other) {
+            if (other->values == point.values)
+                return false;
+            for (std::size_t m = 0; m < metrics.size(); ++m)
+                if (other->values[m] > point.values[m])
+                    return false;
+            return true;
+        });
+        if (!beaten)
+            front.push_back(&point);
+    }
+    std::vector<std::size_t> indices;
+    for (const Costs* point : front)
+        indices.push_back(point->index);
+    std::sort(indices.begin(), indices.end());
+    return indices;
 }
 
 }  // namespace fettle

@@ -47,9 +47,31 @@ ParameterCounter counterFor(const ModelConfig& config,
     };
 }
 
+/// The layers that stay when those of `drop` go.
+std::vector<std::int64_t> layersWithout(const ModelConfig& config,
+                                        const std::vector<std::int64_t>& drop) {
+    std::vector<std::int64_t> kept = allIndices(config.layerCount());
+    if (drop.back() >= config.layerCount())
+        throw EngineError(ErrorKind::Usage, "prune: \"drop\" names layer " +
+                                                std::to_string(drop.back()) + ", the model has " +
+                                                std::to_string(config.layerCount()) +
+                                                ", the first is 0");
+    if (drop.size() == kept.size())
+        throw EngineError(ErrorKind::Usage, "prune: \"drop\" names every layer of the model");
+    std::erase_if(kept, [&](std::int64_t layer) {
+        return std::binary_search(drop.begin(), drop.end(), layer);
+    });
+    return kept;
+}
+
 /// The shapes that a ratio or a number of parameters allows; several for "width".
 std::vector<PrunedShape> wantedShapes(const ModelConfig& config, const PruneSettings& settings,
                                       const ParameterCounter& count) {
+    if (!settings.drop.empty()) {
+        PrunedShape shape = shapeOf(config);
+        shape.layers = static_cast<std::int64_t>(layersWithout(config, settings.drop).size());
+        return {shape};
+    }
     const std::int64_t whole = count(shapeOf(config));
     if (settings.targetParameters == 0 && settings.rules.axis != PruneAxis::Width)
         return {shapeForRatio(config, settings.rules, settings.ratio)};
@@ -77,6 +99,11 @@ public:
           m_ranking(firstTokens(text, kRankingTokens)) {}
 
     Model run(Model model) {
+        if (!m_settings.drop.empty()) {
+            PruningPlan plan = keepAll(model.config);
+            plan.layers = layersWithout(model.config, m_settings.drop);
+            return pruneModel(model, plan, m_context.control);
+        }
         const ModelConfig before = model.config;
         const PrunedShape goal = chooseShape(model);
         for (int round = 1; round <= m_settings.iterations; ++round) {

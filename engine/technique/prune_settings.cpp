@@ -1,5 +1,8 @@
 #include "engine/technique/prune_settings.h"
 
+#include <algorithm>
+#include <charconv>
+
 #include "engine/core/error.h"
 
 namespace fettle {
@@ -150,8 +153,18 @@ TechniqueDescriptor pruneDescriptor() {
         "Tensor names that get no zeros: globs such as layers.0.* or regular expressions after "
         "re:. Embeddings, norms and the head never do.";
     exclude.visibleWhen = sparse;
+    ParameterSchema drop;
+    drop.name = "drop";
+    drop.title = "Layers to take out";
+    drop.type = ParameterType::PatternList;
+    drop.defaultValue = nlohmann::json::array();
+    drop.help =
+        "Numbers of the layers that go, the first is 0, whatever ratio and importance say. Empty: "
+        "the least important ones go.";
+    drop.visibleWhen = VisibleWhen{"method", {"layers"}};
     d.parameters = {methodParameter(),
                     ratio,
+                    drop,
                     target,
                     speedup,
                     patternParameter(),
@@ -167,6 +180,25 @@ TechniqueDescriptor pruneDescriptor() {
     return d;
 }
 
+namespace {
+
+std::vector<std::int64_t> layerNumbers(const nlohmann::json& params) {
+    std::vector<std::int64_t> layers;
+    for (const std::string& text : params.at("drop").get<std::vector<std::string>>()) {
+        std::int64_t layer = -1;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layer);
+        if (error != std::errc() || end != text.data() + text.size() || layer < 0)
+            throw EngineError(ErrorKind::Usage,
+                              "prune: \"drop\" takes numbers of layers, not \"" + text + "\"");
+        layers.push_back(layer);
+    }
+    std::sort(layers.begin(), layers.end());
+    layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+    return layers;
+}
+
+}  // namespace
+
 PruneSettings::PruneSettings(const nlohmann::json& params)
     : method(params.at("method").get<std::string>()),
       ratio(params.at("ratio").get<double>()),
@@ -178,6 +210,8 @@ PruneSettings::PruneSettings(const nlohmann::json& params)
       calibrationLength(params.at("calibration_length").get<std::int64_t>()),
       damping(params.at("damping").get<double>()),
       exclude(params.at("exclude").get<std::vector<std::string>>()) {
+    if (method == "layers")
+        drop = layerNumbers(params);
     sparse = method == "magnitude" || method == "wanda" || method == "sparsegpt";
     sparsityMethod = method == "magnitude" ? SparsityMethod::Magnitude
                      : method == "wanda"   ? SparsityMethod::Wanda
@@ -204,6 +238,8 @@ PruneSettings::PruneSettings(const nlohmann::json& params)
 }
 
 bool PruneSettings::needsText() const {
+    if (!drop.empty())
+        return false;
     if (sparse)
         return sparsityMethod != SparsityMethod::Magnitude;
     return importance != Importance::Magnitude || compensate || rules.axis == PruneAxis::Layers ||

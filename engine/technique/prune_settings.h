@@ -28,6 +28,7 @@ struct PruneSettings {
     std::int64_t calibrationTokens = 0, calibrationLength = 0;
     double damping = 0.01;
     std::vector<std::string> exclude;
+    std::vector<std::int64_t> drop;  ///< layers that go, ascending; empty: importance decides
 
     /// Magnitudes need no text unless what stays is to make up for what goes.
     bool needsText() const;

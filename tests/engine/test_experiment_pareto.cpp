@@ -7,7 +7,7 @@
 #include <limits>
 #include <random>
 
-#include "engine/experiment/experiment_record.h"
+#include "engine/experiment/pareto_front.h"
 
 namespace fettle {
 namespace {
@@ -114,6 +114,45 @@ TEST(ParetoFront, IsQuickWithManyPoints) {
     EXPECT_EQ(paretoFront(records, "x", BetterWhen::Higher, "y", BetterWhen::Higher).size(),
               records.size());
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+TEST(ParetoFront, AnyNumberOfMetricsAgreesWithItsDefinition) {
+    std::mt19937 rng(5);
+    for (int round = 0; round < 40; ++round) {
+        std::vector<ExperimentRecord> records;
+        for (int i = 0; i < 60; ++i) {
+            records.push_back(
+                point(static_cast<double>(rng() % 6), static_cast<double>(rng() % 6)));
+            if (rng() % 10 != 0)
+                records.back().metrics["z"].value = static_cast<double>(rng() % 6);
+        }
+        const std::vector<FrontMetric> metrics{
+            {"x", BetterWhen::Lower}, {"y", BetterWhen::Higher}, {"z", BetterWhen::Lower}};
+        std::vector<std::size_t> expected;
+        for (std::size_t i = 0; i < records.size(); ++i) {
+            const auto value = [&](std::size_t r, std::size_t m) {
+                const auto found = records[r].metrics.find(metrics[m].name);
+                return found == records[r].metrics.end() ? std::numeric_limits<double>::quiet_NaN()
+                                                         : found->second.value;
+            };
+            bool beaten = std::isnan(value(i, 2));
+            for (std::size_t j = 0; j < records.size() && !beaten; ++j) {
+                bool asGood = !std::isnan(value(j, 2)), better = false;
+                for (std::size_t m = 0; m < 3; ++m) {
+                    asGood = asGood && atLeastAsGood(value(j, m), value(i, m), metrics[m].better);
+                    better = better || value(j, m) != value(i, m);
+                }
+                beaten = asGood && better;
+            }
+            if (!beaten)
+                expected.push_back(i);
+        }
+        EXPECT_EQ(paretoFront(records, metrics), expected);
+    }
+    EXPECT_TRUE(paretoFront({point(1, 2)}, std::vector<FrontMetric>{}).empty());
+    EXPECT_EQ(paretoFront({point(2, 1), point(1, 2), point(2, 2)},
+                          {{"x", BetterWhen::Lower}, {"y", BetterWhen::Lower}}),
+              (std::vector<std::size_t>{0, 1}));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "engine/prune/pruner.h"
 #include "engine/prune/shape_search.h"
 #include "engine/prune/width_pruner.h"
+#include "engine/technique/prune_settings.h"
 #include "engine/technique/technique.h"
 #include "tests/engine/families.h"
 #include "tests/support/model_files.h"
@@ -362,6 +363,37 @@ TEST_F(Pruning, LayersThatDoNothingGoFirst) {
             EXPECT_EQ(cut.config.layerCount(), model.config.layerCount() - 1);
             EXPECT_LT(distance(model, cut), 1e-5) << family;
         }
+    }
+}
+
+TEST_F(Pruning, NamedLayersGoWhateverTheyMatter) {
+    for (const std::string family : {"llama", "gpt2"}) {
+        const Model model = tiny(family);
+        ASSERT_GE(model.config.layerCount(), 2);
+        const auto prune = [](const nlohmann::json& drop) {
+            nlohmann::json params = validateParams(findTechnique("prune")->descriptor(),
+                                                   {{"method", "layers"}, {"drop", drop}})
+                                        .params;
+            return PruneSettings(params);
+        };
+        using List = std::vector<std::string>;
+        EXPECT_EQ(prune(List{"1", "0", "1"}).drop, (std::vector<std::int64_t>{0, 1}));
+        EXPECT_FALSE(prune(List{"0"}).needsText());
+        EXPECT_THROW(prune(List{"one"}), EngineError);
+        EXPECT_THROW(prune(List{"-1"}), EngineError);
+        const Model cut =
+            apply(model, {{"method", "layers"}, {"drop", std::vector<std::string>{"0"}}}, "");
+        EXPECT_EQ(cut.config.layerCount(), model.config.layerCount() - 1);
+        // Layer 1 is the first one now, as it was.
+        EXPECT_EQ(cut.weight(inLayer(0, "attn.o.weight")).toFloat(),
+                  model.weight(inLayer(1, "attn.o.weight")).toFloat());
+        nlohmann::json all = nlohmann::json::array();
+        for (std::int64_t layer = 0; layer < model.config.layerCount(); ++layer)
+            all.push_back(std::to_string(layer));
+        EXPECT_THROW(apply(model, {{"method", "layers"}, {"drop", all}}, ""), EngineError);
+        EXPECT_THROW(
+            apply(model, {{"method", "layers"}, {"drop", std::vector<std::string>{"99"}}}, ""),
+            EngineError);
     }
 }
 

@@ -13,6 +13,7 @@
 #include "app/core/logging.h"
 #include "app/core/markup.h"
 #include "app/core/paths.h"
+#include "app/core/report_findings.h"
 #include "storage/storage_error.h"
 
 namespace fettle::app {
@@ -181,6 +182,78 @@ TEST(Csv, JsonHoldsTheSame) {
 TEST(Markup, EscapesWhatComesFromOutside) {
     EXPECT_EQ(markupText("<a href=\"x\">'&\x01"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
     EXPECT_EQ(markupText("\xff"), "\xEF\xBF\xBD");  // not UTF-8: the replacement character
+}
+
+ExperimentDetail measuredExperiment(std::int64_t id, double perplexity, double speed,
+                                    double bytes) {
+    ExperimentDetail e;
+    e.record.id = id;
+    e.record.name = "run " + std::to_string(id);
+    e.record.status = ExperimentStatus::Finished;
+    if (id > 1)
+        e.record.recipe.steps = {{"ptq", {{"scheme", "int8"}}}};
+    const auto add = [&](const char* name, double value) {
+        e.record.metrics[name].name = name;
+        e.record.metrics[name].value = value;
+    };
+    add("perplexity", perplexity);
+    add("decode_tokens_per_s", speed);
+    add("weight_bytes", bytes);
+    return e;
+}
+
+/// Losses of 40 windows of 100 tokens, `extra` nats per token above the baseline's.
+EvaluationTrace lossesWith(double extra) {
+    EvaluationTrace trace;
+    trace.protocol = "ppl";
+    for (int b = 0; b < 40; ++b)
+        trace.blocks.push_back({100, 200.0 + 7 * (b % 5) + 100 * extra + 0.3 * (b % 3 - 1), 0, 0});
+    return trace;
+}
+
+TEST(ReportFindings, RecommendsTheFastestWithoutARealLoss) {
+    const std::vector<ExperimentDetail> experiments{
+        measuredExperiment(1, 7.4, 100, 8e6), measuredExperiment(2, 7.401, 180, 4e6),
+        measuredExperiment(3, 7.9, 300, 2e6), measuredExperiment(4, 8.1, 290, 3e6)};
+    const std::map<std::int64_t, EvaluationTrace> traces{
+        {1, lossesWith(0)}, {2, lossesWith(0)}, {3, lossesWith(0.06)}, {4, lossesWith(0.09)}};
+    const ReportFindings found = reportFindings(experiments, 1, traces);
+    ASSERT_EQ(found.experiments.size(), 4u);
+    EXPECT_TRUE(found.experiments[0].differences.empty());
+    EXPECT_NE(found.experiments[1].differences.at(0).find("Not distinguishable"),
+              std::string::npos);
+    EXPECT_NE(found.experiments[2].differences.at(0).find("The loss is real"), std::string::npos);
+    EXPECT_TRUE(found.experiments[2].onFront);
+    EXPECT_FALSE(found.experiments[3].onFront);
+    EXPECT_NE(found.experiments[3].place.find("Beaten by 3 · run 3"), std::string::npos);
+    EXPECT_EQ(found.recommended, 2);
+    EXPECT_NE(found.recommendation.find("1.80 times the decode speed"), std::string::npos)
+        << found.recommendation;
+    const std::string page = htmlReport({"t", experiments, 1, {}, "1", traces});
+    EXPECT_NE(page.find("<h2>Findings</h2>"), std::string::npos);
+    EXPECT_LT(page.find("Recommended: 2 · run 2"), page.find("<h2>Comparison</h2>"));
+}
+
+TEST(ReportFindings, ClaimsNothingThatWasNotTested) {
+    std::vector<ExperimentDetail> experiments{measuredExperiment(1, 7.4, 100, 8e6),
+                                              measuredExperiment(2, 7.5, 180, 4e6)};
+    ReportFindings found = reportFindings(experiments, 1, {});
+    EXPECT_EQ(found.recommended, 0);
+    EXPECT_NE(found.experiments[1].differences.at(0).find("Not tested"), std::string::npos);
+    EXPECT_NE(found.recommendation.find("No recommendation"), std::string::npos);
+    found = reportFindings(experiments, 0, {});
+    EXPECT_NE(found.recommendation.find("no finished baseline"), std::string::npos);
+    // All lose: the least loss is named, and that it is one.
+    found = reportFindings(experiments, 1, {{1, lossesWith(0)}, {2, lossesWith(0.02)}});
+    EXPECT_EQ(found.recommended, 0);
+    EXPECT_NE(found.recommendation.find("The least loss that is real is that of 2"),
+              std::string::npos)
+        << found.recommendation;
+    // Numbers through dequantization stand on no front.
+    experiments[1].record.metrics["decode_tokens_per_s"].native = false;
+    experiments[1].record.metrics["weight_bytes"].native = false;
+    found = reportFindings(experiments, 1, {});
+    EXPECT_FALSE(found.experiments[1].onFront);
 }
 
 TEST(HtmlReport, SaysWhetherALossIsReal) {

@@ -85,6 +85,10 @@ public:
                 {QStringLiteral("cuda:0"), {}, {}, 0, false, QStringLiteral("no driver")}};
     }
 
+    /// What the window offers; to be set before the window is made.
+    void setTechniques(std::vector<TechniqueDescriptor> techniques) {
+        m_techniques = std::move(techniques);
+    }
     /// Sends an event as if the engine had.
     void send(JobId job, JobEventBody body) {
         emit jobEvent({job, experimentOf(job), std::move(body)});

@@ -2,6 +2,7 @@
 // undo, keyboard.
 #include <QClipboard>
 #include <QComboBox>
+#include <QHeaderView>
 #include <QLabel>
 #include <QLineEdit>
 #include <QPushButton>
@@ -97,6 +98,7 @@ private slots:
     void linksSelectionBothWays();
     void brushesManyPoints();
     void drawsTheTrueFront();
+    void drawsTheFrontOfThreeMetrics();
     void separatesProtocols();
     void leavesOutUnfinishedRuns();
     void hoverTellsEverything();
@@ -108,6 +110,8 @@ private slots:
     void respectsReadOnly();
     void followsTheService();
     void comparesSeveral();
+    void leadsToTheAllocation();
+    void fillsTheTable();
     void copiesCsv();
     void keepsItsViewState();
     void showsEmptyStates();
@@ -195,6 +199,31 @@ void TestExplorePage::drawsTheTrueFront() {
     for (std::size_t i = 1; i < data.front.size(); ++i) {
         QVERIFY(data.points[data.front[i - 1]].x <= data.points[data.front[i]].x);
     }
+}
+
+void TestExplorePage::drawsTheFrontOfThreeMetrics() {
+    Opened opened;
+    const std::size_t ofTwo = opened.chart->data().front.size();
+    auto* choice = opened.part<QComboBox>("frontMetric");
+    QCOMPARE(choice->currentData().toString(), QString());
+    QCOMPARE(choice->findData("parameters"), -1);  // neither direction is good
+    choice->setCurrentIndex(choice->findData("weight_bytes"));
+    const TradeoffData& data = opened.chart->data();
+    QVERIFY(data.front.size() >= ofTwo);  // what was on the front of two stays, where it has all
+    for (const std::size_t i : data.front) {
+        for (const TradeoffPoint& other : data.points) {
+            const auto asGood = [](double a, double b, BetterWhen better) {
+                return better == BetterWhen::Higher ? a >= b : a <= b;
+            };
+            const TradeoffPoint& mine = data.points[i];
+            const bool beats =
+                other.kind == PointKind::Native && asGood(other.x, mine.x, data.xBetter) &&
+                asGood(other.y, mine.y, data.yBetter) && other.third <= mine.third &&
+                (other.x != mine.x || other.y != mine.y || other.third != mine.third);
+            QVERIFY(!beats);
+        }
+    }
+    opened.page->grab();
 }
 
 void TestExplorePage::separatesProtocols() {
@@ -433,6 +462,36 @@ void TestExplorePage::comparesSeveral() {
     QVERIFY(!body.contains(">seed<") && !body.contains(">device<"));
     opened.page->select({2, 3, 4, 5, 7});
     QVERIFY(!button->isEnabled());
+}
+
+void TestExplorePage::leadsToTheAllocation() {
+    std::vector<ExperimentRecord> records = test::syntheticGallery();
+    const auto scored = std::find_if(records.begin(), records.end(), [](const auto& record) {
+        return record.status == ExperimentStatus::Finished && !record.isBaseline();
+    });
+    scored->metrics["mixed_weights"] = {"mixed_weights", 1e6, "", {}, {}, true, false, ""};
+    const qint64 id = scored->id;
+    const qint64 other = (scored + 1)->id;
+    Opened opened(records);
+    auto* button = opened.part<QPushButton>("allocateButton");
+    opened.page->select({other});
+    QVERIFY(!button->isVisible());
+    opened.page->select({id});
+    QVERIFY(button->isVisible());
+    QSignalSpy asked(opened.page.get(), &ExplorePage::allocationRequested);
+    QTest::mouseClick(button, Qt::LeftButton);
+    QCOMPARE(asked.size(), 1);
+    QCOMPARE(asked.front().front().toLongLong(), id);
+    opened.page->select({id, other});
+    QVERIFY(!button->isVisible());
+}
+
+void TestExplorePage::fillsTheTable() {
+    Opened opened;
+    opened.page->resize(2600, 900);
+    QTRY_COMPARE(opened.table->horizontalHeader()->length(), opened.table->viewport()->width());
+    opened.page->resize(1280, 800);
+    QTRY_VERIFY(opened.table->columnWidth(ExperimentTableModel::Name) < 600);
 }
 
 void TestExplorePage::copiesCsv() {

@@ -20,7 +20,8 @@ constexpr std::size_t kFlushBatch = 16;
 bool isQuestion(const JobRequest& request) {
     return std::holds_alternative<InspectRequest>(request) ||
            std::holds_alternative<HistogramRequest>(request) ||
-           std::holds_alternative<EstimateRequest>(request);
+           std::holds_alternative<EstimateRequest>(request) ||
+           std::holds_alternative<EvaluateRequest>(request);  // a text of a page or two
 }
 
 }  // namespace

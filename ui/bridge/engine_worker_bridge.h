@@ -1,6 +1,6 @@
 // EngineBridge over the real engine: owns two engine threads, one for runs and one for short
-// questions (inspect, histogram, estimate), so that the window's answers never wait behind a run of
-// an hour.
+// questions (inspect, histogram, estimate, scoring a page of text), so that the window's answers
+// never wait behind a run of an hour.
 #pragma once
 
 #include <QTimer>

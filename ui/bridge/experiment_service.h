@@ -30,7 +30,8 @@ class ExperimentService : public QObject {
 public:
     using QObject::QObject;
 
-    virtual std::vector<ExperimentRecord> experiments() const = 0;
+    /// Valid until the next change of the database; copy what is to be kept.
+    virtual const std::vector<ExperimentRecord>& experiments() const = 0;
     virtual std::optional<ExperimentRecord> experiment(qint64 id) const = 0;
     virtual std::optional<ExperimentDetail> detail(qint64 id) const = 0;
     /// Values per token of its evaluation, where they were kept.

@@ -69,7 +69,11 @@ std::vector<AxisTick> AxisScale::ticks(double low, double high, int wanted) cons
 }
 
 std::vector<AxisTick> AxisScale::linearTicks(double low, double high, int wanted) const {
-    const double step = niceStep((high - low) / wanted);
+    double step = niceStep((high - low) / wanted);
+    // One label alone tells no scale: the step shrinks until two fit.
+    while (std::floor(high / step + 1e-9) - std::ceil(low / step - 1e-9) < 1) {
+        step = niceStep(step / 2.5);
+    }
     std::vector<AxisTick> result;
     for (double i = std::ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) {
         result.push_back({i * step, decimals(i * step, step)});

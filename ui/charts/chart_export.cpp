@@ -1,6 +1,7 @@
 #include "ui/charts/chart_export.h"
 
 #include <QApplication>
+#include <QBuffer>
 #include <QImage>
 #include <QPainter>
 #include <QSaveFile>
@@ -56,7 +57,36 @@ bool endsWith(const QString& path, const char* ending) {
     return path.endsWith(QLatin1String(ending), Qt::CaseInsensitive);
 }
 
+QString titleOf(const TradeoffChart& chart) {
+    return QCoreApplication::translate("Explore", "%1 against %2")
+        .arg(chart.view().yScale.title(), chart.view().xScale.title());
+}
+
+QString titleOf(const ParallelChart& chart) {
+    QStringList titles;
+    for (const ParallelAxis& axis : chart.data().axes) {
+        titles << metricTitle(axis.metric);
+    }
+    return titles.join(QStringLiteral(", "));
+}
+
+template <typename Chart>
+QByteArray svgOf(Chart& chart) {
+    QBuffer buffer;
+    buffer.open(QIODevice::WriteOnly);
+    writeSvg(chart, titleOf(chart), buffer);
+    return buffer.data();
+}
+
 }  // namespace
+
+QByteArray chartSvg(TradeoffChart& chart) {
+    return svgOf(chart);
+}
+
+QByteArray chartSvg(ParallelChart& chart) {
+    return svgOf(chart);
+}
 
 bool saveChart(TradeoffChart& chart, const QString& path) {
     // Written beside and renamed: a full disk leaves no half picture behind.
@@ -64,9 +94,12 @@ bool saveChart(TradeoffChart& chart, const QString& path) {
     if (!file.open(QIODevice::WriteOnly)) {
         return false;
     }
-    const QString title = QStringLiteral("%1 against %2")
-                              .arg(chart.view().yScale.title(), chart.view().xScale.title());
-    return (endsWith(path, ".svg") ? writeSvg(chart, title, file) : writePng(chart, file)) &&
+    if (endsWith(path, ".csv")) {
+        const QByteArray csv = tradeoffCsv(chart.data()).toUtf8();
+        return file.write(csv) == csv.size() && file.commit();
+    }
+    return (endsWith(path, ".svg") ? writeSvg(chart, titleOf(chart), file)
+                                   : writePng(chart, file)) &&
            file.commit();
 }
 
@@ -79,11 +112,7 @@ bool saveChart(ParallelChart& chart, const QString& path) {
         const QByteArray csv = parallelCsv(chart.data(), chart.activeLines()).toUtf8();
         return file.write(csv) == csv.size() && file.commit();
     }
-    QStringList titles;
-    for (const ParallelAxis& axis : chart.data().axes) {
-        titles << metricTitle(axis.metric);
-    }
-    return (endsWith(path, ".svg") ? writeSvg(chart, titles.join(QStringLiteral(", ")), file)
+    return (endsWith(path, ".svg") ? writeSvg(chart, titleOf(chart), file)
                                    : writePng(chart, file)) &&
            file.commit();
 }

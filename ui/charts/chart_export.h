@@ -1,6 +1,7 @@
 // Charts as files, drawn without a display by the same code as the window's.
 #pragma once
 
+#include <QByteArray>
 #include <QSize>
 #include <QString>
 #include <vector>
@@ -19,7 +20,10 @@ class TradeoffChart;
 bool writeTradeoffChart(const std::vector<ExperimentRecord>& records, const QString& xMetric,
                         const QString& yMetric, const QString& path, QSize size, bool dark);
 
-/// The chart as it stands, zoom and selection included, as .png or .svg.
+/// The chart as it stands as an SVG document.
+QByteArray chartSvg(TradeoffChart& chart);
+QByteArray chartSvg(ParallelChart& chart);
+/// The chart as it stands, zoom and selection included, as .png or .svg; as .csv its points.
 bool saveChart(TradeoffChart& chart, const QString& path);
 /// The chart as it stands; as .csv the lines within its ranges.
 bool saveChart(ParallelChart& chart, const QString& path);

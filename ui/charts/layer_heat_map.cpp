@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/experiment/measurement.h"
-#include "ui/charts/axis_scale.h"
 #include "ui/charts/hover_card.h"
 
 namespace fettle::ui {
@@ -17,11 +15,6 @@ namespace {
 constexpr int kPad = 10;
 constexpr int kLegendWidth = 12;
 constexpr double kMostCell = 44;  // wider cells would not say more
-
-QString valueText(const QString& metric, double value) {
-    return metric == QLatin1String("bytes") ? QString::fromStdString(formatBytes(value))
-                                            : shortNumber(value, 4);
-}
 
 }  // namespace
 
@@ -181,11 +174,11 @@ void LayerHeatMap::paintLegend(QPainter& painter) const {
     }
     painter.setPen(m_theme.muted);
     const int x = bar.right() + 5;
-    painter.drawText(x, bar.top() + metrics.ascent(), valueText(m_grid.metric, m_high));
-    painter.drawText(x, bar.bottom(), valueText(m_grid.metric, m_low));
+    painter.drawText(x, bar.top() + metrics.ascent(), layerMetricText(m_grid.metric, m_high));
+    painter.drawText(x, bar.bottom(), layerMetricText(m_grid.metric, m_low));
     if (logarithmic() && bar.height() > 4 * metrics.height()) {
         painter.drawText(x, bar.center().y() + metrics.ascent() / 2,
-                         valueText(m_grid.metric, std::sqrt(m_low * m_high)));
+                         layerMetricText(m_grid.metric, std::sqrt(m_low * m_high)));
     }
 }
 
@@ -205,7 +198,7 @@ QString LayerHeatMap::describe(int row, int column) const {
     }
     return QStringLiteral("<b>%1</b><br>%2: %3")
         .arg(m_grid.tensors[at].toHtmlEscaped(), layerMetricTitle(m_grid.metric).toHtmlEscaped(),
-             valueText(m_grid.metric, m_grid.values[at]));
+             layerMetricText(m_grid.metric, m_grid.values[at]));
 }
 
 void LayerHeatMap::mouseMoveEvent(QMouseEvent* event) {

@@ -1,5 +1,6 @@
 // The legend of TradeoffPainter: techniques with their shapes, what hollow and hatched mean, the
 // scales of the third metrics. Flows over as many rows as the width asks for.
+#include <QCoreApplication>
 #include <QPainter>
 #include <algorithm>
 
@@ -60,19 +61,40 @@ std::vector<TradeoffPainter::LegendItem> TradeoffPainter::legendItems() const {
     look.ground = m_theme.background;
     if (has(PointKind::Dequantized)) {
         look.kind = PointKind::Dequantized;
-        items.push_back(
-            {Kind::Marker, look, QStringLiteral("hollow: not native (dequantized)"), {}, {}});
+        items.push_back({Kind::Marker,
+                         look,
+                         QCoreApplication::translate("Explore", "hollow: not native (dequantized)"),
+                         {},
+                         {}});
     }
     if (has(PointKind::Estimated)) {
         look.kind = PointKind::Estimated;
-        items.push_back({Kind::Marker, look, QStringLiteral("hatched: estimated"), {}, {}});
+        items.push_back({Kind::Marker,
+                         look,
+                         QCoreApplication::translate("Explore", "hatched: estimated"),
+                         {},
+                         {}});
     }
     if (m_data.front.size() > 1) {
-        items.push_back({Kind::Front, {}, QStringLiteral("Pareto front"), {}, {}});
+        if (m_data.query.third.isEmpty()) {
+            items.push_back(
+                {Kind::Front, {}, QCoreApplication::translate("Explore", "Pareto front"), {}, {}});
+        } else {
+            look.kind = PointKind::Native;
+            look.dimmed = true;
+            items.push_back(
+                {Kind::Marker,
+                 look,
+                 QCoreApplication::translate("Explore", "pale: beaten in all three metrics"),
+                 {},
+                 {}});
+            look.dimmed = false;
+        }
     }
     if (m_data.points.size() <= 300 && std::any_of(m_data.points.begin(), m_data.points.end(),
                                                    [](const auto& p) { return p.hasInterval(); })) {
-        items.push_back({Kind::Interval, {}, QStringLiteral("95% interval"), {}, {}});
+        items.push_back(
+            {Kind::Interval, {}, QCoreApplication::translate("Explore", "95% interval"), {}, {}});
     }
     const auto scale = [&](Kind kind, const QString& metric, double low, double high) {
         if (!metric.isEmpty() && low <= high) {

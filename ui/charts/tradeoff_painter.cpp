@@ -1,5 +1,6 @@
 #include "ui/charts/tradeoff_painter.h"
 
+#include <QCoreApplication>
 #include <QGuiApplication>
 #include <QPaintEngine>
 #include <QPainter>
@@ -96,6 +97,17 @@ double TradeoffPainter::radius(std::size_t point) const {
                : base;
 }
 
+bool TradeoffPainter::isDimmed(const TradeoffPoint& point) const {
+    if (point.baseline) {
+        return false;
+    }
+    if (m_selection.size() > 1) {
+        return !m_selection.contains(point.id);
+    }
+    // A front of three metrics has no line to show it.
+    return !m_data.query.third.isEmpty() && !point.onFront && !m_selection.contains(point.id);
+}
+
 MarkerLook TradeoffPainter::look(const TradeoffPoint& point) const {
     MarkerLook result;
     result.marker = ChartTheme::techniqueMarker(point.technique);
@@ -107,7 +119,7 @@ MarkerLook TradeoffPainter::look(const TradeoffPoint& point) const {
     }
     result.kind = point.kind;
     result.ground = m_theme.plot;
-    result.dimmed = m_selection.size() > 1 && !point.baseline && !m_selection.contains(point.id);
+    result.dimmed = isDimmed(point);
     return result;
 }
 
@@ -167,7 +179,8 @@ void TradeoffPainter::paintGuides(QPainter& painter) {
     painter.drawLine(QPointF(at.x(), plot.top()), QPointF(at.x(), plot.bottom()));
     painter.drawLine(QPointF(plot.left(), at.y()), QPointF(plot.right(), at.y()));
     painter.setFont(scaled(painter.font(), 0.92));
-    const QString words = QStringLiteral("better than the baseline in both");
+    const QString words =
+        QCoreApplication::translate("Explore", "better than the baseline in both");
     const QFontMetricsF metrics(painter.font());
     const QSizeF size(metrics.horizontalAdvance(words) + 2, metrics.height());
     if (both.width() > size.width() + 16 && both.height() > size.height() + 8) {
@@ -183,6 +196,9 @@ void TradeoffPainter::paintGuides(QPainter& painter) {
 }
 
 void TradeoffPainter::paintFront(QPainter& painter) const {
+    if (!m_data.query.third.isEmpty()) {
+        return;  // a surface: seen from two of its sides it is no line
+    }
     QPolygonF steps;
     for (const std::size_t index : m_data.front) {
         const QPointF at = m_positions[index];
@@ -278,8 +294,7 @@ void TradeoffPainter::fillRaster(qreal ratio) {
             continue;
         }
         const TradeoffPoint& point = m_data.points[i];
-        const bool dimmed =
-            m_selection.size() > 1 && !point.baseline && !m_selection.contains(point.id);
+        const bool dimmed = isDimmed(point);
         const quint64 key =
             static_cast<quint64>(m_data.techniques.indexOf(point.technique) + 1) << 32 |
             static_cast<quint64>(point.kind) << 24 | (dimmed ? 1U << 23 : 0U) |
@@ -365,9 +380,10 @@ void TradeoffPainter::paintTitles(QPainter& painter) const {
     const auto draw = [&](const QRectF& box, const QString& title, BetterWhen better) {
         QFont font = painter.font();
         const QFontMetricsF metrics(font);
-        const QString hint = better == BetterWhen::Higher  ? QStringLiteral("better \u2192")
-                             : better == BetterWhen::Lower ? QStringLiteral("\u2190 better")
-                                                           : QString();
+        const QString hint =
+            better == BetterWhen::Higher  ? QCoreApplication::translate("Explore", "better \u2192")
+            : better == BetterWhen::Lower ? QCoreApplication::translate("Explore", "\u2190 better")
+                                          : QString();
         const double gap = hint.isEmpty() ? 0 : 14;
         const double hintWidth = metrics.horizontalAdvance(hint);
         const QString shown =

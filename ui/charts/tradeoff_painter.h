@@ -68,6 +68,7 @@ public:
 private:
     struct LegendItem;
     MarkerLook look(const TradeoffPoint& point) const;
+    bool isDimmed(const TradeoffPoint& point) const;
     bool visible(std::size_t point) const;
     void paintGuides(QPainter& painter);
     void paintFront(QPainter& painter) const;

@@ -1,8 +1,11 @@
 #include "ui/models/experiment_comparison.h"
 
+#include <QCoreApplication>
 #include <algorithm>
 #include <cmath>
 #include <set>
+
+#include "ui/models/csv_text.h"
 
 namespace fettle::ui {
 namespace {
@@ -49,7 +52,8 @@ QString factorText(double factor) {
     return QString::number(factor, 'f', factor < 9.95 ? 2 : 1) + kTimes;
 }
 
-/// "2.1× faster decode", "1.2× slower decode", "decode speed unchanged".
+/// "2.1× faster decode", "1.2× slower decode", QCoreApplication::translate("Explore", "decode speed
+/// unchanged").
 QString factorPhrase(double gain, const QString& more, const QString& less, const QString& same) {
     if (gain > 0.985 && gain < 1.015) {
         return same;
@@ -63,7 +67,8 @@ QString accuracyPhrase(const ExperimentRecord& record, const ExperimentRecord& b
     const Measurement* value = find(record, "perplexity");
     const Measurement* base = find(baseline, "perplexity");
     if (value && base && value->protocol != base->protocol) {
-        return QStringLiteral("perplexity was measured by another protocol than the baseline's");
+        return QCoreApplication::translate(
+            "Explore", "perplexity was measured by another protocol than the baseline's");
     }
     if (!value || !base || base->value <= 0) {
         return {};
@@ -71,24 +76,32 @@ QString accuracyPhrase(const ExperimentRecord& record, const ExperimentRecord& b
     // A ratio taken over the same tokens is the sharper test; two separate intervals are the
     // fallback.
     if (const Measurement* ratio = find(record, "ppl_ratio"); ratio && ratio->low && ratio->high) {
-        const QString range = QStringLiteral(" (interval %1 to %2)")
+        const QString range = QCoreApplication::translate("Explore", " (interval %1 to %2)")
                                   .arg(percent(*ratio->low - 1, 1), percent(*ratio->high - 1, 1));
         if (*ratio->low <= 1 && *ratio->high >= 1) {
-            return QStringLiteral("perplexity not distinguishable from the baseline's") + range;
+            return QCoreApplication::translate(
+                       "Explore", "perplexity not distinguishable from the baseline's") +
+                   range;
         }
-        return "perplexity " + percent(ratio->value - 1) + range;
+        return QCoreApplication::translate("Explore", "perplexity %1")
+                   .arg(percent(ratio->value - 1)) +
+               range;
     }
     const double relative = value->value / base->value - 1;
     if (!value->low || !value->high) {
-        return "perplexity " + percent(relative);
+        return QCoreApplication::translate("Explore", "perplexity %1").arg(percent(relative));
     }
-    const QString range = QStringLiteral(" (interval %1 to %2)")
+    const QString range = QCoreApplication::translate("Explore", " (interval %1 to %2)")
                               .arg(percent(*value->low / base->value - 1, 1),
                                    percent(*value->high / base->value - 1, 1));
     const bool overlap =
         base->low && base->high && *value->low <= *base->high && *value->high >= *base->low;
-    return overlap ? QStringLiteral("perplexity not distinguishable from the baseline's") + range
-                   : "perplexity " + percent(relative) + range;
+    return overlap
+               ? QCoreApplication::translate("Explore",
+                                             "perplexity not distinguishable from the baseline's") +
+                     range
+               : QCoreApplication::translate("Explore", "perplexity %1").arg(percent(relative)) +
+                     range;
 }
 
 }  // namespace
@@ -116,17 +129,17 @@ QStringList recipeLines(const Recipe& recipe) {
 QString statusTitle(ExperimentStatus status) {
     switch (status) {
         case ExperimentStatus::Queued:
-            return QStringLiteral("Queued");
+            return QCoreApplication::translate("Explore", "Queued");
         case ExperimentStatus::Running:
-            return QStringLiteral("Running");
+            return QCoreApplication::translate("Explore", "Running");
         case ExperimentStatus::Finished:
-            return QStringLiteral("Finished");
+            return QCoreApplication::translate("Explore", "Finished");
         case ExperimentStatus::Failed:
-            return QStringLiteral("Failed");
+            return QCoreApplication::translate("Explore", "Failed");
         case ExperimentStatus::Cancelled:
-            return QStringLiteral("Cancelled");
+            return QCoreApplication::translate("Explore", "Cancelled");
         case ExperimentStatus::Interrupted:
-            return QStringLiteral("Interrupted");
+            return QCoreApplication::translate("Explore", "Interrupted");
     }
     return {};
 }
@@ -206,10 +219,12 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
                                     : status + ": " + QString::fromStdString(record.error);
     }
     if (record.isBaseline()) {
-        return QStringLiteral("The model as it is: what the others are held against.");
+        return QCoreApplication::translate("Explore",
+                                           "The model as it is: what the others are held against.");
     }
     if (!baseline) {
-        return QStringLiteral(
+        return QCoreApplication::translate(
+            "Explore",
             "No finished baseline of this model: measure it once to see what this recipe gained.");
     }
     QStringList gains;
@@ -217,20 +232,26 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
     const Measurement* baseSpeed = find(*baseline, "decode_tokens_per_s");
     if (speed && baseSpeed && baseSpeed->value > 0 && speed->value > 0 &&
         record.device == baseline->device) {
-        QString phrase = factorPhrase(speed->value / baseSpeed->value, "faster decode",
-                                      "slower decode", "decode speed unchanged");
+        QString phrase =
+            factorPhrase(speed->value / baseSpeed->value,
+                         QCoreApplication::translate("Explore", "faster decode"),
+                         QCoreApplication::translate("Explore", "slower decode"),
+                         QCoreApplication::translate("Explore", "decode speed unchanged"));
         if (!speed->native) {
-            phrase += " (not native: measured through dequantization)";
+            phrase += QCoreApplication::translate("Explore",
+                                                  " (not native: measured through dequantization)");
         } else if (speed->estimated) {
-            phrase += " (estimated)";
+            phrase += QCoreApplication::translate("Explore", " (estimated)");
         }
         gains << phrase;
     }
     const Measurement* bytes = find(record, "weight_bytes");
     const Measurement* baseBytes = find(*baseline, "weight_bytes");
     if (bytes && baseBytes && bytes->value > 0 && baseBytes->value > 0) {
-        gains << factorPhrase(baseBytes->value / bytes->value, "smaller than the baseline",
-                              "larger than the baseline", "same size as the baseline");
+        gains << factorPhrase(baseBytes->value / bytes->value,
+                              QCoreApplication::translate("Explore", "smaller than the baseline"),
+                              QCoreApplication::translate("Explore", "larger than the baseline"),
+                              QCoreApplication::translate("Explore", "same size as the baseline"));
     }
     QString text = gains.join(", ");
     const QString accuracy = accuracyPhrase(record, *baseline);
@@ -240,12 +261,14 @@ QString verdict(const ExperimentRecord& record, const ExperimentRecord* baseline
     if (const Measurement* kl = find(record, "kl_mean")) {
         text += (text.isEmpty() ? "" : "; ");
         text += kl->low && *kl->low <= 0
-                    ? QStringLiteral(
+                    ? QCoreApplication::translate(
+                          "Explore",
                           "its answers cannot be told from the baseline's (KL interval reaches 0)")
-                    : "KL divergence " + QString::fromStdString(formatMetric("kl_mean", kl->value));
+                    : QCoreApplication::translate("Explore", "KL divergence %1")
+                          .arg(QString::fromStdString(formatMetric("kl_mean", kl->value)));
     }
     if (text.isEmpty()) {
-        return QStringLiteral("Shares no metric with its baseline.");
+        return QCoreApplication::translate("Explore", "Shares no metric with its baseline.");
     }
     text[0] = text[0].toUpper();
     return text + ".";
@@ -271,7 +294,7 @@ QString intervalText(const Measurement& measurement) {
         low.chop(unit.size() + 1);
         high.chop(unit.size() + 1);
     }
-    return low + " to " + high;
+    return QCoreApplication::translate("Explore", "%1 to %2").arg(low, high);
 }
 
 QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseline,
@@ -283,7 +306,7 @@ QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseli
     QString html = "<b>" + QString::fromStdString(record.name).toHtmlEscaped() + "</b>";
     html += "<br>" + muted(QString::fromStdString(record.modelName));
     if (record.isBaseline()) {
-        html += "<br>baseline: the model as it is";
+        html += "<br>" + QCoreApplication::translate("Explore", "baseline: the model as it is");
     }
     for (const QString& line : recipeLines(record.recipe)) {
         html += "<br>" + line.toHtmlEscaped();
@@ -301,15 +324,18 @@ QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseli
         const MetricInfo* info = findMetric(id);
         QString deltaText;
         if (const auto delta = baseline ? metricDelta(record, *baseline, id) : std::nullopt) {
-            deltaText = delta->distinguishable ? delta->text : QStringLiteral("≈ baseline");
+            deltaText = delta->distinguishable
+                            ? delta->text
+                            : QCoreApplication::translate("Explore", "≈ baseline");
         }
         QString mark;
         if (!value->native) {
             mark = QStringLiteral(" *");
-            notes << QStringLiteral("* not native: measured through dequantization");
+            notes << QCoreApplication::translate("Explore",
+                                                 "* not native: measured through dequantization");
         } else if (value->estimated) {
             mark = QStringLiteral(" ~");
-            notes << QStringLiteral("~ estimated, not measured");
+            notes << QCoreApplication::translate("Explore", "~ estimated, not measured");
         }
         html +=
             QStringLiteral("<tr><td>%1&nbsp;&nbsp;</td><td>%2%3&nbsp;&nbsp;</td><td>%4</td></tr>")
@@ -336,13 +362,6 @@ QString toCsv(const std::vector<const ExperimentRecord*>& records) {
             metrics.insert(id);
         }
     }
-    const auto quoted = [](QString text) {
-        // A leading = + - @ would run as a formula in a spreadsheet.
-        if (!text.isEmpty() && QStringLiteral("=+-@").contains(text[0])) {
-            text.prepend(u'\'');
-        }
-        return '"' + text.replace(u'"', QStringLiteral("\"\"")) + '"';
-    };
     QString csv = QStringLiteral("id,name,recipe,status,model,device");
     for (const std::string& id : metrics) {
         const QString name = QString::fromStdString(id);
@@ -351,11 +370,11 @@ QString toCsv(const std::vector<const ExperimentRecord*>& records) {
     csv += '\n';
     for (const ExperimentRecord* record : records) {
         QStringList cells{QString::number(record->id),
-                          quoted(QString::fromStdString(record->name)),
-                          quoted(QString::fromStdString(record->summary())),
+                          csvText(QString::fromStdString(record->name)),
+                          csvText(QString::fromStdString(record->summary())),
                           QString::fromStdString(toString(record->status)),
-                          quoted(QString::fromStdString(record->modelName)),
-                          quoted(QString::fromStdString(record->device))};
+                          csvText(QString::fromStdString(record->modelName)),
+                          csvText(QString::fromStdString(record->device))};
         for (const std::string& id : metrics) {
             const Measurement* value = find(*record, id);
             const auto number = [](const std::optional<double>& v) {

@@ -6,6 +6,9 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/experiment/measurement.h"
+#include "ui/charts/axis_scale.h"
+
 namespace fettle::ui {
 namespace {
 
@@ -25,6 +28,9 @@ constexpr MetricTitle kTitles[] = {
     {"bits", QT_TRANSLATE_NOOP("LayerGrid", "Bits per weight"), true},
     {"bytes", QT_TRANSLATE_NOOP("LayerGrid", "Bytes"), false},
     {"values", QT_TRANSLATE_NOOP("LayerGrid", "Number of weights"), false},
+    {"predicted_us", QT_TRANSLATE_NOOP("LayerGrid", "Time per token, predicted (µs)"), false},
+    {"block_influence", QT_TRANSLATE_NOOP("LayerGrid", "Influence of the layer"), true},
+    {"loss_increase", QT_TRANSLATE_NOOP("LayerGrid", "Loss without the layer"), true},
     {"sparsity", QT_TRANSLATE_NOOP("LayerGrid", "Zero weights (%)"), false},
     {"importance", QT_TRANSLATE_NOOP("LayerGrid", "Importance"), true},
 };
@@ -120,6 +126,11 @@ QString layerMetricTitle(const QString& metric) {
     const MetricTitle* found = findTitle(metric);
     return found ? QCoreApplication::translate("LayerGrid", found->title)
                  : QString(metric).replace(u'_', u' ');
+}
+
+QString layerMetricText(const QString& metric, double value) {
+    return metric == QLatin1String("bytes") ? QString::fromStdString(formatBytes(value))
+                                            : shortNumber(value, 4);
 }
 
 bool layerMetricHigherIsBetter(const QString& metric) {

@@ -35,6 +35,8 @@ LayerGrid layerGrid(const std::vector<LayerMetric>& metrics, const QString& metr
 QStringList layerMetricNames(const std::vector<LayerMetric>& metrics);
 /// "Signal to noise (dB)" for "sqnr_db"; ids of newer versions as they are.
 QString layerMetricTitle(const QString& metric);
+/// A value of such a metric with its unit: "8.00 MiB", "0.0123".
+QString layerMetricText(const QString& metric, double value);
 /// Whether large values are good: then the map's dark end is the bad one.
 bool layerMetricHigherIsBetter(const QString& metric);
 /// Bytes, bits per weight and number of values of each tensor of a model, as layer metrics.

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "ui/models/csv_text.h"
 #include "ui/models/experiment_comparison.h"
 #include "ui/models/metric_protocols.h"
 
@@ -152,13 +153,6 @@ ParallelData buildParallel(std::span<const ExperimentRecord* const> records,
 }
 
 QString parallelCsv(const ParallelData& data, const std::vector<std::size_t>& lines) {
-    const auto quoted = [](QString text) {
-        // A leading = + - @ would run as a formula in a spreadsheet.
-        if (!text.isEmpty() && QStringLiteral("=+-@").contains(text[0])) {
-            text.prepend(u'\'');
-        }
-        return u'"' + text.replace(u'"', QStringLiteral("\"\"")) + u'"';
-    };
     QString csv = QStringLiteral("id,name,technique");
     for (const ParallelAxis& axis : data.axes) {
         csv += u',' + axis.metric;
@@ -166,7 +160,7 @@ QString parallelCsv(const ParallelData& data, const std::vector<std::size_t>& li
     csv += u'\n';
     for (const std::size_t line : lines) {
         const ParallelLine& one = data.lines[line];
-        csv += QString::number(one.id) + u',' + quoted(one.name) + u',' +
+        csv += QString::number(one.id) + u',' + csvText(one.name) + u',' +
                (one.baseline ? QStringLiteral("baseline") : one.technique);
         for (std::size_t axis = 0; axis < data.axes.size(); ++axis) {
             const double value = data.value(line, axis);

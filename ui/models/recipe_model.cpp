@@ -217,6 +217,81 @@ int RecipeModel::excludeTensors(const QStringList& tensors) {
     return -1;
 }
 
+bool RecipeModel::takes(const std::string& technique, const char* parameter) const {
+    const TechniqueDescriptor* found = descriptor(technique);
+    return found && std::any_of(found->parameters.begin(), found->parameters.end(),
+                                [&](const ParameterSchema& p) { return p.name == parameter; });
+}
+
+int RecipeModel::pinScheme(const QStringList& weights, const QString& scheme) {
+    int row = 0;
+    while (row < rowCount() && !effectiveParams(row).contains("schemes")) {
+        ++row;
+    }
+    const bool isNew = row == rowCount();
+    if (isNew && (scheme.isEmpty() || !takes("ptq", "schemes"))) {
+        return -1;
+    }
+    m_undo.beginMacro(tr("Pin a scheme"));
+    if (isNew) {
+        addStep("ptq");
+    }
+    nlohmann::json schemes = nlohmann::json::array();
+    const nlohmann::json before = effectiveParams(row).at("schemes");
+    for (const auto& entry : before) {
+        const QString text = QString::fromStdString(entry.get<std::string>());
+        if (!weights.contains(text.left(text.lastIndexOf(u'=')))) {
+            schemes.push_back(entry);
+        }
+    }
+    if (!scheme.isEmpty()) {
+        // In front: the first entry that fits a weight counts, and patterns may stand there.
+        nlohmann::json pinned = nlohmann::json::array();
+        for (const QString& weight : weights) {
+            pinned.push_back((weight + u'=' + scheme).toStdString());
+        }
+        pinned.insert(pinned.end(), schemes.begin(), schemes.end());
+        schemes = std::move(pinned);
+    }
+    setParam(row, "schemes", schemes);
+    m_undo.endMacro();
+    return row;
+}
+
+int RecipeModel::dropLayer(int layer, bool drop) {
+    int row = 0;
+    for (; row < rowCount(); ++row) {
+        const nlohmann::json params = effectiveParams(row);
+        if (params.contains("drop") && params.value("method", "") == "layers") {
+            break;
+        }
+    }
+    const bool isNew = row == rowCount();
+    if (isNew && (!drop || !takes("prune", "drop"))) {
+        return -1;
+    }
+    m_undo.beginMacro(drop ? tr("Take a layer out") : tr("Put a layer back"));
+    if (isNew) {
+        row = 0;  // what is taken out needs no other step before
+        addStep("prune", row);
+        setParam(row, "method", "layers");
+    }
+    nlohmann::json layers = nlohmann::json::array();
+    const std::string number = std::to_string(layer);
+    const nlohmann::json before = effectiveParams(row).at("drop");
+    for (const auto& entry : before) {
+        if (entry != number) {
+            layers.push_back(entry);
+        }
+    }
+    if (drop) {
+        layers.push_back(number);
+    }
+    setParam(row, "drop", layers);
+    m_undo.endMacro();
+    return row;
+}
+
 nlohmann::json RecipeModel::effectiveParams(int row) const {
     nlohmann::json params = nlohmann::json::object();
     if (const TechniqueDescriptor* technique = descriptorAt(row)) {

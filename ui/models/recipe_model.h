@@ -38,6 +38,13 @@ public:
     /// Adds tensors to "exclude" of the first step that has such a parameter; -1 when none has,
     /// else its row. One undo step.
     int excludeTensors(const QStringList& tensors);
+    /// Gives weights a scheme of their own in the first step that takes one ("schemes"), or takes
+    /// it away again where `scheme` is empty; adds a step "ptq" where there is none. Row of the
+    /// step, -1 where no technique takes schemes. One undo step.
+    int pinScheme(const QStringList& weights, const QString& scheme);
+    /// Takes a layer out in the first step that prunes layers, or puts it back; adds such a step in
+    /// front where there is none. Row of the step, -1 where no technique can. One undo step.
+    int dropLayer(int layer, bool drop);
 
     /// Parameters of a step with defaults filled in.
     nlohmann::json effectiveParams(int row) const;
@@ -64,6 +71,7 @@ private:
     friend class SetRecipeCommand;
     friend class SetHeaderCommand;
 
+    bool takes(const std::string& technique, const char* parameter) const;
     void doInsert(int row, const RecipeStep& step);
     RecipeStep doRemove(int row);
     void doMove(int from, int to);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/experiment/pareto_front.h"
+#include "ui/models/csv_text.h"
 #include "ui/models/experiment_comparison.h"
 
 namespace fettle::ui {
@@ -78,21 +80,31 @@ void markFront(TradeoffData& data) {
     // texts.
     const std::string xName = data.query.x.toStdString();
     const std::string yName = data.query.y.toStdString();
+    const std::string zName = data.query.third.toStdString();
     std::vector<ExperimentRecord> light;
     std::vector<std::size_t> source;
     for (std::size_t i = 0; i < data.points.size(); ++i) {
         const TradeoffPoint& point = data.points[i];
-        if (point.kind != PointKind::Native) {
+        const bool three = !data.query.third.isEmpty();
+        if (point.kind != PointKind::Native || (three && std::isnan(point.third))) {
             continue;
         }
         ExperimentRecord record;
         record.status = ExperimentStatus::Finished;
         record.metrics[xName].value = point.x;
         record.metrics[yName].value = point.y;
+        if (three) {
+            record.metrics[zName].value = point.third;
+        }
         light.push_back(std::move(record));
         source.push_back(i);
     }
-    for (const std::size_t index : paretoFront(light, xName, data.xBetter, yName, data.yBetter)) {
+    const std::vector<std::size_t> front =
+        data.query.third.isEmpty()
+            ? paretoFront(light, xName, data.xBetter, yName, data.yBetter)
+            : paretoFront(
+                  light, {{xName, data.xBetter}, {yName, data.yBetter}, {zName, data.thirdBetter}});
+    for (const std::size_t index : front) {
         data.points[source[index]].onFront = true;
     }
     const auto rank = [](const TradeoffPoint& p) { return p.baseline ? 2 : p.onFront ? 1 : 0; };
@@ -120,8 +132,10 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
     data.query = query;
     data.xBetter = betterOf(query.x);
     data.yBetter = betterOf(query.y);
+    data.thirdBetter = betterOf(query.third);
     const std::string xName = query.x.toStdString();
     const std::string yName = query.y.toStdString();
+    const std::string zName = query.third.toStdString();
     data.xProtocols = countProtocols(records, xName);
     data.yProtocols = countProtocols(records, yName);
     data.xProtocol = chooseProtocol(data.xProtocols, query.protocols, query.x);
@@ -130,6 +144,7 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
     const std::string yProtocol = data.yProtocol.toStdString();
     ThirdMetric size(records, query, query.size);
     ThirdMetric color(records, query, query.color);
+    ThirdMetric third(records, query, query.third);
     std::vector<double> sizes;
     std::vector<double> colors;
     data.points.reserve(records.size());
@@ -149,6 +164,10 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
             continue;
         }
         data.points.push_back(makePoint(*record, *x, *y));
+        const Measurement* z = zName.empty() ? nullptr : finiteMetric(*record, zName);
+        const bool counts = z && z->native && !z->estimated;
+        data.points.back().third =
+            counts ? third.value(*record) : std::numeric_limits<double>::quiet_NaN();
         sizes.push_back(size.value(*record));
         colors.push_back(color.value(*record));
         if (!data.techniques.contains(data.points.back().technique)) {
@@ -176,6 +195,26 @@ TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records,
         pointers.push_back(&record);
     }
     return buildTradeoff(std::span<const ExperimentRecord* const>(pointers), query);
+}
+
+QString tradeoffCsv(const TradeoffData& data) {
+    QString csv = QStringLiteral("id,name,technique");
+    for (const QString& metric : {data.query.x, data.query.y}) {
+        csv += QStringLiteral(",%1,%1_low,%1_high").arg(metric);
+    }
+    csv += QStringLiteral(",native,on_front\n");
+    for (const TradeoffPoint& point : data.points) {
+        csv += QString::number(point.id) + u',' + csvText(point.name) + u',' +
+               (point.baseline ? QStringLiteral("baseline") : point.technique);
+        for (const double value :
+             {point.x, point.xLow, point.xHigh, point.y, point.yLow, point.yHigh}) {
+            csv += u',' + QString::number(value, 'g', 12);
+        }
+        csv += QStringLiteral(",%1,%2\n")
+                   .arg(point.kind == PointKind::Native ? 1 : 0)
+                   .arg(point.onFront ? 1 : 0);
+    }
+    return csv;
 }
 
 }  // namespace fettle::ui

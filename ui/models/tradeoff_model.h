@@ -30,6 +30,7 @@ struct TradeoffPoint {
     PointKind kind = PointKind::Native;
     bool baseline = false;
     bool onFront = false;
+    double third = 0;  ///< of the front's third metric; NaN where it has none, or not natively
 
     bool hasInterval() const { return xLow < xHigh || yLow < yHigh; }
 };
@@ -39,6 +40,7 @@ struct TradeoffQuery {
     QString y = QStringLiteral("perplexity");
     QString size;   ///< metric id or empty
     QString color;  ///< metric id; empty: by technique
+    QString third;  ///< metric that counts for the front as well; empty: x and y alone
     /// Protocol to draw per metric; a metric left out takes its most common protocol.
     QHash<QString, QString> protocols;
 
@@ -51,7 +53,8 @@ struct TradeoffData {
     BetterWhen yBetter = BetterWhen::Neither;
     std::vector<TradeoffPoint> points;  ///< painting order: front and baselines last
     std::vector<std::size_t> front;     ///< indices of points, sorted by x
-    QStringList techniques;             ///< those present, "" (baseline) first
+    BetterWhen thirdBetter = BetterWhen::Neither;
+    QStringList techniques;  ///< those present, "" (baseline) first
     double sizeLow = 0, sizeHigh = 0;
     double colorLow = 0, colorHigh = 0;
     std::vector<ProtocolCount> xProtocols;  ///< most common first; among finished experiments
@@ -69,5 +72,9 @@ TradeoffData buildTradeoff(std::span<const ExperimentRecord* const> records,
                            const TradeoffQuery& query);
 TradeoffData buildTradeoff(const std::vector<ExperimentRecord>& records,
                            const TradeoffQuery& query);
+
+/// One line per point: id, name, technique, both metrics with their intervals in full precision,
+/// whether it is native, and whether it is on the front.
+QString tradeoffCsv(const TradeoffData& data);
 
 }  // namespace fettle::ui

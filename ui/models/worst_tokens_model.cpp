@@ -33,6 +33,11 @@ void WorstTokensModel::setTokens(std::vector<WorstToken> tokens) {
     endResetModel();
 }
 
+void WorstTokensModel::setReference(const QString& name) {
+    m_reference = name;
+    emit headerDataChanged(Qt::Horizontal, 0, ColumnCount - 1);
+}
+
 int WorstTokensModel::rowCount(const QModelIndex& parent) const {
     return parent.isValid() ? 0 : static_cast<int>(m_tokens.size());
 }
@@ -126,11 +131,12 @@ QVariant WorstTokensModel::headerData(int section, Qt::Orientation orientation, 
         case Divergence:
             return tr("KL");
         case Before:
-            return tr("Original");
+            return m_reference.isEmpty() ? tr("Original") : m_reference;
         case After:
             return tr("This model");
         case Expected:
-            return tr("Original expects");
+            return m_reference.isEmpty() ? tr("Original expects")
+                                         : tr("%1 expects").arg(m_reference);
         case Instead:
             return tr("This model expects");
         default:

@@ -19,6 +19,8 @@ public:
     using QAbstractTableModel::QAbstractTableModel;
 
     void setTokens(std::vector<WorstToken> tokens);
+    /// Whose predictions the tokens moved away from, where it is not the original model.
+    void setReference(const QString& name);
     const WorstToken& token(int row) const { return m_tokens[static_cast<std::size_t>(row)]; }
 
     int rowCount(const QModelIndex& parent = {}) const override;
@@ -29,6 +31,7 @@ public:
 
 private:
     std::vector<WorstToken> m_tokens;
+    QString m_reference;
 };
 
 /// A token as one line of text: line ends and leading spaces made visible.

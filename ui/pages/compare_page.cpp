@@ -26,6 +26,7 @@
 #include "ui/pages/compare_answers.h"
 #include "ui/pages/compare_layers.h"
 #include "ui/pages/compare_picker.h"
+#include "ui/pages/compare_roofline.h"
 #include "ui/pages/compare_tokens.h"
 #include "ui/pages/compare_weights.h"
 #include "ui/widgets/elided_label.h"
@@ -106,7 +107,7 @@ void ComparePage::buildTabs() {
     m_tabs->setObjectName(QStringLiteral("compareTabs"));
     m_layers = new CompareLayers(this);
     m_answers = new CompareAnswers(this);
-    m_tokens = new CompareTokens(this);
+    m_tokens = new CompareTokens(m_jobs, this);
     m_weights = new CompareWeights(m_jobs, this);
     m_tabs->addTab(buildNumbers(), tr("Numbers"));
     m_tabs->addTab(buildRecipes(), tr("Settings"));
@@ -115,6 +116,8 @@ void ComparePage::buildTabs() {
     m_tabs->addTab(m_answers, tr("Answers"));
     m_tabs->addTab(buildCurves(), tr("Curves"));
     m_tabs->addTab(m_weights, tr("Weights"));
+    m_roofline = new CompareRoofline(m_jobs, this);
+    m_tabs->addTab(m_roofline, tr("Roofline"));
     connect(m_layers, &CompareLayers::tensorActivated, this, [this](const QString& tensor) {
         m_tabs->setCurrentWidget(m_weights);
         m_weights->showTensor(tensor);
@@ -269,6 +272,7 @@ void ComparePage::reload() {
     m_answers->setExperiments(m_experiments);
     m_tokens->setExperiments(m_experiments);
     m_weights->setExperiments(m_experiments);
+    m_roofline->setExperiments(m_experiments);
     chooseCurve();
 }
 

@@ -25,6 +25,7 @@ namespace fettle::ui {
 class CompareAnswers;
 class CompareLayers;
 class CompareMetricsModel;
+class CompareRoofline;
 class CompareTokens;
 class CompareWeights;
 class JobController;
@@ -54,6 +55,7 @@ public:
     CompareTokens* tokens() const { return m_tokens; }
     CompareLayers* layers() const { return m_layers; }
     CompareWeights* weights() const { return m_weights; }
+    CompareRoofline* roofline() const { return m_roofline; }
     RecipeDiffModel* recipes() const { return m_recipes; }
     CompareMetricsModel* metrics() const { return m_metrics; }
 
@@ -96,6 +98,7 @@ private:
     CompareAnswers* m_answers = nullptr;
     CompareTokens* m_tokens = nullptr;
     CompareWeights* m_weights = nullptr;
+    CompareRoofline* m_roofline = nullptr;
     QTimer m_reload;  ///< gathers bursts of changes
 };
 

@@ -3,6 +3,7 @@
 #include <QComboBox>
 #include <QHeaderView>
 #include <QLabel>
+#include <QPlainTextEdit>
 #include <QSortFilterProxyModel>
 #include <QSplitter>
 #include <QTableView>
@@ -13,12 +14,15 @@
 #include "ui/charts/axis_scale.h"
 #include "ui/charts/token_strip.h"
 #include "ui/models/worst_tokens_model.h"
+#include "ui/pages/compare_own_text.h"
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
 
-CompareTokens::CompareTokens(QWidget* parent)
+CompareTokens::CompareTokens(JobController* jobs, QWidget* parent)
     : QWidget(parent),
+      m_source(new QComboBox(this)),
+      m_own(new CompareOwnText(jobs, this)),
       m_experiment(new QComboBox(this)),
       m_value(new QComboBox(this)),
       m_note(makeLabel({}, TextRole::Caption, this)),
@@ -41,8 +45,12 @@ CompareTokens::CompareTokens(QWidget* parent)
     m_value->setSizeAdjustPolicy(QComboBox::AdjustToContents);
     add(m_experiment, tr("&Experiment"), tr("Experiment whose tokens are shown"));
     add(m_value, tr("&Tint"), tr("Value that tints the tokens"));
+    m_source->addItems({tr("Evaluation text"), tr("A text of my own")});
+    add(m_source, tr("Te&xt"), tr("Text whose tokens are shown"));
     bar->addStretch();
     outer->addLayout(bar);
+    outer->addWidget(m_own);
+    m_own->hide();
     m_note->setWordWrap(true);
     outer->addWidget(m_note);
 
@@ -74,6 +82,16 @@ CompareTokens::CompareTokens(QWidget* parent)
     split->setSizes({300, 200});
     outer->addWidget(split, 1);
     connect(m_experiment, &QComboBox::currentIndexChanged, this, &CompareTokens::showExperiment);
+    connect(m_source, &QComboBox::currentIndexChanged, this, &CompareTokens::showSource);
+    connect(m_own->text(), &QPlainTextEdit::textChanged, this, [this] {
+        // Values of another text would be misleading beside this one.
+        m_ownTraces.assign(m_experiments.size(), std::nullopt);
+        showExperiment();
+    });
+    connect(m_own, &CompareOwnText::traceReady, this, [this](const EvaluationTrace& trace) {
+        m_ownTraces[static_cast<std::size_t>(m_experiment->currentIndex())] = trace;
+        showExperiment();
+    });
     connect(m_value, &QComboBox::currentIndexChanged, this, &CompareTokens::showValues);
     connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
             [this](const QModelIndex& index) { showWorst(m_sorted->mapToSource(index).row()); });
@@ -81,6 +99,7 @@ CompareTokens::CompareTokens(QWidget* parent)
 
 void CompareTokens::setExperiments(const ComparedExperiments& experiments) {
     m_experiments = experiments;
+    m_ownTraces.assign(experiments.size(), std::nullopt);
     const QSignalBlocker block(m_experiment);
     m_experiment->clear();
     int first = -1;
@@ -94,16 +113,65 @@ void CompareTokens::setExperiments(const ComparedExperiments& experiments) {
     showExperiment();
 }
 
-void CompareTokens::showExperiment() {
+bool CompareTokens::ownChosen() const {
+    return m_source->currentIndex() == 1;
+}
+
+const std::optional<EvaluationTrace>& CompareTokens::trace() const {
+    static const std::optional<EvaluationTrace> none;
     const int at = m_experiment->currentIndex();
-    const auto& trace = at >= 0 ? m_experiments[static_cast<std::size_t>(at)].trace : std::nullopt;
+    if (at < 0) {
+        return none;
+    }
+    const auto index = static_cast<std::size_t>(at);
+    return ownChosen() ? m_ownTraces[index] : m_experiments[index].trace;
+}
+
+void CompareTokens::showSource() {
+    m_own->setVisible(ownChosen());
+    showExperiment();
+    if (ownChosen()) {
+        m_own->text()->setFocus();
+    }
+}
+
+// The model of the chosen experiment is held against that of A; against the original where A itself
+// is chosen.
+void CompareTokens::chooseModels() {
+    const int at = m_experiment->currentIndex();
+    if (at < 0) {
+        return m_own->setModels({}, {}, 0, {});
+    }
+    const auto pathOf = [](const ExperimentRecord& record) {
+        return record.isBaseline() ? record.modelPath : record.artifactPath;
+    };
+    const ComparedExperiment& chosen = m_experiments[static_cast<std::size_t>(at)];
+    const std::string model = pathOf(chosen.record());
+    const std::string reference =
+        at == 0 ? chosen.record().modelPath : pathOf(m_experiments.front().record());
+    QString problem;
+    if (model.empty() || reference.empty()) {
+        problem = tr("“%1” kept no model: run it again and keep the result.")
+                      .arg(model.empty() ? chosen.name() : m_experiments.front().name());
+    } else if (model == reference) {
+        problem = tr("This is the model that the others are held against. Choose another one.");
+    }
+    m_own->setModels(model, reference, chosen.detail.measure.context, problem);
+}
+
+void CompareTokens::showExperiment() {
+    chooseModels();
+    const int at = m_experiment->currentIndex();
+    const auto& trace = this->trace();
     const int before = m_value->count() > 0 ? m_value->currentData().toInt() : -1;
     const QSignalBlocker block(m_value);
     m_value->clear();
     if (trace && trace->hasBaseline) {
-        m_value->addItem(tr("KL divergence from the original"), Divergence);
+        m_value->addItem(ownChosen() && at > 0 ? tr("KL divergence from A")
+                                               : tr("KL divergence from the original"),
+                         Divergence);
     }
-    const bool paired = at > 0 && trace && m_experiments.front().trace &&
+    const bool paired = !ownChosen() && at > 0 && trace && m_experiments.front().trace &&
                         m_experiments.front().trace->protocol == trace->protocol &&
                         m_experiments.front().trace->tokens.size() == trace->tokens.size();
     if (paired) {
@@ -115,6 +183,7 @@ void CompareTokens::showExperiment() {
     const int kept = m_value->findData(before);
     m_value->setCurrentIndex(kept >= 0 ? kept : m_value->count() > 0 ? 0 : -1);
     m_value->setEnabled(m_value->count() > 0);
+    m_worst->setReference(ownChosen() && at > 0 ? QStringLiteral("A") : QString());
     m_worst->setTokens(trace ? trace->worst : std::vector<WorstToken>{});
     m_table->setVisible(trace && trace->hasBaseline);
     showValues();
@@ -133,37 +202,45 @@ double CompareTokens::valueOf(const EvaluationTrace& trace, std::size_t token) c
 }
 
 void CompareTokens::showValues() {
-    const int at = m_experiment->currentIndex();
     std::vector<StripToken> tokens;
-    if (at >= 0 && m_experiments[static_cast<std::size_t>(at)].trace) {
-        const EvaluationTrace& trace = *m_experiments[static_cast<std::size_t>(at)].trace;
+    if (const auto& shown = trace()) {
+        const EvaluationTrace& trace = *shown;
         tokens.reserve(trace.tokens.size());
         for (std::size_t i = 0; i < trace.tokens.size(); ++i) {
             tokens.push_back({QString::fromStdString(trace.tokens[i].text), valueOf(trace, i),
                               trace.tokens[i].scored});
         }
-        const auto shown = std::count_if(trace.tokens.begin(), trace.tokens.end(),
-                                         [](const TraceToken& token) { return token.scored; });
+        const auto counted = std::count_if(trace.tokens.begin(), trace.tokens.end(),
+                                           [](const TraceToken& token) { return token.scored; });
         std::int64_t scored = 0;
         for (const TraceBlock& block : trace.blocks) {
             scored += block.tokens;
         }
         m_note->setText(
-            tr("The first %1 of %2 scored tokens of the evaluation text. The deeper the tint, the "
-               "more the prediction moved; hover or use the arrow keys for the probabilities.")
-                .arg(shown)
+            (ownChosen() ? tr("%1 of %2 scored tokens of your text, both models in the same "
+                              "windows. The deeper the tint, the more the prediction moved; hover "
+                              "or use the arrow keys for the probabilities.")
+                         : tr("The first %1 of %2 scored tokens of the evaluation text. The deeper "
+                              "the tint, the more the prediction moved; hover or use the arrow "
+                              "keys for the probabilities."))
+                .arg(counted)
                 .arg(scored));
     } else {
         m_note->clear();
     }
     m_strip->setEmptyText(
-        tr("This experiment has no values per token: it was run without an evaluation text, or by "
-           "an older version. Run it again to see where its predictions moved."));
+        ownChosen()
+            ? tr("Put a text above and score it: each of its tokens is then tinted by how far the "
+                 "prediction moved.")
+            : tr("This experiment has no values per token: it was run without an evaluation text, "
+                 "or by "
+                 "an older version. Run it again to see where its predictions moved, or score a "
+                 "text of your own."));
     m_strip->setTokens(std::move(tokens), [this](int token) { return describe(token); });
 }
 
 QString CompareTokens::describe(int token) const {
-    const auto& trace = m_experiments[static_cast<std::size_t>(m_experiment->currentIndex())].trace;
+    const auto& trace = this->trace();
     const std::size_t at = static_cast<std::size_t>(token);
     const TraceToken& one = trace->tokens[at];
     QString html = QStringLiteral("<b>%1</b>").arg(visibleToken(one.text).toHtmlEscaped());
@@ -175,7 +252,8 @@ QString CompareTokens::describe(int token) const {
     };
     row(tr("Probability"), probabilityText(std::exp(-one.nll)));
     if (trace->hasBaseline) {
-        row(tr("In the original"), probabilityText(std::exp(-one.baselineNll)));
+        row(ownChosen() && m_experiment->currentIndex() > 0 ? tr("In A") : tr("In the original"),
+            probabilityText(std::exp(-one.baselineNll)));
         row(tr("KL divergence"), tr("%1 nats").arg(shortNumber(one.kl, 3)));
     }
     if (m_value->findData(LossAgainstFirst) >= 0) {
@@ -187,9 +265,10 @@ QString CompareTokens::describe(int token) const {
                    std::abs(w.probability - std::exp(-one.nll)) < 1e-3;
         });
     if (worst != trace->worst.end()) {
-        row(tr("The original expects"), visibleToken(worst->baselineTop).toHtmlEscaped() +
-                                            QLatin1Char(' ') +
-                                            probabilityText(worst->baselineTopProbability));
+        row(ownChosen() && m_experiment->currentIndex() > 0 ? tr("A expects")
+                                                            : tr("The original expects"),
+            visibleToken(worst->baselineTop).toHtmlEscaped() + QLatin1Char(' ') +
+                probabilityText(worst->baselineTopProbability));
         row(tr("This model expects"), visibleToken(worst->top).toHtmlEscaped() + QLatin1Char(' ') +
                                           probabilityText(worst->topProbability));
     }
@@ -197,12 +276,11 @@ QString CompareTokens::describe(int token) const {
 }
 
 void CompareTokens::showWorst(int row) {
-    const int at = m_experiment->currentIndex();
-    if (row < 0 || at < 0) {
+    if (row < 0 || !trace()) {
         return;
     }
     // The strip counts all tokens, the list the scored ones.
-    const EvaluationTrace& trace = *m_experiments[static_cast<std::size_t>(at)].trace;
+    const EvaluationTrace& trace = *this->trace();
     std::int64_t scored = 0;
     for (std::size_t i = 0; i < trace.tokens.size(); ++i) {
         scored += trace.tokens[i].scored ? 1 : 0;

@@ -59,6 +59,10 @@ ExploreAxisBar::ExploreAxisBar(QWidget* parent)
     y->addWidget(m_logY);
     m_color = add(addGroup(false), QStringLiteral("colorMetric"), tr("Colour"));
     m_size = add(addGroup(true), QStringLiteral("sizeMetric"), tr("Size"));
+    m_third = add(addGroup(true), QStringLiteral("frontMetric"), tr("Front"));
+    m_third->setToolTip(
+        tr("The Pareto front is of X and Y, or of a third metric as well: what no other experiment "
+           "beats in all of them stands out."));
     m_logX->setObjectName(QStringLiteral("logX"));
     m_logY->setObjectName(QStringLiteral("logY"));
     m_logX->setToolTip(tr("Logarithmic X axis"));
@@ -210,13 +214,17 @@ TradeoffQuery ExploreAxisBar::query() const {
     take(m_y, query.y);
     take(m_color, query.color);
     take(m_size, query.size);
+    take(m_third, query.third);
     return query;
 }
 
 void ExploreAxisBar::setQuery(const TradeoffQuery& query) {
     m_query = query;
-    for (auto [box, metric] :
-         {std::pair(m_x, query.x), {m_y, query.y}, {m_color, query.color}, {m_size, query.size}}) {
+    for (auto [box, metric] : {std::pair(m_x, query.x),
+                               {m_y, query.y},
+                               {m_color, query.color},
+                               {m_size, query.size},
+                               {m_third, query.third}}) {
         const QSignalBlocker quiet(box);
         box->setCurrentIndex(box->findData(metric));
     }
@@ -243,9 +251,17 @@ void ExploreAxisBar::fill(QComboBox& box, const QStringList& metrics, const QStr
         box.addItem(tr("Technique"), QString());
     } else if (&box == m_size) {
         box.addItem(tr("All equal"), QString());
+    } else if (&box == m_third) {
+        box.addItem(tr("X and Y"), QString());
     }
     for (const QString& metric : metrics) {
-        box.addItem(metricTitle(metric), metric);
+        const MetricInfo* known = findMetric(metric.toStdString());
+        if (&box == m_third && (!known || known->better == BetterWhen::Neither)) {
+            continue;  // a front needs a direction
+        }
+        box.addItem(
+            &box == m_third ? tr("X, Y and %1").arg(metricTitle(metric)) : metricTitle(metric),
+            metric);
         if (const MetricInfo* info = findMetric(metric.toStdString())) {
             box.setItemData(box.count() - 1, QString::fromStdString(info->help), Qt::ToolTipRole);
         }
@@ -263,6 +279,7 @@ void ExploreAxisBar::setMetrics(const QStringList& metrics) {
     fill(*m_y, metrics, m_query.y);
     fill(*m_color, metrics, m_query.color);
     fill(*m_size, metrics, m_query.size);
+    fill(*m_third, metrics, m_query.third);
     // Both axes on one metric say nothing: happens only while the wished one is missing.
     if (metrics.size() > 1 && m_x->currentIndex() == m_y->currentIndex()) {
         const QSignalBlocker quiet(m_y);

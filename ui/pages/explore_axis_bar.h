@@ -69,6 +69,7 @@ private:
     QComboBox* m_y;
     QComboBox* m_color;
     QComboBox* m_size;
+    QComboBox* m_third = nullptr;
     QCheckBox* m_logX;
     QCheckBox* m_logY;
     QComboBox* m_view = nullptr;

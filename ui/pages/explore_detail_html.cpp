@@ -1,5 +1,6 @@
 #include "ui/pages/explore_detail_html.h"
 
+#include <QCoreApplication>
 #include <QStringList>
 #include <algorithm>
 #include <map>
@@ -84,10 +85,11 @@ QString notes(const std::vector<SelectedExperiment>& selected, const ChartTheme&
     }
     QStringList lines;
     if (dequantized) {
-        lines << QStringLiteral("* not native: measured through dequantization");
+        lines << QCoreApplication::translate("Explore",
+                                             "* not native: measured through dequantization");
     }
     if (estimated) {
-        lines << QStringLiteral("~ estimated, not measured");
+        lines << QCoreApplication::translate("Explore", "~ estimated, not measured");
     }
     for (const std::string& protocol : protocols) {
         lines << QString::fromStdString(protocol);
@@ -102,12 +104,12 @@ QString notes(const std::vector<SelectedExperiment>& selected, const ChartTheme&
 /// Flattened settings: "1 ptq: scheme" -> "int4-g32".
 std::map<QString, QString> settingsOf(const ExperimentRecord& record) {
     std::map<QString, QString> settings{
-        {QStringLiteral("model"), QString::fromStdString(record.modelName)},
-        {QStringLiteral("device"), QString::fromStdString(record.device)},
-        {QStringLiteral("seed"), QString::number(record.seed)}};
+        {QCoreApplication::translate("Explore", "model"), QString::fromStdString(record.modelName)},
+        {QCoreApplication::translate("Explore", "device"), QString::fromStdString(record.device)},
+        {QCoreApplication::translate("Explore", "seed"), QString::number(record.seed)}};
     int number = 1;
     for (const RecipeStep& step : record.recipe.steps) {
-        const QString prefix = QStringLiteral("step %1").arg(number++);
+        const QString prefix = QCoreApplication::translate("Explore", "step %1").arg(number++);
         settings[prefix] = techniqueTitle(QString::fromStdString(step.technique));
         for (const auto& [key, value] : step.params.items()) {
             settings[prefix + " " + QString::fromStdString(key)] =
@@ -197,15 +199,19 @@ QString detailHtml(const ExperimentRecord& record, const ExperimentRecord* basel
                    const ChartTheme& theme) {
     QString html;
     if (!record.recipe.steps.empty()) {
-        html += heading(QStringLiteral("Recipe"), theme) + recipeHtml(record.recipe, theme);
+        html += heading(QCoreApplication::translate("Explore", "Recipe"), theme) +
+                recipeHtml(record.recipe, theme);
     }
     if (record.metrics.empty()) {
-        return html + "<p>" + colored(QStringLiteral("Nothing measured yet."), theme.muted) +
+        return html + "<p>" +
+               colored(QCoreApplication::translate("Explore", "Nothing measured yet."),
+                       theme.muted) +
                "</p>";
     }
-    html += heading(baseline ? QStringLiteral("Measured, and against the baseline")
-                             : QStringLiteral("Measured"),
-                    theme);
+    html += heading(
+        baseline ? QCoreApplication::translate("Explore", "Measured, and against the baseline")
+                 : QCoreApplication::translate("Explore", "Measured"),
+        theme);
     html += "<table width='100%' cellspacing='0' cellpadding='3'>";
     for (const std::string& metric : metricsOf({{&record, baseline}})) {
         const Measurement& value = record.metrics.at(metric);

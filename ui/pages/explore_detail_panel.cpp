@@ -14,6 +14,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/models/allocation_model.h"
 #include "ui/models/experiment_comparison.h"
 #include "ui/pages/explore_annotations.h"
 #include "ui/widgets/icons.h"
@@ -74,6 +75,7 @@ ExploreDetailPanel::ExploreDetailPanel(QWidget* parent)
     head->addWidget(m_title, 1);
     m_star->setObjectName(QStringLiteral("starButton"));
     m_star->setCheckable(true);
+    m_star->setAccessibleName(tr("Favourite"));
     m_star->setFocusPolicy(Qt::StrongFocus);
     setStyleClass(m_star, "star");
     head->addWidget(m_star, 0, Qt::AlignTop);
@@ -135,13 +137,19 @@ void ExploreDetailPanel::buildActions(QVBoxLayout& column) {
     m_rerun = button("rerunButton", tr("Run again"), &ExploreDetailPanel::rerunRequested);
     m_rename = button("renameButton", tr("Rename"), &ExploreDetailPanel::startRename);
     m_remove = button("removeButton", tr("Remove"), &ExploreDetailPanel::removeRequested);
+    m_allocate =
+        button("allocateButton", tr("Allocate bits…"), &ExploreDetailPanel::allocationRequested);
+    m_allocate->setToolTip(
+        tr("This run measured what each weight can bear: choose another budget from its scores"));
     m_copy = new QPushButton(tr("Copy"), m_actions);
     m_copy->setObjectName(QStringLiteral("copyButton"));
     setStyleClass(m_copy, "menu");
     auto* menu = new QMenu(m_copy);
     menu->addAction(tr("Numbers as CSV"), this, &ExploreDetailPanel::copyCsvRequested);
     menu->addAction(tr("Chart as image"), this, &ExploreDetailPanel::copyImageRequested);
-    menu->addAction(tr("Save chart as PNG or SVG…"), this, &ExploreDetailPanel::saveImageRequested);
+    menu->addAction(tr("Chart as SVG"), this, &ExploreDetailPanel::copySvgRequested);
+    menu->addAction(tr("Save chart as PNG, SVG or CSV…"), this,
+                    &ExploreDetailPanel::saveImageRequested);
     m_copy->setMenu(menu);
     auto* grid = new QGridLayout(m_actions);
     grid->setContentsMargins(0, 4, 0, 0);
@@ -153,6 +161,7 @@ void ExploreDetailPanel::buildActions(QVBoxLayout& column) {
     grid->addWidget(m_rename, 1, 1);
     grid->addWidget(m_copy, 2, 0);
     grid->addWidget(m_remove, 2, 1);
+    grid->addWidget(m_allocate, 3, 0, 1, 2);
     column.addWidget(m_actions);
 }
 
@@ -183,7 +192,6 @@ void ExploreDetailPanel::showStar(const std::vector<SelectedExperiment>& selecte
     const QString words =
         all ? tr("Take the star away (Ctrl+D)") : tr("Make it a favourite (Ctrl+D)");
     m_star->setToolTip(m_readOnly ? tr("The database is open for reading only") : words);
-    m_star->setAccessibleName(tr("Favourite"));
     m_star->setEnabled(!m_readOnly);
 }
 
@@ -222,6 +230,7 @@ void ExploreDetailPanel::setSelection(const std::vector<SelectedExperiment>& sel
     m_export->setEnabled(m_count == 1 && first.status == ExperimentStatus::Finished);
     m_rerun->setEnabled(m_count == 1 && !m_readOnly && first.status != ExperimentStatus::Running &&
                         first.status != ExperimentStatus::Queued);
+    m_allocate->setVisible(m_count == 1 && mayHoldScores(first));
     m_rename->setEnabled(m_count == 1 && !m_readOnly);
     m_remove->setEnabled(!m_readOnly);
     const QString why = m_readOnly ? tr("The database is open for reading only") : QString();

@@ -42,9 +42,11 @@ signals:
     void exportRequested();
     void rerunRequested();
     void compareRequested();
+    void allocationRequested();
     void removeRequested();
     void copyCsvRequested();
     void copyImageRequested();
+    void copySvgRequested();
     void saveImageRequested();
     void renamed(const QString& name);
     void favouriteRequested(bool favourite);
@@ -84,6 +86,7 @@ private:
     QPushButton* m_rename;
     QPushButton* m_copy;
     QPushButton* m_remove;
+    QPushButton* m_allocate;
 };
 
 }  // namespace fettle::ui

@@ -378,11 +378,14 @@ void ExplorePage::connectPanel() {
             forOne(&ExplorePage::exportRequested));
     connect(m_panel, &ExploreDetailPanel::rerunRequested, this,
             forOne(&ExplorePage::rerunRequested));
+    connect(m_panel, &ExploreDetailPanel::allocationRequested, this,
+            forOne(&ExplorePage::allocationRequested));
     connect(m_panel, &ExploreDetailPanel::compareRequested, this,
             [this] { emit compareRequested(m_selected); });
     connect(m_panel, &ExploreDetailPanel::removeRequested, this, &ExplorePage::removeSelected);
     connect(m_panel, &ExploreDetailPanel::copyCsvRequested, this, &ExplorePage::copyCsv);
     connect(m_panel, &ExploreDetailPanel::copyImageRequested, this, &ExplorePage::copyImage);
+    connect(m_panel, &ExploreDetailPanel::copySvgRequested, this, &ExplorePage::copySvg);
     connect(m_panel, &ExploreDetailPanel::saveImageRequested, this, &ExplorePage::saveImage);
     connect(m_panel, &ExploreDetailPanel::renamed, this, [this](const QString& name) {
         if (m_selected.size() == 1) {
@@ -625,6 +628,9 @@ void ExplorePage::keyPressEvent(QKeyEvent* event) {
 bool ExplorePage::eventFilter(QObject* watched, QEvent* event) {
     if (watched == m_table->viewport() && event->type() == QEvent::Leave) {
         highlight(-1);
+    }
+    if (watched == m_table->viewport() && event->type() == QEvent::Resize) {
+        fillTable();
     }
     if (watched == m_table && event->type() == QEvent::KeyPress) {
         const int key = static_cast<QKeyEvent*>(event)->key();

@@ -52,6 +52,8 @@ signals:
     void experimentActivated(qint64 id);
     void exportRequested(qint64 id);
     void rerunRequested(qint64 id);
+    /// The bits of an experiment's weights are to be allocated anew from its scores.
+    void allocationRequested(qint64 id);
     void compareRequested(const std::vector<qint64>& ids);
 
 protected:
@@ -75,6 +77,7 @@ private:
     void chooseColumns();
     void setColumns(const QStringList& metrics);
     void sizeColumns();
+    void fillTable();
     void adoptTableSelection();
     void selectRows();
     void showSelection();
@@ -84,6 +87,7 @@ private:
     void toggleFavourite();
     void copyCsv();
     void copyImage();
+    void copySvg();
     void saveImage();
     void updateTheme();
     void restoreState();

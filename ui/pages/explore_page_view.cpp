@@ -6,6 +6,7 @@
 #include <QImage>
 #include <QMenu>
 #include <QMessageBox>
+#include <QMimeData>
 #include <QPainter>
 #include <QSettings>
 #include <QSplitter>
@@ -95,6 +96,18 @@ void ExplorePage::sizeColumns() {
         m_table->setColumnWidth(
             column, std::max(number, std::min(metrics.horizontalAdvance(title) + 34, number + 40)));
     }
+    fillTable();
+}
+
+// Room that the columns leave goes to the names, which are what is cut first.
+void ExplorePage::fillTable() {
+    const int room = m_table->viewport()->width() - m_table->horizontalHeader()->length();
+    const int name = m_table->columnWidth(ExperimentTableModel::Name);
+    const int least = 24 * m_table->fontMetrics().horizontalAdvance(u'n');
+    const int wanted = std::max(std::min(name, least), name + room);
+    if (room != 0 && wanted != name) {
+        m_table->setColumnWidth(ExperimentTableModel::Name, wanted);
+    }
 }
 
 void ExplorePage::copyCsv() {
@@ -119,12 +132,18 @@ void ExplorePage::copyImage() {
     QApplication::clipboard()->setImage(image);
 }
 
+void ExplorePage::copySvg() {
+    const bool parallel = m_axisBar->view() == ExploreAxisBar::View::Parallel;
+    const QByteArray svg = parallel ? chartSvg(*m_parallel) : chartSvg(*m_chart);
+    auto* data = new QMimeData;
+    data->setData(QStringLiteral("image/svg+xml"), svg);
+    data->setText(QString::fromUtf8(svg));  // for editors that take text alone
+    QApplication::clipboard()->setMimeData(data);
+}
+
 void ExplorePage::saveImage() {
     const bool parallel = m_axisBar->view() == ExploreAxisBar::View::Parallel;
-    QString kinds = tr("PNG image (*.png);;SVG drawing (*.svg)");
-    if (parallel) {
-        kinds += tr(";;Table of numbers (*.csv)");
-    }
+    const QString kinds = tr("PNG image (*.png);;SVG drawing (*.svg);;Table of numbers (*.csv)");
     const QString path = QFileDialog::getSaveFileName(
         this, tr("Save chart"),
         parallel ? QStringLiteral("parallel.png") : QStringLiteral("tradeoff.png"), kinds);
@@ -141,6 +160,7 @@ void ExplorePage::restoreState() {
     query.y = settings.value("explore/y", query.y).toString();
     query.color = settings.value("explore/color").toString();
     query.size = settings.value("explore/size").toString();
+    query.third = settings.value("explore/third").toString();
     m_axisBar->setQuery(query);
     m_axisBar->setLog(settings.value("explore/logX", false).toBool(),
                       settings.value("explore/logY", false).toBool());
@@ -166,6 +186,7 @@ void ExplorePage::saveState() const {
     settings.setValue("explore/y", query.y);
     settings.setValue("explore/color", query.color);
     settings.setValue("explore/size", query.size);
+    settings.setValue("explore/third", query.third);
     settings.setValue("explore/logX", m_axisBar->logX());
     settings.setValue("explore/logY", m_axisBar->logY());
     settings.setValue("explore/columns", m_wantedColumns);

@@ -99,6 +99,7 @@ LibraryPage::LibraryPage(JobController* jobs, QWidget* parent)
     facts->addWidget(m_hint);
     m_factRows->setHorizontalSpacing(12);
     m_factRows->setVerticalSpacing(2);
+    m_factRows->setRowWrapPolicy(QFormLayout::WrapLongRows);  // the column may be narrow
     facts->addLayout(m_factRows);
     auto* actions = new QVBoxLayout;  // one below the other: the column may be narrow
     actions->setSpacing(6);
@@ -259,6 +260,7 @@ void LibraryPage::showFacts(const ModelReport& report) {
     const auto row = [&](const QString& title, const QString& value) {
         QLabel* label = makeLabel(value, TextRole::Body, m_facts);
         label->setTextInteractionFlags(Qt::TextSelectableByMouse);
+        label->setWordWrap(true);
         m_factRows->addRow(makeLabel(title, TextRole::Caption, m_facts), label);
     };
     row(tr("Architecture"), QString::fromStdString(report.architecture));

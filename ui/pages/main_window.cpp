@@ -184,6 +184,7 @@ void MainWindow::buildMenus() {
         const auto& techniques = m_jobs->engine()->techniques();
         showHelp(techniques.empty() ? QString() : QString::fromStdString(techniques.front().id));
     });
+    add(help, "recipe", tr("&Examples…"), {}, [this] { showExamples(); });
     add(help, nullptr, tr("&Tour of the window"), {}, [this] { startTour(); });
     add(help, nullptr, tr("&About Fettle"), {}, [this] { showAbout(); });
 }
@@ -279,6 +280,7 @@ void MainWindow::connectPages() {
     connect(m_recipe, &RecipePage::runsQueued, this, [this] { m_runsDock->show(); });
     connect(m_runs, &RunsPage::experimentRequested, this, &MainWindow::showExperiment);
     connect(m_jobs, &JobController::failed, this, error);
+    connect(m_jobs, &JobController::failed, this, &MainWindow::notify);
     connect(m_jobs, &JobController::runFinished, this, &MainWindow::reportRun);
     connect(m_jobs, &JobController::jobPosted, m_queue, &RunQueueModel::track);
     connect(m_jobs->engine(), &EngineBridge::jobEvent, m_queue, &RunQueueModel::handle);
@@ -362,69 +364,16 @@ void MainWindow::reportRun(qint64 experiment, const RunResult& result) {
             facts << text;
         }
     }
-    m_messages->show(
-        MessageBar::Kind::Success,
-        tr("%1 finished").arg(record ? QString::fromStdString(record->name) : tr("Run")),
-        facts.join(QStringLiteral(", ")), tr("Show"),
-        [this, experiment] { showExperiment(experiment); });
+    const QString title =
+        tr("%1 finished").arg(record ? QString::fromStdString(record->name) : tr("Run"));
+    m_messages->show(MessageBar::Kind::Success, title, facts.join(QStringLiteral(", ")), tr("Show"),
+                     [this, experiment] { showExperiment(experiment); });
+    notify(title, facts.join(QStringLiteral(", ")));
 }
 
 void MainWindow::chooseHistory() {
     const bool explore = m_explore && m_tabs->currentWidget() == m_explore;
     m_history->setActiveStack(explore ? m_explore->undoStack() : m_recipe->model()->undoStack());
-}
-
-ExplorePage* MainWindow::makeExplorePage() {
-    auto* page = new ExplorePage(m_jobs->experiments(), this);
-    connect(page, &ExplorePage::exportRequested, this, [this](qint64 id) {
-        showPage(Page::Export);
-        exportPage()->chooseExperiment(id);
-    });
-    connect(page, &ExplorePage::rerunRequested, m_jobs, [this](qint64 id) { m_jobs->rerun(id); });
-    connect(page, &ExplorePage::compareRequested, this, &MainWindow::compare);
-    return page;
-}
-
-AdvisorPage* MainWindow::makeAdvisorPage() {
-    auto* page = new AdvisorPage(m_jobs, this);
-    page->useModel(m_recipe->setup()->modelPath());
-    connect(page, &AdvisorPage::errorOccurred, this,
-            [this](const QString& title, const QString& text) {
-                m_messages->show(MessageBar::Kind::Error, title, text);
-            });
-    connect(page, &AdvisorPage::experimentRequested, this, &MainWindow::showExperiment);
-    connect(page, &AdvisorPage::exportRequested, this, [this](qint64 id) {
-        showPage(Page::Export);
-        exportPage()->chooseExperiment(id);
-    });
-    connect(page, &AdvisorPage::fileChosen, this,
-            [this](const QString& path) { m_library->addPaths({path}); });
-    return page;
-}
-
-AllocationPage* MainWindow::makeAllocationPage() {
-    auto* page = new AllocationPage(m_jobs, this);
-    page->useModel(m_recipe->setup()->modelPath());
-    connect(page, &AllocationPage::errorOccurred, this,
-            [this](const QString& title, const QString& text) {
-                m_messages->show(MessageBar::Kind::Error, title, text);
-            });
-    connect(page, &AllocationPage::experimentRequested, this, &MainWindow::showExperiment);
-    connect(page, &AllocationPage::fileChosen, this,
-            [this](const QString& path) { m_library->addPaths({path}); });
-    return page;
-}
-
-DraftLabPage* MainWindow::makeDraftLabPage() {
-    auto* page = new DraftLabPage(m_jobs, this);
-    page->useModel(m_recipe->setup()->modelPath());
-    connect(page, &DraftLabPage::errorOccurred, this,
-            [this](const QString& title, const QString& text) {
-                m_messages->show(MessageBar::Kind::Error, title, text);
-            });
-    connect(page, &DraftLabPage::fileChosen, this,
-            [this](const QString& path) { m_library->addPaths({path}); });
-    return page;
 }
 
 void MainWindow::makePage(int tab) {
@@ -437,9 +386,7 @@ void MainWindow::makePage(int tab) {
     };
     switch (static_cast<Page>(tab)) {
         case Page::Inspect:
-            m_modelView = new ModelView(m_jobs, this);
-            connect(m_modelView, &ModelView::errorOccurred, this, error);
-            connect(m_modelView, &ModelView::excludeRequested, this, &MainWindow::excludeTensors);
+            makeModelView();
             page = m_modelView;
             break;
         case Page::Explore:
@@ -540,21 +487,6 @@ void MainWindow::inspect(const QString& path) {
     if (m_modelView->path() != path) {
         m_modelView->inspect(path);
     }
-}
-
-void MainWindow::excludeTensors(const QStringList& weights) {
-    const int row = m_recipe->model()->excludeTensors(weights);
-    if (row < 0) {
-        m_messages->show(MessageBar::Kind::Warning, tr("Leave alone"),
-                         tr("No step of the recipe can leave tensors as they are. Add a step that "
-                            "quantizes, then try again."));
-        return;
-    }
-    m_messages->show(MessageBar::Kind::Success, tr("Left alone"),
-                     tr("Step %1 of the recipe leaves %2 as it is.")
-                         .arg(row + 1)
-                         .arg(weights.join(QStringLiteral(", "))),
-                     tr("Show"), [this] { showPage(Page::Recipe); });
 }
 
 void MainWindow::showExperiment(qint64 id) {

@@ -15,6 +15,7 @@
 class QDockWidget;
 class QLabel;
 class QProgressBar;
+class QSystemTrayIcon;
 class QTabWidget;
 class QUndoGroup;
 
@@ -25,6 +26,7 @@ class AllocationPage;
 class CommandPalette;
 class ComparePage;
 class DraftLabPage;
+class ExamplesDialog;
 class ExplorePage;
 class ExportPage;
 class HelpDialog;
@@ -64,6 +66,8 @@ public:
     void inspect(const QString& path);
     void showExperiment(qint64 id);
     void compare(const std::vector<qint64>& ids);
+    /// The Precision page with the scores that an experiment holds.
+    void allocateBits(qint64 id);
     void openPalette();
     /// Everything that the palette offers now.
     std::vector<PaletteEntry> paletteEntries();
@@ -71,6 +75,8 @@ public:
     void openFile(const QString& path);
     /// The help, at a technique or, without one, at the keys.
     void showHelp(const QString& technique = {});
+    /// The bundled recipes, to be opened or run.
+    void showExamples();
     /// A few hints about the window.
     void startTour();
     /// The tour, unless it was seen before.
@@ -95,6 +101,7 @@ public:
     CommandPalette* commandPalette() const { return m_palette; }
     HelpDialog* help() const;
     Tour* tour() const;
+    ExamplesDialog* examples() const;
     QDockWidget* libraryDock() const { return m_libraryDock; }
     QDockWidget* runsDock() const { return m_runsDock; }
 
@@ -119,12 +126,16 @@ private:
     AdvisorPage* makeAdvisorPage();
     AllocationPage* makeAllocationPage();
     DraftLabPage* makeDraftLabPage();
+    void makeModelView();
     void excludeTensors(const QStringList& weights);
+    void pinScheme(const QStringList& weights, const QString& scheme);
+    void dropLayer(int layer, bool drop);
     void showDevice();
     void chooseHistory();
     void updateActivity();
     void refreshInterrupted();
     void reportRun(qint64 experiment, const RunResult& result);
+    void notify(const QString& title, const QString& text);
     void addActionEntries(std::vector<PaletteEntry>& entries);
     void addTechniqueEntries(std::vector<PaletteEntry>& entries);
     void showAbout();
@@ -153,6 +164,8 @@ private:
     QAction* m_paletteAction = nullptr;
     QPointer<HelpDialog> m_help;
     QPointer<Tour> m_tour;
+    QPointer<ExamplesDialog> m_examples;
+    QSystemTrayIcon* m_tray = nullptr;
     QUndoGroup* m_history = nullptr;  ///< what Undo takes back: the page in front decides
     bool m_loaded = false;
 };

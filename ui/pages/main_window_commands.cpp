@@ -1,8 +1,10 @@
 // MainWindow: the command palette and what it offers, the help, the tour.
 #include <QAction>
+#include <QApplication>
 #include <QDockWidget>
 #include <QFileInfo>
 #include <QSettings>
+#include <QSystemTrayIcon>
 #include <QTabBar>
 #include <QTabWidget>
 
@@ -10,6 +12,7 @@
 #include "ui/models/experiment_comparison.h"
 #include "ui/models/recipe_model.h"
 #include "ui/pages/action_list.h"
+#include "ui/pages/examples_dialog.h"
 #include "ui/pages/help_dialog.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/main_window.h"
@@ -114,7 +117,7 @@ std::vector<PaletteEntry> MainWindow::paletteEntries() {
                  openFile(path);
              }});
     }
-    const std::vector<ExperimentRecord> records = m_jobs->experiments()->experiments();
+    const std::vector<ExperimentRecord>& records = m_jobs->experiments()->experiments();
     for (auto record = records.rbegin(); record != records.rend(); ++record) {
         entries.push_back({Kind::Experiment,
                            QString::fromStdString(record->name),
@@ -161,6 +164,41 @@ void MainWindow::showHelp(const QString& technique) {
     m_help->showAt(technique);
 }
 
+void MainWindow::showExamples() {
+    delete m_examples;
+    m_examples = new ExamplesDialog(m_recipe->presets(), m_jobs->engine()->techniques(), this);
+    m_examples->setAttribute(Qt::WA_DeleteOnClose);
+    connect(m_examples, &ExamplesDialog::chosen, this, [this](const Recipe& recipe, bool run) {
+        showPage(Page::Recipe);
+        m_recipe->model()->setRecipe(recipe, tr("use example"));
+        if (run) {
+            m_recipe->run();
+        }
+    });
+    m_examples->open();
+}
+
+// Somebody who waits for a run looks elsewhere meanwhile.
+void MainWindow::notify(const QString& title, const QString& text) {
+    if (isActiveWindow()) {
+        return;
+    }
+    QApplication::alert(this);
+    if (!QSystemTrayIcon::isSystemTrayAvailable() || !QSystemTrayIcon::supportsMessages()) {
+        return;
+    }
+    if (!m_tray) {
+        m_tray = new QSystemTrayIcon(windowIcon(), this);
+        m_tray->setToolTip(windowTitle());
+        connect(m_tray, &QSystemTrayIcon::messageClicked, this, [this] {
+            activateWindow();
+            raise();
+        });
+    }
+    m_tray->show();
+    m_tray->showMessage(title, text);
+}
+
 void MainWindow::startTour() {
     if (m_tour) {
         return;
@@ -205,6 +243,10 @@ void MainWindow::startTour() {
 
 HelpDialog* MainWindow::help() const {
     return m_help;
+}
+
+ExamplesDialog* MainWindow::examples() const {
+    return m_examples;
 }
 
 Tour* MainWindow::tour() const {

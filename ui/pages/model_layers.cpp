@@ -11,8 +11,11 @@
 #include "ui/bridge/experiment_service.h"
 #include "ui/charts/axis_scale.h"
 #include "ui/charts/layer_heat_map.h"
+#include "ui/charts/model_graph.h"
 #include "ui/charts/tree_map.h"
 #include "ui/models/layer_grid.h"
+#include "ui/models/recipe_marks.h"
+#include "ui/models/roofline.h"
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
@@ -25,6 +28,7 @@ ModelLayers::ModelLayers(ExperimentService* experiments, QWidget* parent)
       m_source(new QComboBox(this)),
       m_metric(new QComboBox(this)),
       m_note(makeLabel({}, TextRole::Caption, this)),
+      m_graph(new ModelGraph(this)),
       m_map(new LayerHeatMap(this)),
       m_memory(new TreeMap(this)),
       m_views(new QTabWidget(this)) {
@@ -48,6 +52,7 @@ ModelLayers::ModelLayers(ExperimentService* experiments, QWidget* parent)
     m_note->setWordWrap(true);
     column->addWidget(m_note);
     m_views->setDocumentMode(true);
+    m_views->addTab(m_graph, tr("Graph"));
     m_views->addTab(m_map, tr("Layers"));
     m_views->addTab(m_memory, tr("Memory"));
     m_memory->setEmptyText(tr("The model has no tensors."));
@@ -59,22 +64,59 @@ ModelLayers::ModelLayers(ExperimentService* experiments, QWidget* parent)
     connect(m_memory, &TreeMap::activated, this, &ModelLayers::tensorChosen);
 }
 
-void ModelLayers::setReport(const ModelReport& report) {
+bool ModelLayers::isOurs(const ExperimentRecord& record) const {
+    return record.modelPath == m_report.path || record.modelPath == m_path ||
+           (!record.artifactPath.empty() && record.artifactPath == m_report.path);
+}
+
+void ModelLayers::setReport(const ModelReport& report, const QString& path) {
     m_report = report;
+    m_path = path.toStdString();
     m_own = layerMetricsOf(report);
+    addPredictedTimes();
+    m_graph->setReport(report);
+    m_graph->setMarks(recipeMarks(m_recipe, m_report));
     fillSources();
+}
+
+void ModelLayers::setRecipe(const Recipe& recipe) {
+    m_recipe = recipe;
+    m_graph->setMarks(recipeMarks(m_recipe, m_report));
+}
+
+// Writing a token reads every weight once, at the best rate that a run of this model reached.
+void ModelLayers::addPredictedTimes() {
+    const std::vector<ExperimentRecord>& records = m_experiments->experiments();
+    const auto newest = std::find_if(records.rbegin(), records.rend(), [&](const auto& record) {
+        return record.status == ExperimentStatus::Finished && isOurs(record);
+    });
+    if (newest == records.rend()) {
+        return;
+    }
+    const TokenCost cost = tokenCost(m_report);
+    const DeviceRoofs roofs = measuredRoofs(records, newest->device, newest->modelPath, cost);
+    if (!(roofs.bytesPerSecond > 0)) {
+        return;
+    }
+    std::vector<LayerMetric> times;
+    for (const LayerMetric& metric : m_own) {
+        if (metric.name == "bytes" && metric.layer >= 0) {
+            times.push_back({metric.layer, metric.tensor, "predicted_us",
+                             metric.value / roofs.bytesPerSecond * 1e6});
+        }
+    }
+    m_own.insert(m_own.end(), times.begin(), times.end());
 }
 
 void ModelLayers::fillSources() {
     const QSignalBlocker block(m_source);
     m_source->clear();
     m_source->addItem(tr("This file"), QVariant::fromValue<qint64>(0));
-    const std::vector<ExperimentRecord> records = m_experiments->experiments();
+    const std::vector<ExperimentRecord>& records = m_experiments->experiments();
     for (auto record = records.rbegin();
          record != records.rend() && m_source->count() <= kMostSources; ++record) {
-        const bool ours =
-            record->modelPath == m_report.path || record->artifactPath == m_report.path;
-        if (ours && record->status == ExperimentStatus::Finished && !record->isBaseline()) {
+        if (isOurs(*record) && record->status == ExperimentStatus::Finished &&
+            !record->isBaseline()) {
             m_source->addItem(QString::fromStdString(record->name),
                               QVariant::fromValue<qint64>(record->id));
         }
@@ -109,8 +151,8 @@ void ModelLayers::showSource() {
     m_note->setText(id != 0 && m_other.empty()
                         ? tr("This experiment stored no values per layer; those of the file are "
                              "shown.")
-                        : tr("Click a tensor to see its values and to leave it alone in the "
-                             "recipe. Bright is high."));
+                        : tr("Click a part to see its values, to pin its scheme, to leave it alone "
+                             "or to take it out in the recipe. Bright is high."));
     showMetric();
 }
 
@@ -119,6 +161,7 @@ void ModelLayers::showMetric() {
     const std::vector<LayerMetric>& metrics = m_other.empty() ? m_own : m_other;
     m_map->setTitle(QString::fromStdString(m_report.name));
     m_map->setGrid(layerGrid(metrics, metric));
+    m_graph->setMetric(metrics, metric);
     showMemory(metrics, metric);
 }
 

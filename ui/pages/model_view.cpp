@@ -5,6 +5,7 @@
 #include <QLabel>
 #include <QLineEdit>
 #include <QLocale>
+#include <QMenu>
 #include <QPushButton>
 #include <QSplitter>
 #include <QStackedWidget>
@@ -15,6 +16,8 @@
 #include <vector>
 
 #include "ui/bridge/job_controller.h"
+#include "ui/charts/model_graph.h"
+#include "ui/models/recipe_marks.h"
 #include "ui/models/tensor_table_model.h"
 #include "ui/pages/model_layers.h"
 #include "ui/widgets/elided_label.h"
@@ -72,6 +75,7 @@ ModelView::ModelView(JobController* jobs, QWidget* parent)
     split->setSizes({600, 420});
     column->addWidget(split, 1);
     connect(m_layers, &ModelLayers::tensorChosen, this, &ModelView::chooseTensor);
+    connect(m_layers->graph(), &ModelGraph::nodeActivated, this, &ModelView::showNodeMenu);
 
     connect(m_filter, &QLineEdit::textChanged, this, [this](const QString& text) {
         m_filtered->setWords(text);
@@ -149,6 +153,67 @@ void ModelView::chooseTensor(const QString& tensor) {
             return;
         }
     }
+}
+
+void ModelView::setRecipe(const Recipe& recipe) {
+    m_recipe = recipe;
+    m_layers->setRecipe(recipe);
+}
+
+void ModelView::showNodeMenu(std::size_t at, const QPoint& place) {
+    ModelGraph* graph = m_layers->graph();
+    const BlockNode& node = graph->graph().nodes[at];
+    QStringList weights;
+    for (const std::size_t tensor : node.tensors) {
+        for (const std::string& weight : graph->report().tensors[tensor].weights) {
+            // Norms and biases stay as they are in every technique.
+            if (graph->report().tensors[tensor].shape.size() > 1) {
+                weights << QString::fromStdString(weight);
+            }
+        }
+    }
+    delete m_menu;
+    m_menu = new QMenu(this);
+    m_menu->addSection(node.title);
+    if (node.tensors.size() == 1) {
+        const QString name =
+            QString::fromStdString(graph->report().tensors[node.tensors.front()].name);
+        m_menu->addAction(tr("Show its values"), this, [this, name] { chooseTensor(name); });
+        chooseTensor(name);
+    } else {
+        m_menu->addAction(
+            graph->isOpen(node.layer) ? tr("Fold") : tr("Unfold"), this,
+            [graph, layer = node.layer] { graph->setOpen(layer, !graph->isOpen(layer)); });
+    }
+    if (!weights.isEmpty()) {
+        QMenu* pin = m_menu->addMenu(tr("Pin the scheme"));
+        for (const TechniqueDescriptor& technique : m_jobs->engine()->techniques()) {
+            for (const ParameterSchema& parameter : technique.parameters) {
+                if (technique.id != "ptq" || parameter.name != "scheme") {
+                    continue;
+                }
+                for (const ParameterChoice& choice : parameter.choices) {
+                    const QString scheme = QString::fromStdString(choice.value);
+                    pin->addAction(
+                        QStringLiteral("%1 · %2").arg(scheme, QString::fromStdString(choice.title)),
+                        this, [this, weights, scheme] { emit pinRequested(weights, scheme); });
+                }
+            }
+        }
+        pin->addAction(tr("Leave as it is"), this,
+                       [this, weights] { emit pinRequested(weights, QStringLiteral("none")); });
+        pin->addSeparator();
+        pin->addAction(tr("No pin"), this, [this, weights] { emit pinRequested(weights, {}); });
+        m_menu->addAction(tr("Leave alone in the recipe"), this,
+                          [this, weights] { emit excludeRequested(weights); });
+    }
+    if (node.foldable) {
+        const bool dropped = dropsLayer(m_recipe, node.layer);
+        m_menu->addAction(
+            dropped ? tr("Put this layer back") : tr("Prune: take this layer out"), this,
+            [this, layer = node.layer, dropped] { emit dropRequested(layer, !dropped); });
+    }
+    m_menu->popup(place);
 }
 
 void ModelView::updateExclude() {
@@ -231,7 +296,7 @@ void ModelView::showReport(const ModelReport& report) {
         m_facts->setColumnStretch(at % kColumns, 1);
     }
     m_tensors->setTensors(report.tensors);
-    m_layers->setReport(report);
+    m_layers->setReport(report, m_path);
     m_table->resizeColumnsToContents();
     updateCount();
     m_stack->setCurrentIndex(1);

@@ -5,10 +5,12 @@
 #include <QWidget>
 
 #include "engine/experiment/job_values.h"
+#include "engine/experiment/recipe.h"
 
 class QGridLayout;
 class QLabel;
 class QLineEdit;
+class QMenu;
 class QPushButton;
 class QSplitter;
 class QStackedWidget;
@@ -36,6 +38,10 @@ public:
     QTableView* table() const { return m_table; }
     HistogramView* histogram() const { return m_histogram; }
     ModelLayers* layers() const { return m_layers; }
+    /// The recipe being edited, to mark what it does to single weights.
+    void setRecipe(const Recipe& recipe);
+    /// The menu of a node of the graph while it is open.
+    QMenu* menu() const { return m_menu; }
     QTabWidget* views() const { return m_views; }
     QPushButton* excludeButton() const { return m_exclude; }
     /// Selects a tensor by its name in the file.
@@ -45,6 +51,10 @@ signals:
     void errorOccurred(const QString& title, const QString& message);
     /// The recipe is to leave these weights alone (canonical names).
     void excludeRequested(const QStringList& weights);
+    /// The recipe is to give these weights a scheme; an empty one takes the pin away.
+    void pinRequested(const QStringList& weights, const QString& scheme);
+    /// The recipe is to take a layer out, or to put it back.
+    void dropRequested(int layer, bool drop);
 
 private:
     QWidget* buildTable(QWidget* parent);
@@ -53,6 +63,7 @@ private:
     void askHistogram();
     void updateCount();
     void updateExclude();
+    void showNodeMenu(std::size_t node, const QPoint& at);
 
     JobController* m_jobs;
     TensorTableModel* m_tensors;
@@ -72,6 +83,8 @@ private:
     QPushButton* m_exclude = nullptr;
     QString m_path;
     JobId m_histogramJob = 0;
+    Recipe m_recipe;
+    QMenu* m_menu = nullptr;
 };
 
 }  // namespace fettle::ui
