@@ -47,9 +47,9 @@ std::byte* WeightStream::add(std::size_t bytes) {
     return weight;
 }
 
-void WeightStream::remove(std::byte* weight) {
+void WeightStream::remove(std::byte* weight) noexcept {
     if (m_copies)
-        m_check(cuda::synchronize(m_copies), kCopying);  // it may be on its way
+        cuda::synchronize(m_copies);  // it may be on its way; an error comes out of the next use
     for (Slot& slot : m_slots)
         if (slot.weight == weight)
             slot.weight = nullptr;
@@ -81,7 +81,8 @@ void WeightStream::makeRoom(cuda::Stream compute) {
 
 void WeightStream::copyTo(Slot& slot, const std::byte* weight) {
     m_check(cuda::streamWaits(m_copies, slot.read), kCopying);
-    m_check(cuda::copyToDevice(slot.memory->data(), weight, m_bytes.at(weight), m_copies), kCopying);
+    m_check(cuda::copyToDevice(slot.memory->data(), weight, m_bytes.at(weight), m_copies),
+            kCopying);
     m_check(cuda::record(slot.copied, m_copies), kCopying);
     slot.weight = weight;
 }

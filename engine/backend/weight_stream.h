@@ -27,7 +27,7 @@ public:
 
     /// Pinned memory for a weight, to be filled before it is used.
     std::byte* add(std::size_t bytes);
-    void remove(std::byte* weight);
+    void remove(std::byte* weight) noexcept;
     /// Where the weight lies on the device for what is queued on `compute` until the next call.
     const std::byte* use(const std::byte* weight, kernels::cuda::Stream compute);
 
@@ -39,7 +39,7 @@ public:
 private:
     struct Slot {
         std::unique_ptr<DeviceBuffer> memory;
-        const std::byte* weight = nullptr;     // what it holds or is to hold
+        const std::byte* weight = nullptr;      // what it holds or is to hold
         kernels::cuda::Event copied = nullptr;  // after the copy to it
         kernels::cuda::Event read = nullptr;    // after the last product that used it
     };
