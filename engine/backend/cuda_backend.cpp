@@ -54,29 +54,56 @@ private:
 
 class CudaBackend::Weight : public DeviceWeight {
 public:
-    Weight(const cuda::WeightLayout& layout, std::unique_ptr<DeviceBuffer> memory, bool native)
-        : m_memory(std::move(memory)),
-          m_view{layout, static_cast<const std::byte*>(m_memory->data())},
-          m_native(native) {}
-    std::int64_t rows() const override { return m_view.layout.rows; }
-    std::int64_t cols() const override { return m_view.layout.cols; }
-    std::size_t bytes() const override { return m_view.layout.bytes; }
+    /// On the device: `memory`; otherwise `streamed`, pinned memory of the stream.
+    Weight(CudaBackend& backend, const cuda::WeightLayout& layout,
+           std::unique_ptr<DeviceBuffer> memory, std::byte* streamed, bool native)
+        : m_backend(backend),
+          m_memory(std::move(memory)),
+          m_streamed(streamed),
+          m_layout(layout),
+          m_native(native) {
+        if (m_memory)
+            m_backend.m_weightBytes += m_layout.bytes;
+    }
+    ~Weight() override {
+        if (m_memory) {
+            m_backend.m_weightBytes -= m_layout.bytes;
+            return;
+        }
+        m_backend.m_weightStream.remove(m_streamed);
+        if (m_backend.m_weightStream.hostBytes() == 0)
+            m_backend.m_device.reason.clear();
+    }
+    Weight(const Weight&) = delete;
+    Weight& operator=(const Weight&) = delete;
+    std::int64_t rows() const override { return m_layout.rows; }
+    std::int64_t cols() const override { return m_layout.cols; }
+    std::size_t bytes() const override { return m_layout.bytes; }
     bool native() const override { return m_native; }
-    const cuda::DeviceWeightView& view() const { return m_view; }
-    const cuda::WeightLayout& layout() const { return m_view.layout; }
+    const std::byte* data() const {
+        return m_memory ? static_cast<const std::byte*>(m_memory->data()) : nullptr;
+    }
+    const std::byte* streamed() const { return m_streamed; }
+    const cuda::WeightLayout& layout() const { return m_layout; }
 
     // What a dequantized weight stands for does this to activations first.
     kernels::ActivationFormat rounding = kernels::ActivationFormat::None;
     float inputScale = 1;
 
 private:
+    CudaBackend& m_backend;
     std::unique_ptr<DeviceBuffer> m_memory;
-    cuda::DeviceWeightView m_view;
+    std::byte* m_streamed;
+    cuda::WeightLayout m_layout;
     bool m_native;
 };
 
 CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t pieceBytes)
-    : m_device(device), m_workers(threads), m_pool(*this, pieceBytes) {
+    : m_device(device),
+      m_workers(threads),
+      m_pool(*this, pieceBytes),
+      m_weightStream([this](cuda::Status status, const char* what) { check(status, what); },
+                     [this](std::size_t bytes) { return allocate(bytes); }) {
     m_device.threads = m_workers.threads();
     try {
         check(cuda::useDevice(ordinalOf(device.id)), "starting the device");
@@ -263,6 +290,8 @@ std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightVi
 std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::WeightView& weight,
                                                              bool native) {
     const cuda::WeightLayout layout = cuda::weightLayout(weight);
+    if (!weightFits(layout.bytes))
+        return streamWeight(weight, layout, native);
     std::unique_ptr<DeviceBuffer> memory = allocate(layout.bytes);
     for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
         const auto& section = layout.sections[static_cast<std::size_t>(s)];
@@ -284,7 +313,43 @@ std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::Weig
                       });
               });
     }
-    return std::make_unique<Weight>(layout, std::move(memory), native);
+    return std::make_unique<Weight>(*this, layout, std::move(memory), nullptr, native);
+}
+
+bool CudaBackend::weightFits(std::size_t bytes) {
+    if (!m_weightBudget) {
+        cuda::MemoryInfo info;
+        check(cuda::memoryInfo(&info), "asking for memory");
+        m_weightBudget = info.free / 5 * 4;
+    }
+    return m_weightBytes + bytes <= *m_weightBudget;
+}
+
+std::unique_ptr<CudaBackend::Weight> CudaBackend::streamWeight(const kernels::WeightView& weight,
+                                                               const cuda::WeightLayout& layout,
+                                                               bool native) {
+    std::byte* const memory = m_weightStream.add(layout.bytes);
+    auto streamed = std::make_unique<Weight>(*this, layout, nullptr, memory, native);
+    std::memset(memory, 0, layout.bytes);
+    for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
+        const auto& section = layout.sections[static_cast<std::size_t>(s)];
+        if (section.stride > 0)
+            m_workers.parallelFor(section.rows, 16, [&](std::int64_t begin, std::int64_t end, int) {
+                cuda::packSection(
+                    weight, layout, s, begin, end,
+                    memory + section.begin + static_cast<std::size_t>(begin) * section.stride);
+            });
+    }
+    m_device.reason = sizeText(m_weightStream.hostBytes()) +
+                      " of weights do not fit and are copied from the host for every pass";
+    return streamed;
+}
+
+cuda::DeviceWeightView CudaBackend::viewOf(const Weight& weight) {
+    if (!weight.streamed())
+        return {weight.layout(), weight.data()};
+    sendStep("it copies weights to the device");
+    return {weight.layout(), m_weightStream.use(weight.streamed(), m_stream)};
 }
 
 // ---- products
@@ -310,12 +375,12 @@ cuda::QuantizedActivations CudaBackend::perGroup(Prepared& x) {
 }
 
 void CudaBackend::multiplyFew(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
-    const cuda::CodeKind codes = weight.layout().codes;
+    const cuda::DeviceWeightView view = viewOf(weight);
+    const cuda::CodeKind codes = view.layout.codes;
     if (codes <= cuda::CodeKind::BF16)
-        return check(cuda::matmulPlain(weight.view(), x.x, x.stride, x.m, out, m_stream),
-                     "multiplying");
+        return check(cuda::matmulPlain(view, x.x, x.stride, x.m, out, m_stream), "multiplying");
     const cuda::QuantizedActivations q = codes == cuda::CodeKind::Row8 ? perToken(x) : perGroup(x);
-    check(cuda::matmulQuantized(weight.view(), q, x.m, out, m_stream), "multiplying");
+    check(cuda::matmulQuantized(view, q, x.m, out, m_stream), "multiplying");
 }
 
 /// The activations as the library multiplies them with weights of `codes`; scales of the tokens
@@ -364,13 +429,14 @@ cuda::BlasGemm CudaBackend::libraryInput(cuda::CodeKind codes, Prepared& x, cons
 }
 
 void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
-    const cuda::WeightLayout& layout = weight.layout();
+    const cuda::DeviceWeightView view = viewOf(weight);
+    const cuda::WeightLayout& layout = view.layout;
     const bool unpack = layout.codes > cuda::CodeKind::BF16 && layout.codes != cuda::CodeKind::Row8;
     const bool row8 = layout.codes == cuda::CodeKind::Row8;
     if (unpack && x.m <= kTensorTokens) {
         const float* scales = nullptr;
         const cuda::BlasGemm input = libraryInput(layout.codes, x, &scales);
-        return check(cuda::matmulTensor(weight.view(), static_cast<const std::uint16_t*>(input.a),
+        return check(cuda::matmulTensor(view, static_cast<const std::uint16_t*>(input.a),
                                         input.aStride, scales, x.m, out, m_stream),
                      "multiplying");
     }
@@ -388,11 +454,10 @@ void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::Ma
         gemm.n = row8 ? roundUp(count, 4) : count;  // rows of zeros lie behind the last
         gemm.cStride = roundUp(count, 4);
         gemm.c = scratch<float>(kProduct, gemm.m * gemm.cStride);
-        gemm.b = weight.view().section(cuda::WeightLayout::kCodes) + begin * stride;
+        gemm.b = view.section(cuda::WeightLayout::kCodes) + begin * stride;
         if (unpack) {
             auto* half = scratch<std::uint16_t>(kWeight, count * layout.cols);
-            check(cuda::dequantizeToHalf(weight.view(), begin, count, half, m_stream),
-                  "unpacking a weight");
+            check(cuda::dequantizeToHalf(view, begin, count, half, m_stream), "unpacking a weight");
             gemm.b = half;
         }
         check(blas().gemm(gemm), "multiplying");
@@ -401,8 +466,7 @@ void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::Ma
         sums.stride = gemm.cStride;
         if (row8)
             sums.rowScales =
-                reinterpret_cast<const float*>(weight.view().section(cuda::WeightLayout::kScales)) +
-                begin;
+                reinterpret_cast<const float*>(view.section(cuda::WeightLayout::kScales)) + begin;
         cuda::MatmulOutput part = out;
         part.y += begin;
         part.bias = out.bias ? out.bias + begin : nullptr;

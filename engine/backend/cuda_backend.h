@@ -8,11 +8,13 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 
 #include "engine/backend/backend.h"
 #include "engine/backend/device_pool.h"
 #include "engine/backend/step_graphs.h"
 #include "engine/backend/step_player.h"
+#include "engine/backend/weight_stream.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/runtime.h"
@@ -45,6 +47,12 @@ public:
     void upload(void* device, const void* host, std::size_t bytes) override;
     void download(void* host, const void* device, std::size_t bytes) override;
     void synchronize() override;
+
+    /// Weights beyond this many bytes stay in the host's memory and are copied for every pass, the
+    /// next one while one is multiplied; device().reason says how many. By default four fifths of
+    /// what is free when the first weight comes.
+    void weightBudget(std::uint64_t bytes) { m_weightBudget = bytes; }
+    const WeightStream& weightStream() const { return m_weightStream; }
 
     /// Steps of up to kFewTokens tokens are played from graphs.
     void beginStep(const void* owner, std::int64_t tokens) override;
@@ -120,6 +128,11 @@ private:
     using StagingWriter = std::function<void(std::byte* host, std::size_t from, std::size_t count)>;
     void stage(void* device, std::size_t bytes, std::size_t step, const StagingWriter& write);
     std::unique_ptr<Weight> packWeight(const kernels::WeightView& weight, bool native);
+    std::unique_ptr<Weight> streamWeight(const kernels::WeightView& weight,
+                                         const kernels::cuda::WeightLayout& layout, bool native);
+    bool weightFits(std::size_t bytes);
+    /// The weight on the device, for what is queued next.
+    kernels::cuda::DeviceWeightView viewOf(const Weight& weight);
 
     kernels::cuda::QuantizedActivations perToken(Prepared& x);
     kernels::cuda::QuantizedActivations perGroup(Prepared& x);
@@ -145,6 +158,9 @@ private:
     std::array<Staging, 2> m_staging;
     std::size_t m_nextStaging = 0;
     std::array<std::unique_ptr<DeviceBuffer>, kScratches> m_scratch;
+    std::optional<std::uint64_t> m_weightBudget;
+    std::uint64_t m_weightBytes = 0;  // of weights on the device
+    WeightStream m_weightStream;
     StepGraphs m_steps;
     bool m_playsSteps = true;
 };

@@ -39,10 +39,15 @@ std::int64_t seenBy(const kernels::AttentionArgs& a, std::int64_t token) {
 }
 
 /// Bytes of keys and values that the new tokens see together.
+/// Of keys and values of that many heads of tokens.
+double tokenBytes(kernels::KvType type, std::int64_t heads, std::int64_t headDim) {
+    return 2 * number(heads) *
+           (number(headDim * kernels::kvBits(type)) / 8 + (kernels::hasScales(type) ? 4 : 0));
+}
+
 double cacheBytes(const kernels::AttentionArgs& a) {
     const std::int64_t positions = std::min(a.past + a.tokens, seenBy(a, 0) + a.tokens - 1);
-    return number(2 * positions * a.kvHeads * a.headDim) *
-           (a.kvType == kernels::KvType::F16 ? 2 : 4);
+    return tokenBytes(a.kvType, positions * a.kvHeads, a.headDim);
 }
 
 }  // namespace
@@ -322,9 +327,22 @@ void PlanningBackend::appendKv(const float*, const float*, std::int64_t, void*, 
                                kernels::KvType type, std::int64_t, std::int64_t,
                                std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) {
     const double values = 2 * number(tokens * kvHeads * headDim);
-    note({.kernel = "appendKvKernel",
+    note({.kernel = kernels::hasScales(type) ? "appendScaledKvKernel" : "appendKvKernel",
           .read = values * kFloat,
-          .written = values * (type == kernels::KvType::F16 ? 2 : 4)});
+          .written = tokenBytes(type, tokens * kvHeads, headDim)});
+}
+
+void PlanningBackend::keepKv(void*, void*, kernels::KvType type, std::int64_t, std::int64_t,
+                             std::span<const std::int32_t> kept, std::int64_t kvHeads,
+                             std::int64_t headDim) {
+    const auto heads = static_cast<std::int64_t>(kept.size()) * kvHeads;
+    if (heads == 0)
+        return;
+    const double moved = tokenBytes(type, heads, headDim);
+    const double scales = kernels::hasScales(type) ? 2 * number(heads) * kFloat : 0;
+    note({.kernel = "keepKvKernel", .read = moved - scales, .written = moved - scales});
+    if (scales > 0)
+        note({.kernel = "keepKvKernel", .read = scales, .written = scales});
 }
 
 void PlanningBackend::attendParts(const kernels::AttentionArgs& a) {

@@ -47,6 +47,9 @@ public:
                   kernels::KvType type, std::int64_t capacity, std::int64_t past,
                   std::int64_t tokens, std::int64_t kvHeads, std::int64_t headDim) override;
     void attention(const kernels::AttentionArgs& args) override;
+    void keepKv(void* keys, void* values, kernels::KvType type, std::int64_t capacity,
+                std::int64_t past, std::span<const std::int32_t> kept, std::int64_t kvHeads,
+                std::int64_t headDim) override;
     void summarizeLogits(const float* x, std::int64_t rows, std::int64_t count,
                          kernels::RowSummary* out) override;
     void klDivergence(const float* p, const kernels::RowSummary* ps, const float* q,

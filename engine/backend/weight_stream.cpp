@@ -47,9 +47,9 @@ std::byte* WeightStream::add(std::size_t bytes) {
     return weight;
 }
 
-void WeightStream::remove(std::byte* weight) {
+void WeightStream::remove(std::byte* weight) noexcept {
     if (m_copies)
-        m_check(cuda::synchronize(m_copies), kCopying);  // it may be on its way
+        cuda::synchronize(m_copies);  // it may be on its way; an error comes out of the next use
     for (Slot& slot : m_slots)
         if (slot.weight == weight)
             slot.weight = nullptr;

@@ -27,7 +27,7 @@ public:
 
     /// Pinned memory for a weight, to be filled before it is used.
     std::byte* add(std::size_t bytes);
-    void remove(std::byte* weight);
+    void remove(std::byte* weight) noexcept;
     /// Where the weight lies on the device for what is queued on `compute` until the next call.
     const std::byte* use(const std::byte* weight, kernels::cuda::Stream compute);
 

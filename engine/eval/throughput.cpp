@@ -106,9 +106,11 @@ std::vector<Measurement> measureThroughput(Transformer& transformer,
                  native),
         measured("peak_bytes", "bytes", {static_cast<double>(peak)}, native),
     };
-    const std::string protocol =
-        "speed prompt=" + std::to_string(promptTokens) + " new=" + std::to_string(newTokens) +
-        " threads=" + std::to_string(transformer.backend().threads()) + " device=" + device;
+    const std::string& remark = transformer.backend().device().reason;
+    const std::string protocol = "speed prompt=" + std::to_string(promptTokens) +
+                                 " new=" + std::to_string(newTokens) +
+                                 " threads=" + std::to_string(transformer.backend().threads()) +
+                                 " device=" + device + (remark.empty() ? "" : " (" + remark + ")");
     for (Measurement& metric : metrics)
         metric.protocol = protocol;
     return metrics;

@@ -13,11 +13,11 @@ namespace fettle {
 
 namespace {
 
-constexpr std::size_t kMostSteps = 64;
+constexpr std::size_t kMostDecoders = 64;
 constexpr std::size_t kLongestContent = 64;  // bytes
 constexpr const char* kMark = "\u2581";
 
-class ByteLevel : public DecoderStep {
+class ByteLevelDecoder : public DecoderStep {
 public:
     void apply(std::vector<std::string>& tokens) const override {
         std::string bytes;
@@ -160,7 +160,7 @@ std::size_t smallCount(const JsonPart& part) {
 }
 
 void appendSteps(const JsonPart& part, int depth, DecoderSteps& steps) {
-    if (depth > kDeepestSequence || steps.size() >= kMostSteps) {
+    if (depth > kDeepestSequence || steps.size() >= kMostDecoders) {
         part.fail("there are too many decoders");
     }
     const std::string& type = part.at("type").string();
@@ -169,7 +169,7 @@ void appendSteps(const JsonPart& part, int depth, DecoderSteps& steps) {
             appendSteps(element, depth + 1, steps);
         }
     } else if (type == "ByteLevel") {
-        steps.push_back(std::make_unique<ByteLevel>());
+        steps.push_back(std::make_unique<ByteLevelDecoder>());
     } else if (type == "Fuse") {
         steps.push_back(std::make_unique<Fuse>());
     } else if (type == "ByteFallback") {
@@ -209,7 +209,7 @@ DecoderSteps parseDecoder(const JsonPart& part) {
 
 DecoderSteps makeByteLevelDecoder() {
     DecoderSteps steps;
-    steps.push_back(std::make_unique<ByteLevel>());
+    steps.push_back(std::make_unique<ByteLevelDecoder>());
     return steps;
 }
 

@@ -14,7 +14,7 @@ namespace fettle {
 
 namespace {
 
-constexpr std::size_t kMostSteps = 64;
+constexpr std::size_t kMostNormalizers = 64;
 constexpr std::size_t kMostGrowth =
     32;  // a step that makes a text longer than this many times is refused
 
@@ -132,7 +132,7 @@ public:
     }
 };
 
-class ByteLevel : public Normalizer {
+class ByteLevelNormalizer : public Normalizer {
 public:
     void apply(std::string& text) const override { text = toByteLevel(text); }
 };
@@ -150,8 +150,8 @@ void appendSteps(const JsonPart& part, int depth, NormalizerList& steps) {
     if (depth > kDeepestSequence) {
         part.fail("sequences are nested more than " + std::to_string(kDeepestSequence) + " deep");
     }
-    if (steps.size() >= kMostSteps) {
-        part.fail("there are more than " + std::to_string(kMostSteps) + " normalizers");
+    if (steps.size() >= kMostNormalizers) {
+        part.fail("there are more than " + std::to_string(kMostNormalizers) + " normalizers");
     }
     const std::string& type = part.at("type").string();
     if (type == "Sequence") {
@@ -178,7 +178,7 @@ void appendSteps(const JsonPart& part, int depth, NormalizerList& steps) {
     } else if (type == "StripAccents") {
         steps.push_back(std::make_unique<StripAccents>());
     } else if (type == "ByteLevel") {
-        steps.push_back(std::make_unique<ByteLevel>());
+        steps.push_back(std::make_unique<ByteLevelNormalizer>());
     } else {
         part.fail("the normalizer " + quoteForMessage(type) + " is not supported");
     }

@@ -82,9 +82,9 @@ private:
     bool m_invert;
 };
 
-class ByteLevel : public PreTokenizer {
+class ByteLevelSplit : public PreTokenizer {
 public:
-    ByteLevel(bool addPrefixSpace, bool useRegex, bool mapBytes, const std::string& origin)
+    ByteLevelSplit(bool addPrefixSpace, bool useRegex, bool mapBytes, const std::string& origin)
         : m_addPrefixSpace(addPrefixSpace), m_mapBytes(mapBytes) {
         if (useRegex) {
             m_pattern = std::make_unique<RegexPattern>(kGpt2Pattern,
@@ -215,7 +215,7 @@ std::unique_ptr<const PreTokenizer> makeSplit(const std::string& pattern,
 
 std::unique_ptr<const PreTokenizer> makeByteLevel(bool addPrefixSpace, bool useRegex, bool mapBytes,
                                                   const std::string& origin) {
-    return std::make_unique<ByteLevel>(addPrefixSpace, useRegex, mapBytes, origin);
+    return std::make_unique<ByteLevelSplit>(addPrefixSpace, useRegex, mapBytes, origin);
 }
 
 std::unique_ptr<const PreTokenizer> makeMetaspace(const std::string& mark, PrependScheme scheme,

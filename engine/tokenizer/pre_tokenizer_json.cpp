@@ -9,7 +9,7 @@ namespace fettle {
 
 namespace {
 
-constexpr std::size_t kMostSteps = 64;
+constexpr std::size_t kMostPreTokenizers = 64;
 
 SplitBehavior parseBehavior(const JsonPart& part) {
     const std::string& name = part.string();
@@ -38,7 +38,7 @@ public:
 private:
     /// `last`: nothing comes after it.
     void append(const JsonPart& part, int depth, bool last) {
-        if (depth > kDeepestSequence || m_result.steps.size() >= kMostSteps) {
+        if (depth > kDeepestSequence || m_result.steps.size() >= kMostPreTokenizers) {
             part.fail("there are too many pre-tokenizers");
         }
         const std::string& type = part.at("type").string();

@@ -12,6 +12,8 @@ namespace fettle::kernels::cuda {
 /// Makes `device` the calling thread's, which starts it.
 Status useDevice(int device);
 Status createStream(Stream* stream);
+/// For copies that run beside the kernels of another stream.
+Status createCopyStream(Stream* stream);
 void destroyStream(Stream stream);
 /// Waits for what is queued; errors of kernels come out here.
 Status synchronize(Stream stream);
@@ -32,6 +34,8 @@ Status createEvent(Event* event);
 void destroyEvent(Event event);
 Status record(Event event, Stream stream);
 Status waitFor(Event event);
+/// What is queued on `stream` from here on waits for what was queued before the event.
+Status streamWaits(Stream stream, Event event);
 
 /// Launches one after the other that the device runs as one.
 using Graph = void*;

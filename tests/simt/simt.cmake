@@ -8,7 +8,7 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
   set_source_files_properties(${simt_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
   add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels}
     ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
-    ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp)
+    ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp ${PROJECT_SOURCE_DIR}/engine/backend/weight_stream.cpp)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_include_directories(fettle_simt_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator)
   target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_engine)

@@ -327,16 +327,22 @@ double normOf(const Floats& values) {
     return std::sqrt(sum);
 }
 
-TEST(CudaQat, OneStepGivesTheCpusLossGradientsAndWeights) {
+/// Inputs of quantized products are rounded to int8: one that lies between two codes may take the
+/// other where sums were added in another order.
+class CudaTrainingStep : public ::testing::TestWithParam<bool> {};
+
+TEST_P(CudaTrainingStep, GivesTheCpusLossGradientsAndWeights) {
     const simt::OptionScope scope(test::quick());
     const Model model = test::tinyModel("llama");
     Model quantized = model;
-    test::quantize(quantized, "int4-g32");
     kernels::WorkerPool pool(2);
     Network network(model, pool);
-    FakeQuantOptions fake;
-    fake.scales = ScaleLearning::None;
-    network.quantize(quantized, model.weights, fake);
+    if (GetParam()) {
+        test::quantize(quantized, "int4-g32");
+        FakeQuantOptions fake;
+        fake.scales = ScaleLearning::None;
+        network.quantize(quantized, model.weights, fake);
+    }
     OptimizerOptions options;
     options.decay = kDecay;
     options.clip = kClip;
@@ -349,6 +355,7 @@ TEST(CudaQat, OneStepGivesTheCpusLossGradientsAndWeights) {
     const double loss = device.accumulate(scale);
     const LossSums want = network.accumulate(batch, {}, scale, nullptr, nullptr);
     EXPECT_NEAR(loss, want.crossEntropy, 1e-5 * want.crossEntropy);
+    EXPECT_EQ(network.quantized(), GetParam());
     network.finishGradients();
     const Floats gradients = network.grads(), got = device.grads();
     ASSERT_EQ(got.size(), gradients.size());
@@ -356,7 +363,7 @@ TEST(CudaQat, OneStepGivesTheCpusLossGradientsAndWeights) {
     for (std::size_t i = 0; i < got.size(); ++i)
         difference[i] = got[i] - gradients[i];
     const double error = normOf(difference) / normOf(gradients);
-    EXPECT_LT(error, 1e-5);
+    EXPECT_LT(error, GetParam() ? 1e-4 : 1e-5);
     RecordProperty("gradient_difference", std::to_string(error));
 
     device.update();
@@ -377,6 +384,7 @@ TEST(CudaQat, OneStepGivesTheCpusLossGradientsAndWeights) {
     RecordProperty("values_within_a_thousandth_of_the_rate",
                    std::to_string(static_cast<double>(close) / static_cast<double>(values.size())));
 }
+INSTANTIATE_TEST_SUITE_P(Quantized, CudaTrainingStep, ::testing::Bool());
 
 }  // namespace
 }  // namespace fettle

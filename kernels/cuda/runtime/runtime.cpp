@@ -71,6 +71,9 @@ Status createStream(Stream* stream) {
     return taken(
         cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(stream), cudaStreamNonBlocking));
 }
+Status createCopyStream(Stream* stream) {
+    return createStream(stream);
+}
 void destroyStream(Stream stream) {
     taken(cudaStreamDestroy(streamOf(stream)));
 }
@@ -113,6 +116,10 @@ Status record(Event event, Stream stream) {
 }
 Status waitFor(Event event) {
     return taken(cudaEventSynchronize(eventOf(event)));
+}
+
+Status streamWaits(Stream stream, Event event) {
+    return taken(cudaStreamWaitEvent(streamOf(stream), eventOf(event), 0));
 }
 
 Status createGraph(Graph* graph, const KernelCall* calls, std::size_t count) {

@@ -33,7 +33,7 @@ public:
     Status gemm(const BlasGemm& p) override {
         simt::drain();
         for (const void* matrix : {p.a, p.b, static_cast<const void*>(p.c)})
-            if (!simt::isDevice(matrix))
+            if (!simt::isDeviceArgument(matrix))
                 throw simt::Finding(simt::Defect::HostPointer, "a matrix lies in host memory");
         const bool sixteen = aligned(p.a, 16) && aligned(p.b, 16) && aligned(p.c, 16);
         if (p.aStride < p.k || p.bStride < p.k || p.cStride < p.n || !sixteen)
@@ -42,6 +42,7 @@ public:
                                        p.bStride % 16 != 0 || p.cStride % 4 != 0))
             return kInvalidValue;
         simt::counters().libraryOperations += static_cast<std::uint64_t>(2 * p.m * p.n * p.k);
+        ++simt::counters().work;
         std::vector<double> row(static_cast<std::size_t>(p.k));
         for (std::int64_t n = 0; n < p.n; ++n) {
             for (std::int64_t k = 0; k < p.k; ++k)

@@ -85,6 +85,7 @@ struct Machine {
     struct DevicePiece {
         std::size_t bytes = 0;
         unsigned char guard = 0;
+        std::uint64_t lastWork = 0;
     };
     std::map<std::uintptr_t, DevicePiece> device;
     std::vector<std::function<void()>> queued;
@@ -390,6 +391,7 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
     drain();
     checkLaunch(grid, block, sharedBytes);
     ++counters().launches;
+    ++counters().work;
     m.grid = grid;
     m.block = block;
     m.count = static_cast<int>(block.x * block.y * block.z);
@@ -620,7 +622,7 @@ void* allocateDevice(std::size_t bytes) {
     __asan_poison_memory_region(all, kGuardBytes);
     __asan_poison_memory_region(memory + bytes, kGuardBytes);
 #endif
-    m.device[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, m.options.guard};
+    m.device[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, m.options.guard, 0};
     return memory;
 }
 
@@ -634,11 +636,33 @@ void freeDevice(void* memory) {
     ::operator delete (all, std::align_val_t{kAlignment});
 }
 
-bool isDevice(const void* address) {
+namespace {
+
+Machine::DevicePiece* pieceAt(const void* address) {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
-    const auto& device = machine().device;
+    auto& device = machine().device;
     auto next = device.upper_bound(at);
-    return next != device.begin() && at <= std::prev(next)->first + std::prev(next)->second.bytes;
+    if (next == device.begin() || at > std::prev(next)->first + std::prev(next)->second.bytes)
+        return nullptr;
+    return &std::prev(next)->second;
+}
+
+}  // namespace
+
+bool isDevice(const void* address) {
+    return pieceAt(address) != nullptr;
+}
+
+bool isDeviceArgument(const void* address) {
+    Machine::DevicePiece* const piece = pieceAt(address);
+    if (piece)
+        piece->lastWork = counters().work + 1;
+    return piece != nullptr;
+}
+
+std::uint64_t lastWorkWith(const void* address) {
+    const Machine::DevicePiece* const piece = pieceAt(address);
+    return piece ? piece->lastWork : 0;
 }
 
 }  // namespace fettle::simt

@@ -84,6 +84,7 @@ struct Counters {
     std::uint64_t dp4a = 0;               ///< instructions of one thread
     std::uint64_t mma = 0;                ///< m16n8k16 of a warp
     std::uint64_t libraryOperations = 0;  ///< multiplications and additions of products left to it
+    std::uint64_t work = 0;               ///< launches and products of the library
 };
 inline Counters& counters() {
     static Counters all;
@@ -148,5 +149,9 @@ void* allocateDevice(std::size_t bytes);
 void freeDevice(void* memory);
 /// The address lies in such memory, or just behind it.
 bool isDevice(const void* address);
+/// The same for an argument of the work that comes next, which may then read and write there.
+bool isDeviceArgument(const void* address);
+/// The number of the last work (Counters::work) that was given an address in this memory; 0: none.
+std::uint64_t lastWorkWith(const void* address);
 
 }  // namespace fettle::simt

@@ -10,6 +10,7 @@ struct Faults {
     std::size_t memoryBytes = std::numeric_limits<std::size_t>::max();  ///< of the device
     bool lost = false;         ///< every wait for the device fails
     bool noBlas = false;       ///< the library of products is not installed
+    bool noWaits = false;      ///< streams do not wait for each other
     bool noGraphs = false;     ///< no graph can be made
     bool staleGraphs = false;  ///< changes of a graph's launches are lost
 };

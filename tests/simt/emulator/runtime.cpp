@@ -3,10 +3,13 @@
 // early in its own memory is thus seen wrong, as on a GPU.
 #include "kernels/cuda/runtime.h"
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "tests/simt/emulator/emulator.h"
@@ -67,6 +70,43 @@ private:
 };
 using Calls = std::vector<KeptCall>;
 
+/// Copies beside kernels are queued here and done when somebody waits for them, not before.
+struct EmulatedStream {
+    bool copies = false;
+    std::vector<std::function<void()>> work;
+    std::uint64_t workWaitedFor = 0;
+
+    void drain() {
+        for (const std::function<void()>& each : std::exchange(work, {}))
+            each();
+    }
+};
+struct EmulatedEvent {
+    EmulatedStream* stream = nullptr;  // null: never recorded
+    std::uint64_t work = 0;            // before it
+};
+
+EmulatedStream* streamOf(Stream stream) {
+    return static_cast<EmulatedStream*>(stream);
+}
+
+void enqueue(Stream stream, std::function<void()> work) {
+    EmulatedStream* const at = streamOf(stream);
+    if (at && at->copies)
+        at->work.push_back(std::move(work));
+    else
+        simt::enqueue(std::move(work));
+}
+
+/// A copy stream's write must come after the kernels that were given the memory.
+void requireWaited(const void* memory, Stream stream) {
+    const EmulatedStream* const at = streamOf(stream);
+    if (at && at->copies && simt::lastWorkWith(memory) > at->workWaitedFor)
+        throw simt::Finding(simt::Defect::Race,
+                            "a copy overwrites memory that a kernel of another stream may still "
+                            "read");
+}
+
 void requireDevice(const void* memory, std::size_t bytes) {
     if (!simt::isDevice(memory) ||
         (bytes > 0 && !simt::isDevice(static_cast<const char*>(memory) + bytes)))
@@ -79,15 +119,22 @@ Status useDevice(int) {
     return kSuccess;
 }
 Status createStream(Stream* stream) {
-    *stream = new char;
+    *stream = new EmulatedStream;
+    return kSuccess;
+}
+Status createCopyStream(Stream* stream) {
+    *stream = new EmulatedStream{true, {}, 0};
     return kSuccess;
 }
 void destroyStream(Stream stream) {
     simt::drain();
-    delete static_cast<char*>(stream);
+    streamOf(stream)->drain();
+    delete streamOf(stream);
 }
-Status synchronize(Stream) {
+Status synchronize(Stream stream) {
     simt::drain();
+    if (stream)
+        streamOf(stream)->drain();
     return simt::faults().lost ? kDeviceLost : kSuccess;
 }
 
@@ -113,35 +160,49 @@ void releasePinned(void* memory) {
     ::operator delete(memory);
 }
 
-Status copyToDevice(void* device, const void* host, std::size_t bytes, Stream) {
+Status copyToDevice(void* device, const void* host, std::size_t bytes, Stream stream) {
     requireDevice(device, bytes);
-    simt::enqueue([=] { std::memcpy(device, host, bytes); });
+    requireWaited(device, stream);
+    enqueue(stream, [=] { std::memcpy(device, host, bytes); });
     return kSuccess;
 }
-Status copyToHost(void* host, const void* device, std::size_t bytes, Stream) {
+Status copyToHost(void* host, const void* device, std::size_t bytes, Stream stream) {
     requireDevice(device, bytes);
-    simt::enqueue([=] { std::memcpy(host, device, bytes); });
+    enqueue(stream, [=] { std::memcpy(host, device, bytes); });
     return kSuccess;
 }
-Status fill(void* device, unsigned char value, std::size_t bytes, Stream) {
+Status fill(void* device, unsigned char value, std::size_t bytes, Stream stream) {
     requireDevice(device, bytes);
-    simt::enqueue([=] { std::memset(device, value, bytes); });
+    enqueue(stream, [=] { std::memset(device, value, bytes); });
     return kSuccess;
 }
 
 Status createEvent(Event* event) {
-    *event = new char;
+    *event = new EmulatedEvent;
     return kSuccess;
 }
 void destroyEvent(Event event) {
-    delete static_cast<char*>(event);
+    delete static_cast<EmulatedEvent*>(event);
 }
-Status record(Event, Stream) {
+Status record(Event event, Stream stream) {
+    *static_cast<EmulatedEvent*>(event) = {streamOf(stream), simt::counters().work};
     return kSuccess;
 }
-Status waitFor(Event) {
+Status waitFor(Event event) {
     simt::drain();
+    if (EmulatedStream* const stream = static_cast<EmulatedEvent*>(event)->stream)
+        stream->drain();
     return simt::faults().lost ? kDeviceLost : kSuccess;
+}
+Status streamWaits(Stream stream, Event event) {
+    const EmulatedEvent& before = *static_cast<EmulatedEvent*>(event);
+    if (!before.stream || simt::faults().noWaits)
+        return kSuccess;
+    if (before.stream->copies)
+        before.stream->drain();
+    else
+        streamOf(stream)->workWaitedFor = std::max(streamOf(stream)->workWaitedFor, before.work);
+    return kSuccess;
 }
 
 Status createGraph(Graph* graph, const KernelCall* calls, std::size_t count) {

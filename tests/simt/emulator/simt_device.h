@@ -163,7 +163,7 @@ private:
 template <class T>
 void checkArgument([[maybe_unused]] T argument, [[maybe_unused]] int number) {
     if constexpr (std::is_pointer_v<T>) {
-        if (argument != nullptr && !isDevice(argument))
+        if (argument != nullptr && !isDeviceArgument(argument))
             throw Finding(Defect::HostPointer, "argument " + std::to_string(number) +
                                                    " of the kernel points to host memory");
     } else if constexpr (requires { argument.forEachPointer([](const void*) {}); }) {
