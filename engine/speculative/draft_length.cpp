@@ -120,7 +120,7 @@ int AdaptiveDraftLength::most() {
     const double risk = m_draftLevel + verifySeconds(2) - m_verify[1];
     if (m_balance - risk < -(kMostLost * m_elapsed + kAllowance * m_verify[1]))
         return 0;
-    return m_draftLevel <= 0 && m_verify[2] <= 0 ? kFirstDraft : kMostDrafted;
+    return m_draftLevel <= 0 ? kFirstDraft : kMostDrafted;
 }
 
 bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
@@ -141,9 +141,10 @@ void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
     update(m_verify[tokens], round.verifySeconds,
            drafted > 0 && m_verify[1] > 0 ? verifySeconds(drafted + 1) : 0);
-    if (drafted > 0)
-        update(m_draftLevel, std::max(0.0, round.draftSeconds - round.draft->catchUpSeconds) /
-                                 round.draft->depth());
+    // Reading text gives the first level by the way: what such a round took says nothing about the
+    // next one.
+    if (drafted > 0 && round.draft->catchUpSeconds <= 0)
+        update(m_draftLevel, round.draftSeconds / round.draft->depth());
 }
 
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {
