@@ -8,7 +8,8 @@ namespace fettle {
 namespace {
 
 constexpr double kWorthIt = 1.05;  // a promise below this is not worth the trouble
-constexpr double kUpdate = 0.2;    // weight of a new time
+constexpr double kUpdateUp = 0.15, kUpdateDown = 0.4;  // weights of a new time
+constexpr double kMostSurprise = 2;                    // times what was expected
 constexpr double kOverallDecay = 0.95;
 constexpr double kBinDecay = 0.98;
 constexpr double kBinPrior = 4;       // tokens that a bin's guess starts from
@@ -21,9 +22,15 @@ constexpr int kFirstDraft = 1;
 constexpr int kFirstInterval = 64;  // tokens without drafting before the next try
 constexpr int kLastInterval = 1024;
 
-/// A running mean that one slow moment of the machine cannot throw off.
-void update(double& mean, double value) {
-    mean = mean <= 0 ? value : mean + kUpdate * (std::clamp(value, 0.5 * mean, 2 * mean) - mean);
+/// A running mean that one slow moment of the machine cannot throw off: other work makes a time
+/// longer, never shorter. `expected` bounds the first value, if that is known.
+void update(double& mean, double value, double expected = 0) {
+    if (mean <= 0) {
+        mean = expected > 0 ? std::min(value, kMostSurprise * expected) : value;
+        return;
+    }
+    mean += (value < mean ? kUpdateDown : kUpdateUp) *
+            (std::clamp(value, 0.5 * mean, kMostSurprise * mean) - mean);
 }
 
 }  // namespace
@@ -113,7 +120,7 @@ int AdaptiveDraftLength::most() {
     const double risk = m_draftLevel + verifySeconds(2) - m_verify[1];
     if (m_balance - risk < -(kMostLost * m_elapsed + kAllowance * m_verify[1]))
         return 0;
-    return m_draftLevel <= 0 && m_verify[2] <= 0 ? kFirstDraft : kMostDrafted;
+    return m_draftLevel <= 0 ? kFirstDraft : kMostDrafted;
 }
 
 bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
@@ -132,10 +139,12 @@ bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
 void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     const int drafted = round.verdict ? round.draft->size() : 0;
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
-    update(m_verify[tokens], round.verifySeconds);
-    if (drafted > 0)
-        update(m_draftLevel, std::max(0.0, round.draftSeconds - round.draft->catchUpSeconds) /
-                                 round.draft->depth());
+    update(m_verify[tokens], round.verifySeconds,
+           drafted > 0 && m_verify[1] > 0 ? verifySeconds(drafted + 1) : 0);
+    // Reading text gives the first level by the way: what such a round took says nothing about the
+    // next one.
+    if (drafted > 0 && round.draft->catchUpSeconds <= 0)
+        update(m_draftLevel, round.draftSeconds / round.draft->depth());
 }
 
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {
@@ -150,11 +159,16 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
     if (m_verify[1] <= 0)
         return;
     const double emitted = static_cast<double>(round.verdict->accepted.size()) + 1;
-    m_balance += emitted * m_verify[1] - round.draftSeconds - round.verifySeconds;
+    // By the running means, so that a moment in which the machine did something else is not held
+    // against drafting. Reading the prompt is paid once, whatever comes; reading what a pause left
+    // unread belongs to the try.
+    const double spent =
+        round.draft->depth() * m_draftLevel + verifySeconds(round.draft->size() + 1);
+    m_balance += emitted * m_verify[1] - spent - (m_read ? round.draft->catchUpSeconds : 0);
+    m_read = true;
     m_balance = std::min(m_balance, kMostWon * m_verify[1]);
     if (!round.draft->isChain())
-        m_gain += kGainUpdate *
-                  (emitted * m_verify[1] / (round.draftSeconds + round.verifySeconds) - m_gain);
+        m_gain += kGainUpdate * (emitted * m_verify[1] / spent - m_gain);
     if (bestSpeedup() >= kWorthIt) {
         m_interval = 0;
         return;

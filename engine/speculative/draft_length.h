@@ -100,6 +100,7 @@ private:
     double m_gain = 0;     ///< speed-up of the last rounds that drafted
     double m_elapsed = 0;  ///< seconds of all rounds
     double m_balance = 0;  ///< seconds won (or lost, below 0) by drafting
+    bool m_read = false;   ///< the draft has read the prompt
     int m_pausedTokens = 0;
     int m_interval = 0;
 };

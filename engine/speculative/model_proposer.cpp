@@ -42,6 +42,7 @@ std::vector<std::int32_t> Guesses::along(std::span<const std::int32_t> text) con
 /// Brings the cache to the text and runs what it lacks; the newest token is always run, for its
 /// logits. False: the text is past the last position the draft has.
 bool ModelProposer::catchUp(const DraftRequest& request, Draft& draft) {
+    const double start = steadySeconds();
     const std::span<const std::int32_t> text = request.text;
     const ModelConfig& config = m_draft->config();
     const std::int64_t needed =
@@ -67,7 +68,6 @@ bool ModelProposer::catchUp(const DraftRequest& request, Draft& draft) {
     }
     m_cache->truncate(static_cast<std::int64_t>(kept));
     const std::span<const std::int32_t> missing = text.subspan(kept);
-    const double start = steadySeconds();
     m_draft->forward(missing, *m_cache, request.control);
     // A round of all accepted tokens leaves two to run: the last guess and the target's own token.
     if (missing.size() > 2)

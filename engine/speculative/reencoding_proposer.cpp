@@ -96,6 +96,7 @@ bool ReencodingProposer::read(std::span<const std::int32_t> text) {
 }
 
 bool ReencodingProposer::catchUp(const DraftRequest& request, Draft& draft) {
+    const double start = steadySeconds();
     const auto needed = static_cast<std::int64_t>(m_ids.size()) + 2 * request.most;
     const ModelConfig& config = m_draft->config();
     if (config.learnedPositions && needed > config.contextLength)
@@ -110,7 +111,6 @@ bool ReencodingProposer::catchUp(const DraftRequest& request, Draft& draft) {
         std::min<std::size_t>(static_cast<std::size_t>(same - m_cached.begin()), m_ids.size() - 1);
     m_cache->truncate(static_cast<std::int64_t>(kept));
     const auto missing = std::span<const std::int32_t>(m_ids).subspan(kept);
-    const double start = steadySeconds();
     m_draft->forward(missing, *m_cache, request.control);
     if (missing.size() > 2 * kSeam)
         draft.catchUpSeconds = steadySeconds() - start;

@@ -160,12 +160,31 @@ void draftChain(Transformer& model, KvCache& cache, const DraftRequest& request,
 
 TokenDistribution guessFrom(const float* logits, std::int64_t count,
                             const SamplingOptions& sampling) {
-    SamplingOptions options = sampling;
-    if (options.temperature <= 0) {
-        options = {};
-        options.temperature = 1;
+    if (sampling.temperature > 0)
+        return nextTokens(logits, count, sampling);
+    struct Candidate {
+        float logit = 0;
+        std::int32_t id = 0;
+    };
+    std::vector<Candidate> best;
+    const auto likelier = [](const Candidate& a, const Candidate& b) { return a.logit > b.logit; };
+    for (std::int64_t i = 0; i < count; ++i) {
+        if (best.size() == kMostTreeNodes && logits[i] <= best.back().logit)
+            continue;
+        const Candidate item{logits[i], static_cast<std::int32_t>(i)};
+        best.insert(std::upper_bound(best.begin(), best.end(), item, likelier), item);
+        if (best.size() > kMostTreeNodes)
+            best.pop_back();
     }
-    return nextTokens(logits, count, options);
+    std::sort(best.begin(), best.end(),
+              [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+    const kernels::RowSummary row = kernels::summarizeLogits(logits, count);
+    TokenDistribution out;
+    for (const Candidate& candidate : best) {
+        out.ids.push_back(candidate.id);
+        out.p.push_back(std::exp(static_cast<double>(candidate.logit) - row.logSumExp));
+    }
+    return out;
 }
 
 std::vector<int> addLevel(const DraftRequest& request, const std::vector<Continuation>& places,

@@ -22,7 +22,7 @@ struct Continuation {
 };
 
 /// The distribution a proposer drafts from: what the sampling options make of `logits`; of a greedy
-/// target all of it, since guesses are not certain.
+/// target the likeliest tokens with their shares of the whole, since guesses are not certain.
 TokenDistribution guessFrom(const float* logits, std::int64_t count,
                             const SamplingOptions& sampling);
 
