@@ -70,6 +70,8 @@ public:
         if (m_own)
             sqlite3_exec(m_handle, "COMMIT", nullptr, nullptr, nullptr);
     }
+    /// False inside a transaction that was begun before.
+    bool isOwn() const { return m_own; }
     ReadSnapshot(const ReadSnapshot&) = delete;
     ReadSnapshot& operator=(const ReadSnapshot&) = delete;
 

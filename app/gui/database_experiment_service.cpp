@@ -4,6 +4,8 @@
 #include <QMetaObject>
 #include <algorithm>
 #include <exception>
+#include <future>
+#include <optional>
 #include <utility>
 
 #include "app/core/logging.h"
@@ -43,23 +45,45 @@ DatabaseExperimentService::~DatabaseExperimentService() {
     }
 }
 
+namespace {
+
+/// The list as it stands, read while the file is still being looked through for damage; nothing
+/// where it cannot be read like that.
+std::optional<std::vector<ExperimentRecord>> listEarly(const std::filesystem::path& path) {
+    try {
+        const storage::Database database =
+            storage::Database::open(path, {.create = false, .readOnly = true, .check = false});
+        return storage::ExperimentReader(database).list();
+    } catch (const std::exception&) {
+        return std::nullopt;  // whoever opens the file for good says what is wrong with it
+    }
+}
+
+}  // namespace
+
 DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(
     const std::filesystem::path& path) {
     Opening opening;
+    auto early = std::async(std::launch::async, listEarly, path);
     try {
         storage::Database database = storage::Database::open(path);
+        bool changed = database.outcome() != storage::OpenOutcome::Opened &&
+                       database.outcome() != storage::OpenOutcome::ReadOnlyNewer;
         opening.readOnly = database.readOnly();
         opening.notice = QString::fromStdString(database.notice());
         if (!opening.readOnly) {
             opening.artifacts = std::make_unique<storage::ArtifactStore>(artifactsRootFor(path));
-            for (const std::string& problem :
-                 importUnsaved(database, artifactsRootFor(path)).problems) {
+            const ImportOutcome imported = importUnsaved(database, artifactsRootFor(path));
+            changed = changed || !imported.experiments.empty();
+            for (const std::string& problem : imported.problems) {
                 opening.notice += (opening.notice.isEmpty() ? QString() : QStringLiteral("\n")) +
                                   QString::fromStdString(problem);
             }
-            storage::ExperimentRepository(database).markInterrupted();
+            changed = !storage::ExperimentRepository(database).markInterrupted().empty() || changed;
         }
-        opening.records = storage::ExperimentReader(database).list();
+        std::optional<std::vector<ExperimentRecord>> listed = early.get();
+        opening.records =
+            listed && !changed ? std::move(*listed) : storage::ExperimentReader(database).list();
         opening.ok = true;
     } catch (const std::exception& error) {
         opening.readOnly = true;

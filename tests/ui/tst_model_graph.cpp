@@ -1,5 +1,6 @@
 // The model as a graph: its blocks and operations, metrics in them, folding, and what a click does
 // to the recipe.
+#include <QComboBox>
 #include <QMenu>
 #include <QSignalSpy>
 #include <QTabWidget>
@@ -285,6 +286,39 @@ private slots:
         emit fixture.graph->nodeActivated(block, QPoint(10, 10));
         actionOf(fixture.view->menu(), "Put this layer back")->trigger();
         QVERIFY(recipe->effectiveParams(0).at("drop").empty());
+    }
+
+    void runsThatFinishAreOfferedAsValues() {
+        GraphFixture fixture;
+        QComboBox* source = fixture.view->layers()->sourceChoice();
+        QCOMPARE(source->count(), 1);
+        ExperimentDetail detail;
+        detail.record.id = 7;
+        detail.record.name = "a run";
+        detail.record.modelPath = "demo";
+        detail.record.device = "Test processor";
+        detail.record.status = ExperimentStatus::Finished;
+        detail.record.recipe.steps = {{"ptq", {{"scheme", "int8"}}}};
+        for (const auto& [name, value] :
+             {std::pair("decode_tokens_per_s", 1000.0), {"weight_bytes", 1e6}}) {
+            detail.record.metrics[name].name = name;
+            detail.record.metrics[name].value = value;
+        }
+        detail.layerMetrics = {{0, "layers.0.attn.q.weight", "relative_output_error", 0.25}};
+        fixture.service.details[7] = detail;
+        fixture.service.records.push_back(detail.record);
+        emit fixture.service.experimentChanged(7);
+        QTRY_COMPARE(source->count(), 2);
+        QCOMPARE(source->currentIndex(), 0);  // what is shown stays
+        // Time per token follows from the speed that was measured.
+        QComboBox* metric = fixture.view->layers()->metricChoice();
+        metric->setCurrentIndex(metric->findData("predicted_us"));
+        const BlockGraph& graph = fixture.graph->graph();
+        QCOMPARE(graph.nodes[nodeOf(graph, "Layer 1")].value,
+                 2.0 * (3 * 256 + 2 * 8 + 2 * 64 + 2 * 32) / (1000.0 * 1e6) * 1e6);
+        source->setCurrentIndex(1);
+        QCOMPARE(metric->currentData().toString(), QStringLiteral("relative_output_error"));
+        QCOMPARE(fixture.graph->graph().nodes[nodeOf(graph, "Layer 0")].value, 0.25);
     }
 
     void withoutSuchTechniquesAClickSaysSo() {

@@ -139,15 +139,15 @@ std::vector<RooflinePoint> rooflinePoints(const TokenCost& cost, const DeviceRoo
         return found == record.metrics.end() || !(found->second.value > 0) ? nullptr
                                                                            : &found->second;
     };
-    const auto add = [&](RooflinePoint::Phase phase, const PhaseCost& cost,
+    const auto add = [&](RooflinePoint::Phase phase, const PhaseCost& one,
                          const Measurement* speed) {
         RooflinePoint point;
         point.phase = phase;
-        point.flopsPerToken = cost.flops;
-        point.intensity = cost.flops / cost.bytes;
+        point.flopsPerToken = one.flops;
+        point.intensity = one.flops / one.bytes;
         point.memoryBound = point.intensity < roofs.ridge();
         point.predicted =
-            std::min(roofs.flopsPerSecond / cost.flops, roofs.bytesPerSecond / cost.bytes);
+            std::min(roofs.flopsPerSecond / one.flops, roofs.bytesPerSecond / one.bytes);
         if (speed && !drafts(record)) {
             point.measured = speed->value;
             point.native = speed->native;

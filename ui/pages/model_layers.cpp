@@ -57,6 +57,13 @@ ModelLayers::ModelLayers(ExperimentService* experiments, QWidget* parent)
     m_views->addTab(m_memory, tr("Memory"));
     m_memory->setEmptyText(tr("The model has no tensors."));
     column->addWidget(m_views, 1);
+    m_refill.setSingleShot(true);
+    m_refill.setInterval(200);
+    connect(&m_refill, &QTimer::timeout, this, &ModelLayers::refillSources);
+    const auto later = [this] { m_refill.start(); };
+    connect(experiments, &ExperimentService::experimentsReset, this, later);
+    connect(experiments, &ExperimentService::experimentsRemoved, this, later);
+    connect(experiments, &ExperimentService::experimentChanged, this, later);
     connect(m_source, &QComboBox::currentIndexChanged, this, &ModelLayers::showSource);
     connect(m_metric, &QComboBox::currentIndexChanged, this, &ModelLayers::showMetric);
     connect(m_map, &LayerHeatMap::tensorActivated, this,
@@ -77,6 +84,20 @@ void ModelLayers::setReport(const ModelReport& report, const QString& path) {
     m_graph->setReport(report);
     m_graph->setMarks(recipeMarks(m_recipe, m_report));
     fillSources();
+}
+
+// What runs finished meanwhile is offered as well; what is shown stays.
+void ModelLayers::refillSources() {
+    if (m_report.tensors.empty()) {
+        return;
+    }
+    m_own = layerMetricsOf(m_report);
+    addPredictedTimes();
+    const QVariant before = m_source->currentData();
+    fillSources();
+    if (const int kept = m_source->findData(before); kept >= 0) {
+        m_source->setCurrentIndex(kept);
+    }
 }
 
 void ModelLayers::setRecipe(const Recipe& recipe) {

@@ -3,6 +3,7 @@
 // thread only.
 #pragma once
 
+#include <QTimer>
 #include <QWidget>
 #include <vector>
 
@@ -44,6 +45,7 @@ signals:
 
 private:
     void fillSources();
+    void refillSources();
     void showSource();
     void showMetric();
     void showMemory(const std::vector<LayerMetric>& metrics, const QString& metric);
@@ -65,6 +67,7 @@ private:
     LayerHeatMap* m_map;
     TreeMap* m_memory;
     QTabWidget* m_views;
+    QTimer m_refill;  ///< gathers the changes of a busy run
 };
 
 }  // namespace fettle::ui

@@ -241,7 +241,8 @@ void ModelView::inspect(const QString& path) {
 
 void ModelView::showReport(const ModelReport& report) {
     m_title->setText(QString::fromStdString(report.name));
-    m_subtitle->setText(QString::fromStdString(report.path));
+    m_subtitle->setText(m_path);  // "demo" for the bundled model, wherever that lies
+    m_subtitle->setToolTip(QString::fromStdString(report.path));
     QStringList warnings;
     for (const std::string& warning : report.warnings) {
         warnings << QString::fromStdString(warning);
