@@ -45,7 +45,8 @@ std::uint8_t floatToMini(float value, int exponentBits, int mantissaBits, int bi
     const float magnitude = std::fabs(value) < largest ? std::fabs(value) : largest;
     int exponent = 0;
     std::frexp(magnitude, &exponent);
-    exponent = std::max(exponent - 1, 1 - bias);  // of the binade, or of the subnormals
+    // Of the binade, or of the subnormals; frexp says nothing about zero.
+    exponent = magnitude > 0 ? std::max(exponent - 1, 1 - bias) : 1 - bias;
     const float steps =
         std::nearbyint(std::ldexp(magnitude, mantissaBits - exponent));  // up to the next binade
     // Counting on through the binades counts through the codes.

@@ -210,6 +210,7 @@ TEST_F(LayerwiseWork, GptqKeepsOutputsCloserInEveryFamily) {
             Model quantized = model;
             LayerwiseOptions options;
             options.gptq = gptq;
+            options.follow = false;  // what is compared is the error on the inputs at hand
             options.schemeOf = [](const std::string& name) {
                 return layerOf(name) < 0 ? std::nullopt : findQuantScheme("int4-g32");
             };
@@ -239,6 +240,7 @@ TEST_F(LayerwiseWork, EverySchemeGoesThroughEveryMethod) {
         Model quantized = model;
         LayerwiseOptions options;
         options.gptq = gptq;
+        options.follow = false;  // what is compared is the error on the inputs at hand
         if (awq)
             options.scaling = InputScaling::Awq;
         options.schemeOf = [&](const std::string& name) {

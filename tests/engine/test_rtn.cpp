@@ -47,11 +47,11 @@ TEST_F(Rtn, SmallFloatsReachTheirSignalToNoise) {
     EXPECT_NEAR(quantize(weight, "nvfp4", ScaleSearch::Absmax).sqnrDb, 20.44, 0.2);
     EXPECT_NEAR(quantize(weight, "mxfp4", ScaleSearch::Absmax).sqnrDb, 18.79, 0.2);
     EXPECT_NEAR(quantize(weight, "fp8", ScaleSearch::Absmax).sqnrDb, 31.5, 0.5);
-    EXPECT_NEAR(quantize(weight, "mxfp8-w8a16", ScaleSearch::Absmax).sqnrDb, 31.5, 0.6);
-    EXPECT_NEAR(quantize(weight, "mxfp6-w6a16", ScaleSearch::Absmax).sqnrDb, 31.0, 1.0);
-    // Quantiles beat equal steps at the same bits on what they are the quantiles of.
-    EXPECT_GT(quantize(weight, "nf4", ScaleSearch::Absmax).sqnrDb,
-              quantize(weight, "int4-g64", ScaleSearch::Absmax).sqnrDb + 0.3);
+    // Computed in numpy from the formats' definitions on 2^20 samples. OCP's rule lets the largest
+    // values of MXFP8 saturate, which is why it is below fp8.
+    EXPECT_NEAR(quantize(weight, "mxfp8-w8a16", ScaleSearch::Absmax).sqnrDb, 30.64, 0.1);
+    EXPECT_NEAR(quantize(weight, "mxfp6-w6a16", ScaleSearch::Absmax).sqnrDb, 30.94, 0.1);
+    EXPECT_NEAR(quantize(weight, "nf4", ScaleSearch::Absmax).sqnrDb, 20.73, 0.1);
     // Choosing between 4 and 6 for the largest weight alone gives 21.22, the better of two powers
     // 19.05; the search tries these and more.
     EXPECT_GT(quantize(weight, "nvfp4", ScaleSearch::Mse).sqnrDb, 21.2);
