@@ -38,13 +38,13 @@ std::int64_t seenBy(const kernels::AttentionArgs& a, std::int64_t token) {
     return a.window > 0 ? std::min(all, a.window) : all;
 }
 
-/// Bytes of keys and values that the new tokens see together.
-/// Of keys and values of that many heads of tokens.
+/// Bytes of keys and values of that many heads of tokens.
 double tokenBytes(kernels::KvType type, std::int64_t heads, std::int64_t headDim) {
     return 2 * number(heads) *
            (number(headDim * kernels::kvBits(type)) / 8 + (kernels::hasScales(type) ? 4 : 0));
 }
 
+/// Of those that the new tokens see together.
 double cacheBytes(const kernels::AttentionArgs& a) {
     const std::int64_t positions = std::min(a.past + a.tokens, seenBy(a, 0) + a.tokens - 1);
     return tokenBytes(a.kvType, positions * a.kvHeads, a.headDim);
@@ -384,7 +384,7 @@ void PlanningBackend::attendPrompt(const kernels::AttentionArgs& a) {
 void PlanningBackend::attention(const kernels::AttentionArgs& args) {
     const bool prompt = args.kvType == kernels::KvType::F16 && args.headDim % 8 == 0 &&
                         args.headDim <= cuda::kMaxHeadDim;
-    if (args.tokens > CudaBackend::kFewTokens && prompt)
+    if (args.tokens > CudaBackend::kFewTokens && !args.parents && prompt)
         return attendPrompt(args);
     for (std::int64_t first = 0; first < args.tokens; first += CudaBackend::kFewTokens) {
         kernels::AttentionArgs turn = args;
