@@ -21,8 +21,9 @@ def counts_of(gcov, notes, source):
                             cwd=os.path.dirname(notes)).stdout
     found = collections.defaultdict(lambda: collections.defaultdict(int))
     for document in filter(None, output.splitlines()):
-        for entry in json.loads(document)["files"]:
-            name = os.path.relpath(os.path.join(os.path.dirname(notes), entry["file"]), source)
+        report = json.loads(document)
+        for entry in report["files"]:
+            name = os.path.relpath(os.path.join(report["current_working_directory"], entry["file"]), source)
             if not name.startswith("kernels/cuda/"):
                 continue
             for line in entry["lines"]:
@@ -50,7 +51,7 @@ def main():
     parser.add_argument("--least", type=float, default=0)
     parser.add_argument("--lines", action="store_true")
     options = parser.parse_args()
-    notes = [os.path.join(folder, name) for folder, _, names in os.walk(options.objects) for name in names
+    notes = [os.path.join(folder, name) for folder, _, names in os.walk(os.path.abspath(options.objects)) for name in names
              if name.endswith(".cu.gcno") and os.path.exists(os.path.join(folder, name[:-4] + "gcda"))]
     if not notes:
         sys.exit(f"no counters below {options.objects}: build with FETTLE_COVERAGE=ON and run fettle_simt_tests first")

@@ -23,7 +23,7 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
     find_program(FETTLE_GCOV NAMES gcov-${compiler_major} gcov HINTS ${compiler_folder} REQUIRED)
     add_custom_target(fettle_cuda_coverage VERBATIM USES_TERMINAL COMMAND fettle_simt_tests --gtest_brief=1
       COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/cuda_coverage.py --objects ${CMAKE_CURRENT_BINARY_DIR}
-              --source ${PROJECT_SOURCE_DIR} --gcov ${FETTLE_GCOV} --least 95 --lines)
+              --source ${PROJECT_SOURCE_DIR} --gcov ${FETTLE_GCOV} --lines)
   endif()
   gtest_discover_tests(fettle_simt_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300 PROCESSOR_AFFINITY ON)
 endif()

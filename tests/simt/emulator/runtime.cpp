@@ -198,10 +198,13 @@ Status streamWaits(Stream stream, Event event) {
     const EmulatedEvent& before = *static_cast<EmulatedEvent*>(event);
     if (!before.stream || simt::faults().noWaits)
         return kSuccess;
-    if (before.stream->copies)
+    EmulatedStream* const waiting = streamOf(stream);
+    if (before.stream->copies) {
         before.stream->drain();
-    else
-        streamOf(stream)->workWaitedFor = std::max(streamOf(stream)->workWaitedFor, before.work);
+    } else if (waiting->copies) {
+        waiting->work.emplace_back([] { simt::drain(); });
+        waiting->workWaitedFor = std::max(waiting->workWaitedFor, before.work);
+    }
     return kSuccess;
 }
 
