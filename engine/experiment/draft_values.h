@@ -72,7 +72,8 @@ nlohmann::json toJson(const DraftTrialReport& report);
 /// Leviathan et al. 2023, theorem 3.8, with a v that grows.
 double expectedTokens(double acceptance, int drafted);
 double expectedSpeedup(double acceptance, int drafted, double draftCost, double verifyCost);
-/// The acceptance from which on `drafted` tokens a round reach `speedup`; above 1 where they never do.
+/// The acceptance from which on `drafted` tokens a round reach `speedup`; above 1 where they never
+/// do.
 double neededAcceptance(double speedup, int drafted, double draftCost, double verifyCost);
 /// The same with the number of drafted tokens for which it is least; `verifyCost` of a pass over 1,
 /// 2, ... tokens.

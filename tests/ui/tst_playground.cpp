@@ -136,7 +136,8 @@ private slots:
         QVERIFY(!tree->placeOf(4).intersects(tree->placeOf(2)));
         QVERIFY(tree->rect().contains(tree->placeOf(2).toRect()));
         QVERIFY(tree->accessibleDescription().contains(QStringLiteral("accepted")));
-        if (const QString folder = qEnvironmentVariable("FETTLE_TEST_PICTURES"); !folder.isEmpty()) {
+        if (const QString folder = qEnvironmentVariable("FETTLE_TEST_PICTURES");
+            !folder.isEmpty()) {
             for (const auto& [mode, name] :
                  {std::pair{Theme::Mode::Light, "light"}, {Theme::Mode::Dark, "dark"}}) {
                 Theme::instance()->setMode(mode);
