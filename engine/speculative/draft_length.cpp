@@ -15,6 +15,7 @@ constexpr double kBinDecay = 0.98;
 constexpr double kBinPrior = 4;       // tokens that a bin's guess starts from
 constexpr double kFirstSlope = 0.08;  // of one step, per verified token, until it was measured
 constexpr double kGainUpdate = 0.05;  // weight of a new round's speed-up
+constexpr double kFirstLevel = 0.25;  // of one step, for a draft's level, until it was measured
 constexpr double kMostLost = 0.015;   // of all time
 constexpr double kAllowance = 1.5;    // steps that may be lost before any time has passed
 constexpr double kMostWon = 4;        // steps of credit that are remembered
@@ -144,7 +145,7 @@ void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     // Reading text gives the first level by the way: what such a round took says nothing about the
     // next one.
     if (drafted > 0 && round.draft->catchUpSeconds <= 0)
-        update(m_draftLevel, round.draftSeconds / round.draft->depth());
+        update(m_draftLevel, round.draftSeconds / round.draft->depth(), kFirstLevel * m_verify[1]);
 }
 
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {
