@@ -116,7 +116,7 @@ inline std::vector<std::int32_t> decode(Backend& backend, const Model& model, bo
     std::unique_ptr<Proposer> proposer;
     std::unique_ptr<DraftLength> length;
     if (speculative) {
-        const SpeculativeSetup setup = makeSetup("ngram", "4", model, backend, {}, control);
+        const SpeculativeSetup setup = makeSetup({"ngram", "4", ""}, model, backend, {}, control);
         proposer = makeProposer(setup, model, transformer, backend, backend.pool(), control);
         length = makeDraftLength(setup);
     }
