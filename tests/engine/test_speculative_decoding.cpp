@@ -398,12 +398,13 @@ TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
     DataOptions data;
     data.path = (resourcesFolder() / "demo/texts/train.txt").string();
     data.context = 128;
-    data.batchTokens = 1024;
+    data.batchTokens = 256;
     DataLoader texts(m_model.tokenizer, data, m_control);
     MedusaOptions options;
     options.heads = 3;
     options.tokens = 30000;
     options.vocabulary = 1500;
+    options.rate.peak = 3e-3F;
     const MedusaOutcome made = trainMedusa(m_target, m_model, texts, options, m_control);
     EXPECT_LT(made.lastLoss, 0.85 * made.firstLoss);
     ASSERT_EQ(made.accuracy.size(), 3u);
