@@ -84,11 +84,13 @@ struct Tree {
 
 /// Part blockIdx.y of head blockIdx.x for token blockIdx.z: online softmax, tile by tile. Each warp
 /// takes every fourth position of a tile for the scores; then each thread owns output columns.
+// Eight blocks a multiprocessor, said so that ptxas does not spill in order to fit more.
 template <class Cache>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 8)
     attentionPartKernel(const float* q, const typename Cache::Element* keys,
                         const typename Cache::Element* values, const float* keyScales,
-                        const float* valueScales, Shape shape, Tree tree, float* workspace) {
+                        const float* valueScales, Shape shape, FETTLE_READ_ONLY_PARAMETER Tree tree,
+                        float* workspace) {
     FETTLE_SHARED(float, scores, kTile);
     FETTLE_SHARED(float, weights, kTile);
     FETTLE_SHARED(std::int32_t, path, static_cast<int>(kMostTreeTokens));
@@ -218,7 +220,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class Element>
 __global__ void __launch_bounds__(kThreads)
     keepKvKernel(Element* keys, Element* values, std::int64_t capacity, std::int64_t past,
-                 Tree kept, std::int64_t headDim) {
+                 FETTLE_READ_ONLY_PARAMETER Tree kept, std::int64_t headDim) {
     const std::int64_t plane = blockIdx.x * capacity + past;
     for (std::int64_t d = threadIdx.x; d < headDim; d += kThreads)
         for (int i = 0; i < kept.count; ++i) {

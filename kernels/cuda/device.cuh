@@ -22,6 +22,9 @@ namespace fettle::kernels::cuda {
 template <class T>
 using SharedPointer = T*;
 #define FETTLE_SHARED(type, name, count) __shared__ __align__(16) type name[count]
+// A parameter that is only read and indexed: it stays where the launch put it, without a copy in
+// local memory.
+#define FETTLE_READ_ONLY_PARAMETER const __grid_constant__
 #define FETTLE_DYNAMIC_SHARED(type, name)                        \
     extern __shared__ __align__(16) unsigned char name##Bytes[]; \
     type* const name = reinterpret_cast<type*>(name##Bytes)
@@ -67,6 +70,7 @@ namespace fettle::kernels::cuda {
 
 template <class T>
 using SharedPointer = simt::SharedPointer<T>;
+#define FETTLE_READ_ONLY_PARAMETER const
 #define FETTLE_SHARED(type, name, count)            \
     static const char name##Tag = 0;                \
     const ::fettle::simt::SharedPointer<type> name( \

@@ -33,7 +33,9 @@ struct MatmulOutput {
     float* y = nullptr;
     std::int64_t stride = 0;
     const float* bias = nullptr;
-    bool accumulate = false;
+    /// Adds to y. As wide as its place: launches are compared byte by byte, and the bytes of a gap
+    /// are anybody's.
+    std::int64_t accumulate = 0;
 
     template <class Check>
     void forEachPointer(Check check) const {

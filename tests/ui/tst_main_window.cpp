@@ -143,7 +143,7 @@ private slots:
         for (const Page page : {Page::Explore, Page::Export, Page::Inspect, Page::Recipe}) {
             fixture.window->showPage(page);
             QCOMPARE(fixture.window->tabs()->currentIndex(), static_cast<int>(page));
-            QCOMPARE(fixture.window->tabs()->count(), 8);
+            QCOMPARE(fixture.window->tabs()->count(), 9);
         }
     }
 
