@@ -148,41 +148,23 @@ TechniqueDescriptor ptqDescriptor() {
     };
     search.help = "How the scale of a group is found.";
 
-    ParameterSchema calibrate;
-    calibrate.name = "calibration_tokens";
-    calibrate.title = "Calibration";
-    calibrate.type = ParameterType::Int;
-    calibrate.defaultValue = 16384;
-    calibrate.minimum = 0;
-    calibrate.maximum = 1048576;
-    calibrate.unit = "tokens";
-    calibrate.help =
+    const VisibleWhen compensates{"method", {"gptq", "auto", "rotate"}};
+    const ParameterSchema calibrate = numberParameter(
+        "calibration_tokens", "Calibration", ParameterType::Int, 16384, 0, 1048576, "tokens",
         "How many tokens of the calibration text are run through the model, drawn by the recipe's "
         "seed. 0, or no calibration text: all inputs weigh the same. GPTQ wants several times as "
-        "many as the widest layer has inputs.";
+        "many as the widest layer has inputs.");
 
-    ParameterSchema length;
-    length.name = "calibration_length";
-    length.title = "Sequence length";
-    length.type = ParameterType::Int;
-    length.defaultValue = 0;
-    length.minimum = 0;
-    length.maximum = 32768;
-    length.unit = "tokens";
-    length.help = "Length of a calibration sequence. 0: the context that is evaluated with.";
+    const ParameterSchema length = numberParameter(
+        "calibration_length", "Sequence length", ParameterType::Int, 0, 0, 32768, "tokens",
+        "Length of a calibration sequence. 0: the context that is evaluated with.");
 
-    ParameterSchema damping;
-    damping.name = "damping";
-    damping.title = "Damping";
-    damping.type = ParameterType::Double;
-    damping.defaultValue = 0.01;
-    damping.minimum = 0.0001;
-    damping.maximum = 1;
-    damping.sweepable = true;
-    damping.help =
+    ParameterSchema damping = numberParameter(
+        "damping", "Damping", ParameterType::Double, 0.01, 0.0001, 1, "",
         "Share of the mean input power that is added to every input: more trusts the calibration "
-        "text less.";
-    damping.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+        "text less.");
+    damping.sweepable = true;
+    damping.visibleWhen = compensates;
 
     ParameterSchema order;
     order.name = "activation_order";
@@ -192,7 +174,7 @@ TechniqueDescriptor ptqDescriptor() {
     order.help =
         "Rounds the weights of the largest inputs first, while most others can still make up for "
         "them.";
-    order.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+    order.visibleWhen = compensates;
 
     ParameterSchema follow;
     follow.name = "follow_outputs";
@@ -203,21 +185,14 @@ TechniqueDescriptor ptqDescriptor() {
     follow.help =
         "Aims every layer at what the plain model gives, so that it also makes up for what the "
         "layers before it have lost (GPTAQ). Runs the calibration text through both.";
-    follow.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+    follow.visibleWhen = compensates;
 
-    ParameterSchema refine;
-    refine.name = "refine_passes";
-    refine.title = "Refining";
-    refine.type = ParameterType::Int;
-    refine.defaultValue = 2;
-    refine.minimum = 0;
-    refine.maximum = 20;
-    refine.unit = "passes";
-    refine.sweepable = true;
-    refine.help =
+    ParameterSchema refine = numberParameter(
+        "refine_passes", "Refining", ParameterType::Int, 2, 0, 20, "passes",
         "How often every code and scale is taken to its best value with all others fixed, after "
-        "GPTQ has chosen them (coordinate descent). Each pass takes about as long as GPTQ itself.";
-    refine.visibleWhen = VisibleWhen{"method", {"gptq", "auto", "rotate"}};
+        "GPTQ has chosen them (coordinate descent). Each pass takes about as long as GPTQ itself.");
+    refine.sweepable = true;
+    refine.visibleWhen = compensates;
 
     ParameterSchema head;
     head.name = "quantize_head";
