@@ -1,7 +1,9 @@
 // Layers that ptq leaves on disk: the same bits as without them, and from wherever it was stopped.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "engine/backend/cpu_backend.h"
 #include "engine/io/weight_file.h"
@@ -23,6 +25,9 @@ public:
         if ((!m_at.empty() && progress.detail.find(m_at) != std::string::npos) ||
             (m_phase > 0 && m_begun == m_phase))
             stop.request_stop();
+        // Reports come at most so often; who waits longer misses none, however fast the work is.
+        else if (!m_at.empty())
+            std::this_thread::sleep_for(std::chrono::milliseconds(110));
     }
     void log(JobLog::Level, const std::string& text) override { logs.push_back(text); }
     bool said(const std::string& text) const {
