@@ -201,8 +201,11 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
     Database result;
     result.m_path = path;
     try {
-        const int flags =
-            options.readOnly ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE;
+        // One connection belongs to one thread: SQLite's own locks around every call are a tenth of
+        // the time of reading a large database.
+        const int flags = SQLite::OPEN_NOMUTEX |
+                          (options.readOnly ? SQLite::OPEN_READONLY
+                                            : SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
         result.m_sqlite = std::make_unique<SQLite::Database>(path.string(), flags, options.busyMs);
         checkSupported(result.sqlite(), path);
         result.m_version = result.sqlite().execAndGet("PRAGMA user_version").getInt();
@@ -211,7 +214,7 @@ Database Database::openOnce(const fs::path& path, const OpenOptions& options) {
 
         if (result.m_version > newestVersion()) {
             result.m_sqlite = std::make_unique<SQLite::Database>(
-                path.string(), SQLite::OPEN_READONLY, options.busyMs);
+                path.string(), SQLite::OPEN_READONLY | SQLite::OPEN_NOMUTEX, options.busyMs);
             result.m_readOnly = true;
             result.m_outcome = OpenOutcome::ReadOnlyNewer;
             result.m_notice = path.string() + " was written by a newer version of Fettle (schema " +

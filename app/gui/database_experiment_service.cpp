@@ -4,7 +4,6 @@
 #include <QMetaObject>
 #include <algorithm>
 #include <exception>
-#include <future>
 #include <optional>
 #include <utility>
 
@@ -29,7 +28,8 @@ struct DatabaseExperimentService::Opening {
     bool readOnly = false;
     QString notice;
     std::unique_ptr<storage::ArtifactStore> artifacts;
-    std::vector<ExperimentRecord> records;
+    bool early = false;  ///< the records were shown already and still hold
+    ui::ExperimentList records;
 };
 
 DatabaseExperimentService::DatabaseExperimentService(std::filesystem::path database,
@@ -47,9 +47,9 @@ DatabaseExperimentService::~DatabaseExperimentService() {
 
 namespace {
 
-/// The list as it stands, read while the file is still being looked through for damage; nothing
-/// where it cannot be read like that.
-std::optional<std::vector<ExperimentRecord>> listEarly(const std::filesystem::path& path) {
+/// The list as it stands, before the file is looked through for damage, which takes as long again;
+/// nothing where it cannot be read like that.
+std::optional<ui::ExperimentList> listEarly(const std::filesystem::path& path) {
     try {
         const storage::Database database =
             storage::Database::open(path, {.create = false, .readOnly = true, .check = false});
@@ -64,7 +64,11 @@ std::optional<std::vector<ExperimentRecord>> listEarly(const std::filesystem::pa
 DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(
     const std::filesystem::path& path) {
     Opening opening;
-    auto early = std::async(std::launch::async, listEarly, path);
+    const std::optional<ui::ExperimentList> early = listEarly(path);
+    if (early) {
+        QMetaObject::invokeMethod(
+            this, [this, list = *early] { showEarly(list); }, Qt::QueuedConnection);
+    }
     try {
         storage::Database database = storage::Database::open(path);
         bool changed = database.outcome() != storage::OpenOutcome::Opened &&
@@ -81,9 +85,10 @@ DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(
             }
             changed = !storage::ExperimentRepository(database).markInterrupted().empty() || changed;
         }
-        std::optional<std::vector<ExperimentRecord>> listed = early.get();
-        opening.records =
-            listed && !changed ? std::move(*listed) : storage::ExperimentReader(database).list();
+        opening.early = early && !changed;
+        if (!opening.early) {
+            opening.records = storage::ExperimentReader(database).list();
+        }
         opening.ok = true;
     } catch (const std::exception& error) {
         opening.readOnly = true;
@@ -100,12 +105,22 @@ void DatabaseExperimentService::open() {
     });
 }
 
+// Shows what is there before the file has been looked through; nothing can be changed until
+// that is done.
+void DatabaseExperimentService::showEarly(const ui::ExperimentList& records) {
+    m_records = records;
+    rebuildIndex();
+    emit experimentsReset();
+}
+
 void DatabaseExperimentService::finishOpening(Opening& opening) {
     m_notice = opening.notice;
     m_readOnly = opening.readOnly;
     m_artifacts = std::move(opening.artifacts);
-    m_records = std::move(opening.records);
-    rebuildIndex();
+    if (!opening.early) {
+        m_records = std::move(opening.records);
+        rebuildIndex();
+    }
     if (opening.ok) {
         guarded([this] {
             m_database = std::make_unique<storage::Database>(
@@ -115,7 +130,9 @@ void DatabaseExperimentService::finishOpening(Opening& opening) {
         });
         loadLibrary();
     }
-    emit experimentsReset();
+    if (!opening.early) {
+        emit experimentsReset();
+    }
     emit libraryChanged();
     emit opened();
 }
@@ -160,19 +177,19 @@ void DatabaseExperimentService::refresh(qint64 id) {
     }
     const auto found = m_index.constFind(id);
     if (found != m_index.constEnd()) {
-        m_records[*found] = std::move(*record);
+        m_records.replace(*found, std::move(*record));
     } else {
         const auto place = std::lower_bound(
             m_records.begin(), m_records.end(), id,
             [](const ExperimentRecord& r, qint64 wanted) { return r.id < wanted; });
         const bool last = place == m_records.end();
-        m_records.insert(place, std::move(*record));
+        m_records.insert(static_cast<std::size_t>(place - m_records.begin()), std::move(*record));
         last ? void(m_index.insert(id, m_records.size() - 1)) : rebuildIndex();
     }
     emit experimentChanged(id);
 }
 
-const std::vector<ExperimentRecord>& DatabaseExperimentService::experiments() const {
+ui::ExperimentList DatabaseExperimentService::experiments() const {
     return m_records;
 }
 
@@ -197,14 +214,21 @@ std::optional<EvaluationTrace> DatabaseExperimentService::trace(qint64 id) const
     return trace;
 }
 
-qint64 DatabaseExperimentService::create(const RunRequest& request, const QString& name) {
-    if (!m_database || m_readOnly) {
-        emit problemOccurred(m_notice.isEmpty()
-                                 ? tr("The database is still being opened; try again in a moment.")
-                                 : m_notice);
-        return 0;
+bool DatabaseExperimentService::canWrite() {
+    if (m_database && !m_readOnly) {
+        return true;
     }
+    emit problemOccurred(m_notice.isEmpty()
+                             ? tr("The database is still being opened; try again in a moment.")
+                             : m_notice);
+    return false;
+}
+
+qint64 DatabaseExperimentService::create(const RunRequest& request, const QString& name) {
     qint64 id = 0;
+    if (!canWrite()) {
+        return id;
+    }
     guarded([&] {
         id = storage::ExperimentRepository(*m_database)
                  .create(request, name.toStdString(), applicationVersion());
@@ -232,12 +256,12 @@ std::optional<RunRequest> DatabaseExperimentService::requestFor(qint64 id) const
 
 void DatabaseExperimentService::remove(const std::vector<qint64>& ids) {
     const std::vector<std::int64_t> numbers(ids.begin(), ids.end());
-    if (!m_database || m_readOnly ||
+    if (!canWrite() ||
         !guarded([&] { storage::ExperimentRepository(*m_database).remove(numbers); })) {
         return;
     }
     m_removedSome = true;
-    std::erase_if(m_records, [&](const ExperimentRecord& record) {
+    m_records.removeIf([&](const ExperimentRecord& record) {
         return std::find(ids.begin(), ids.end(), record.id) != ids.end();
     });
     rebuildIndex();
@@ -246,7 +270,7 @@ void DatabaseExperimentService::remove(const std::vector<qint64>& ids) {
 
 void DatabaseExperimentService::undoRemove() {
     std::vector<std::int64_t> back;
-    if (m_database && !m_readOnly) {
+    if (canWrite()) {
         guarded([&] { back = storage::ExperimentRepository(*m_database).undoRemoval(); });
     }
     for (const std::int64_t id : back) {
@@ -255,14 +279,14 @@ void DatabaseExperimentService::undoRemove() {
 }
 
 void DatabaseExperimentService::storeMetric(qint64 id, const Measurement& metric) {
-    if (m_database && !m_readOnly &&
+    if (canWrite() &&
         guarded([&] { storage::MeasurementRepository(*m_database).addMetrics(id, {metric}); })) {
         refresh(id);
     }
 }
 
 void DatabaseExperimentService::rename(qint64 id, const QString& name) {
-    if (m_database && !m_readOnly && guarded([&] {
+    if (canWrite() && guarded([&] {
             storage::ExperimentRepository(*m_database).rename(id, name.toStdString());
         })) {
         refresh(id);
@@ -272,7 +296,7 @@ void DatabaseExperimentService::rename(qint64 id, const QString& name) {
 void DatabaseExperimentService::annotate(
     const std::vector<qint64>& ids,
     const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work) {
-    if (!m_database || m_readOnly || !guarded([&] {
+    if (!canWrite() || !guarded([&] {
             storage::Transaction transaction(*m_database);
             storage::AnnotationRepository repository(*m_database);
             for (const qint64 id : ids) {

@@ -37,7 +37,7 @@ public:
     /// Takes notice of what a run stored: call it with each event after the recorder had it.
     void follow(const JobEvent& event);
 
-    const std::vector<ExperimentRecord>& experiments() const override;
+    ui::ExperimentList experiments() const override;
     std::optional<ExperimentRecord> experiment(qint64 id) const override;
     std::optional<ExperimentDetail> detail(qint64 id) const override;
     std::optional<EvaluationTrace> trace(qint64 id) const override;
@@ -63,8 +63,11 @@ signals:
 private:
     struct Opening;  ///< what the opening thread found
 
-    static Opening openInBackground(const std::filesystem::path& path);
+    Opening openInBackground(const std::filesystem::path& path);
+    void showEarly(const ui::ExperimentList& records);
     void finishOpening(Opening& opening);
+    /// Says why where it is not: still being opened, of a newer version.
+    bool canWrite();
     void refresh(qint64 id);
     void rebuildIndex();
     /// Annotates all of `ids` in one transaction, then reads them anew.
@@ -78,7 +81,7 @@ private:
     std::jthread m_opener;
     std::unique_ptr<storage::Database> m_database;
     std::unique_ptr<storage::ArtifactStore> m_artifacts;
-    std::vector<ExperimentRecord> m_records;  ///< in the order of their ids
+    ui::ExperimentList m_records;  ///< in the order of their ids
     QHash<qint64, std::size_t> m_index;
     std::vector<ui::LibraryItem> m_library;
     QString m_notice;

@@ -131,7 +131,7 @@ void ScreenshotDriver::plan() {
     add(QStringLiteral("explore"), [this, window] {
         window->messages()->clear();
         window->runsDock()->hide();
-        const std::vector<ExperimentRecord>& records = m_application->experiments()->experiments();
+        const ui::ExperimentList records = m_application->experiments()->experiments();
         window->showExperiment(records.empty() ? 0 : records.back().id);
     });
     planCompare();
@@ -171,7 +171,7 @@ void ScreenshotDriver::planPrecision() {
     add(QStringLiteral("precision"), [this, window] {
         window->messages()->clear();
         window->runsDock()->hide();
-        const std::vector<ExperimentRecord>& records = m_application->experiments()->experiments();
+        const ui::ExperimentList records = m_application->experiments()->experiments();
         window->allocateBits(records.empty() ? 0 : records.back().id);
     });
 }
@@ -230,7 +230,7 @@ void ScreenshotDriver::planCompare() {
     ui::MainWindow* window = m_application->window();
     add(QStringLiteral("compare"), [this, window] {
         std::vector<qint64> ids;
-        const std::vector<ExperimentRecord>& records = m_application->experiments()->experiments();
+        const ui::ExperimentList records = m_application->experiments()->experiments();
         for (auto record = records.rbegin(); record != records.rend(); ++record) {
             const bool finished = record->status == ExperimentStatus::Finished;
             if (finished && (record->isBaseline() || ids.size() < 2)) {

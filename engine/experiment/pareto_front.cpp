@@ -3,102 +3,76 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 namespace fettle {
 namespace {
 
-struct Point {
-    double x = 0;  ///< turned so that smaller is better
-    double y = 0;
-    std::size_t index = 0;
-};
-
-std::optional<double> costOf(const ExperimentRecord& record, const std::string& metric,
-                             BetterWhen better) {
+double costOf(const ExperimentRecord& record, const std::string& metric, BetterWhen better) {
     const auto found = record.metrics.find(metric);
-    if (found == record.metrics.end() || !std::isfinite(found->second.value))
-        return std::nullopt;
+    if (found == record.metrics.end())
+        return std::numeric_limits<double>::quiet_NaN();
     return better == BetterWhen::Higher ? -found->second.value : found->second.value;
+}
+
+using Row = std::span<const double>;
+
+/// At least as good in each; the caller has seen that they are not equal.
+bool beats(Row a, Row b) {
+    for (std::size_t m = 0; m < a.size(); ++m)
+        if (a[m] > b[m])
+            return false;
+    return true;
 }
 
 }  // namespace
 
+std::vector<std::size_t> paretoFront(std::span<const double> costs, std::size_t metrics) {
+    if (metrics == 0)
+        return {};
+    const auto row = [&](std::size_t i) { return costs.subspan(i * metrics, metrics); };
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < costs.size() / metrics; ++i)
+        if (std::ranges::all_of(row(i), [](double cost) { return std::isfinite(cost); }))
+            order.push_back(i);
+    std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
+        const auto ordered = std::lexicographical_compare_three_way(row(a).begin(), row(a).end(),
+                                                                    row(b).begin(), row(b).end());
+        return ordered != 0 ? ordered < 0 : a < b;
+    });
+    // In this order a point can be beaten only by one before it, and what beats one that is beaten
+    // beats the other as well: comparing with the front so far is enough. In two metrics its last
+    // point has the best second value of all, so comparing with that one is.
+    std::vector<std::size_t> front;
+    for (const std::size_t i : order) {
+        const std::size_t from = metrics == 2 && !front.empty() ? front.size() - 1 : 0;
+        const bool beaten = std::any_of(
+            front.begin() + static_cast<std::ptrdiff_t>(from), front.end(), [&](std::size_t other) {
+                return !std::ranges::equal(row(other), row(i)) && beats(row(other), row(i));
+            });
+        if (!beaten)
+            front.push_back(i);
+    }
+    std::ranges::sort(front);
+    return front;
+}
+
 std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records,
                                      const std::string& xMetric, BetterWhen xBetter,
                                      const std::string& yMetric, BetterWhen yBetter) {
-    std::vector<Point> points;
-    for (std::size_t i = 0; i < records.size(); ++i) {
-        const std::optional<double> x = costOf(records[i], xMetric, xBetter);
-        const std::optional<double> y = costOf(records[i], yMetric, yBetter);
-        if (x && y)
-            points.push_back({*x, *y, i});
-    }
-    std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
-        return std::tie(a.x, a.y, a.index) < std::tie(b.x, b.y, b.index);
-    });
-
-    // In this order a point can be beaten only by one before it: one sweep that remembers the best
-    // y so far. Within one x the first point has the best y, and only points equal to it stand
-    // beside it.
-    std::vector<std::size_t> front;
-    double bestY = std::numeric_limits<double>::infinity();
-    double bestX = 0;
-    for (const Point& point : points) {
-        if (point.y < bestY || (!front.empty() && point.y == bestY && point.x == bestX)) {
-            front.push_back(point.index);
-            bestY = point.y;
-            bestX = point.x;
-        }
-    }
-    // Sorted by the value of x as drawn, which for "higher is better" is the reverse of what the
-    // sweep walked.
-    if (xBetter == BetterWhen::Higher) {
-        std::stable_sort(front.begin(), front.end(), [&](std::size_t a, std::size_t b) {
-            return records[a].metrics.at(xMetric).value < records[b].metrics.at(xMetric).value;
-        });
-    }
+    std::vector<std::size_t> front = paretoFront(records, {{xMetric, xBetter}, {yMetric, yBetter}});
+    std::ranges::stable_sort(front, {},
+                             [&](std::size_t i) { return records[i].metrics.at(xMetric).value; });
     return front;
 }
 
 std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records,
                                      const std::vector<FrontMetric>& metrics) {
-    struct Costs {
-        std::vector<double> values;
-        std::size_t index = 0;
-    };
-    std::vector<Costs> points;
-    for (std::size_t i = 0; i < records.size(); ++i) {
-        Costs point{{}, i};
+    std::vector<double> costs;
+    costs.reserve(records.size() * metrics.size());
+    for (const ExperimentRecord& record : records)
         for (const FrontMetric& metric : metrics)
-            if (const std::optional<double> cost = costOf(records[i], metric.name, metric.better))
-                point.values.push_back(*cost);
-        if (!metrics.empty() && point.values.size() == metrics.size())
-            points.push_back(std::move(point));
-    }
-    std::sort(points.begin(), points.end(), [](const Costs& a, const Costs& b) {
-        return a.values != b.values ? a.values < b.values : a.index < b.index;
-    });
-    // In this order a point can be beaten only by one before it, and what beats one that is beaten
-    // beats the other as well: comparing with the front so far is enough.
-    std::vector<const Costs*> front;
-    for (const Costs& point : points) {
-        const bool beaten = std::any_of(front.begin(), front.end(), [&](const Costs* other) {
-            if (other->values == point.values)
-                return false;
-            for (std::size_t m = 0; m < metrics.size(); ++m)
-                if (other->values[m] > point.values[m])
-                    return false;
-            return true;
-        });
-        if (!beaten)
-            front.push_back(&point);
-    }
-    std::vector<std::size_t> indices;
-    for (const Costs* point : front)
-        indices.push_back(point->index);
-    std::sort(indices.begin(), indices.end());
-    return indices;
+            costs.push_back(costOf(record, metric.name, metric.better));
+    return paretoFront(costs, metrics.size());
 }
 
 }  // namespace fettle

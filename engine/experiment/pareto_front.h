@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,5 +20,9 @@ struct FrontMetric {
 /// records that lack a metric, or whose value is not a finite number, are left out.
 std::vector<std::size_t> paretoFront(const std::vector<ExperimentRecord>& records,
                                      const std::vector<FrontMetric>& metrics);
+
+/// The same for plain numbers: `costs` holds rows of `metrics` values, each turned so that smaller
+/// is better; rows with a value that is not finite are left out.
+std::vector<std::size_t> paretoFront(std::span<const double> costs, std::size_t metrics);
 
 }  // namespace fettle

@@ -20,7 +20,7 @@ public:
                   QStringLiteral("1 kB"), true, false}};
     }
 
-    const std::vector<ExperimentRecord>& experiments() const override { return records; }
+    ui::ExperimentList experiments() const override { return records; }
     std::optional<ExperimentRecord> experiment(qint64 id) const override {
         for (const ExperimentRecord& record : records) {
             if (record.id == id) {

@@ -152,7 +152,7 @@ public:
     std::vector<ExperimentRecord> removed;
     bool locked = false;
 
-    const std::vector<ExperimentRecord>& experiments() const override { return records; }
+    ExperimentList experiments() const override { return records; }
     std::optional<ExperimentRecord> experiment(qint64 id) const override {
         const auto found =
             std::find_if(records.begin(), records.end(), [&](const auto& r) { return r.id == id; });

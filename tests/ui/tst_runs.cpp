@@ -70,7 +70,7 @@ private slots:
         QCOMPARE(model.activeCount(), 0);
         QCOMPARE(model.entry(1).error, QStringLiteral("/x/y: disk full"));
         model.handle({99, 0, JobStarted{}});  // not ours
-        model.setInterrupted({interrupted(20), interrupted(10)});
+        model.setInterrupted(std::vector{interrupted(20), interrupted(10)});
         QCOMPARE(model.rowCount(), 3);  // experiment 10 has its row already
         model.track(3, QStringLiteral("again"), 20);
         QCOMPARE(model.rowCount(), 3);

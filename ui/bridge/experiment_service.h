@@ -10,6 +10,7 @@
 
 #include "engine/experiment/experiment_record.h"
 #include "engine/experiment/job_values.h"
+#include "ui/bridge/experiment_list.h"
 
 namespace fettle::ui {
 
@@ -30,8 +31,7 @@ class ExperimentService : public QObject {
 public:
     using QObject::QObject;
 
-    /// Valid until the next change of the database; copy what is to be kept.
-    virtual const std::vector<ExperimentRecord>& experiments() const = 0;
+    virtual ExperimentList experiments() const = 0;
     virtual std::optional<ExperimentRecord> experiment(qint64 id) const = 0;
     virtual std::optional<ExperimentDetail> detail(qint64 id) const = 0;
     /// Values per token of its evaluation, where they were kept.

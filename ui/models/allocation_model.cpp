@@ -90,7 +90,7 @@ void addModelFacts(AllocationScores& scores, const ModelReport& report) {
     scores.contextLength = report.contextLength;
 }
 
-void addMeasuredSpeeds(AllocationScores& scores, const std::vector<ExperimentRecord>& records) {
+void addMeasuredSpeeds(AllocationScores& scores, const ExperimentList& records) {
     scores.secondsPerToken.clear();
     const auto self = std::find_if(records.begin(), records.end(), [&](const ExperimentRecord& r) {
         return r.id == scores.experiment;

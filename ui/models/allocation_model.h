@@ -11,6 +11,7 @@
 #include "engine/experiment/bit_allocation.h"
 #include "engine/experiment/experiment_record.h"
 #include "engine/experiment/model_report.h"
+#include "ui/bridge/experiment_list.h"
 
 namespace fettle::ui {
 
@@ -37,7 +38,7 @@ AllocationScores allocationScores(const ExperimentDetail& detail);
 void addModelFacts(AllocationScores& scores, const ModelReport& report);
 /// Adds the decode speeds that finished runs of the same model and device had with one scheme for
 /// all; of several with the same scheme the newest counts.
-void addMeasuredSpeeds(AllocationScores& scores, const std::vector<ExperimentRecord>& records);
+void addMeasuredSpeeds(AllocationScores& scores, const ExperimentList& records);
 /// Whether an experiment may hold scores, told from its metrics alone.
 bool mayHoldScores(const ExperimentRecord& record);
 

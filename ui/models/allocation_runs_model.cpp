@@ -51,7 +51,7 @@ QString numberOr(double value, const char* metric) {
 }  // namespace
 
 std::vector<AllocationRun> allocationRuns(const AllocationModel& model,
-                                          const std::vector<ExperimentRecord>& records) {
+                                          const ExperimentList& records) {
     const AllocationScores& scores = model.scores();
     const auto self = std::find_if(records.begin(), records.end(), [&](const ExperimentRecord& r) {
         return r.id == scores.experiment;

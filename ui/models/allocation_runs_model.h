@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/experiment/experiment_record.h"
+#include "ui/bridge/experiment_list.h"
 
 namespace fettle::ui {
 
@@ -25,7 +26,7 @@ struct AllocationRun {
 
 /// The runs among `records` whose schemes are one scored choice for each unit of `model`.
 std::vector<AllocationRun> allocationRuns(const AllocationModel& model,
-                                          const std::vector<ExperimentRecord>& records);
+                                          const ExperimentList& records);
 
 class AllocationRunsModel : public QAbstractTableModel {
     Q_OBJECT

@@ -144,7 +144,7 @@ QString statusTitle(ExperimentStatus status) {
     return {};
 }
 
-void BaselineIndex::rebuild(const std::vector<ExperimentRecord>& records) {
+void BaselineIndex::rebuild(const ExperimentList& records) {
     m_exact.clear();
     m_model.clear();
     for (std::size_t i = 0; i < records.size(); ++i) {

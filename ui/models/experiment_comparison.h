@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/experiment/experiment_record.h"
+#include "ui/bridge/experiment_list.h"
 
 namespace fettle::ui {
 
@@ -23,7 +24,7 @@ QString statusTitle(ExperimentStatus status);
 /// The newest finished baseline of each (model, device).
 class BaselineIndex {
 public:
-    void rebuild(const std::vector<ExperimentRecord>& records);
+    void rebuild(const ExperimentList& records);
     /// Index of the baseline that `record` is held against: same model and device, else same model.
     /// None for a baseline itself.
     std::optional<std::size_t> find(const ExperimentRecord& record) const;

@@ -20,7 +20,7 @@ QStringList tagsOf(const ExperimentRecord& record) {
 
 ExperimentTableModel::ExperimentTableModel(QObject* parent) : QAbstractTableModel(parent) {}
 
-void ExperimentTableModel::setRecords(std::vector<ExperimentRecord> records) {
+void ExperimentTableModel::setRecords(ExperimentList records) {
     beginResetModel();
     m_records = std::move(records);
     reindex();
@@ -43,10 +43,10 @@ void ExperimentTableModel::upsert(ExperimentRecord record) {
         const int last = rowCount();
         beginInsertRows({}, last, last);
         m_rows.insert(record.id, last);
-        m_records.push_back(std::move(record));
+        m_records.append(std::move(record));
         endInsertRows();
     } else {
-        m_records[static_cast<std::size_t>(row)] = std::move(record);
+        m_records.replace(static_cast<std::size_t>(row), std::move(record));
         emit dataChanged(index(row, 0), index(row, columnCount() - 1));
     }
     if (baseline) {
@@ -68,23 +68,16 @@ void ExperimentTableModel::remove(const std::vector<qint64>& ids) {
     if (rows.size() > 64) {
         // One reset is cheaper than many notices that each shift all rows below.
         beginResetModel();
-        std::size_t keep = 0;
-        for (std::size_t i = 0; i < m_records.size(); ++i) {
-            if (!rows.contains(static_cast<int>(i))) {
-                if (keep != i) {
-                    m_records[keep] = std::move(m_records[i]);
-                }
-                ++keep;
-            }
-        }
-        m_records.resize(keep);
+        m_records.removeIf([&](const ExperimentRecord& record) {
+            return rows.contains(m_rows.value(record.id, -1));
+        });
         reindex();
         endResetModel();
         return;
     }
     for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
         beginRemoveRows({}, *row, *row);
-        m_records.erase(m_records.begin() + *row);
+        m_records.remove(static_cast<std::size_t>(*row));
         reindex();
         endRemoveRows();
     }
@@ -117,10 +110,16 @@ void ExperimentTableModel::setMetricColumns(const QStringList& metrics) {
 }
 
 QStringList ExperimentTableModel::availableMetrics() const {
+    // Most experiments have the metrics of the one before them: walking along the names found so
+    // far costs one comparison each.
     std::set<std::string> present;
     for (const ExperimentRecord& record : m_records) {
+        auto expected = present.begin();
         for (const auto& entry : record.metrics) {
-            present.insert(entry.first);
+            if (expected == present.end() || *expected != entry.first) {
+                expected = present.insert(entry.first).first;
+            }
+            ++expected;
         }
     }
     QStringList result;

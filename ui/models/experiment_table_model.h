@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/experiment/experiment_record.h"
+#include "ui/bridge/experiment_list.h"
 #include "ui/models/experiment_comparison.h"
 
 namespace fettle::ui {
@@ -32,11 +33,11 @@ public:
 
     explicit ExperimentTableModel(QObject* parent = nullptr);
 
-    void setRecords(std::vector<ExperimentRecord> records);
+    void setRecords(ExperimentList records);
     /// Adds the record or puts it in place of the one with its id.
     void upsert(ExperimentRecord record);
     void remove(const std::vector<qint64>& ids);
-    const std::vector<ExperimentRecord>& records() const { return m_records; }
+    const ExperimentList& records() const { return m_records; }
     const ExperimentRecord* record(qint64 id) const;
     /// -1 when there is none.
     int rowOf(qint64 id) const { return m_rows.value(id, -1); }
@@ -59,7 +60,7 @@ private:
     QVariant textData(const ExperimentRecord& record, int column, int role) const;
     void reindex();
 
-    std::vector<ExperimentRecord> m_records;
+    ExperimentList m_records;
     QHash<qint64, int> m_rows;
     BaselineIndex m_baselines;
     QStringList m_metrics;

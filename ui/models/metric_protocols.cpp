@@ -3,23 +3,50 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 namespace fettle::ui {
 
-const Measurement* finiteMetric(const ExperimentRecord& record, const std::string& metric) {
-    const auto found = record.metrics.find(metric);
-    return found != record.metrics.end() && std::isfinite(found->second.value) ? &found->second
-                                                                               : nullptr;
+MetricColumns::MetricColumns(std::span<const ExperimentRecord* const> records,
+                             const std::vector<std::string>& metrics)
+    : m_columns(metrics.size()), m_values(records.size() * metrics.size(), nullptr) {
+    std::vector<std::size_t> order(metrics.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::sort(order, {}, [&](std::size_t column) { return metrics[column]; });
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        if (records[i]->status != ExperimentStatus::Finished) {
+            continue;
+        }
+        // Both are in the order of their names: one step through the record finds them all.
+        auto wanted = order.begin();
+        for (const auto& [name, value] : records[i]->metrics) {
+            while (wanted != order.end() && metrics[*wanted] < name) {
+                ++wanted;
+            }
+            if (wanted == order.end()) {
+                break;
+            }
+            for (; wanted != order.end() && metrics[*wanted] == name; ++wanted) {
+                if (std::isfinite(value.value)) {
+                    m_values[i * m_columns + *wanted] = &value;
+                }
+            }
+        }
+    }
 }
 
-std::vector<ProtocolCount> countProtocols(std::span<const ExperimentRecord* const> records,
-                                          const std::string& metric) {
+std::vector<ProtocolCount> MetricColumns::protocols(std::size_t column) const {
     std::map<std::string, int> counts;
-    for (const ExperimentRecord* record : records) {
-        if (record->status == ExperimentStatus::Finished) {
-            if (const Measurement* value = finiteMetric(*record, metric)) {
-                ++counts[value->protocol];
+    int* last = nullptr;  // neighbours mostly share theirs
+    const std::string* lastName = nullptr;
+    for (std::size_t i = column; i < m_values.size(); i += m_columns) {
+        if (const Measurement* value = m_values[i]) {
+            if (!last || *lastName != value->protocol) {
+                const auto place = counts.try_emplace(value->protocol, 0).first;
+                lastName = &place->first;
+                last = &place->second;
             }
+            ++*last;
         }
     }
     std::vector<ProtocolCount> result;

@@ -19,12 +19,12 @@ PointKind kindOfMeasurement(const Measurement& value) {
 }
 
 /// The values of one record on all axes, appended; the number of values that are there.
-int appendValues(ParallelData& data, const std::vector<std::string>& metrics,
-                 const ExperimentRecord& record, bool& otherProtocol) {
+int appendValues(ParallelData& data, const MetricColumns& values, std::size_t record,
+                 const std::vector<std::string>& protocols, bool& otherProtocol) {
     int count = 0;
-    for (std::size_t axis = 0; axis < metrics.size(); ++axis) {
-        const Measurement* value = finiteMetric(record, metrics[axis]);
-        if (value && QString::fromStdString(value->protocol) != data.axes[axis].protocol) {
+    for (std::size_t axis = 0; axis < data.axes.size(); ++axis) {
+        const Measurement* value = values.at(record, axis);
+        if (value && value->protocol != protocols[axis]) {
             value = nullptr;
             otherProtocol = true;
         }
@@ -110,35 +110,42 @@ ParallelData buildParallel(std::span<const ExperimentRecord* const> records,
     data.query = query;
     std::vector<std::string> metrics;
     for (const QString& metric : query.metrics) {
-        const std::string id = metric.toStdString();
-        const MetricInfo* info = findMetric(id);
-        data.axes.push_back({metric, info ? info->better : BetterWhen::Neither,
-                             chooseProtocol(countProtocols(records, id), query.protocols, metric),
-                             0, 1});
-        metrics.push_back(id);
+        metrics.push_back(metric.toStdString());
     }
-    const std::string color = query.color.toStdString();
-    const QString colorProtocol =
-        chooseProtocol(countProtocols(records, color), query.protocols, query.color);
+    const std::size_t color = metrics.size();  // the column after the axes
+    metrics.push_back(query.color.toStdString());
+    const MetricColumns values(records, metrics);
+    std::vector<std::string> protocols;
+    for (std::size_t axis = 0; axis < color; ++axis) {
+        const QString& metric = query.metrics[static_cast<qsizetype>(axis)];
+        const MetricInfo* info = findMetric(metrics[axis]);
+        data.axes.push_back({metric, info ? info->better : BetterWhen::Neither,
+                             chooseProtocol(values.protocols(axis), query.protocols, metric), 0,
+                             1});
+        protocols.push_back(data.axes.back().protocol.toStdString());
+    }
+    const std::string colorProtocol =
+        chooseProtocol(values.protocols(color), query.protocols, query.color).toStdString();
     std::vector<double> colors;
-    for (const ExperimentRecord* record : records) {
-        if (record->status != ExperimentStatus::Finished) {
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        const ExperimentRecord& record = *records[i];
+        if (record.status != ExperimentStatus::Finished) {
             ++data.unfinished;
             continue;
         }
         bool other = false;
-        const int count = appendValues(data, metrics, *record, other);
+        const int count = appendValues(data, values, i, protocols, other);
         data.otherProtocol += other;
         if (count < 2) {
-            data.values.resize(data.values.size() - metrics.size());
-            data.kinds.resize(data.kinds.size() - metrics.size());
+            data.values.resize(data.values.size() - color);
+            data.kinds.resize(data.kinds.size() - color);
             ++data.incomplete;
             continue;
         }
-        data.lines.push_back({record->id, primaryTechnique(*record),
-                              QString::fromStdString(record->name), -1, record->isBaseline()});
-        const Measurement* shade = color.empty() ? nullptr : finiteMetric(*record, color);
-        colors.push_back(shade && QString::fromStdString(shade->protocol) == colorProtocol
+        data.lines.push_back({record.id, primaryTechnique(record),
+                              QString::fromStdString(record.name), -1, record.isBaseline()});
+        const Measurement* shade = values.at(i, color);
+        colors.push_back(shade && shade->protocol == colorProtocol
                              ? shade->value
                              : std::numeric_limits<double>::quiet_NaN());
         if (!data.techniques.contains(data.lines.back().technique)) {

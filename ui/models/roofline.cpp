@@ -90,7 +90,7 @@ TokenCost tokenCost(const ModelReport& report) {
     return cost;
 }
 
-DeviceRoofs measuredRoofs(const std::vector<ExperimentRecord>& records, const std::string& device,
+DeviceRoofs measuredRoofs(const ExperimentList& records, const std::string& device,
                           const std::string& modelPath, const TokenCost& original) {
     DeviceRoofs roofs;
     for (const ExperimentRecord& record : records) {

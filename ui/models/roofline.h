@@ -10,6 +10,7 @@
 
 #include "engine/experiment/experiment_record.h"
 #include "engine/experiment/model_report.h"
+#include "ui/bridge/experiment_list.h"
 
 namespace fettle::ui {
 
@@ -34,7 +35,7 @@ struct DeviceRoofs {
 };
 /// The best rates of finished runs on `device` of recipes on the model of `original`, measured
 /// natively and without drafts, which would count tokens that were not computed.
-DeviceRoofs measuredRoofs(const std::vector<ExperimentRecord>& records, const std::string& device,
+DeviceRoofs measuredRoofs(const ExperimentList& records, const std::string& device,
                           const std::string& modelPath, const TokenCost& original);
 
 struct RooflinePoint {

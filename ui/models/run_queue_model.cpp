@@ -48,7 +48,7 @@ void RunQueueModel::track(JobId job, const QString& title, qint64 experiment) {
     emit activeChanged();
 }
 
-void RunQueueModel::setInterrupted(const std::vector<ExperimentRecord>& records) {
+void RunQueueModel::setInterrupted(const ExperimentList& records) {
     for (const ExperimentRecord& record : records) {
         if (record.status != ExperimentStatus::Interrupted || rowOfExperiment(record.id) >= 0) {
             continue;

@@ -8,6 +8,7 @@
 
 #include "engine/experiment/experiment_record.h"
 #include "engine/experiment/job_values.h"
+#include "ui/bridge/experiment_list.h"
 
 namespace fettle::ui {
 
@@ -49,7 +50,7 @@ public:
     void track(JobId job, const QString& title, qint64 experiment);
     void handle(const JobEvent& event);
     /// Rows for runs that a former session left unfinished.
-    void setInterrupted(const std::vector<ExperimentRecord>& records);
+    void setInterrupted(const ExperimentList& records);
     void removeEnded();
     void removeRow(int row);
 

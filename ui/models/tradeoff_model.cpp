@@ -13,19 +13,19 @@ namespace {
 
 using Records = std::span<const ExperimentRecord* const>;
 
-/// A third metric, scaled over the experiments that are drawn; the protocol rule holds for it as
-/// well.
-class ThirdMetric {
+/// A metric beside x and y, scaled over the experiments that are drawn; the protocol rule holds for
+/// it as well.
+class FurtherMetric {
 public:
-    ThirdMetric(Records records, const TradeoffQuery& query, const QString& metric)
-        : m_metric(metric.toStdString()) {
-        if (!m_metric.empty()) {
-            m_protocol = chooseProtocol(countProtocols(records, m_metric), query.protocols, metric)
-                             .toStdString();
-        }
-    }
-    double value(const ExperimentRecord& record) {
-        const Measurement* found = m_metric.empty() ? nullptr : finiteMetric(record, m_metric);
+    FurtherMetric(const MetricColumns& values, std::size_t column, const TradeoffQuery& query,
+                  const QString& metric)
+        : m_values(values),
+          m_column(column),
+          m_protocol(
+              chooseProtocol(values.protocols(column), query.protocols, metric).toStdString()) {}
+
+    double value(std::size_t record) {
+        const Measurement* found = m_values.at(record, m_column);
         if (!found || found->protocol != m_protocol) {
             return std::numeric_limits<double>::quiet_NaN();
         }
@@ -43,7 +43,8 @@ public:
     double high() const { return m_high; }
 
 private:
-    std::string m_metric;
+    const MetricColumns& m_values;
+    std::size_t m_column;
     std::string m_protocol;
     double m_low = std::numeric_limits<double>::max();
     double m_high = std::numeric_limits<double>::lowest();
@@ -76,34 +77,25 @@ TradeoffPoint makePoint(const ExperimentRecord& record, const Measurement& x,
 /// Marks the front and puts its points, then the baselines, at the end, so that nothing covers
 /// them.
 void markFront(TradeoffData& data) {
-    // paretoFront reads two metrics of each record: light stand-ins spare a copy of recipes and
-    // texts.
-    const std::string xName = data.query.x.toStdString();
-    const std::string yName = data.query.y.toStdString();
-    const std::string zName = data.query.third.toStdString();
-    std::vector<ExperimentRecord> light;
+    const bool three = !data.query.third.isEmpty();
+    const auto cost = [](double value, BetterWhen better) {
+        return better == BetterWhen::Higher ? -value : value;
+    };
+    std::vector<double> costs;
     std::vector<std::size_t> source;
     for (std::size_t i = 0; i < data.points.size(); ++i) {
         const TradeoffPoint& point = data.points[i];
-        const bool three = !data.query.third.isEmpty();
         if (point.kind != PointKind::Native || (three && std::isnan(point.third))) {
             continue;
         }
-        ExperimentRecord record;
-        record.status = ExperimentStatus::Finished;
-        record.metrics[xName].value = point.x;
-        record.metrics[yName].value = point.y;
+        costs.push_back(cost(point.x, data.xBetter));
+        costs.push_back(cost(point.y, data.yBetter));
         if (three) {
-            record.metrics[zName].value = point.third;
+            costs.push_back(cost(point.third, data.thirdBetter));
         }
-        light.push_back(std::move(record));
         source.push_back(i);
     }
-    const std::vector<std::size_t> front =
-        data.query.third.isEmpty()
-            ? paretoFront(light, xName, data.xBetter, yName, data.yBetter)
-            : paretoFront(
-                  light, {{xName, data.xBetter}, {yName, data.yBetter}, {zName, data.thirdBetter}});
+    const std::vector<std::size_t> front = paretoFront(costs, three ? 3 : 2);
     for (const std::size_t index : front) {
         data.points[source[index]].onFront = true;
     }
@@ -133,28 +125,30 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
     data.xBetter = betterOf(query.x);
     data.yBetter = betterOf(query.y);
     data.thirdBetter = betterOf(query.third);
-    const std::string xName = query.x.toStdString();
-    const std::string yName = query.y.toStdString();
-    const std::string zName = query.third.toStdString();
-    data.xProtocols = countProtocols(records, xName);
-    data.yProtocols = countProtocols(records, yName);
+    enum Column { X, Y, Size, Color, Third };
+    const MetricColumns values(
+        records, {query.x.toStdString(), query.y.toStdString(), query.size.toStdString(),
+                  query.color.toStdString(), query.third.toStdString()});
+    data.xProtocols = values.protocols(X);
+    data.yProtocols = values.protocols(Y);
     data.xProtocol = chooseProtocol(data.xProtocols, query.protocols, query.x);
     data.yProtocol = chooseProtocol(data.yProtocols, query.protocols, query.y);
     const std::string xProtocol = data.xProtocol.toStdString();
     const std::string yProtocol = data.yProtocol.toStdString();
-    ThirdMetric size(records, query, query.size);
-    ThirdMetric color(records, query, query.color);
-    ThirdMetric third(records, query, query.third);
+    FurtherMetric size(values, Size, query, query.size);
+    FurtherMetric color(values, Color, query, query.color);
+    FurtherMetric third(values, Third, query, query.third);
     std::vector<double> sizes;
     std::vector<double> colors;
     data.points.reserve(records.size());
-    for (const ExperimentRecord* record : records) {
-        if (record->status != ExperimentStatus::Finished) {
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        const ExperimentRecord& record = *records[i];
+        if (record.status != ExperimentStatus::Finished) {
             ++data.unfinished;
             continue;
         }
-        const Measurement* x = finiteMetric(*record, xName);
-        const Measurement* y = finiteMetric(*record, yName);
+        const Measurement* x = values.at(i, X);
+        const Measurement* y = values.at(i, Y);
         if (!x || !y) {
             ++data.missingMetric;
             continue;
@@ -163,13 +157,13 @@ TradeoffData buildTradeoff(Records records, const TradeoffQuery& query) {
             ++data.otherProtocol;
             continue;
         }
-        data.points.push_back(makePoint(*record, *x, *y));
-        const Measurement* z = zName.empty() ? nullptr : finiteMetric(*record, zName);
+        data.points.push_back(makePoint(record, *x, *y));
+        const Measurement* z = values.at(i, Third);
         const bool counts = z && z->native && !z->estimated;
         data.points.back().third =
-            counts ? third.value(*record) : std::numeric_limits<double>::quiet_NaN();
-        sizes.push_back(size.value(*record));
-        colors.push_back(color.value(*record));
+            counts ? third.value(i) : std::numeric_limits<double>::quiet_NaN();
+        sizes.push_back(size.value(i));
+        colors.push_back(color.value(i));
         if (!data.techniques.contains(data.points.back().technique)) {
             data.techniques << data.points.back().technique;
         }

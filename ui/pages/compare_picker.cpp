@@ -14,8 +14,8 @@
 
 namespace fettle::ui {
 
-ComparePicker::ComparePicker(const std::vector<ExperimentRecord>& records,
-                             const std::vector<qint64>& taken, int least, int most, QWidget* parent)
+ComparePicker::ComparePicker(const ExperimentList& records, const std::vector<qint64>& taken,
+                             int least, int most, QWidget* parent)
     : QDialog(parent),
       m_least(least),
       m_most(most),

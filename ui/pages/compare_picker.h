@@ -4,7 +4,7 @@
 #include <QDialog>
 #include <vector>
 
-#include "engine/experiment/experiment_record.h"
+#include "ui/bridge/experiment_list.h"
 
 class QLabel;
 class QLineEdit;
@@ -20,8 +20,8 @@ class ComparePicker : public QDialog {
 
 public:
     /// Offers `records` but those of `taken`; at least `least` and at most `most` are to be chosen.
-    ComparePicker(const std::vector<ExperimentRecord>& records, const std::vector<qint64>& taken,
-                  int least, int most, QWidget* parent = nullptr);
+    ComparePicker(const ExperimentList& records, const std::vector<qint64>& taken, int least,
+                  int most, QWidget* parent = nullptr);
     std::vector<qint64> chosen() const;
     QListView* list() const { return m_list; }
     QLineEdit* filter() const { return m_filter; }

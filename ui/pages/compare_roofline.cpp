@@ -118,7 +118,7 @@ void CompareRoofline::showPoints() {
     QStringList notes;
     DeviceRoofs drawn;
     std::string device;
-    const std::vector<ExperimentRecord>& records = m_jobs->experiments()->experiments();
+    const ExperimentList records = m_jobs->experiments()->experiments();
     for (std::size_t i = 0; i < m_experiments.size(); ++i) {
         const ExperimentRecord& record = m_experiments[i].record();
         const QString name = QStringLiteral("%1 · %2").arg(letterOf(i), m_experiments[i].name());

@@ -168,8 +168,8 @@ void ExploreFilterBar::emitChanged() {
     emit filterChanged();
 }
 
-void ExploreFilterBar::setChoices(const std::vector<ExperimentRecord>& records,
-                                  const QStringList& metrics, const QStringList& tags) {
+void ExploreFilterBar::setChoices(const ExperimentList& records, const QStringList& metrics,
+                                  const QStringList& tags) {
     m_metrics = metrics;
     const ExperimentFilter before = filter();
     std::set<std::string> techniques;

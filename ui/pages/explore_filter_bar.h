@@ -24,7 +24,7 @@ public:
     ExperimentFilter filter() const;
     void setFilter(const ExperimentFilter& filter);
     /// Fills the choices from what is there; the current choice stays.
-    void setChoices(const std::vector<ExperimentRecord>& records, const QStringList& metrics,
+    void setChoices(const ExperimentList& records, const QStringList& metrics,
                     const QStringList& tags = {});
     void setCounts(int shown, int total);
     /// One more range, or another in its place; an empty one takes it away.

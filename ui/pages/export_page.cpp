@@ -198,7 +198,7 @@ void ExportPage::reload() {
     {
         const QSignalBlocker block(m_source);
         m_source->clear();
-        const std::vector<ExperimentRecord>& records = m_jobs->experiments()->experiments();
+        const ExperimentList records = m_jobs->experiments()->experiments();
         for (auto record = records.rbegin(); record != records.rend(); ++record) {
             if (record->status == ExperimentStatus::Finished && !record->artifactPath.empty()) {
                 m_source->addItem(

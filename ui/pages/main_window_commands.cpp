@@ -117,7 +117,7 @@ std::vector<PaletteEntry> MainWindow::paletteEntries() {
                  openFile(path);
              }});
     }
-    const std::vector<ExperimentRecord>& records = m_jobs->experiments()->experiments();
+    const ExperimentList records = m_jobs->experiments()->experiments();
     for (auto record = records.rbegin(); record != records.rend(); ++record) {
         entries.push_back({Kind::Experiment,
                            QString::fromStdString(record->name),

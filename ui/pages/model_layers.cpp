@@ -107,7 +107,7 @@ void ModelLayers::setRecipe(const Recipe& recipe) {
 
 // Writing a token reads every weight once, at the best rate that a run of this model reached.
 void ModelLayers::addPredictedTimes() {
-    const std::vector<ExperimentRecord>& records = m_experiments->experiments();
+    const ExperimentList records = m_experiments->experiments();
     const auto newest = std::find_if(records.rbegin(), records.rend(), [&](const auto& record) {
         return record.status == ExperimentStatus::Finished && isOurs(record);
     });
@@ -133,7 +133,7 @@ void ModelLayers::fillSources() {
     const QSignalBlocker block(m_source);
     m_source->clear();
     m_source->addItem(tr("This file"), QVariant::fromValue<qint64>(0));
-    const std::vector<ExperimentRecord>& records = m_experiments->experiments();
+    const ExperimentList records = m_experiments->experiments();
     for (auto record = records.rbegin();
          record != records.rend() && m_source->count() <= kMostSources; ++record) {
         if (isOurs(*record) && record->status == ExperimentStatus::Finished &&

@@ -242,7 +242,7 @@ void PlaygroundPage::reload() {
             m_sources.push_back({item.name, item.path, 0});
         }
     }
-    const std::vector<ExperimentRecord>& records = m_jobs->experiments()->experiments();
+    const ExperimentList records = m_jobs->experiments()->experiments();
     for (auto record = records.rbegin(); record != records.rend(); ++record) {
         if (record->status == ExperimentStatus::Finished && !record->artifactPath.empty()) {
             m_sources.push_back(
