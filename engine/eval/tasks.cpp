@@ -7,6 +7,7 @@
 
 #include "engine/eval/statistics.h"
 #include "engine/eval/text_windows.h"
+#include "engine/experiment/block_bootstrap.h"
 
 namespace fettle {
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/eval/statistics.h"
+#include "engine/experiment/block_bootstrap.h"
 
 namespace fettle {
 

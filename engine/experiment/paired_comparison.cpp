@@ -5,67 +5,15 @@
 #include <charconv>
 #include <cmath>
 #include <functional>
-#include <random>
 
+#include "engine/experiment/block_bootstrap.h"
 #include "engine/experiment/measurement.h"
 
 namespace fettle {
 namespace {
 
-constexpr int kResamples = 2000;
-constexpr std::uint64_t kSeed = 1;
 // Fewer windows say next to nothing about the spread.
 constexpr std::size_t kFewestBlocks = 5;
-
-struct Interval {
-    double low = 0;
-    double high = 0;
-};
-
-/// 97.5% point of Student's t (Abramowitz and Stegun 26.7.5; the first four exactly).
-double studentPoint(double freedom) {
-    constexpr std::array<double, 4> first{12.7062, 4.30265, 3.18245, 2.77645};
-    if (freedom < 5)
-        return first[static_cast<std::size_t>(std::max(freedom, 1.0)) - 1];
-    constexpr double z = 1.959964;
-    const double z2 = z * z;
-    return z + z * (z2 + 1) / (4 * freedom) +
-           z * (5 * z2 * z2 + 16 * z2 + 3) / (96 * freedom * freedom);
-}
-
-/// The share of resamples left out at each end: 2.5%, less for few blocks, whose resamples vary
-/// less than the blocks themselves do.
-double tailShare(std::size_t blocks) {
-    const double n = static_cast<double>(blocks);
-    const double reach = std::sqrt(n / (n - 1)) * studentPoint(n - 1);
-    return 0.5 * std::erfc(reach / std::sqrt(2.0));
-}
-
-double orderStatistic(const std::vector<double>& sorted, double share) {
-    const double at = share * static_cast<double>(sorted.size() - 1);
-    const std::size_t below = static_cast<std::size_t>(at);
-    const std::size_t above = std::min(below + 1, sorted.size() - 1);
-    return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
-
-/// Interval of the mean per token of a difference that is given as sums per block.
-Interval bootstrapMean(const std::vector<double>& sums, const std::vector<double>& tokens) {
-    std::mt19937_64 random(kSeed);
-    std::vector<double> means(kResamples);
-    for (double& mean : means) {
-        double sum = 0;
-        double count = 0;
-        for (std::size_t i = 0; i < sums.size(); ++i) {
-            const std::size_t drawn = random() % sums.size();
-            sum += sums[drawn];
-            count += tokens[drawn];
-        }
-        mean = sum / count;
-    }
-    std::sort(means.begin(), means.end());
-    const double tail = tailShare(sums.size());
-    return {orderStatistic(means, tail), orderStatistic(means, 1 - tail)};
-}
 
 Finding findingOf(const Interval& interval, bool lowerIsBetter) {
     if (interval.low > 0)
@@ -87,7 +35,16 @@ PairedFinding compareBlocks(const EvaluationTrace& reference, const EvaluationTr
         total += differences.back();
         count += tokens.back();
     }
-    const Interval interval = bootstrapMean(differences, tokens);
+    const Interval interval =
+        bootstrapBlocks(differences.size(), [&](const std::vector<int>& counts) {
+            double sum = 0;
+            double drawn = 0;
+            for (std::size_t i = 0; i < counts.size(); ++i) {
+                sum += differences[i] * counts[i];
+                drawn += tokens[i] * counts[i];
+            }
+            return sum / drawn;
+        });
     PairedFinding finding;
     finding.metric = metric;
     finding.finding = findingOf(interval, lowerIsBetter);

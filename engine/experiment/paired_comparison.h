@@ -38,10 +38,8 @@ struct PairedComparison {
     std::string note;  ///< why a test is missing; empty when nothing is
 };
 
-/// Holds `other` against `reference`. Text: percentile bootstrap over whole windows (tokens of one
-/// window are correlated), widened for few windows as in Hesterberg, "What Teachers Should Know
-/// About the Bootstrap" (2015), section 3.3. Tasks: McNemar's exact test, interval after Agresti
-/// and Min (2005). Deterministic.
+/// Holds `other` against `reference`. Text: bootstrapBlocks over windows. Tasks: McNemar's exact
+/// test, interval after Agresti and Min (2005). Deterministic.
 PairedComparison comparePaired(const EvaluationTrace& reference, const EvaluationTrace& other);
 
 /// "The loss is real", "The gain is real", "Not distinguishable".
