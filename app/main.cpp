@@ -4,6 +4,7 @@
 #include <QDir>
 #include <QElapsedTimer>
 #include <QLocale>
+#include <QSaveFile>
 #include <QSettings>
 #include <QTextStream>
 #include <QTimer>
@@ -19,6 +20,8 @@
 #include "app/gui/application.h"
 #include "app/gui/demo_start.h"
 #include "app/gui/screenshot_driver.h"
+#include "engine/technique/technique.h"
+#include "ui/bridge/engine_text.h"
 #include "ui/pages/library_page.h"
 #include "ui/pages/main_window.h"
 #include "ui/widgets/theme.h"
@@ -32,6 +35,7 @@ struct Options {
     QString theme;
     bool measureStart = false;
     bool demo = false;
+    QString engineTexts;
     QStringList files;  ///< models and texts to bring into the library
 };
 
@@ -52,8 +56,11 @@ Options parse(const QApplication& application) {
                                    QObject::tr("Print how long the first picture took, quit."));
     const QCommandLineOption demo(
         "demo", QObject::tr("With an empty database: run the bundled model through all presets."));
+    const QCommandLineOption texts(
+        "engine-texts", QObject::tr("Write the engine's texts as a source for lupdate, quit."),
+        "FILE");
     parser.addPositionalArgument("files", QObject::tr("Models and texts to open."), "[FILE...]");
-    parser.addOptions({database, screenshots, size, theme, start, demo});
+    parser.addOptions({database, screenshots, size, theme, start, demo, texts});
     parser.process(application);
     Options options;
     options.database = parser.isSet(database)
@@ -68,6 +75,7 @@ Options parse(const QApplication& application) {
                                         : QSettings().value(QStringLiteral("theme")).toString();
     options.measureStart = parser.isSet(start);
     options.demo = parser.isSet(demo);
+    options.engineTexts = parser.value(texts);
     options.files = parser.positionalArguments();
     return options;
 }
@@ -102,6 +110,18 @@ void loadTranslation(QTranslator& translator) {
     }
 }
 
+bool writeEngineTexts(const QString& path) {
+    const QByteArray source =
+        fettle::ui::engineTextSource(fettle::ui::engineTexts(fettle::techniqueDescriptors()))
+            .toUtf8();
+    QSaveFile file(path);
+    if (file.open(QIODevice::WriteOnly) && file.write(source) == source.size() && file.commit()) {
+        return true;
+    }
+    std::fprintf(stderr, "fettle: %s: %s\n", qPrintable(path), qPrintable(file.errorString()));
+    return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -126,6 +146,9 @@ int main(int argc, char** argv) {
     QTranslator translator;  // outlives the window
     loadTranslation(translator);
     const Options options = parse(application);
+    if (!options.engineTexts.isEmpty()) {
+        return writeEngineTexts(options.engineTexts) ? 0 : 3;
+    }
     fettle::app::startLogging(fettle::app::logFile());
     fettle::app::initGuiResources();
     using fettle::ui::Theme;

@@ -20,6 +20,7 @@
 #include <QtTest>
 
 #include "tests/support/window_fixture.h"
+#include "ui/bridge/engine_text.h"
 #include "ui/models/recipe_model.h"
 #include "ui/pages/compare_page.h"
 #include "ui/pages/examples_dialog.h"
@@ -243,17 +244,25 @@ private slots:
                     text = edit->placeholderText();
                 } else if (const auto* plainEdit = qobject_cast<QPlainTextEdit*>(widget)) {
                     text = plainEdit->placeholderText();
+                } else if (const auto* label = qobject_cast<QLabel*>(widget);
+                           label && whereIs(label).contains(QLatin1String("TechniqueCard"))) {
+                    text = label->text();  // titles and help that the engine wrote
+                } else if (const auto* box = qobject_cast<QComboBox*>(widget);
+                           box && whereIs(box).contains(QLatin1String("ParameterForm"))) {
+                    text = box->currentText();
                 }
-                // Words of techniques and of experiments come from the engine and from people.
-                const bool ours = !text.isEmpty() &&
-                                  text.contains(QRegularExpression("[a-z]{3}")) &&
-                                  !whereIs(widget).contains(QLatin1String("ParameterForm")) &&
-                                  !whereIs(widget).contains(QLatin1String("TechniqueCard"));
+                const bool ours = !text.isEmpty() && text.contains(QRegularExpression("[a-z]{3}"));
                 if (ours && !text.contains(QLatin1Char('<')) && !isInner(widget)) {
                     plain << text + QStringLiteral(" in ") + whereIs(widget);
                 }
             }
             QVERIFY2(plain.isEmpty(), qPrintable(plain.join(QLatin1Char('\n'))));
+            // What the translator gets to see is all that the window asks for.
+            const QStringList texts = engineTexts(fixture.engine.techniques());
+            QVERIFY(texts.size() > 50);
+            const QString source = engineTextSource(texts + QStringList{"a \"b\"\nc"});
+            QVERIFY(source.contains(QLatin1String("\"Engine\", \"a \\\"b\\\"\\nc\");")));
+            QVERIFY(source.contains(QStringLiteral("\"Perplexity\"")));
         }
         QCoreApplication::removeTranslator(&translator);
     }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/experiment/measurement.h"
+#include "ui/bridge/engine_text.h"
 
 namespace fettle::ui {
 namespace {
@@ -124,7 +125,7 @@ std::vector<AxisTick> AxisScale::logTicks(double low, double high, int wanted) c
 
 QString metricTitle(const QString& metric) {
     const MetricInfo* info = findMetric(metric.toStdString());
-    return info ? QString::fromStdString(info->title) : metric;
+    return info ? engineText(info->title) : metric;
 }
 
 QString shortNumber(double value, int digits) {

@@ -38,7 +38,7 @@ void haloText(QPainter& painter, const QPointF& at, const QString& text, const Q
 
 QString techniqueTitle(const QString& technique) {
     if (technique.isEmpty()) {
-        return QStringLiteral("Baseline");
+        return QCoreApplication::translate("Explore", "Baseline");
     }
     if (technique.size() <= 3) {
         return technique.toUpper();

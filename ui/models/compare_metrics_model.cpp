@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/charts/axis_scale.h"
 #include "ui/models/experiment_comparison.h"
 
@@ -53,7 +54,7 @@ void CompareMetricsModel::setExperiments(const ComparedExperiments& experiments)
     for (const std::string& metric : metricsOf(experiments)) {
         const MetricInfo* info = findMetric(metric);
         Row row{metricTitle(QString::fromStdString(metric)),
-                info ? QString::fromStdString(info->help) : QString(),
+                info ? engineText(info->help) : QString(),
                 {}};
         for (std::size_t i = 0; i < experiments.size(); ++i) {
             row.cells.push_back(valueCell(experiments[i].record(), metric));

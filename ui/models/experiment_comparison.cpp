@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/models/csv_text.h"
 
 namespace fettle::ui {
@@ -339,7 +340,7 @@ QString hoverHtml(const ExperimentRecord& record, const ExperimentRecord* baseli
         }
         html +=
             QStringLiteral("<tr><td>%1&nbsp;&nbsp;</td><td>%2%3&nbsp;&nbsp;</td><td>%4</td></tr>")
-                .arg(muted(info ? QString::fromStdString(info->title) : QString::fromLatin1(id)),
+                .arg(muted(info ? engineText(info->title) : QString::fromLatin1(id)),
                      valueWithInterval(*value).toHtmlEscaped(), mark, muted(deltaText));
     }
     html += "</table>";

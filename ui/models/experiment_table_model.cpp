@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/models/tradeoff_model.h"
 
 namespace fettle::ui {
@@ -296,7 +297,7 @@ QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientati
         case Qt::TextAlignmentRole:
             return QVariant(Qt::AlignRight | Qt::AlignVCenter);
         case Qt::DisplayRole:
-            return info ? QString::fromStdString(info->title) : metric;
+            return info ? engineText(info->title) : metric;
         case Qt::ToolTipRole: {
             if (!info) {
                 return metric;
@@ -304,7 +305,7 @@ QVariant ExperimentTableModel::headerData(int section, Qt::Orientation orientati
             const QString good = info->better == BetterWhen::Higher  ? tr(" Higher is better.")
                                  : info->better == BetterWhen::Lower ? tr(" Lower is better.")
                                                                      : QString();
-            return QString::fromStdString(info->help) + good;
+            return engineText(info->help) + good;
         }
         default:
             return {};

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ui/bridge/engine_text.h"
+
 namespace fettle::ui {
 
 class InsertStepCommand : public QUndoCommand {
@@ -342,9 +344,9 @@ QVariant RecipeModel::data(const QModelIndex& index, int role) const {
         return {};
     }
     const TechniqueDescriptor* technique = descriptorAt(index.row());
-    return QString::fromStdString(
-        technique ? technique->title
-                  : m_recipe.steps[static_cast<std::size_t>(index.row())].technique);
+    return technique ? engineText(technique->title)
+                     : QString::fromStdString(
+                           m_recipe.steps[static_cast<std::size_t>(index.row())].technique);
 }
 
 void RecipeModel::doInsert(int row, const RecipeStep& step) {

@@ -13,6 +13,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/charts/axis_scale.h"
 #include "ui/widgets/flow_layout.h"
 #include "ui/widgets/icons.h"
@@ -263,7 +264,7 @@ void ExploreAxisBar::fill(QComboBox& box, const QStringList& metrics, const QStr
             &box == m_third ? tr("X, Y and %1").arg(metricTitle(metric)) : metricTitle(metric),
             metric);
         if (const MetricInfo* info = findMetric(metric.toStdString())) {
-            box.setItemData(box.count() - 1, QString::fromStdString(info->help), Qt::ToolTipRole);
+            box.setItemData(box.count() - 1, engineText(info->help), Qt::ToolTipRole);
         }
     }
     box.setCurrentIndex(box.findData(wanted));

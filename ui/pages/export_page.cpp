@@ -20,6 +20,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
@@ -55,9 +56,9 @@ ExportPage::ExportPage(JobController* jobs, QWidget* parent) : QWidget(parent), 
     row->addWidget(buildForm(), 3);
     row->addWidget(buildSide(), 2);
     for (const ExportFormatInfo& format : exportFormats()) {
-        auto* item = new QListWidgetItem(QString::fromStdString(format.title), m_formats);
+        auto* item = new QListWidgetItem(engineText(format.title), m_formats);
         item->setData(Qt::UserRole, QString::fromStdString(format.id));
-        item->setToolTip(QString::fromStdString(format.help));
+        item->setToolTip(engineText(format.help));
         item->setSizeHint(QSize(0, fontMetrics().height() + 12));
     }
     connect(m_formats, &QListWidget::currentRowChanged, this, &ExportPage::showFormat);
@@ -246,7 +247,7 @@ void ExportPage::setDestination(const QString& path) {
 void ExportPage::showFormat() {
     const auto row = static_cast<std::size_t>(std::max(0, m_formats->currentRow()));
     const ExportFormatInfo& format = exportFormats()[row];
-    m_formatHelp->setText(QString::fromStdString(format.help));
+    m_formatHelp->setText(engineText(format.help));
     m_loadedBy->setText(joined(format.loadedBy));
     if (!m_destinationTouched) {
         proposeDestination();

@@ -8,6 +8,7 @@
 #include <QTextBrowser>
 #include <QVBoxLayout>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/widgets/theme.h"
 
 namespace fettle::ui {
@@ -48,17 +49,18 @@ QString rangeOf(const ParameterSchema& parameter) {
         range = HelpDialog::tr("at most %1").arg(number(*parameter.maximum));
     }
     if (!parameter.unit.empty()) {
-        range += (range.isEmpty() ? QString() : QStringLiteral(" ")) +
-                 QString::fromStdString(parameter.unit);
+        range += (range.isEmpty() ? QString() : QStringLiteral(" ")) + engineText(parameter.unit);
     }
     return range;
 }
 
 QString parameterHtml(const ParameterSchema& parameter) {
-    QString html = QStringLiteral("<p style='margin:12px 0 2px 0'><b>%1</b> &nbsp;%2</p>")
-                       .arg(escaped(parameter.title), muted(escaped(parameter.name)));
+    QString html =
+        QStringLiteral("<p style='margin:12px 0 2px 0'><b>%1</b> &nbsp;%2</p>")
+            .arg(engineText(parameter.title).toHtmlEscaped(), muted(escaped(parameter.name)));
     if (!parameter.help.empty()) {
-        html += QStringLiteral("<p style='margin:0'>%1</p>").arg(escaped(parameter.help));
+        html += QStringLiteral("<p style='margin:0'>%1</p>")
+                    .arg(engineText(parameter.help).toHtmlEscaped());
     }
     QStringList facts{HelpDialog::tr("default: %1").arg(valueText(parameter.defaultValue))};
     if (const QString range = rangeOf(parameter); !range.isEmpty()) {
@@ -79,8 +81,10 @@ QString parameterHtml(const ParameterSchema& parameter) {
         html += QStringLiteral("<table cellpadding='3' style='margin-left:12px'>");
         for (const ParameterChoice& choice : parameter.choices) {
             html += QStringLiteral("<tr><td><b>%1</b></td><td>%2%3</td></tr>")
-                        .arg(escaped(choice.value), escaped(choice.title),
-                             choice.help.empty() ? QString() : u' ' + muted(escaped(choice.help)));
+                        .arg(escaped(choice.value), engineText(choice.title).toHtmlEscaped(),
+                             choice.help.empty()
+                                 ? QString()
+                                 : u' ' + muted(engineText(choice.help).toHtmlEscaped()));
         }
         html += QStringLiteral("</table>");
     }
@@ -131,7 +135,8 @@ QString shortcutsHtml(const std::vector<ListedAction>& actions,
 QString techniqueHtml(const TechniqueDescriptor& technique) {
     QString html =
         QStringLiteral("<h3 style='margin:0'>%1 &nbsp;%2</h3><p>%3</p>")
-            .arg(escaped(technique.title), muted(escaped(technique.id)), escaped(technique.help));
+            .arg(engineText(technique.title).toHtmlEscaped(), muted(escaped(technique.id)),
+                 engineText(technique.help).toHtmlEscaped());
     QStringList needs;
     if (technique.usesCalibration) {
         needs << HelpDialog::tr("uses a calibration text");
@@ -177,7 +182,7 @@ HelpDialog::HelpDialog(const QString& shortcuts, const std::vector<TechniqueDesc
     m_tabs->addTab(split, tr("&Techniques"));
     m_list->setAccessibleName(tr("Techniques"));
     for (const TechniqueDescriptor& technique : m_techniques) {
-        m_list->addItem(QString::fromStdString(technique.title));
+        m_list->addItem(engineText(technique.title));
     }
     connect(m_list, &QListWidget::currentRowChanged, this, [this](int row) {
         if (row >= 0) {

@@ -24,6 +24,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
@@ -58,7 +59,7 @@ QString metricText(const RunResult& result, const char* id) {
         if (metric.name == id) {
             const MetricInfo* info = findMetric(id);
             return QStringLiteral("%1 %2").arg(
-                QString::fromStdString(info ? info->title : id).toLower(),
+                engineText(info ? info->title : id).toLower(),
                 QString::fromStdString(formatMetric(id, metric.value)));
         }
     }

@@ -8,6 +8,7 @@
 #include <QTabBar>
 #include <QTabWidget>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/models/experiment_comparison.h"
 #include "ui/models/recipe_model.h"
@@ -78,7 +79,7 @@ void MainWindow::addActionEntries(std::vector<PaletteEntry>& entries) {
 
 void MainWindow::addTechniqueEntries(std::vector<PaletteEntry>& entries) {
     for (const TechniqueDescriptor& technique : m_jobs->engine()->techniques()) {
-        const QString title = QString::fromStdString(technique.title);
+        const QString title = engineText(technique.title);
         entries.push_back({Kind::Technique,
                            tr("Add to the recipe: %1").arg(title),
                            firstSentence(technique.help),

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/charts/model_graph.h"
 #include "ui/models/recipe_marks.h"
@@ -194,9 +195,9 @@ void ModelView::showNodeMenu(std::size_t at, const QPoint& place) {
                 }
                 for (const ParameterChoice& choice : parameter.choices) {
                     const QString scheme = QString::fromStdString(choice.value);
-                    pin->addAction(
-                        QStringLiteral("%1 · %2").arg(scheme, QString::fromStdString(choice.title)),
-                        this, [this, weights, scheme] { emit pinRequested(weights, scheme); });
+                    pin->addAction(QStringLiteral("%1 · %2").arg(scheme, engineText(choice.title)),
+                                   this,
+                                   [this, weights, scheme] { emit pinRequested(weights, scheme); });
                 }
             }
         }

@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <exception>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/models/recipe_model.h"
 #include "ui/widgets/empty_state.h"
@@ -240,8 +241,8 @@ void RecipePage::fillPresets(QMenu* menu) {
 
 void RecipePage::fillTechniques(QMenu* menu) {
     for (const TechniqueDescriptor& technique : m_model->techniques()) {
-        QAction* action = menu->addAction(QString::fromStdString(technique.title));
-        action->setToolTip(QString::fromStdString(technique.help));
+        QAction* action = menu->addAction(engineText(technique.title));
+        action->setToolTip(engineText(technique.help));
         connect(action, &QAction::triggered, this,
                 [this, id = technique.id] { m_model->addStep(id); });
     }

@@ -13,6 +13,7 @@
 #include <QTreeWidget>
 #include <QVBoxLayout>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/bridge/job_controller.h"
 #include "ui/models/run_queue_model.h"
 #include "ui/widgets/empty_state.h"
@@ -306,8 +307,8 @@ void RunsPage::showMetrics() {
             item = new QTreeWidgetItem(m_metrics);
         }
         const MetricInfo* info = findMetric(metric.name);
-        item->setText(0, QString::fromStdString(info ? info->title : metric.name));
-        item->setToolTip(0, QString::fromStdString(info ? info->help : std::string()));
+        item->setText(0, engineText(info ? info->title : metric.name));
+        item->setToolTip(0, engineText(info ? info->help : std::string()));
         item->setText(1, QString::fromStdString(formatMetric(metric.name, metric.value)) +
                              (metric.native ? QString() : tr(" (not native)")));
         item->setTextAlignment(1, Qt::AlignRight | Qt::AlignVCenter);

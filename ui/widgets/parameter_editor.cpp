@@ -15,6 +15,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/theme.h"
 
@@ -119,7 +120,7 @@ public:
         m_box->setGroupSeparatorShown(true);
         m_box->setKeyboardTracking(false);
         if (!parameter.unit.empty()) {
-            m_box->setSuffix(QLatin1Char(' ') + QString::fromStdString(parameter.unit));
+            m_box->setSuffix(QLatin1Char(' ') + engineText(parameter.unit));
         }
         connect(m_box, &QSpinBox::valueChanged, this, [this](int number) { emit edited(number); });
     }
@@ -141,7 +142,7 @@ public:
         rowOf(this)->addWidget(m_box);
         m_box->setRange(parameter.minimum.value_or(-1e12), parameter.maximum.value_or(1e12));
         if (!parameter.unit.empty()) {
-            m_box->setSuffix(QLatin1Char(' ') + QString::fromStdString(parameter.unit));
+            m_box->setSuffix(QLatin1Char(' ') + engineText(parameter.unit));
         }
         connect(m_box, &QDoubleSpinBox::valueChanged, this,
                 [this](double number) { emit edited(number); });
@@ -170,10 +171,9 @@ public:
                                  parameter.maximum.value_or(1e15), m_integer ? 0 : 12, m_line);
         validator->setLocale(QLocale::c());
         m_line->setValidator(validator);
-        m_line->setPlaceholderText(
-            parameter.unit.empty()
-                ? tr("not set")
-                : tr("not set (%1)").arg(QString::fromStdString(parameter.unit)));
+        m_line->setPlaceholderText(parameter.unit.empty()
+                                       ? tr("not set")
+                                       : tr("not set (%1)").arg(engineText(parameter.unit)));
         m_line->setClearButtonEnabled(true);
         connect(m_line, &QLineEdit::editingFinished, this, [this] {
             if (m_line->isModified()) {
@@ -208,11 +208,9 @@ public:
         : ParameterEditor(parent), m_box(new CalmComboBox(this)) {
         rowOf(this)->addWidget(m_box);
         for (const ParameterChoice& choice : parameter.choices) {
-            m_box->addItem(
-                QString::fromStdString(choice.title.empty() ? choice.value : choice.title),
-                QString::fromStdString(choice.value));
-            m_box->setItemData(m_box->count() - 1, QString::fromStdString(choice.help),
-                               Qt::ToolTipRole);
+            m_box->addItem(engineText(choice.title.empty() ? choice.value : choice.title),
+                           QString::fromStdString(choice.value));
+            m_box->setItemData(m_box->count() - 1, engineText(choice.help), Qt::ToolTipRole);
         }
         m_box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
         m_box->setMinimumContentsLength(12);
@@ -304,8 +302,7 @@ public:
         auto* browse = new QToolButton(this);
         browse->setIcon(themedIcon(QStringLiteral("folder")));
         browse->setToolTip(tr("Choose a file…"));
-        browse->setAccessibleName(
-            tr("Choose a file for %1").arg(QString::fromStdString(parameter.title)));
+        browse->setAccessibleName(tr("Choose a file for %1").arg(engineText(parameter.title)));
         layout()->addWidget(browse);
         connect(browse, &QToolButton::clicked, this, [this] {
             const QString path =

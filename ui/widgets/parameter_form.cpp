@@ -6,6 +6,7 @@
 #include <QToolButton>
 #include <algorithm>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/parameter_editor.h"
 #include "ui/widgets/theme.h"
@@ -14,7 +15,7 @@ namespace fettle::ui {
 namespace {
 
 QString helpOf(const ParameterSchema& schema) {
-    QString text = QString::fromStdString(schema.help);
+    QString text = engineText(schema.help);
     if (schema.minimum && schema.maximum) {
         text += ParameterForm::tr("\nFrom %1 to %2.").arg(*schema.minimum).arg(*schema.maximum);
     } else if (schema.minimum) {
@@ -59,7 +60,7 @@ ParameterForm::ParameterForm(const TechniqueDescriptor& technique, QWidget* pare
 }
 
 void ParameterForm::addRow(const ParameterSchema& schema, QGridLayout* grid, int at) {
-    const QString title = QString::fromStdString(schema.title.empty() ? schema.name : schema.title);
+    const QString title = engineText(schema.title.empty() ? schema.name : schema.title);
     Row row{schema,
             makeLabel(title, TextRole::Body, this),
             makeParameterEditor(schema, this),
@@ -69,7 +70,7 @@ void ParameterForm::addRow(const ParameterSchema& schema, QGridLayout* grid, int
     row.label->setToolTip(helpOf(schema));
     row.editor->setToolTip(helpOf(schema));
     row.editor->control()->setAccessibleName(title);
-    row.editor->control()->setAccessibleDescription(QString::fromStdString(schema.help));
+    row.editor->control()->setAccessibleDescription(engineText(schema.help));
     row.editor->setFocusProxy(row.editor->control());
     row.label->setBuddy(row.editor->control());
     row.note = makeLabel({}, TextRole::Caption, this);

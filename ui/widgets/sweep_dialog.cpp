@@ -10,6 +10,7 @@
 #include <QVBoxLayout>
 #include <cmath>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/models/recipe_model.h"
 #include "ui/widgets/theme.h"
 
@@ -48,7 +49,7 @@ std::vector<double> parseNumbers(const QString& piece) {
 std::vector<nlohmann::json> parseSweepValues(const ParameterSchema& schema, const QString& text,
                                              QString* problem) {
     std::vector<nlohmann::json> values;
-    const QString title = QString::fromStdString(schema.title.empty() ? schema.name : schema.title);
+    const QString title = engineText(schema.title.empty() ? schema.name : schema.title);
     const bool number = schema.type == ParameterType::Int || schema.type == ParameterType::Double;
     for (const QString& piece : text.split(QLatin1Char(','), Qt::SkipEmptyParts)) {
         const QString trimmed = piece.trimmed();
@@ -114,8 +115,7 @@ SweepDialog::SweepDialog(const RecipeModel& model, int row, const std::string& p
         const nlohmann::json params = model.effectiveParams(step);
         for (const ParameterSchema& schema : technique->parameters) {
             if (schema.sweepable && isParameterVisible(schema, params)) {
-                addAxis(list, static_cast<std::size_t>(step),
-                        QString::fromStdString(technique->title), schema,
+                addAxis(list, static_cast<std::size_t>(step), engineText(technique->title), schema,
                         params.value(schema.name, nlohmann::json()),
                         step == row && schema.name == parameter);
             }
@@ -144,10 +144,10 @@ void SweepDialog::addAxis(QVBoxLayout* column, std::size_t step, const QString& 
     Axis axis;
     axis.step = step;
     axis.schema = schema;
-    const QString title = QString::fromStdString(schema.title.empty() ? schema.name : schema.title);
+    const QString title = engineText(schema.title.empty() ? schema.name : schema.title);
     axis.use = new QCheckBox(tr("%1 · %2").arg(stepTitle, title), this);
     axis.use->setChecked(chosen);
-    axis.use->setToolTip(QString::fromStdString(schema.help));
+    axis.use->setToolTip(engineText(schema.help));
     column->addWidget(axis.use);
     axis.values = new QWidget(this);
     auto* inner = new QGridLayout(axis.values);
@@ -156,9 +156,8 @@ void SweepDialog::addAxis(QVBoxLayout* column, std::size_t step, const QString& 
     if (schema.type == ParameterType::Choice || schema.type == ParameterType::Bool) {
         std::vector<std::pair<nlohmann::json, QString>> options;
         for (const ParameterChoice& choice : schema.choices) {
-            options.emplace_back(
-                choice.value,
-                QString::fromStdString(choice.title.empty() ? choice.value : choice.title));
+            options.emplace_back(choice.value,
+                                 engineText(choice.title.empty() ? choice.value : choice.title));
         }
         if (schema.type == ParameterType::Bool) {
             options = {{false, tr("off")}, {true, tr("on")}};
@@ -201,8 +200,7 @@ std::vector<nlohmann::json> SweepDialog::valuesOf(const Axis& axis, QString* pro
         }
     }
     if (values.empty()) {
-        *problem =
-            tr("%1: choose at least one value.").arg(QString::fromStdString(axis.schema.title));
+        *problem = tr("%1: choose at least one value.").arg(engineText(axis.schema.title));
     }
     return values;
 }

@@ -10,6 +10,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/bridge/engine_text.h"
 #include "ui/widgets/icons.h"
 #include "ui/widgets/parameter_form.h"
 #include "ui/widgets/theme.h"
@@ -39,7 +40,7 @@ TechniqueCard::TechniqueCard(const TechniqueDescriptor* technique, const QString
     head->addWidget(m_number);
     head->addSpacing(4);
     QLabel* heading = makeLabel(title, TextRole::Heading, this);
-    heading->setToolTip(technique ? QString::fromStdString(technique->help) : QString());
+    heading->setToolTip(technique ? engineText(technique->help) : QString());
     head->addWidget(heading);
     head->addStretch();
     m_up = addButton("arrow-up", tr("Move this step up"), "moveUp");
@@ -59,8 +60,7 @@ TechniqueCard::TechniqueCard(const TechniqueDescriptor* technique, const QString
     body->setContentsMargins(22, 0, 0, 0);
     body->setSpacing(kGap);
     if (technique) {
-        QLabel* help =
-            makeLabel(QString::fromStdString(technique->help), TextRole::Caption, m_body);
+        QLabel* help = makeLabel(engineText(technique->help), TextRole::Caption, m_body);
         help->setWordWrap(true);
         body->addWidget(help);
         m_form = new ParameterForm(*technique, m_body);
