@@ -146,8 +146,10 @@ std::optional<double> limitFromText(std::string_view text) {
         unit.remove_prefix(1);
     while (!unit.empty() && unit.back() == ' ')
         unit.remove_suffix(1);
+    // "KB", "gib": nobody means bits here.
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
     for (const auto& [name, factor] : kUnits)
-        if (unit == name)
+        if (std::ranges::equal(unit, name, {}, lower, lower))
             return value * factor;
     return std::nullopt;
 }

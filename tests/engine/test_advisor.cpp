@@ -389,6 +389,8 @@ TEST(AdvisorValues, LimitsAsPeopleWriteThem) {
     EXPECT_DOUBLE_EQ(limitFromText("2 GiB").value(), 2147483648.0);
     EXPECT_DOUBLE_EQ(limitFromText("1.5x").value(), 1.5);
     EXPECT_DOUBLE_EQ(limitFromText("+0.5").value(), 0.5);
+    EXPECT_DOUBLE_EQ(limitFromText("900KB").value(), 900e3);
+    EXPECT_DOUBLE_EQ(limitFromText("2 gib").value(), 2147483648.0);
     for (const char* wrong : {"", "two", "2 apples", "%", "nan", "inf"})
         EXPECT_FALSE(limitFromText(wrong)) << wrong;
 }

@@ -10,6 +10,14 @@
 
 namespace fettle::test {
 
+/// A sanitizer makes everything some ten times slower: tests that repeat one thing hundreds of
+/// times repeat it less often there; nothing new is touched by the rest.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 inline std::filesystem::path fixture(const std::string& name) {
     return std::filesystem::path(FETTLE_FIXTURES) / name;
 }
