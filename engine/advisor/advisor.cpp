@@ -207,18 +207,37 @@ private:
                     " of the drafted tokens accepted.");
     }
 
-    /// What is quantized after pruning: the result that loses least among those measured.
-    Recipe quantizationAfterPruning() const {
+    /// What is done after pruning: the quantization that loses least among those measured, and
+    /// where none of them is small enough the strongest there is, since both together may be.
+    std::vector<Recipe> quantizationsAfterPruning() const {
         const AdvisorRung* best = nullptr;
-        for (const std::size_t index : m_quantized)
-            if (!best || lossOf(m_ladder.rung(index)) < lossOf(*best))
-                best = &m_ladder.rung(index);
+        bool smallEnough = !m_goal.targets.size();
+        for (const std::size_t index : m_quantized) {
+            const AdvisorRung& rung = m_ladder.rung(index);
+            if (!best || lossOf(rung) < lossOf(*best))
+                best = &rung;
+            smallEnough = smallEnough || violationOf(rung.checks, TargetKind::Size) <= 0;
+        }
         Recipe recipe{{}, {}, m_goal.seed};
         if (best)
             for (const RecipeStep& step : best->trial.recipe.steps)
                 if (step.technique == "ptq")
                     recipe.steps.push_back(step);
-        return recipe;
+        std::vector<Recipe> all{recipe};
+        const TechniqueDescriptor* ptq = findDescriptor(m_techniques, "ptq");
+        if (!smallEnough && ptq)
+            if (std::vector<Recipe> offered = ptqCandidates(*ptq, m_goal); !offered.empty())
+                if (recipeHash(offered.back()) != recipeHash(recipe))
+                    all.push_back(offered.back());
+        return all;
+    }
+
+    std::vector<Recipe> pruningCandidates(double tokens) const {
+        std::vector<Recipe> recipes;
+        for (const Recipe& after : quantizationsAfterPruning())
+            for (Recipe& recipe : pruneCandidates(m_techniques, after, tokens, m_goal))
+                recipes.push_back(std::move(recipe));
+        return recipes;
     }
 
     bool pruning() {
@@ -236,8 +255,7 @@ private:
         if (!distill)
             m_ladder.decide("prune", "Pruned models are not healed: " + absent("distill") + ".");
         const double tokens = distill ? defaultTokens(*distill) : 0;
-        const Recipe after = quantizationAfterPruning();
-        const std::vector<Recipe> usual = pruneCandidates(m_techniques, after, tokens, m_goal);
+        const std::vector<Recipe> usual = pruningCandidates(tokens);
         if (usual.empty()) {
             m_ladder.skip("prune", title, "it offers no method that makes a smaller model");
             return true;
@@ -255,9 +273,7 @@ private:
             return true;
         }
         std::vector<std::size_t> finals;
-        if (!m_ladder.choose(
-                "prune", pruneCandidates(m_techniques, after, std::floor(tokens * share), m_goal),
-                finals))
+        if (!m_ladder.choose("prune", pruningCandidates(std::floor(tokens * share)), finals))
             return false;
         sayBest("prune", finals);
         return true;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <set>
 
 #include "engine/advisor/advisor.h"
 #include "engine/technique/technique.h"
@@ -382,6 +383,18 @@ TEST(Advisor, CandidatesOfThisBuildPassItsOwnValidation) {
             EXPECT_TRUE(checked.problems.empty())
                 << step.technique << " " << step.params.dump() << ": " << checked.problems.front();
         }
+}
+
+TEST(Advisor, WhatNeitherPruningNorQuantizingReachesBothMayReach) {
+    World world;
+    world.goal.targets.maxFileBytes = 3.5e6;  // of 16: the strongest quantization ends at 4.2
+    world.goal.targets.maxPerplexityIncrease = 0.15;
+    const AdvisorReport report = world.climb();
+    ASSERT_TRUE(report.met) << report.verdict;
+    std::set<std::string> steps;
+    for (const RecipeStep& step : report.rungs[*report.recommended].trial.recipe.steps)
+        steps.insert(step.technique);
+    EXPECT_TRUE(steps.contains("prune") && steps.contains("ptq"));
 }
 
 TEST(AdvisorValues, LimitsAsPeopleWriteThem) {
