@@ -402,14 +402,16 @@ TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
     DataLoader texts(m_model.tokenizer, data, m_control);
     MedusaOptions options;
     options.heads = 3;
-    options.tokens = 30000;
+    options.tokens = test::kSanitized ? 2000 : 30000;
     options.vocabulary = 1500;
     options.rate.peak = 3e-3F;
     const MedusaOutcome made = trainMedusa(m_target, m_model, texts, options, m_control);
-    EXPECT_LT(made.lastLoss, 0.85 * made.firstLoss);
     ASSERT_EQ(made.accuracy.size(), 3u);
-    EXPECT_GT(made.accuracy[0], 0.05);
-    EXPECT_GT(made.accuracy[0], made.accuracy[2]);
+    if (!test::kSanitized) {
+        EXPECT_LT(made.lastLoss, 0.85 * made.firstLoss);
+        EXPECT_GT(made.accuracy[0], 0.05);
+        EXPECT_GT(made.accuracy[0], made.accuracy[2]);
+    }
     writeDraftHeads(made.heads, folder / "heads", m_control);
     const SpeculativeSetup heads = setup((folder / "heads").string(), "auto", "auto");
     ASSERT_TRUE(heads.heads);
@@ -417,11 +419,12 @@ TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
     const auto draft = proposer(heads);
     FixedDraftLength eight(8);
     for (const char* tree : {"off", "auto", "3-2-1"})
-        for (std::size_t i = 0; i < 16; ++i)
+        for (std::size_t i = 0; i < (test::kSanitized ? 2 : 16); ++i)
             ASSERT_EQ(decode(prompt(i), 24, draft.get(), &eight, {}, draftTree(tree)),
                       decode(prompt(i), 24, nullptr, nullptr))
                 << tree << ", prompt " << i;
-    EXPECT_GT(m_counts.accepted, 0);
+    if (!test::kSanitized)
+        EXPECT_GT(m_counts.accepted, 0);
     // The model is written with its heads and finds them again.
     Model carrying = m_model;
     carrying.speculative = heads;

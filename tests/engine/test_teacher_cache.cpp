@@ -298,6 +298,8 @@ TEST_F(CachedTeaching, EstimatesSayWhatItTakes) {
 }
 
 TEST_F(CachedTeaching, AStepFromTheCacheTakesLessProcessorTime) {
+    if (test::kSanitized)
+        GTEST_SKIP() << "times mean nothing under a sanitizer";
     const auto path = test::fixture("llama-4m");
     FETTLE_NEED_FILE(path);
     const Model model = loadModel(path.string());

@@ -29,7 +29,7 @@ void haloText(QPainter& painter, const QPointF& at, const QString& text, const Q
     QPainterPath path;
     path.addText(at, painter.font(), text);
     ground.setAlphaF(0.85F);
-    painter.strokePath(path, QPen(ground, 3, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
+    painter.strokePath(path, QPen(ground, 5, Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
     painter.setPen(color);
     painter.drawText(at, text);
 }
