@@ -423,8 +423,9 @@ TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
             ASSERT_EQ(decode(prompt(i), 24, draft.get(), &eight, {}, draftTree(tree)),
                       decode(prompt(i), 24, nullptr, nullptr))
                 << tree << ", prompt " << i;
-    if (!test::kSanitized)
+    if (!test::kSanitized) {
         EXPECT_GT(m_counts.accepted, 0);
+    }
     // The model is written with its heads and finds them again.
     Model carrying = m_model;
     carrying.speculative = heads;

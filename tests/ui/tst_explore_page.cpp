@@ -5,6 +5,7 @@
 #include <QHeaderView>
 #include <QLabel>
 #include <QLineEdit>
+#include <QMimeData>
 #include <QPushButton>
 #include <QSettings>
 #include <QSignalSpy>
@@ -503,6 +504,10 @@ void TestExplorePage::copiesCsv() {
     QVERIFY(csv.startsWith("id,name,recipe"));
     emit opened.page->findChild<ExploreDetailPanel*>()->copyImageRequested();
     QCOMPARE(QGuiApplication::clipboard()->image().width(), opened.chart->width() * 2);
+    emit opened.page->findChild<ExploreDetailPanel*>()->copySvgRequested();
+    const QMimeData* copied = QGuiApplication::clipboard()->mimeData();
+    QVERIFY(copied->hasFormat("image/svg+xml"));
+    QVERIFY(copied->data("image/svg+xml").contains("</svg>"));
 }
 
 void TestExplorePage::keepsItsViewState() {
