@@ -1,5 +1,6 @@
 // The explore page as a whole: linked selection, filters, protocols, Pareto front, removal with
 // undo, keyboard.
+#include <QApplication>
 #include <QClipboard>
 #include <QComboBox>
 #include <QHeaderView>
@@ -35,6 +36,7 @@ struct Opened {
         page = std::make_unique<ExplorePage>(&service);
         page->resize(1280, 800);
         page->show();
+        QApplication::setActiveWindow(page.get());  // keys go there with no window manager, too
         chart = page->findChild<TradeoffChart*>();
         table = page->findChild<QTableView*>("experimentTable");
         QVERIFY(QTest::qWaitForWindowExposed(page.get()));
