@@ -75,9 +75,22 @@ class CalmComboBox : public QComboBox {
 public:
     explicit CalmComboBox(QWidget* parent) : QComboBox(parent) { setFocusPolicy(Qt::StrongFocus); }
 
+    // A dozen letters wide at the least, whatever it offers. A size adjust policy says so too, but
+    // makes the list that drops down at once: a form of ten would take half its time for that.
+    QSize sizeHint() const override { return narrow(QComboBox::sizeHint()); }
+    QSize minimumSizeHint() const override { return narrow(QComboBox::minimumSizeHint()); }
+
 protected:
     void wheelEvent(QWheelEvent* event) override {
         hasFocus() ? QComboBox::wheelEvent(event) : event->ignore();
+    }
+
+private:
+    QSize narrow(QSize hint) const {
+        constexpr int kLetters = 12, kFrameAndArrow = 44;
+        hint.setWidth(fontMetrics().horizontalAdvance(QLatin1Char('X')) * kLetters +
+                      kFrameAndArrow);
+        return hint;
     }
 };
 
@@ -212,8 +225,6 @@ public:
                            QString::fromStdString(choice.value));
             m_box->setItemData(m_box->count() - 1, engineText(choice.help), Qt::ToolTipRole);
         }
-        m_box->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-        m_box->setMinimumContentsLength(12);
         connect(m_box, &QComboBox::currentIndexChanged, this, [this] { emit edited(value()); });
     }
     void setValue(const nlohmann::json& value) override {

@@ -4,6 +4,7 @@
 #include <QEvent>
 #include <QFile>
 #include <QFont>
+#include <QHash>
 #include <QLabel>
 #include <QPalette>
 #include <QStyle>
@@ -242,8 +243,61 @@ void setTextRole(QLabel* label, TextRole role) {
     label->setFont(font);
 }
 
+namespace {
+
+/// Remembers how high its words are at a width. Nested layouts ask that of every wrapped label a
+/// dozen times over, and each answer shapes the whole text again: with a form of ten notes the most
+/// of what a page costs to lay out.
+class WrappedLabel : public QLabel {
+public:
+    using QLabel::QLabel;
+
+    int heightForWidth(int width) const override {
+        if (m_text != text() || m_font != font()) {
+            m_text = text();
+            m_font = font();
+            m_heights.clear();
+        }
+        const auto known = m_heights.constFind(width);
+        if (known != m_heights.constEnd()) {
+            return *known;
+        }
+        if (m_heights.size() >= kWidthsKept) {
+            m_heights.clear();  // a window being resized
+        }
+        const int height = QLabel::heightForWidth(width);
+        m_heights.insert(width, height);
+        return height;
+    }
+
+protected:
+    bool event(QEvent* event) override {
+        switch (event->type()) {
+            case QEvent::Polish:
+            case QEvent::StyleChange:
+            case QEvent::FontChange:
+            case QEvent::ContentsRectChange:
+            case QEvent::DynamicPropertyChange:
+                m_heights.clear();
+                break;
+            default:
+                break;
+        }
+        return QLabel::event(event);
+    }
+
+private:
+    static constexpr qsizetype kWidthsKept = 16;
+
+    mutable QString m_text;
+    mutable QFont m_font;
+    mutable QHash<int, int> m_heights;
+};
+
+}  // namespace
+
 QLabel* makeLabel(const QString& text, TextRole role, QWidget* parent) {
-    auto* label = new QLabel(text, parent);
+    auto* label = new WrappedLabel(text, parent);
     label->setTextFormat(Qt::PlainText);
     setTextRole(label, role);
     return label;
