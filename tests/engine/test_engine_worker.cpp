@@ -28,7 +28,7 @@ public:
         };
     }
     template <typename Body>
-    bool waitFor(JobId job, double seconds = 60) {
+    bool waitFor(JobId job, double seconds = test::kSanitized ? 600 : 60) {
         std::unique_lock lock(m_mutex);
         return m_changed.wait_for(lock, std::chrono::duration<double>(seconds),
                                   [&] { return indexOf<Body>(job) >= 0; });

@@ -7,6 +7,7 @@
 #include <QPushButton>
 #include <QSpinBox>
 #include <QTemporaryFile>
+#include <QToolButton>
 #include <QtTest>
 
 #include "tests/support/window_fixture.h"
@@ -172,6 +173,21 @@ private slots:
         for (std::size_t i = 0; i < m_page->editor()->cards().size(); ++i) {
             QCOMPARE(m_page->editor()->cards()[i]->row(), static_cast<int>(i));
         }
+    }
+
+    // Found by the monkey: two quick clicks on a card whose step goes with the first.
+    void aClickOnACardThatWentDoesNothing() {
+        m_model->setRecipe(ptq("int8"), QStringLiteral("test"));
+        TechniqueCard* card = m_page->editor()->cards().at(0);
+        card->findChild<QToolButton*>(QStringLiteral("duplicate"))->click();
+        card->findChild<QToolButton*>(QStringLiteral("remove"))->click();
+        m_model->removeStep(0);
+        QCoreApplication::processEvents();
+        QCOMPARE(m_model->rowCount(), 0);
+        m_model->duplicateStep(0);
+        m_model->setParam(3, "scheme", "int8");
+        m_model->resetParam(-1, "scheme");
+        QCOMPARE(m_model->rowCount(), 0);
     }
 
     void cardsReorderByDrop() {

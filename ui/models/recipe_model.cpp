@@ -158,22 +158,35 @@ void RecipeModel::addStep(const std::string& technique, int row) {
         new InsertStepCommand(this, at, {technique, nlohmann::json::object()}, tr("add step")));
 }
 
+bool RecipeModel::hasStep(int row) const {
+    return row >= 0 && row < rowCount();
+}
+
 void RecipeModel::duplicateStep(int row) {
+    if (!hasStep(row)) {
+        return;
+    }
     m_undo.push(new InsertStepCommand(this, row + 1, m_recipe.steps[static_cast<std::size_t>(row)],
                                       tr("duplicate step")));
 }
 
 void RecipeModel::removeStep(int row) {
+    if (!hasStep(row)) {
+        return;
+    }
     m_undo.push(new RemoveStepCommand(this, row, tr("remove step")));
 }
 
 void RecipeModel::moveStep(int from, int to) {
-    if (from != to && from >= 0 && to >= 0 && from < rowCount() && to < rowCount()) {
+    if (from != to && hasStep(from) && hasStep(to)) {
         m_undo.push(new MoveStepCommand(this, from, to, tr("move step")));
     }
 }
 
 void RecipeModel::setParam(int row, const std::string& name, const nlohmann::json& value) {
+    if (!hasStep(row)) {
+        return;
+    }
     nlohmann::json params = m_recipe.steps[static_cast<std::size_t>(row)].params;
     if (params.contains(name) && params[name] == value) {
         return;
@@ -184,6 +197,9 @@ void RecipeModel::setParam(int row, const std::string& name, const nlohmann::jso
 }
 
 void RecipeModel::resetParam(int row, const std::string& name) {
+    if (!hasStep(row)) {
+        return;
+    }
     nlohmann::json params = m_recipe.steps[static_cast<std::size_t>(row)].params;
     if (params.erase(name) > 0) {
         m_undo.push(new SetParamsCommand(this, row, name, std::move(params),

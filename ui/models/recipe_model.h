@@ -72,6 +72,7 @@ private:
     friend class SetHeaderCommand;
 
     bool takes(const std::string& technique, const char* parameter) const;
+    bool hasStep(int row) const;
     void doInsert(int row, const RecipeStep& step);
     RecipeStep doRemove(int row);
     void doMove(int from, int to);

@@ -87,24 +87,30 @@ void RecipeEditor::insertCard(int row) {
         new TechniqueCard(m_model->descriptorAt(row), m_model->index(row).data().toString(), this);
     connect(card, &TechniqueCard::edited, this,
             [this, card](const std::string& name, const nlohmann::json& value) {
-                m_model->setParam(card->row(), name, value);
+                m_model->setParam(rowOf(card), name, value);
             });
     connect(card, &TechniqueCard::resetRequested, this,
-            [this, card](const std::string& name) { m_model->resetParam(card->row(), name); });
+            [this, card](const std::string& name) { m_model->resetParam(rowOf(card), name); });
     connect(card, &TechniqueCard::sweepRequested, this,
-            [this, card](const std::string& name) { emit sweepRequested(card->row(), name); });
-    // Queued: the card must not vanish while its own button is still handling the click.
+            [this, card](const std::string& name) { emit sweepRequested(rowOf(card), name); });
+    // Queued: the card must not vanish while its own button is still handling the click. By then
+    // another click may have taken its step away, so it is asked for its row only then.
     connect(
         card, &TechniqueCard::duplicateRequested, this,
-        [this, card] { m_model->duplicateStep(card->row()); }, Qt::QueuedConnection);
+        [this, card] { m_model->duplicateStep(rowOf(card)); }, Qt::QueuedConnection);
     connect(
         card, &TechniqueCard::removeRequested, this,
-        [this, card] { m_model->removeStep(card->row()); }, Qt::QueuedConnection);
+        [this, card] { m_model->removeStep(rowOf(card)); }, Qt::QueuedConnection);
     connect(card, &TechniqueCard::moveRequested, this,
-            [this, card](int to) { m_model->moveStep(card->row(), to); });
+            [this, card](int to) { m_model->moveStep(rowOf(card), to); });
     m_cards.insert(m_cards.begin() + row, card);
     m_column->insertWidget(row, card);
     refreshCard(row);
+}
+
+int RecipeEditor::rowOf(const TechniqueCard* card) const {
+    const auto found = std::find(m_cards.begin(), m_cards.end(), card);
+    return found == m_cards.end() ? -1 : static_cast<int>(found - m_cards.begin());
 }
 
 void RecipeEditor::refreshCard(int row) {

@@ -37,6 +37,8 @@ private:
     void rebuild();
     void insertCard(int row);
     void refreshCard(int row);
+    /// -1 where its step is gone.
+    int rowOf(const TechniqueCard* card) const;
     void renumber();
     int gapAt(int y) const;
     void setGap(int gap);
