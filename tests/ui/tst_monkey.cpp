@@ -253,11 +253,11 @@ private:
             QStringLiteral("drag in %1 %2")
                 .arg(QString::fromLatin1(widget->metaObject()->className()), widget->objectName()));
         const Qt::KeyboardModifiers modifiers = below(4) == 0 ? Qt::ShiftModifier : Qt::NoModifier;
+        // Few steps: a drag that leaves a list would start a system drag, which has no one to end
+        // it here. Asked before the press, which may take the widget away.
+        const bool list = qobject_cast<QAbstractItemView*>(widget->parentWidget());
         QTest::mousePress(widget, Qt::LeftButton, modifiers, from);
         QPoint at = from;
-        // Few steps: a drag that leaves a list would start a system drag, which has no one to end
-        // it here.
-        const bool list = qobject_cast<QAbstractItemView*>(widget->parentWidget());
         for (int step = 0; step < 4 && target && !list; ++step) {
             at = placeIn(target);
             QMouseEvent move(QEvent::MouseMove, at, target->mapToGlobal(at), Qt::NoButton,
