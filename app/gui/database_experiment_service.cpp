@@ -85,7 +85,8 @@ DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(
             }
             changed = !storage::ExperimentRepository(database).markInterrupted().empty() || changed;
         }
-        opening.early = early && !changed;
+        // Pages learn with a reset that nothing can be changed.
+        opening.early = early && !changed && !opening.readOnly;
         if (!opening.early) {
             opening.records = storage::ExperimentReader(database).list();
         }
