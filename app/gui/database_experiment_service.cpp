@@ -67,7 +67,7 @@ DatabaseExperimentService::Opening DatabaseExperimentService::openInBackground(
     const std::optional<ui::ExperimentList> early = listEarly(path);
     if (early) {
         QMetaObject::invokeMethod(
-            this, [this, list = *early] { showEarly(list); }, Qt::QueuedConnection);
+            this, [this, list = *early] { showRecords(list); }, Qt::QueuedConnection);
     }
     try {
         storage::Database database = storage::Database::open(path);
@@ -106,10 +106,8 @@ void DatabaseExperimentService::open() {
     });
 }
 
-// Shows what is there before the file has been looked through; nothing can be changed until
-// that is done.
-void DatabaseExperimentService::showEarly(const ui::ExperimentList& records) {
-    m_records = records;
+void DatabaseExperimentService::showRecords(ui::ExperimentList records) {
+    m_records = std::move(records);
     rebuildIndex();
     emit experimentsReset();
 }
@@ -118,10 +116,6 @@ void DatabaseExperimentService::finishOpening(Opening& opening) {
     m_notice = opening.notice;
     m_readOnly = opening.readOnly;
     m_artifacts = std::move(opening.artifacts);
-    if (!opening.early) {
-        m_records = std::move(opening.records);
-        rebuildIndex();
-    }
     if (opening.ok) {
         guarded([this] {
             m_database = std::make_unique<storage::Database>(
@@ -132,7 +126,7 @@ void DatabaseExperimentService::finishOpening(Opening& opening) {
         loadLibrary();
     }
     if (!opening.early) {
-        emit experimentsReset();
+        showRecords(std::move(opening.records));
     }
     emit libraryChanged();
     emit opened();

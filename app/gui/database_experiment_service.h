@@ -64,7 +64,9 @@ private:
     struct Opening;  ///< what the opening thread found
 
     Opening openInBackground(const std::filesystem::path& path);
-    void showEarly(const ui::ExperimentList& records);
+    /// Called twice where the list can be shown before the file has been looked through; nothing
+    /// can be changed until that is done.
+    void showRecords(ui::ExperimentList records);
     void finishOpening(Opening& opening);
     /// Says why where it is not: still being opened, of a newer version.
     bool canWrite();

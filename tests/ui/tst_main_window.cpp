@@ -3,7 +3,9 @@
 #include <QComboBox>
 #include <QDockWidget>
 #include <QElapsedTimer>
+#include <QFile>
 #include <QLabel>
+#include <QLineEdit>
 #include <QMenuBar>
 #include <QPushButton>
 #include <QScrollBar>
@@ -21,6 +23,8 @@
 #include <set>
 
 #include "engine/model/model.h"
+#include "storage/database.h"
+#include "storage/experiment_repository.h"
 #include "tests/support/window_fixture.h"
 #include "ui/models/recipe_model.h"
 #include "ui/models/run_queue_model.h"
@@ -84,6 +88,60 @@ private slots:
         fixture.service.notice = QStringLiteral("/db was written by a newer version");
         fixture.show();
         QVERIFY(fixture.window->messages()->newest().contains(QStringLiteral("newer version")));
+    }
+
+    void aDatabaseOfANewerVersionIsShownButNotChanged() {
+        QTemporaryDir folder;
+        const QString path = folder.filePath(QStringLiteral("newer.db"));
+        qint64 id = 0;
+        {
+            storage::Database database = storage::Database::open(path.toStdString());
+            RunRequest request;
+            request.modelPath = "demo";
+            storage::ExperimentRepository repository(database);
+            id = repository.create(request, "kept as it is", "99.0");
+            repository.finish(id, {});
+        }
+        {
+            // user_version of the SQLite file format: four bytes, big-endian, at offset 60.
+            QFile file(path);
+            QVERIFY(file.open(QIODevice::ReadWrite));
+            QVERIFY(file.seek(60));
+            QCOMPARE(file.write(QByteArray("\0\0\0\x63", 4)), 4);
+        }
+        app::GuiApplication application(path.toStdString());
+        QSignalSpy ready(&application, &app::GuiApplication::ready);
+        application.show();
+        QVERIFY(ready.wait(10000));
+        MainWindow* window = application.window();
+        QVERIFY(application.experiments()->readOnly());
+        QVERIFY2(window->messages()->newest().contains(QStringLiteral("newer")),
+                 qPrintable(window->messages()->newest()));
+
+        window->showPage(MainWindow::Page::Explore);
+        auto* table = window->findChild<QTableView*>(QStringLiteral("experimentTable"));
+        QTRY_COMPARE(table->model()->rowCount(), 1);
+        table->selectRow(0);
+        for (const char* name : {"starButton", "renameButton", "removeButton", "rerunButton"}) {
+            const auto* button = window->findChild<QAbstractButton*>(QLatin1String(name));
+            QVERIFY2(button, name);
+            QVERIFY2(!button->isEnabled() && button->isVisible(), name);
+            QVERIFY2(button->toolTip().contains(QStringLiteral("reading only")), name);
+        }
+        QVERIFY(!window->findChild<QLineEdit*>(QStringLiteral("tagEdit"))->isVisible());
+        table->setFocus();
+        QTest::keyClick(table, Qt::Key_Delete);
+        QTest::keyClick(table, Qt::Key_D, Qt::ControlModifier);
+        QTest::keyClick(table, Qt::Key_F2);
+        QCOMPARE(table->model()->rowCount(), 1);
+        QVERIFY(!application.experiments()->experiment(id)->annotations.favourite);
+
+        // Asked directly, the store refuses and says why.
+        QSignalSpy problem(application.experiments(), &ExperimentService::problemOccurred);
+        application.experiments()->rename(id, QStringLiteral("other"));
+        QCOMPARE(problem.count(), 1);
+        QVERIFY(problem[0][0].toString().contains(QStringLiteral("newer")));
+        QCOMPARE(application.experiments()->experiment(id)->name, std::string("kept as it is"));
     }
 
     void anErrorEventShowsAMessageAndTheWindowStaysUp() {
