@@ -22,6 +22,7 @@
 #include <fstream>
 #include <set>
 
+#include "app/gui/database_experiment_service.h"
 #include "engine/model/model.h"
 #include "storage/database.h"
 #include "storage/experiment_repository.h"
