@@ -27,7 +27,7 @@ SpeculationMeasure probe(const CommandLine& line, const Options& options, const 
         control.beginPhase("Trying the draft", 1);
         const Model model = loadModel(options.run.model, &control);
         Transformer transformer(model, backend, &control);
-        const bool heads = options.making.kind == "medusa";
+        const bool heads = options.making.heads();
         const auto setup =
             requestedSetup(draft, "auto", heads ? "auto" : "off", model, backend, control);
         const auto proposer =
@@ -51,9 +51,8 @@ int draft(const CommandLine& line, const Options& options) {
         result = session.run(request, request.recipe.name);
     }
     // Heads come inside a copy of the model that they belong to.
-    const std::string made = options.making.kind == "medusa"
-                                 ? result.artifact->path + "/" + kDraftFolder
-                                 : result.artifact->path;
+    const std::string made =
+        options.making.heads() ? result.artifact->path + "/" + kDraftFolder : result.artifact->path;
     const SpeculationMeasure measure = probe(line, options, request, made);
     std::vector<Measurement> metrics = result.metrics;
     metrics.insert(metrics.end(), measure.metrics.begin(), measure.metrics.end());
@@ -87,11 +86,11 @@ void addDraft(CLI::App& app, CommandLine& line) {
                         "Share of the parameters of what is left that goes as well (default 0.4)");
     command->add_option("--tokens", options->making.tokens, "Training tokens (default 1000000)");
     command
-        ->add_option(
-            "--kind", options->making.kind,
-            "model (default): pruned and distilled; medusa: heads that guess from what the "
-            "model has in mind")
-        ->check(CLI::IsMember({"model", "medusa"}));
+        ->add_option("--kind", options->making.kind,
+                     "model (default): pruned and distilled; medusa or eagle: heads that guess "
+                     "from what the "
+                     "model has in mind")
+        ->check(CLI::IsMember({"model", "medusa", "eagle"}));
 }
 
 }  // namespace fettle::cli

@@ -105,8 +105,8 @@ void addDrafts(CLI::App& app, CommandLine& line) {
                      "Also make a draft with this few training tokens, to see its cost and first "
                      "acceptance before a long training")
         ->check(CLI::NonNegativeNumber);
-    command->add_option("--probe-kind", options->probeKind, "model (default) or medusa")
-        ->check(CLI::IsMember({"model", "medusa"}));
+    command->add_option("--probe-kind", options->probeKind, "model (default), medusa or eagle")
+        ->check(CLI::IsMember({"model", "medusa", "eagle"}));
     addSpeedOptions(*command, request.measure);
 }
 

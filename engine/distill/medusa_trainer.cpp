@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <numeric>
 
+#include "engine/distill/target_states.h"
 #include "kernels/ops/adamw.h"
 #include "kernels/ops/loss.h"
 
@@ -13,7 +12,6 @@ namespace fettle {
 namespace {
 
 constexpr double kLaterHeads = 0.8;  // weight of a head against the one before
-constexpr std::int64_t kCountedBatches = 64;
 
 class MedusaTrainer {
 public:
@@ -27,7 +25,7 @@ public:
           m_pool(target.backend().pool()),
           m_width(target.config().hiddenSize) {
         chooseTokens();
-        copyOutputRows();
+        m_output = outputRows(model, m_tokens);
         const auto size = static_cast<std::size_t>(m_options.heads * m_width * m_width);
         m_blocks.assign(size, 0);
         m_grads.assign(size, 0);
@@ -60,49 +58,11 @@ private:
         return from.data() + head * m_width * m_width;
     }
 
-    /// The commonest tokens of the text; all of them where the model has no more than asked for.
     void chooseTokens() {
-        const std::int64_t all = m_target.config().vocabularySize;
-        std::vector<std::int64_t> seen(static_cast<std::size_t>(all), 0);
-        const DataPosition start = m_data.position();
-        for (std::int64_t i = 0; i < kCountedBatches && m_options.vocabulary < all; ++i)
-            for (const std::int32_t id : m_data.next().ids)
-                ++seen[static_cast<std::size_t>(id)];
-        m_data.seek(start);
-        m_tokens.resize(static_cast<std::size_t>(all));
-        std::iota(m_tokens.begin(), m_tokens.end(), 0);
-        std::stable_sort(m_tokens.begin(), m_tokens.end(), [&](std::int32_t a, std::int32_t b) {
-            return seen[static_cast<std::size_t>(a)] > seen[static_cast<std::size_t>(b)];
-        });
-        m_tokens.resize(static_cast<std::size_t>(std::min(m_options.vocabulary, all)));
-        std::sort(m_tokens.begin(), m_tokens.end());
-        m_rowOf.assign(static_cast<std::size_t>(all), -1);
+        m_tokens = commonTokens(m_data, m_target.config().vocabularySize, m_options.vocabulary);
+        m_rowOf.assign(static_cast<std::size_t>(m_target.config().vocabularySize), -1);
         for (std::size_t row = 0; row < m_tokens.size(); ++row)
             m_rowOf[static_cast<std::size_t>(m_tokens[row])] = static_cast<std::int32_t>(row);
-    }
-
-    void copyOutputRows() {
-        const kernels::WeightView output =
-            m_model.weight(m_model.has("lm_head.weight") ? "lm_head.weight" : "embed.weight")
-                .view();
-        m_output.resize(m_tokens.size() * static_cast<std::size_t>(m_width));
-        for (std::size_t row = 0; row < m_tokens.size(); ++row)
-            kernels::dequantizeRow(output, m_tokens[row],
-                                   m_output.data() + row * static_cast<std::size_t>(m_width));
-    }
-
-    /// Hidden states of the batch, each sequence on its own, in m_hidden.
-    void readStates(const TrainBatch& batch) {
-        m_hidden.resize(batch.ids.size() * static_cast<std::size_t>(m_width));
-        for (const kernels::TokenSpan& sequence : batch.sequences) {
-            KvCache cache = m_target.makeCache(sequence.count);
-            m_target.forward(
-                {batch.ids.data() + sequence.first, static_cast<std::size_t>(sequence.count)},
-                cache, &m_control);
-            m_target.backend().download(
-                m_hidden.data() + sequence.first * m_width, m_target.hiddenStates(),
-                static_cast<std::size_t>(sequence.count * m_width) * sizeof(float));
-        }
     }
 
     /// Output row that head `head` (from 0) should say at each token; -1: nothing to learn.
@@ -139,7 +99,7 @@ private:
     }
 
     double learn(const TrainBatch& batch, std::int64_t step, std::int64_t steps) {
-        readStates(batch);
+        readStates(m_target, batch, m_hidden, m_control);
         const auto tokens = static_cast<std::int64_t>(batch.ids.size()),
                    rows = static_cast<std::int64_t>(m_tokens.size());
         std::fill(m_grads.begin(), m_grads.end(), 0.0F);
@@ -191,7 +151,7 @@ private:
         std::vector<double> right(heads, 0), scored(heads, 0), loss(heads, 0);
         const auto rows = static_cast<std::int64_t>(m_tokens.size());
         for (const TrainBatch& batch : m_data.validation()) {
-            readStates(batch);
+            readStates(m_target, batch, m_hidden, m_control);
             for (std::int64_t head = 0; head < m_options.heads; ++head) {
                 const std::vector<std::int32_t> wanted = goals(batch, head);
                 forward(head, static_cast<std::int64_t>(batch.ids.size()));

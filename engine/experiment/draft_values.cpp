@@ -7,8 +7,8 @@ namespace fettle {
 Recipe draftRecipe(const DraftMaking& making) {
     Recipe recipe;
     recipe.name = "draft";
-    if (making.kind == "medusa") {
-        recipe.steps = {{"medusa", {{"tokens", making.tokens}}}};
+    if (making.heads()) {
+        recipe.steps = {{making.kind, {{"tokens", making.tokens}}}};
         return recipe;
     }
     recipe.steps = {{"prune", {{"method", "layers"}, {"ratio", making.layers}}},

@@ -17,7 +17,9 @@ struct DraftMaking {
     double layers = 0.5;  ///< share of the layers that it does without
     double width = 0.4;   ///< share of the parameters of what is left that goes as well
     std::int64_t tokens = 1'000'000;
-    std::string kind = "model";  ///< or "medusa": heads on the model's hidden states
+    std::string kind = "model";  ///< or "medusa", "eagle": heads on the model's hidden states
+
+    bool heads() const { return kind != "model"; }
 };
 /// Depth first: a draft writes one token at a time, which is as slow as it is deep.
 Recipe draftRecipe(const DraftMaking& making);

@@ -88,8 +88,11 @@ std::optional<QuantScheme> weightScheme(const Arguments& w, const std::string& f
 /// The scheme that also does to activations what `a` says; nothing for what no scheme does.
 std::optional<QuantScheme> withActivations(const QuantScheme& scheme, const Arguments& a) {
     const bool token = a.strategy == "token" && a.dynamic && a.symmetric;
+    const bool fixed = a.strategy == "tensor" && !a.dynamic && a.symmetric;
     switch (scheme.format) {
         case WeightFormat::Int8Channel:
+            if (fixed && a.isInt(8))
+                return findQuantScheme("int8-static");
             return token && a.isInt(8) ? findQuantScheme("int8") : std::nullopt;
         case WeightFormat::Fp8Channel:
             return token && a.isFloat(8) ? findQuantScheme("fp8") : std::nullopt;
@@ -156,6 +159,11 @@ json activationArguments(const QuantScheme& scheme) {
     switch (scheme.activations) {
         case ActivationFormat::Int8Token:
             return arguments(8, "int", true, "token", 0, true);
+        case ActivationFormat::Int8Tensor: {
+            json out = arguments(8, "int", true, "tensor", 0, false);
+            out["observer"] = "minmax";
+            return out;
+        }
         case ActivationFormat::Int4Group32:
             return arguments(4, "int", true, "group", 32, true);
         case ActivationFormat::Fp8Token:

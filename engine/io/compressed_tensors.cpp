@@ -213,10 +213,9 @@ using kernels::WeightFormat;
 float readGlobalScale(const StoredTensors& tensors, const std::string& name,
                       const std::string& origin) {
     const StoredTensor& scale = need(tensors, name, origin);
-    if (scale.tensor.elements() != 1 || scale.tensor.dtype() != DType::F32)
-        throwBadInput(scale.file, "tensor " + inQuotes(name) + " is not one F32 value");
-    float value;
-    std::memcpy(&value, scale.tensor.data(), sizeof value);
+    if (scale.tensor.elements() != 1 || !plainFormat(scale.tensor.dtype()))
+        throwBadInput(scale.file, "tensor " + inQuotes(name) + " is not one number");
+    const float value = Weight(scale.tensor).toFloat().front();
     if (!(value > 0) || !std::isfinite(value))
         throwBadInput(scale.file, "tensor " + inQuotes(name) + " is not a positive number");
     return value;
@@ -237,6 +236,8 @@ void readByteCodes(const StoredTensors& tensors, const std::string& module,
         out.codes = codes.tensor;
     }
     out.scales = readScales(tensors, module, out.rows, 1, origin);
+    if (out.scheme.activations == ActivationFormat::Int8Tensor)
+        out.inputGlobalScale = readGlobalScale(tensors, module + ".input_scale", origin);
 }
 
 /// Float codes with block scales: E2M1, E2M3 and NF4 packed, E4M3 a byte each.

@@ -314,6 +314,8 @@ private:
             addNumber(module + ".weight_global_scale", first.globalScale);
         if (first.scheme.activations == ActivationFormat::NvFp4)
             addNumber(module + ".input_global_scale", first.inputGlobalScale);
+        if (first.scheme.activations == ActivationFormat::Int8Tensor)
+            addNumber(module + ".input_scale", first.inputGlobalScale);
         if (!first.zeroPoints.empty())
             addZeroPoints(plan, module, rows, groups);
     }

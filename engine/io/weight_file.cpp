@@ -71,9 +71,14 @@ public:
         q.inputGlobalScale = entry.value("input_global_scale", 1.0F);
         q.codes = of(name + "/codes");
         q.scales = of(name + "/scales");
+        if (!scheme->symmetric)
+            q.zeroPoints = of(name + "/zero_points");
         const std::int64_t group = scheme->groupSize > 0 ? scheme->groupSize : q.cols;
         if (q.rows <= 0 || q.cols <= 0 || q.cols % group != 0 ||
             q.scales.elements() != q.rows * (q.cols / group) ||
+            (!scheme->symmetric &&
+             (q.zeroPoints.dtype() != DType::I32 ||
+              q.zeroPoints.elements() != (q.rows + 7) / 8 * (q.cols / group))) ||
             q.codes.bytes() !=
                 static_cast<std::size_t>(q.rows) * kernels::rowBytes(scheme->format, q.cols))
             throwBadInput(m_file, inQuotes(name) + " has parts of the wrong size");
@@ -97,9 +102,6 @@ void writeWeightFile(const std::filesystem::path& path, const WeightFile& conten
             continue;
         }
         const QuantizedTensor& q = weight.quantized();
-        if (!q.zeroPoints.empty())
-            throw EngineError(ErrorKind::Internal,
-                              name + ": zero points have no form in a weight file");
         schemes[name] = {{"scheme", q.scheme.id},
                          {"rows", q.rows},
                          {"cols", q.cols},
@@ -107,6 +109,8 @@ void writeWeightFile(const std::filesystem::path& path, const WeightFile& conten
                          {"input_global_scale", q.inputGlobalScale}};
         parts.add(name + "/codes", q.codes);
         parts.add(name + "/scales", q.scales);
+        if (!q.zeroPoints.empty())
+            parts.add(name + "/zero_points", q.zeroPoints);
     }
     parts.addText(nlohmann::json{{"weights", schemes}, {"state", content.state}}.dump());
     parts.write(path);

@@ -87,7 +87,7 @@ public:
         if (m_request.probe) {
             folder.emplace();
             const std::string made = makeProbe(m_request, folder->path(), m_backend, m_control);
-            const bool heads = m_request.probe->kind == "medusa";
+            const bool heads = m_request.probe->heads();
             drafts.emplace_back("probe", heads ? made + "/" + kDraftFolder : made);
         }
         const std::size_t each = m_request.draftTokens.size() * m_request.trees.size();

@@ -9,6 +9,7 @@
 #include "engine/io/strict_json.h"
 #include "engine/job/recipe_runner.h"
 #include "engine/model/model_initializer.h"
+#include "engine/technique/training_memory.h"
 
 namespace fettle {
 
@@ -147,7 +148,19 @@ nlohmann::json toJson(const TrainReport& report) {
     return json;
 }
 
-TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunControl& control) {
+namespace {
+
+std::string memoryAdvice(const TrainRequest& request) {
+    return "train: not enough memory; fewer micro-tokens (" +
+           std::to_string(request.data.batchTokens) + " now), a shorter context (" +
+           std::to_string(request.data.context) + " now) or a smaller model take less" +
+           (request.trainer.checkpointing
+                ? ""
+                : ", and so does checkpointing, which computes activations again");
+}
+
+TrainReport trainWithinMemory(const TrainRequest& request, CpuBackend& backend,
+                              RunControl& control) {
     if (request.trainer.loss.distillation > 0 && request.teacher.empty())
         throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
     resetPeakResident();
@@ -186,6 +199,13 @@ TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunCont
     std::error_code ignored;
     fs::remove_all(checkpointsOf(request.out), ignored);
     return report;
+}
+
+}  // namespace
+
+TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunControl& control) {
+    return withinMemory(memoryAdvice(request),
+                        [&] { return trainWithinMemory(request, backend, control); });
 }
 
 }  // namespace fettle

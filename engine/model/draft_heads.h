@@ -1,6 +1,7 @@
 // Heads that draft from a model's hidden states, as they lie in a folder: config.json, whose
 // "model_type" is their kind, and model.safetensors, both in the layout that vLLM reads.
 //
+// eagle: see eagle_head.h.
 // medusa: "num_heads" blocks blocks.K.layers.0.weight [hidden, hidden] and one output matrix for
 // all, lm_head.weight [tokens, hidden], the model's own rows for the tokens of token_map [tokens],
 // ascending. Cai et al. 2024 (Medusa).
@@ -18,8 +19,10 @@
 
 namespace fettle {
 
+struct Model;
+
 struct DraftHeads {
-    std::string kind;  ///< "medusa"
+    std::string kind;  ///< "medusa" or "eagle"
     nlohmann::json config;
     std::map<std::string, Tensor> tensors;
 
@@ -29,6 +32,9 @@ struct DraftHeads {
     std::int64_t number(const char* key, std::int64_t most) const;
     std::string path;  ///< for messages
 };
+
+/// The model's own output rows for some tokens: [tokens, hiddenSize].
+std::vector<float> outputRows(const Model& model, const std::vector<std::int32_t>& tokens);
 
 /// Whether `folder` holds heads rather than a model.
 bool holdsDraftHeads(const std::filesystem::path& folder);

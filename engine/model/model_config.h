@@ -57,6 +57,9 @@ struct ModelConfig {
     float attentionScale = 0;  ///< usually headDim^-1/2
     float attentionSoftcap = 0;
     float finalSoftcap = 0;
+    /// Layers alone, for states that come from elsewhere (EAGLE): no embedding and no head, no norm
+    /// in front of the first attention and none at the end.
+    bool bare = false;
 
     /// How keys and values are kept while the model runs; "kv_cache_type" of config.json.
     kernels::KvType kvType = kernels::KvType::F16;

@@ -26,6 +26,13 @@ Weight stored(const std::vector<float>& values, const Shape& shape, DType type) 
 }
 
 /// Normal numbers by Box & Muller, two per draw.
+void refuseType(DType type) {
+    if (type != DType::F32 && type != DType::F16 && type != DType::BF16)
+        throw EngineError(ErrorKind::Usage, toString(type) + " is no type to train in");
+}
+
+}  // namespace
+
 void fillNormal(std::vector<float>& values, double deviation, const Philox& random) {
     for (std::size_t i = 0; i < values.size(); i += 2) {
         const double radius = deviation * std::sqrt(-2 * std::log1p(-random.uniformAt(i)));
@@ -35,13 +42,6 @@ void fillNormal(std::vector<float>& values, double deviation, const Philox& rand
             values[i + 1] = static_cast<float>(radius * std::sin(angle));
     }
 }
-
-void refuseType(DType type) {
-    if (type != DType::F32 && type != DType::F16 && type != DType::BF16)
-        throw EngineError(ErrorKind::Usage, toString(type) + " is no type to train in");
-}
-
-}  // namespace
 
 Model randomModel(ModelConfig config, std::shared_ptr<const Tokenizer> tokenizer,
                   std::uint64_t seed, DType type) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "engine/core/random.h"
 #include "engine/model/model.h"
 
 namespace fettle {
@@ -13,6 +14,9 @@ namespace fettle {
 /// BF16. The same for the same configuration and seed.
 Model randomModel(ModelConfig config, std::shared_ptr<const Tokenizer> tokenizer,
                   std::uint64_t seed, DType type);
+
+/// Draws of a normal distribution around zero, from the start of `random`.
+void fillNormal(std::vector<float>& values, double deviation, const Philox& random);
 
 /// The same weights as `type` (F32, F16 or BF16); quantized ones dequantized.
 Model withType(const Model& model, DType type);

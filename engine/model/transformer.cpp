@@ -13,7 +13,7 @@ namespace {
 
 // Tokens run together in one pass: enough to keep the matrix units busy, few enough for the
 // activations to stay in the second-level cache of most processors.
-constexpr std::int64_t kChunkTokens = 512;
+constexpr std::int64_t kChunkTokens = Transformer::kMostStates;
 constexpr std::int64_t kRopeStep = 256;
 
 std::string layerName(std::int64_t layer, const char* rest) {
@@ -40,12 +40,24 @@ bool isTwoFour(const kernels::WeightView& weight) {
     return !empty;
 }
 
+/// The parents of a tree belong to the caller: they are known for one pass.
+struct TreeScope {
+    std::span<const std::int32_t>& tree;
+    TreeScope(std::span<const std::int32_t>& t, std::span<const std::int32_t> parents) : tree(t) {
+        tree = parents;
+    }
+    ~TreeScope() { tree = {}; }
+    TreeScope(const TreeScope&) = delete;
+    TreeScope& operator=(const TreeScope&) = delete;
+};
+
 }  // namespace
 
 Transformer::Transformer(const Model& model, Backend& backend, RunControl* control)
     : m_config(model.config), m_backend(backend) {
     const ModelConfig& c = m_config;
-    m_embedding = model.weight("embed.weight");
+    if (!c.bare)
+        m_embedding = model.weight("embed.weight");
     if (c.learnedPositions)
         m_positions = model.weight("position_embed.weight");
     m_layers.resize(static_cast<std::size_t>(c.layerCount()));
@@ -55,6 +67,8 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
                               layerName(i, ""));
         loadLayer(model, i, control);
     }
+    if (c.bare)
+        return;
     m_finalNorm = loadNorm(model, "final_norm", c.hiddenSize);
     m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize,
                         c.hiddenSize, control);
@@ -75,7 +89,8 @@ void Transformer::loadLayer(const Model& model, std::int64_t i, RunControl* cont
     const std::int64_t qSize = c.heads * c.headDim;
     const std::int64_t kvSize = c.kvHeads * c.headDim;
     Layer& layer = m_layers[static_cast<std::size_t>(i)];
-    layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
+    if (!c.bare || i > 0)
+        layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
     layer.q = loadLinear(model, layerName(i, "attn.q"), qSize, c.hiddenSize, control);
     layer.k = loadLinear(model, layerName(i, "attn.k"), kvSize, c.hiddenSize, control);
     layer.v = loadLinear(model, layerName(i, "attn.v"), kvSize, c.hiddenSize, control);
@@ -269,8 +284,12 @@ void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCac
     float* k = buffer(m_k);
     float* v = buffer(m_v);
 
-    normalize(layer.attnNorm, buffer(m_x), m, c.hiddenSize, buffer(m_normed));
-    linear(buffer(m_normed), m, c.hiddenSize, {{&layer.q, q}, {&layer.k, k}, {&layer.v, v}});
+    const float* in = buffer(m_x);
+    if (layer.attnNorm.weight) {
+        normalize(layer.attnNorm, in, m, c.hiddenSize, buffer(m_normed));
+        in = buffer(m_normed);
+    }
+    linear(in, m, c.hiddenSize, {{&layer.q, q}, {&layer.k, k}, {&layer.v, v}});
     if (c.qkNorm) {
         normalize(layer.qNorm, q, m * c.heads, c.headDim, q);
         normalize(layer.kNorm, k, m * c.kvHeads, c.headDim, k);
@@ -346,11 +365,8 @@ void Transformer::runFeedForward(Layer& layer, std::int64_t m) {
     contract(layer, expand(layer, m), m);
 }
 
-void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
-                           const SkippedLayers* skipped, float* hidden) {
-    const std::int64_t m = static_cast<std::int64_t>(ids.size());
-    embed(ids, cache.length());
-    StepScope step(m_backend, this, m);
+void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
+                            const SkippedLayers* skipped) {
     for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
         if (control)
             control->check();
@@ -367,31 +383,55 @@ void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, Ru
     cache.advance(m);
     if (m_blockObserver)
         m_blockObserver(m_config.layerCount(), onHost(buffer(m_x), m * m_config.hiddenSize), m);
+}
+
+void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
+                           const SkippedLayers* skipped, float* hidden) {
+    const std::int64_t m = static_cast<std::int64_t>(ids.size());
+    embed(ids, cache.length());
+    StepScope step(m_backend, this, m);
+    runLayers(m, cache, control, skipped);
     normalize(m_finalNorm, buffer(m_x), m, m_config.hiddenSize, hidden);
     step.finish();
 }
 
-void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
-                          const SkippedLayers* skipped, std::span<const std::int32_t> parents) {
-    const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
+void Transformer::checkRoom(std::int64_t tokens, std::span<const std::int32_t> parents,
+                            const KvCache& cache) const {
     const auto nodes = static_cast<std::int64_t>(parents.size());
     if (nodes > 0 &&
         (nodes < tokens || nodes > kernels::kMostTreeTokens || nodes > cache.length() + tokens))
         throw EngineError(ErrorKind::Internal, "a tree of " + std::to_string(nodes) +
                                                    " tokens, of which " + std::to_string(tokens) +
                                                    " are run");
-    struct Tree {  // the parents belong to the caller
-        std::span<const std::int32_t>& tree;
-        Tree(std::span<const std::int32_t>& t, std::span<const std::int32_t> value) : tree(t) {
-            tree = value;
-        }
-        ~Tree() { tree = {}; }
-    } const tree(m_tree, parents);
     if (cache.length() + tokens > cache.capacity())
         throw EngineError(ErrorKind::Internal, "the key/value cache has room for " +
                                                    std::to_string(cache.capacity()) + " tokens, " +
                                                    std::to_string(cache.length() + tokens) +
                                                    " are needed");
+}
+
+float* Transformer::statesIn(std::int64_t rows) {
+    if (rows > kMostStates)
+        throw EngineError(ErrorKind::Internal,
+                          "the states of " + std::to_string(rows) + " tokens in one pass");
+    reserve(rows);
+    return buffer(m_x);
+}
+
+const float* Transformer::forwardStates(std::int64_t rows, KvCache& cache, RunControl* control,
+                                        std::span<const std::int32_t> parents) {
+    checkRoom(rows, parents, cache);
+    const TreeScope tree(m_tree, parents);
+    extendRope(cache.length() + rows);
+    runLayers(rows, cache, control, nullptr);
+    return buffer(m_x);
+}
+
+void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
+                          const SkippedLayers* skipped, std::span<const std::int32_t> parents) {
+    const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
+    checkRoom(tokens, parents, cache);
+    const TreeScope tree(m_tree, parents);
     reserve(std::min(tokens, kChunkTokens));
     if (m_config.rotary)
         extendRope(cache.length() + tokens);
@@ -556,7 +596,7 @@ std::uint64_t Transformer::weightBytes() const {
     const auto bytesOf = [](const std::unique_ptr<DeviceBuffer>& buffer) {
         return buffer ? buffer->bytes() : 0;
     };
-    std::uint64_t sum = m_head.weight->bytes() + bytesOf(m_finalNorm.weight);
+    std::uint64_t sum = (m_head.weight ? m_head.weight->bytes() : 0) + bytesOf(m_finalNorm.weight);
     for (const Layer& layer : m_layers) {
         for (const Linear* linear :
              {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
@@ -569,7 +609,7 @@ std::uint64_t Transformer::weightBytes() const {
 }
 
 bool Transformer::native() const {
-    if (m_twoFour || !m_head.weight->native())
+    if (m_twoFour || (m_head.weight && !m_head.weight->native()))
         return false;
     return std::all_of(m_layers.begin(), m_layers.end(), [](const Layer& layer) {
         for (const Linear* linear :

@@ -64,6 +64,15 @@ public:
     void forward(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control = nullptr,
                  const SkippedLayers* skipped = nullptr,
                  std::span<const std::int32_t> parents = {});
+    /// Of a bare model (ModelConfig::bare): where the states of `rows` tokens go, [rows,
+    /// hiddenSize] in device memory, that forwardStates() runs. Throws EngineError(Internal) for
+    /// more tokens than one pass takes, kMostStates.
+    static constexpr std::int64_t kMostStates = 512;
+    float* statesIn(std::int64_t rows);
+    /// Runs them after what `cache` holds, as forward() does with tokens. Gives what comes out of
+    /// the last layer, [rows, hiddenSize] in device memory, valid until the next call.
+    const float* forwardStates(std::int64_t rows, KvCache& cache, RunControl* control = nullptr,
+                               std::span<const std::int32_t> parents = {});
     /// [tokens of the last forward, hiddenSize], after the final norm; device memory.
     const float* hiddenStates() const { return static_cast<const float*>(m_hidden->data()); }
     std::int64_t hiddenRows() const { return m_hiddenRows; }
@@ -132,6 +141,10 @@ private:
     void rotate(const Layer& layer, std::int64_t m, std::int64_t past);
     /// Position of token `index` of `m` that are run behind `past` others.
     std::int64_t positionOf(std::int64_t index, std::int64_t m, std::int64_t past) const;
+    void checkRoom(std::int64_t tokens, std::span<const std::int32_t> parents,
+                   const KvCache& cache) const;
+    void runLayers(std::int64_t m, KvCache& cache, RunControl* control,
+                   const SkippedLayers* skipped);
     void runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
                   const SkippedLayers* skipped, float* hidden);
     void runAttention(Layer& layer, std::int64_t index, std::int64_t m, KvCache& cache);

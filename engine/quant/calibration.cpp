@@ -18,6 +18,9 @@ namespace {
 
 // Shorter lines are alike by chance.
 constexpr std::size_t kLineLength = 40;
+// Rows that are taken in together: enough for a product to be worth the sums it is added to.
+constexpr std::int64_t kRowsTogether = 1024;
+constexpr std::int64_t kSumGrain = 32;
 
 std::string calibrationText(const std::string& path) {
     std::string text = readText(path);
@@ -114,35 +117,60 @@ InputCollector::InputCollector(std::int64_t cols, std::int64_t tokens, bool gram
 }
 
 void InputCollector::add(const float* x, std::int64_t rows, const float* plain) {
+    const std::int64_t count = rows * m_statistics.cols;
+    m_waiting.insert(m_waiting.end(), x, x + count);
+    if (plain)
+        m_waitingPlain.insert(m_waitingPlain.end(), plain, plain + count);
+    if (static_cast<std::int64_t>(m_waiting.size()) >= kRowsTogether * m_statistics.cols)
+        flush();
+}
+
+/// A column's sums are one thread's, in the order of the tokens.
+void InputCollector::addSums(const float* x, std::int64_t rows) {
     InputStatistics& s = m_statistics;
     const std::int64_t cols = s.cols;
-    for (std::int64_t r = 0; r < rows; ++r) {
-        const float* token = x + r * cols;
-        for (std::int64_t j = 0; j < cols; ++j) {
-            const auto at = static_cast<std::size_t>(j);
-            const float magnitude = std::fabs(token[j]);
-            m_squares[at] += static_cast<double>(token[j]) * token[j];
-            m_magnitudes[at] += magnitude;
-            m_sums[at] += token[j];
-            s.maximum[at] = std::max(s.maximum[at], magnitude);
+    m_pool.parallelFor(cols, kSumGrain, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+        for (std::int64_t r = 0; r < rows; ++r) {
+            const float* token = x + r * cols;
+            for (std::int64_t j = begin; j < end; ++j) {
+                const auto at = static_cast<std::size_t>(j);
+                const float magnitude = std::fabs(token[j]);
+                m_squares[at] += static_cast<double>(token[j]) * token[j];
+                m_magnitudes[at] += magnitude;
+                m_sums[at] += token[j];
+                s.maximum[at] = std::max(s.maximum[at], magnitude);
+            }
         }
+    });
+}
+
+void InputCollector::flush() {
+    InputStatistics& s = m_statistics;
+    const std::int64_t cols = s.cols, rows = static_cast<std::int64_t>(m_waiting.size()) /
+                                             std::max<std::int64_t>(1, cols);
+    if (rows == 0)
+        return;
+    const float* x = m_waiting.data();
+    addSums(x, rows);
+    for (std::int64_t r = 0; r < rows; ++r) {
         // Token t is kept where t * keep / expected reaches the next whole number.
         if ((s.tokens + r) * m_keep / m_expected >= s.sampleRows && s.sampleRows < m_keep) {
-            s.sample.insert(s.sample.end(), token, token + cols);
+            s.sample.insert(s.sample.end(), x + r * cols, x + (r + 1) * cols);
             ++s.sampleRows;
         }
     }
     s.tokens += rows;
-    if (s.gram.empty() && !plain)
-        return;
-    transpose(x, nullptr, rows, m_transposed);
+    if (!s.gram.empty() || !m_waitingPlain.empty())
+        transpose(x, nullptr, rows, m_transposed);
     if (!s.gram.empty())
         addProduct(m_transposed, m_transposed, rows, s.gram);
-    if (!plain)
-        return;
-    s.drift.resize(static_cast<std::size_t>(cols * cols));
-    transpose(plain, x, rows, m_lost);
-    addProduct(m_lost, m_transposed, rows, s.drift);
+    if (!m_waitingPlain.empty()) {
+        s.drift.resize(static_cast<std::size_t>(cols * cols));
+        transpose(m_waitingPlain.data(), x, rows, m_lost);
+        addProduct(m_lost, m_transposed, rows, s.drift);
+    }
+    m_waiting.clear();
+    m_waitingPlain.clear();
 }
 
 void InputCollector::transpose(const float* x, const float* less, std::int64_t rows,
@@ -170,6 +198,7 @@ void InputCollector::addProduct(const std::vector<float>& a, const std::vector<f
 }
 
 InputStatistics InputCollector::finish() {
+    flush();
     InputStatistics& s = m_statistics;
     const double count = static_cast<double>(std::max<std::int64_t>(1, s.tokens));
     for (std::size_t j = 0; j < m_squares.size(); ++j) {

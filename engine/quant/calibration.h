@@ -48,8 +48,9 @@ struct InputStatistics {
 
 class InputCollector {
 public:
-    /// `sampleRows` of `tokens` tokens to come are kept. The gram is a float32 product per call of
-    /// add(), summed in the order of calls: it does not depend on the number of threads.
+    /// `sampleRows` of `tokens` tokens to come are kept. The gram is a float32 product of some
+    /// hundred tokens at a time, summed in their order: it does not depend on the number of
+    /// threads.
     InputCollector(std::int64_t cols, std::int64_t tokens, bool gram, std::int64_t sampleRows,
                    kernels::WorkerPool& pool);
     /// x [rows, cols] without gaps; `plain` likewise for the drift, or null, the same in every
@@ -58,6 +59,9 @@ public:
     InputStatistics finish();
 
 private:
+    /// Takes in what waits.
+    void flush();
+    void addSums(const float* x, std::int64_t rows);
     /// sum += a b^T over tokens, a [rows, cols] and b laid as [cols, rows].
     void addProduct(const std::vector<float>& a, const std::vector<float>& b, std::int64_t rows,
                     std::vector<float>& sum);
@@ -66,6 +70,7 @@ private:
     kernels::WorkerPool& m_pool;
     InputStatistics m_statistics;
     std::vector<double> m_squares, m_magnitudes, m_sums;
+    std::vector<float> m_waiting, m_waitingPlain;  ///< rows of short sequences
     std::vector<float> m_transposed, m_lost;
     std::int64_t m_expected;
     std::int64_t m_keep;

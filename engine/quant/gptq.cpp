@@ -51,7 +51,7 @@ public:
           m_group(m_quantizer.groupSize(cols)),
           m_codes(m_weights.size()),
           m_units(m_weights.size()),
-          m_scales(static_cast<std::size_t>(rows * (cols / m_group))),
+          m_grids(static_cast<std::size_t>(rows * (cols / m_group))),
           m_errors(m_weights.size()),
           m_losses(static_cast<std::size_t>(rows)) {}
 
@@ -60,9 +60,9 @@ public:
         const std::int64_t groups = m_cols / m_group;
         pool.parallelFor(m_rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
             for (std::int64_t i = begin * groups; i < end * groups && !control.cancelled(); ++i)
-                m_scales[static_cast<std::size_t>(i)] =
-                    m_quantizer.scaleOf(m_weights.data() + i * m_group,
-                                        inputPower.data() + i % groups * m_group, m_group);
+                m_grids[static_cast<std::size_t>(i)] =
+                    m_quantizer.gridOf(m_weights.data() + i * m_group,
+                                       inputPower.data() + i % groups * m_group, m_group);
         });
         control.check();
     }
@@ -106,11 +106,12 @@ public:
         target.gram = m_options.gram->data();
         target.ridge = m_factor.ridge;
         target.codes = m_units.data();
-        target.scales = m_scales.data();
+        target.grids = m_grids.data();
         m_refined = true;
         m_refinedLoss = refineCodes(target, m_quantizer, m_options.refinePasses, pool, control);
         for (std::size_t i = 0; i < m_units.size(); ++i)
-            m_codes[i] = m_quantizer.encode(m_units[i]);
+            m_codes[i] = m_quantizer.encode(m_units[i],
+                                            m_grids[i / static_cast<std::size_t>(m_group)].shift);
     }
 
     GptqResult result() const {
@@ -124,7 +125,7 @@ public:
 
 private:
     QuantizedTensor packed() const {
-        return packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_scales.data(),
+        return packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_grids.data(),
                          m_options.scaleType, m_options.globalScale);
     }
     /// Columns [b, b + width) of up to 16 rows. `sums` [rows, stride] comes from columns before b.
@@ -150,11 +151,11 @@ private:
             for (std::int64_t r = 0; r < count; ++r) {
                 const auto lane = static_cast<std::size_t>(r);
                 const auto at = static_cast<std::size_t>((first + r) * m_cols + column);
-                const float scale =
-                    m_scales[static_cast<std::size_t>((first + r) * groups + column / m_group)];
+                const auto [scale, shift] =
+                    m_grids[static_cast<std::size_t>((first + r) * groups + column / m_group)];
                 const float target = m_weights[at] + sum[lane] / factor[j];
-                const float q = m_quantizer.codeOf(target, 1.0f / scale);
-                m_codes[at] = m_quantizer.encode(q);
+                const float q = m_quantizer.codeOf(target, 1.0f / scale, shift);
+                m_codes[at] = m_quantizer.encode(q, shift);
                 m_units[at] = q;
                 out[lane] = m_weights[at] - q * scale;
                 m_errors[static_cast<std::size_t>((first + r) * m_cols + b + j)] = out[lane];
@@ -171,7 +172,7 @@ private:
     std::int64_t m_rows, m_cols, m_group;
     std::vector<std::int8_t> m_codes;  // [rows, cols]
     std::vector<float> m_units;        // [rows, cols] the same in units of the grid
-    std::vector<float> m_scales;       // [rows, groups]
+    std::vector<GroupGrid> m_grids;    // [rows, groups]
     std::vector<float> m_errors;       // [rows, cols] W - W^ in the factor's order
     std::vector<double> m_losses;      // [rows]
     bool m_refined = false;

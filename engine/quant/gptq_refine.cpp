@@ -65,7 +65,7 @@ private:
 
     float value(std::int64_t at) const {
         const std::int64_t row = at / m_t.cols, column = at % m_t.cols;
-        return m_t.codes[at] * m_t.scales[row * m_groups + column / m_group];
+        return m_t.codes[at] * m_t.grids[row * m_groups + column / m_group].scale;
     }
 
     /// Columns [b, b + width) of up to sixteen rows. Their gradient is kept up to date here, that
@@ -117,7 +117,7 @@ private:
                 slope += q * gradient[static_cast<std::size_t>(j)][lane];
                 curve += q * product[static_cast<std::size_t>(j)][lane];
             }
-            float& scale = m_t.scales[(first + r) * m_groups + (b + g) / m_group];
+            float& scale = m_t.grids[(first + r) * m_groups + (b + g) / m_group].scale;
             if (!(curve > 0))
                 continue;
             const float wanted = m_quantizer.storedScale(scale + static_cast<float>(slope / curve));
@@ -142,10 +142,10 @@ private:
         for (std::int64_t r = 0; r < count; ++r) {
             const auto lane = static_cast<std::size_t>(r);
             float& code = m_t.codes[(first + r) * m_t.cols + b + j];
-            const float scale = m_t.scales[(first + r) * m_groups + group];
+            const auto [scale, shift] = m_t.grids[(first + r) * m_groups + group];
             const float best = m_quantizer.codeOf(
                 code * scale + gradient[static_cast<std::size_t>(j)][lane] / (h[j] + m_t.ridge),
-                1.0f / scale);
+                1.0f / scale, shift);
             if (best == code)
                 continue;
             change[lane] = (best - code) * scale;

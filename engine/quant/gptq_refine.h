@@ -19,10 +19,10 @@ struct RefineTarget {
     const float* gram = nullptr;     ///< [cols, cols], H but for what is added to its diagonal
     float ridge = 0;                 ///< that
     float* codes = nullptr;          ///< [rows, cols] in units of the grid
-    float* scales = nullptr;         ///< [rows, groups], as stored
+    GroupGrid* grids = nullptr;      ///< [rows, groups], scales as stored
 };
-/// Changes codes and scales in `passes` rounds. Scales of groups that are whole rows stay. Returns
-/// tr(R H R^T) afterwards.
+/// Changes codes and scales, not shifts, in `passes` rounds. Scales of groups that are whole rows
+/// stay. Returns tr(R H R^T) afterwards.
 double refineCodes(const RefineTarget& target, const GroupQuantizer& quantizer, int passes,
                    kernels::WorkerPool& pool, RunControl& control);
 

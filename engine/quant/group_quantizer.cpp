@@ -65,6 +65,7 @@ int largestExponent(WeightFormat format) {
 GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType,
                                float globalScale)
     : m_grid(Grid::Integer),
+      m_symmetric(scheme.symmetric),
       m_firstRatio(kFirstRatio),
       m_lastRatio(kLastRatio),
       m_group(scheme.granularity == Granularity::Group ? scheme.groupSize : 0),
@@ -155,7 +156,7 @@ float GroupQuantizer::nf4Code(float x) const {
 }
 
 template <GroupQuantizer::Grid G>
-float GroupQuantizer::gridCode(float x) const {
+float GroupQuantizer::gridCode(float x, float shift) const {
     if constexpr (G == Grid::E2m1)
         return e2m1Code(x);
     else if constexpr (G == Grid::E4m3)
@@ -165,17 +166,17 @@ float GroupQuantizer::gridCode(float x) const {
     else if constexpr (G == Grid::Nf4)
         return nf4Code(x);
     else
-        return integerCode(x);
+        return integerCode(x, shift);
 }
 
 template <GroupQuantizer::Grid G>
-double GroupQuantizer::error(const float* w, const float* h, std::int64_t n, float scale,
+double GroupQuantizer::error(const float* w, const float* h, std::int64_t n, GroupGrid grid,
                              double* wq, double* qq) const {
-    const float inverse = 1.0f / scale;
+    const float inverse = 1.0f / grid.scale;
     float sum = 0, sumWq = 0, sumQq = 0;
     for (std::int64_t j = 0; j < n; ++j) {
-        const float q = gridCode<G>(w[j] * inverse);
-        const float d = w[j] - q * scale;
+        const float q = gridCode<G>(w[j] * inverse, grid.shift);
+        const float d = w[j] - q * grid.scale;
         const float weight = h ? h[j] : 1.0f;
         sum += weight * d * d;
         sumWq += weight * w[j] * q;
@@ -191,13 +192,13 @@ float GroupQuantizer::searchedScale(const float* w, const float* h, std::int64_t
                                     float base) const {
     float best = storedScale(base), last = best;
     double wq = 0, qq = 0;
-    double bestError = error<G>(w, h, n, best, &wq, &qq);
+    double bestError = error<G>(w, h, n, {best}, &wq, &qq);
     const auto offer = [&](float candidate) {
         const float scale = storedScale(candidate);
         if (!(scale > 0) || scale == last)
             return;
         last = scale;
-        const double e = error<G>(w, h, n, scale, &wq, &qq);
+        const double e = error<G>(w, h, n, {scale}, &wq, &qq);
         if (e < bestError) {
             bestError = e;
             best = scale;
@@ -205,18 +206,65 @@ float GroupQuantizer::searchedScale(const float* w, const float* h, std::int64_t
     };
     for (float ratio = m_firstRatio; ratio <= m_lastRatio; ratio += kRatioStep)
         offer(base * ratio);
-    error<G>(w, h, n, best, &wq, &qq);
+    error<G>(w, h, n, {best}, &wq, &qq);
     if (qq > 0 && wq > 0)
         offer(static_cast<float>(wq / qq));
     return best;
 }
 
-float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n) const {
-    float amax = 0;
-    for (std::int64_t j = 0; j < n; ++j)
-        amax = std::max(amax, std::fabs(w[j]));
-    if (amax == 0)
-        return storedScale(1);  // any gives zeros, and a zero scale would be refused by readers
+/// The grid whose ends are `low` <= 0 and `high` >= 0, as nearly as its zero point allows.
+GroupGrid GroupQuantizer::rangeOf(float low, float high) const {
+    const float scale = storedScale((high - low) / (m_highest - m_lowest));
+    // The zero point lies within the codes, so that zero is one of the values.
+    const float shift = std::clamp(std::nearbyint(low / scale) - m_lowest, -m_highest, -m_lowest);
+    return {scale, shift};
+}
+
+GroupGrid GroupQuantizer::searchedRange(const float* w, const float* h, std::int64_t n, float low,
+                                        float high) const {
+    GroupGrid best = rangeOf(low, high);
+    double wq = 0, qq = 0;
+    double bestError = error<Grid::Integer>(w, h, n, best, &wq, &qq);
+    const auto offer = [&](GroupGrid grid) {
+        if (!(grid.scale > 0))
+            return;
+        const double e = error<Grid::Integer>(w, h, n, grid, &wq, &qq);
+        if (e < bestError) {
+            bestError = e;
+            best = grid;
+        }
+    };
+    const float centre = (low + high) / 2, middle = (m_lowest + m_highest) / 2;
+    for (float ratio = m_firstRatio; ratio <= m_lastRatio; ratio += kRatioStep) {
+        const float scale = storedScale((high - low) * ratio / (m_highest - m_lowest));
+        // The range in the middle of the values, and one code to either side of it.
+        const float about = std::nearbyint(centre / scale - middle);
+        for (const float shift : {about - 1, about, about + 1})
+            if (shift >= -m_highest && shift <= -m_lowest)
+                offer({scale, shift});
+    }
+    error<Grid::Integer>(w, h, n, best, &wq, &qq);
+    if (qq > 0 && wq > 0)
+        offer({storedScale(static_cast<float>(wq / qq)), best.shift});
+    return best;
+}
+
+GroupGrid GroupQuantizer::gridOf(const float* w, const float* h, std::int64_t n) const {
+    float low = 0, high = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+        low = std::min(low, w[j]);
+        high = std::max(high, w[j]);
+    }
+    const float amax = std::max(-low, high);
+    if (amax == 0)  // any gives zeros, and a zero scale would be refused by readers
+        return {storedScale(1), 0};
+    if (!m_symmetric)
+        return m_search == ScaleSearch::Absmax ? rangeOf(low, high)
+                                               : searchedRange(w, h, n, low, high);
+    return {scaleOf(w, h, n, amax), 0};
+}
+
+float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n, float amax) const {
     const float base = amax / m_highest;
     if (m_search == ScaleSearch::Absmax) {
         // The rule of OCP Microscaling: the largest value lies in E2M1's last binade [4, 8).
@@ -241,13 +289,13 @@ float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n) co
     return searchedScale<Grid::Integer>(w, h, n, base);
 }
 
-void GroupQuantizer::roundTrip(const float* w, std::int64_t n, float scale, float* out) const {
-    const float inverse = 1.0f / scale;
+void GroupQuantizer::roundTrip(const float* w, std::int64_t n, GroupGrid grid, float* out) const {
+    const float inverse = 1.0f / grid.scale;
     for (std::int64_t j = 0; j < n; ++j)
-        out[j] = codeOf(w[j], inverse) * scale;
+        out[j] = codeOf(w[j], inverse, grid.shift) * grid.scale;
 }
 
-std::int8_t GroupQuantizer::encode(float code) const {
+std::int8_t GroupQuantizer::encode(float code, float shift) const {
     if (m_grid == Grid::E4m3)
         return static_cast<std::int8_t>(kernels::floatToE4m3(code));
     if (m_grid == Grid::E2m1)
@@ -256,7 +304,7 @@ std::int8_t GroupQuantizer::encode(float code) const {
         return static_cast<std::int8_t>(kernels::floatToE2m3(code / 8));
     if (m_grid == Grid::Nf4)
         return static_cast<std::int8_t>(kernels::floatToNf4(code));
-    return static_cast<std::int8_t>(code);
+    return static_cast<std::int8_t>(code - shift);
 }
 
 namespace {
@@ -297,10 +345,47 @@ Tensor packedTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t c
     return packed;
 }
 
+constexpr std::int64_t kZerosPerWord = 8;
+
+/// Where the zero point of a row lies within its word.
+int zeroBit(std::int64_t row) {
+    return static_cast<int>(4 * (row % kZerosPerWord));
+}
+
+Tensor packedZeros(const QuantScheme& scheme, std::int64_t rows, std::int64_t groups,
+                   const GroupGrid* grids) {
+    Tensor packed =
+        Tensor::allocate(DType::I32, {(rows + kZerosPerWord - 1) / kZerosPerWord, groups});
+    auto* words = packed.mutableAs<std::uint32_t>();
+    std::fill_n(words, packed.elements(), 0u);
+    for (std::int64_t row = 0; row < rows; ++row)
+        for (std::int64_t g = 0; g < groups; ++g) {
+            const int zero =
+                (1 << (scheme.bits - 1)) - static_cast<int>(grids[row * groups + g].shift);
+            words[row / kZerosPerWord * groups + g] |= static_cast<unsigned>(zero) << zeroBit(row);
+        }
+    return packed;
+}
+
 }  // namespace
 
+std::vector<float> shiftsOf(const QuantizedTensor& weight) {
+    if (weight.zeroPoints.empty())
+        return {};
+    const std::int64_t groups = weight.zeroPoints.dim(1);
+    const auto* words = weight.zeroPoints.as<std::uint32_t>();
+    std::vector<float> shifts(static_cast<std::size_t>(weight.rows * groups));
+    for (std::int64_t row = 0; row < weight.rows; ++row)
+        for (std::int64_t g = 0; g < groups; ++g) {
+            const unsigned zero = words[row / kZerosPerWord * groups + g] >> zeroBit(row) & 15u;
+            shifts[static_cast<std::size_t>(row * groups + g)] =
+                static_cast<float>((1 << (weight.scheme.bits - 1)) - static_cast<int>(zero));
+        }
+    return shifts;
+}
+
 QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
-                          const std::int8_t* codes, const float* scales, DType scaleType,
+                          const std::int8_t* codes, const GroupGrid* grids, DType scaleType,
                           float globalScale) {
     const std::int64_t group = scheme.granularity == Granularity::Group ? scheme.groupSize : cols;
     QuantizedTensor tensor;
@@ -312,34 +397,37 @@ QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int
     const DType type = ownScaleType(scheme.format, scaleType);
     tensor.scales = Tensor::allocate(type, {rows, cols / group});
     for (std::int64_t i = 0; i < rows * (cols / group); ++i) {
+        const float scale = grids[i].scale;
         if (type == DType::F8E4M3)
-            tensor.scales.mutableAs<std::uint8_t>()[i] = nvFp4Byte(scales[i], globalScale);
+            tensor.scales.mutableAs<std::uint8_t>()[i] = nvFp4Byte(scale, globalScale);
         else if (type == DType::U8)
-            tensor.scales.mutableAs<std::uint8_t>()[i] =
-                powerByte(scales[i], unitsOf(scheme.format));
+            tensor.scales.mutableAs<std::uint8_t>()[i] = powerByte(scale, unitsOf(scheme.format));
         else if (type == DType::F16)
-            tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToHalf(scales[i]);
+            tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToHalf(scale);
         else if (type == DType::BF16)
-            tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToBfloat16(scales[i]);
+            tensor.scales.mutableAs<std::uint16_t>()[i] = kernels::floatToBfloat16(scale);
         else
-            tensor.scales.mutableAs<float>()[i] = scales[i];
+            tensor.scales.mutableAs<float>()[i] = scale;
     }
+    if (!scheme.symmetric)
+        tensor.zeroPoints = packedZeros(scheme, rows, cols / group, grids);
     return tensor;
 }
 
-QuantizedTensor quantizeWithScales(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
-                                   const float* values, const float* scales, DType scaleType,
-                                   float globalScale) {
+QuantizedTensor quantizeWithGrids(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
+                                  const float* values, const GroupGrid* grids, DType scaleType,
+                                  float globalScale) {
     const GroupQuantizer quantizer(scheme, ScaleSearch::Absmax, scaleType, globalScale);
     const std::int64_t group = quantizer.groupSize(cols), groups = cols / group;
     std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
-    std::vector<float> stored(static_cast<std::size_t>(rows * groups));
+    std::vector<GroupGrid> stored(grids, grids + rows * groups);
     for (std::int64_t i = 0; i < rows * groups; ++i) {
-        const float scale = quantizer.storedScale(scales[i]), inverse = 1.0f / scale;
-        stored[static_cast<std::size_t>(i)] = scale;
+        GroupGrid& grid = stored[static_cast<std::size_t>(i)];
+        grid.scale = quantizer.storedScale(grid.scale);
+        const float inverse = 1.0f / grid.scale;
         for (std::int64_t j = i * group; j < (i + 1) * group; ++j)
             codes[static_cast<std::size_t>(j)] =
-                quantizer.encode(quantizer.codeOf(values[j], inverse));
+                quantizer.encode(quantizer.codeOf(values[j], inverse, grid.shift), grid.shift);
     }
     return packCodes(scheme, rows, cols, codes.data(), stored.data(), scaleType, globalScale);
 }

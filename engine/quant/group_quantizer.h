@@ -4,16 +4,17 @@
 //
 // Simulating a scheme in training: for each group of groupSize(cols) weights of a row
 //     scale = quantizer.storedScale(learnt scale);         // as the file will hold it
-//     quantizer.roundTrip(w, n, scale, out);               // what the kernel will multiply
+//     quantizer.roundTrip(w, n, {scale, shift}, out);      // what the kernel will multiply
 // with the inputs rounded by kernels::roundActivations(scheme.kernelActivations(cols), ...); w lies
-// within the grid's range where lowest() <= w / scale <= highest(). In the end quantizeWithScales()
-// makes the stored weight, whose dequantized values are `out`, bit for bit. scaleOf() gives scales
-// to start from.
+// within the grid's range where lowest() <= w / scale - shift <= highest(). In the end
+// quantizeWithGrids() makes the stored weight, whose dequantized values are `out`, bit for bit.
+// gridOf() gives grids to start from.
 //
 // A scale is what one unit of the grid stands for, whatever the format stores: integers count in
 // units of one; E2M1 in halves, so that its grid 0, 1, 2, 3, 4, 6, 8, 12 is whole; E2M3 likewise in
 // eighths; E4M3 in units of one, up to 448; NF4's grid lies within [-1, 1]. NVFP4's scale holds the
-// global scale already: (E4M3 / globalScale) / 2.
+// global scale already: (E4M3 / globalScale) / 2. Asymmetric integers shift their range: see
+// GroupGrid.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,14 @@ namespace fettle {
 
 enum class ScaleSearch { Absmax, Mse };
 
+/// What the values of a channel or group share. Codes run from lowest() + shift to highest() +
+/// shift and stand for themselves times the scale. The shift is 0 but for asymmetric integers,
+/// whose zero point is 2^(bits - 1) - shift.
+struct GroupGrid {
+    float scale = 1;
+    float shift = 0;
+};
+
 class GroupQuantizer {
 public:
     /// `scaleType` F32, F16 or BF16: scales are rounded to it before codes are chosen, unless the
@@ -37,14 +46,15 @@ public:
 
     /// Values that share a scale in a row of `cols`.
     std::int64_t groupSize(std::int64_t cols) const { return m_group > 0 ? m_group : cols; }
-    /// The scale of n values, as stored: largest magnitude to largest code, or the least squared
-    /// error over a grid of clipping ratios refined by least squares, weighted by h [n] where it is
-    /// not null. 1 (or the nearest stored scale) for a group of zeros.
-    float scaleOf(const float* w, const float* h, std::int64_t n) const;
+    /// The grid of n values, its scale as stored: largest magnitude to largest code (asymmetric:
+    /// smallest and largest value to the ends), or the least squared error over a grid of clipping
+    /// ratios refined by least squares, weighted by h [n] where it is not null. 1 (or the nearest
+    /// stored scale) for a group of zeros.
+    GroupGrid gridOf(const float* w, const float* h, std::int64_t n) const;
     /// The nearest scale that can be stored, above zero.
     float storedScale(float scale) const;
     /// The code of a value under the scale whose inverse is given, in units of the grid.
-    float codeOf(float value, float inverseScale) const {
+    float codeOf(float value, float inverseScale, float shift = 0) const {
         switch (m_grid) {
             case Grid::E2m1:
                 return e2m1Code(value * inverseScale);
@@ -57,14 +67,15 @@ public:
             case Grid::Integer:
                 break;
         }
-        return integerCode(value * inverseScale);
+        return integerCode(value * inverseScale, shift);
     }
-    /// Codes of n values under one scale and back: what a stored weight dequantizes to.
-    void roundTrip(const float* w, std::int64_t n, float scale, float* out) const;
+    /// Codes of n values under one grid and back: what a stored weight dequantizes to.
+    void roundTrip(const float* w, std::int64_t n, GroupGrid grid, float* out) const;
     /// A code as packCodes takes it.
-    std::int8_t encode(float code) const;
-    float lowest() const { return m_lowest; }    ///< the smallest code
-    float highest() const { return m_highest; }  ///< the largest code
+    std::int8_t encode(float code, float shift = 0) const;
+    bool symmetric() const { return m_symmetric; }
+    float lowest() const { return m_lowest; }    ///< the smallest code of a grid without shift
+    float highest() const { return m_highest; }  ///< the largest
     DType scaleType() const { return m_scaleType; }
     float globalScale() const { return m_globalScale; }
 
@@ -75,21 +86,31 @@ private:
     // everywhere.
     static constexpr float kRoundMagic = 12582912.0f;
 
-    float clamped(float q) const { return q < m_lowest ? m_lowest : q > m_highest ? m_highest : q; }
-    float integerCode(float x) const { return clamped((x + kRoundMagic) - kRoundMagic); }
+    float clamped(float q, float shift = 0) const {
+        const float low = m_lowest + shift, high = m_highest + shift;
+        return q < low ? low : q > high ? high : q;
+    }
+    float integerCode(float x, float shift) const {
+        return clamped((x + kRoundMagic) - kRoundMagic, shift);
+    }
     float e2m1Code(float x) const;
     float e4m3Code(float x) const;
     float e2m3Code(float x) const;
     float nf4Code(float x) const;
     template <Grid G>
-    float gridCode(float x) const;
+    float gridCode(float x, float shift) const;
     template <Grid G>
-    double error(const float* w, const float* h, std::int64_t n, float scale, double* wq,
+    double error(const float* w, const float* h, std::int64_t n, GroupGrid grid, double* wq,
                  double* qq) const;
+    float scaleOf(const float* w, const float* h, std::int64_t n, float amax) const;
     template <Grid G>
     float searchedScale(const float* w, const float* h, std::int64_t n, float base) const;
+    GroupGrid rangeOf(float low, float high) const;
+    GroupGrid searchedRange(const float* w, const float* h, std::int64_t n, float low,
+                            float high) const;
 
     Grid m_grid;
+    bool m_symmetric;
     float m_lowest;
     float m_highest;
     float m_firstRatio;
@@ -119,16 +140,19 @@ inline float GroupQuantizer::e2m3Code(float x) const {
     return (q / step + kRoundMagic - kRoundMagic) * step;
 }
 
-/// Codes [rows, cols] as encode() gives them and stored scales [rows, groups] as a weight in the
-/// scheme's layout.
+/// Codes [rows, cols] as encode() gives them and grids [rows, groups] with stored scales as a
+/// weight in the scheme's layout.
 QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
-                          const std::int8_t* codes, const float* scales, DType scaleType,
+                          const std::int8_t* codes, const GroupGrid* grids, DType scaleType,
                           float globalScale = 1);
 
-/// Values [rows, cols] under given scales [rows, groups] (each is taken to its storedScale) as a
-/// weight.
-QuantizedTensor quantizeWithScales(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
-                                   const float* values, const float* scales, DType scaleType,
-                                   float globalScale = 1);
+/// Values [rows, cols] under given grids [rows, groups] (each scale is taken to its storedScale) as
+/// a weight.
+QuantizedTensor quantizeWithGrids(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
+                                  const float* values, const GroupGrid* grids, DType scaleType,
+                                  float globalScale = 1);
+
+/// The shift of every group of an asymmetric weight, [rows, groups]; empty for a symmetric one.
+std::vector<float> shiftsOf(const QuantizedTensor& weight);
 
 }  // namespace fettle

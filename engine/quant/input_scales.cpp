@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/quant/input_range.h"
 #include "engine/quant/rtn.h"
 
 namespace fettle {
@@ -122,7 +123,7 @@ private:
                 quantizeRtn("", Weight(toTensor(scaled, {m_rows[c], m_statistics.cols})), options,
                             m_pool, m_control)
                     .tensor;
-            tensor.inputGlobalScale = kernels::nvFp4GlobalScale(largest);
+            tensor.inputGlobalScale = inputScaleFor(m_options.scheme.activations, largest);
             const Weight quantized(std::move(tensor));
             const std::vector<float> y =
                 product(*m_backend.prepareWeight(quantized.view()), inputs);

@@ -53,7 +53,7 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
 
     RtnResult result;
     std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
-    std::vector<float> scales(static_cast<std::size_t>(rows * (cols / group)));
+    std::vector<GroupGrid> grids(static_cast<std::size_t>(rows * (cols / group)));
     std::vector<Sums> rowSums(static_cast<std::size_t>(rows));
     std::atomic<std::int64_t> done{0};
     std::atomic<bool> damaged{false};
@@ -71,13 +71,14 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
         for (std::int64_t g = 0; g < cols / group; ++g) {
             const float* values = w.data() + g * group;
             const float* h = options.inputPower ? options.inputPower->data() + g * group : nullptr;
-            const float scale = quantizer.scaleOf(values, h, group);
-            scales[static_cast<std::size_t>(row * (cols / group) + g)] = scale;
-            const float inverse = 1.0f / scale;
+            const GroupGrid grid = quantizer.gridOf(values, h, group);
+            grids[static_cast<std::size_t>(row * (cols / group) + g)] = grid;
+            const float inverse = 1.0f / grid.scale;
             for (std::int64_t j = 0; j < group; ++j) {
-                const float q = quantizer.codeOf(values[j], inverse);
-                codes[static_cast<std::size_t>(row * cols + g * group + j)] = quantizer.encode(q);
-                const double d = values[j] - static_cast<double>(q) * scale,
+                const float q = quantizer.codeOf(values[j], inverse, grid.shift);
+                codes[static_cast<std::size_t>(row * cols + g * group + j)] =
+                    quantizer.encode(q, grid.shift);
+                const double d = values[j] - static_cast<double>(q) * grid.scale,
                              signal = static_cast<double>(values[j]) * values[j];
                 sums.error += d * d;
                 sums.signal += signal;
@@ -102,7 +103,7 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
         throw EngineError(ErrorKind::BadInput, "tensor " + name + " holds NaN or infinite values");
 
     result.tensor =
-        packCodes(scheme, rows, cols, codes.data(), scales.data(), options.scaleType, globalScale);
+        packCodes(scheme, rows, cols, codes.data(), grids.data(), options.scaleType, globalScale);
     Sums total;
     for (const Sums& sums : rowSums) {
         total.error += sums.error;

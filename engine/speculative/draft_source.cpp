@@ -5,6 +5,7 @@
 #include "engine/core/error.h"
 #include "engine/quant/rtn.h"
 #include "engine/speculative/block_influence.h"
+#include "engine/speculative/eagle_proposer.h"
 #include "engine/speculative/lookup_proposer.h"
 #include "engine/speculative/medusa_proposer.h"
 #include "engine/speculative/model_proposer.h"
@@ -116,7 +117,9 @@ SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend
     const std::string& draft = setup.draft;
     readHeads(setup);
     if (setup.heads) {
-        if (const std::string refusal = headsRefusal(*setup.heads, target); !refusal.empty())
+        if (setup.heads->kind == kEagle)
+            eagleHeadOf(*setup.heads, target);
+        else if (const std::string refusal = headsRefusal(*setup.heads, target); !refusal.empty())
             throwBadInput(draft, "cannot draft for " + target.name + ": " + refusal);
     } else if (setup.hasModel()) {
         loadDraft(setup, target, control);
@@ -141,6 +144,8 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
         return std::make_unique<NgramProposer>();
     if (setup.draft == "suffix")
         return std::make_unique<SuffixProposer>();
+    if (setup.heads && setup.heads->kind == kEagle)
+        return std::make_unique<EagleProposer>(*setup.heads, target, backend, control);
     if (setup.heads)
         return std::make_unique<MedusaProposer>(*setup.heads, target, backend, control);
     if (setup.hasModel()) {

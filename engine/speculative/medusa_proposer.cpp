@@ -4,28 +4,18 @@
 #include <cstring>
 
 #include "engine/core/error.h"
-#include "engine/quant/rtn.h"
+#include "engine/speculative/head_weights.h"
 #include "engine/speculative/tree_drafter.h"
 
 namespace fettle {
 
 namespace {
 
-/// A matrix as the device multiplies it fast: int8 per channel where its rows allow it.
 std::unique_ptr<DeviceWeight> prepared(const DraftHeads& heads, const std::string& name,
                                        std::int64_t rows, std::int64_t cols, Backend& backend,
                                        RunControl& control) {
-    const std::vector<float> values = heads.values(name, {rows, cols});
-    Tensor dense = Tensor::allocate(DType::F32, {rows, cols});
-    std::memcpy(dense.mutableAs<float>(), values.data(), values.size() * sizeof(float));
-    const Weight weight(dense);
-    if (cols % 32 != 0)
-        return backend.prepareWeight(weight.view());
-    RtnOptions options;
-    options.scheme = *findQuantScheme("int8");
-    options.search = ScaleSearch::Absmax;
-    const Weight rounded(quantizeRtn(name, weight, options, backend.pool(), control).tensor);
-    return backend.prepareWeight(rounded.view());
+    const Weight weight = asWeight(heads.values(name, {rows, cols}), rows, cols);
+    return backend.prepareWeight(inInt8(name, weight, backend, control).view());
 }
 
 std::vector<std::int32_t> tokensOf(const DraftHeads& heads, const ModelConfig& target) {

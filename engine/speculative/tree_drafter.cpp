@@ -199,49 +199,93 @@ std::vector<int> addLevel(const DraftRequest& request, const std::vector<Continu
     return added;
 }
 
+void draftLevels(DraftRunner& runner, const DraftRequest& request, Draft& draft) {
+    const bool fixed = request.tree.kind == DraftTree::Kind::Fixed,
+               chain = request.tree.kind == DraftTree::Kind::Chain;
+    std::vector<Continuation> places{{-1, 1, runner.first()}};
+    const int levels =
+        fixed ? std::min(request.most, static_cast<int>(request.tree.widths.size())) : request.most;
+    for (int level = 0;; ++level) {
+        const int width = fixed ? request.tree.widths[static_cast<std::size_t>(level)] : 1;
+        const std::vector<int> added = addLevel(request, places, width, true, draft);
+        if (added.empty() || level + 1 >= levels || draft.size() >= request.nodes ||
+            (chain && !request.goesOn(draft)))
+            return;
+        const std::vector<int> expanded = chain ? added : toExpand(request, draft, added);
+        if (expanded.empty())
+            return;
+        std::vector<TokenDistribution> next = runner.follow(draft, expanded);
+        const std::vector<double> reached = request.length.reached(draft);
+        places.clear();
+        for (std::size_t i = 0; i < next.size(); ++i) {
+            const int node = expanded[i];
+            places.push_back({node, reached[static_cast<std::size_t>(node)], std::move(next[i])});
+        }
+        if (places.empty())
+            return;
+    }
+}
+
+namespace {
+
+class ModelRunner : public DraftRunner {
+public:
+    ModelRunner(Transformer& model, KvCache& cache, const DraftRequest& request,
+                const Transformer::SkippedLayers* skipped, Guesses& guesses)
+        : m_model(model),
+          m_cache(cache),
+          m_request(request),
+          m_skipped(skipped),
+          m_guesses(guesses),
+          m_count(std::min(request.vocabulary, model.config().vocabularySize)) {}
+
+    TokenDistribution first() override {
+        return guessFrom(m_model.lastLogits(), m_count, m_request.sampling);
+    }
+    std::vector<TokenDistribution> follow(const Draft& draft,
+                                          const std::vector<int>& nodes) override {
+        const auto rows = static_cast<std::int64_t>(nodes.size());
+        if (m_cache.length() + rows > m_cache.capacity())
+            return {};
+        m_slots.resize(static_cast<std::size_t>(draft.size()), -1);
+        std::vector<std::int32_t> tokens;
+        for (const int node : nodes) {
+            const DraftNode& n = draft.nodes[static_cast<std::size_t>(node)];
+            m_slots[static_cast<std::size_t>(node)] = static_cast<int>(m_guesses.tokens.size());
+            tokens.push_back(n.token);
+            m_guesses.tokens.push_back(n.token);
+            m_guesses.parents.push_back(n.parent < 0 ? -1
+                                                     : m_slots[static_cast<std::size_t>(n.parent)]);
+        }
+        m_model.forward(tokens, m_cache, m_request.control, m_skipped, m_guesses.parents);
+        const std::int64_t width = m_model.config().vocabularySize;
+        m_logits.resize(static_cast<std::size_t>(rows * width));
+        m_model.logits(0, rows, m_logits.data());
+        std::vector<TokenDistribution> next;
+        for (std::int64_t i = 0; i < rows; ++i)
+            next.push_back(guessFrom(m_logits.data() + i * width, m_count, m_request.sampling));
+        return next;
+    }
+
+private:
+    Transformer& m_model;
+    KvCache& m_cache;
+    const DraftRequest& m_request;
+    const Transformer::SkippedLayers* m_skipped;
+    Guesses& m_guesses;
+    std::int64_t m_count;
+    std::vector<int> m_slots;  ///< of nodes, in the guesses; -1: not run
+    std::vector<float> m_logits;
+};
+
+}  // namespace
+
 void draftWithModel(Transformer& model, KvCache& cache, const DraftRequest& request,
                     const Transformer::SkippedLayers* skipped, Draft& draft, Guesses& guesses) {
     if (request.tree.kind == DraftTree::Kind::Chain)
         return draftChain(model, cache, request, skipped, draft, guesses);
-    const std::int64_t count = std::min(request.vocabulary, model.config().vocabularySize);
-    std::vector<Continuation> places{
-        {-1, 1, guessFrom(model.lastLogits(), count, request.sampling)}};
-    std::vector<int> slots;  // of nodes, in guesses; -1: not run
-    std::vector<float> logits;
-    const bool fixed = request.tree.kind == DraftTree::Kind::Fixed;
-    const int levels =
-        fixed ? std::min(request.most, static_cast<int>(request.tree.widths.size())) : request.most;
-    for (int level = 0;; ++level) {
-        const int width = fixed ? request.tree.widths[static_cast<std::size_t>(level)] : 0;
-        const std::vector<int> added = addLevel(request, places, width, true, draft);
-        slots.resize(static_cast<std::size_t>(draft.size()), -1);
-        if (added.empty() || level + 1 >= levels || draft.size() >= request.nodes)
-            return;
-        const std::vector<int> expanded = toExpand(request, draft, added);
-        const auto rows = static_cast<std::int64_t>(expanded.size());
-        if (rows == 0 || cache.length() + rows > cache.capacity())
-            return;
-        std::vector<std::int32_t> tokens;
-        for (const int node : expanded) {
-            const DraftNode& n = draft.nodes[static_cast<std::size_t>(node)];
-            slots[static_cast<std::size_t>(node)] = static_cast<int>(guesses.tokens.size());
-            tokens.push_back(n.token);
-            guesses.tokens.push_back(n.token);
-            guesses.parents.push_back(n.parent < 0 ? -1
-                                                   : slots[static_cast<std::size_t>(n.parent)]);
-        }
-        model.forward(tokens, cache, request.control, skipped, guesses.parents);
-        logits.resize(static_cast<std::size_t>(rows * model.config().vocabularySize));
-        model.logits(0, rows, logits.data());
-        const std::vector<double> reached = request.length.reached(draft);
-        places.clear();
-        for (std::int64_t i = 0; i < rows; ++i) {
-            const int node = expanded[static_cast<std::size_t>(i)];
-            places.push_back({node, reached[static_cast<std::size_t>(node)],
-                              guessFrom(logits.data() + i * model.config().vocabularySize, count,
-                                        request.sampling)});
-        }
-    }
+    ModelRunner runner(model, cache, request, skipped, guesses);
+    draftLevels(runner, request, draft);
 }
 
 }  // namespace fettle

@@ -14,6 +14,20 @@ namespace fettle {
 void draftWithModel(Transformer& model, KvCache& cache, const DraftRequest& request,
                     const Transformer::SkippedLayers* skipped, Draft& draft, Guesses& guesses);
 
+/// Whoever can say what follows drafted tokens once it has run them.
+class DraftRunner {
+public:
+    virtual ~DraftRunner() = default;
+    /// What follows the text.
+    virtual TokenDistribution first() = 0;
+    /// Runs these nodes, whose parents were run before, and says what follows each of them; nothing
+    /// where there is no room for them.
+    virtual std::vector<TokenDistribution> follow(const Draft& draft,
+                                                  const std::vector<int>& nodes) = 0;
+};
+/// Drafts into the empty `draft`, a pass of the runner for each level but the last.
+void draftLevels(DraftRunner& runner, const DraftRequest& request, Draft& draft);
+
 /// One place where a draft may go on: what is thought to follow node `parent`.
 struct Continuation {
     int parent = -1;

@@ -366,7 +366,7 @@ Model Distill::apply(Model model, TechniqueContext& context) const {
     refuseQuantized(student);
     if (context.params.at("attention_weight").get<double>() > 0)
         Network::requireSameAttention(student.config, teacher.config);
-    return withinMemory("distill", "checkpointing", context.params,
+    return withinMemory(memoryAdvice("distill", "checkpointing", context.params),
                         [&] { return Distiller(student, teacher, context).run(); });
 }
 

@@ -54,12 +54,16 @@ QuantScheme wantedScheme(const nlohmann::json& params) {
     return *scheme;
 }
 
-/// Whether a scheme of the recipe rounds activations to NVFP4, whose scale comes from the text.
-bool roundsToNvFp4(const nlohmann::json& params) {
+/// Whether a scheme of the recipe rounds activations to a format whose scale comes from the text:
+/// the scheme itself or one that a weight has of its own.
+bool roundsTo(ActivationFormat format, const nlohmann::json& params) {
     const std::vector<std::string> own = params.at("schemes").get<std::vector<std::string>>();
-    return wantedScheme(params).activations == ActivationFormat::NvFp4 ||
-           std::any_of(own.begin(), own.end(),
-                       [](const std::string& each) { return each.ends_with("=nvfp4"); });
+    return wantedScheme(params).activations == format ||
+           std::any_of(own.begin(), own.end(), [format](const std::string& each) {
+               const std::optional<QuantScheme> scheme =
+                   findQuantScheme(each.substr(each.rfind('=') + 1));
+               return scheme && scheme->activations == format;
+           });
 }
 
 // Scales take the model's own 16-bit type where it has one, as readers of the exported files
@@ -93,13 +97,18 @@ std::optional<CalibrationText> calibrationFor(const Model& model, TechniqueConte
             throw EngineError(ErrorKind::Usage,
                               "ptq: the method " + method +
                                   " needs a calibration text and calibration_tokens above 0");
-        if (roundsToNvFp4(params))
+        if (roundsTo(ActivationFormat::Int8Tensor, params))
+            throw EngineError(ErrorKind::Usage,
+                              "ptq: int8-static needs a calibration text and calibration_tokens "
+                              "above 0: the scale of the activations comes from it");
+        if (roundsTo(ActivationFormat::NvFp4, params))
             context.control.warn(
                 "ptq: there is no calibration text, so activations get the global scale 1: blocks "
                 "of them below 0.01 vanish");
         return std::nullopt;
     }
-    const bool inputs = roundsToNvFp4(params);
+    const bool inputs =
+        roundsTo(ActivationFormat::NvFp4, params) || roundsTo(ActivationFormat::Int8Tensor, params);
     if (method == "rtn" && params.at("scale_search") != "mse" && !inputs &&
         !wantsMixedPrecision(params))
         return std::nullopt;
@@ -151,9 +160,16 @@ std::map<std::string, QuantScheme> givenSchemes(
 
 /// "auto" moves outliers out of inputs that are rounded to few integers per token.
 bool smooths(const std::string& method, const QuantScheme& wanted) {
-    return method == "smoothquant" ||
-           (method == "auto" && wanted.activations == ActivationFormat::Int8Token &&
-            wanted.bits == 8);
+    return method == "smoothquant" || (method == "auto" && wanted.bits == 8 &&
+                                       (wanted.activations == ActivationFormat::Int8Token ||
+                                        wanted.activations == ActivationFormat::Int8Tensor));
+}
+
+RangeSearch rangeSearchNamed(const std::string& name) {
+    return name == "percentile" ? RangeSearch::Percentile
+           : name == "mse"      ? RangeSearch::Mse
+           : name == "entropy"  ? RangeSearch::Entropy
+                                : RangeSearch::Largest;
 }
 
 LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantScheme& wanted) {
@@ -166,6 +182,8 @@ LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantSchem
     options.gptq = method == "gptq" || method == "auto" || method == "rotate";
     options.correctBias = params.value("bias_correction", true);
     options.search = params.at("scale_search") == "absmax" ? ScaleSearch::Absmax : ScaleSearch::Mse;
+    options.inputRange = rangeSearchNamed(params.value("input_range", "max"));
+    options.inputPercentile = params.value("input_percentile", 99.99);
     options.damping = params.at("damping").get<double>();
     options.activationOrder = params.at("activation_order").get<bool>();
     options.follow = params.value("follow_outputs", true);
@@ -360,6 +378,9 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
     if (inputs.calibration.empty() || tokens == 0) {
         if (method != "rtn" && method != "auto" && method != "rotate")
             estimate.problems.push_back("the method " + method + " needs a calibration text");
+        if (roundsTo(ActivationFormat::Int8Tensor, params))
+            estimate.problems.push_back(
+                "int8-static needs a calibration text: the scale of the activations comes from it");
     } else if (mse || method != "rtn") {
         // Each half of a layer is run up to three times, and the products of inputs with each other
         // cost about as much as one run; searches of input scales quantize every weight ten times.

@@ -135,7 +135,10 @@ public:
         if (wanted({"lm_head.weight"}).empty())
             return m_quantized;
         const bool gram = needsGram(m_model.config.hiddenSize);
-        quantize({"lm_head.weight"}, m_stream.collectFinal(gram, gram ? 0 : kReportRows, plain()));
+        const std::vector<std::string> head = {"lm_head.weight"};
+        const float range = inputRange(
+            head, [&](const CalibrationStream::Visitor& visitor) { m_stream.visitFinal(visitor); });
+        quantize(head, m_stream.collectFinal(gram, gram ? 0 : kReportRows, plain()), range);
         return m_quantized;
     }
 
@@ -249,17 +252,37 @@ private:
         }
         prepare();
         const std::vector<std::string> first = wanted(inputs(half)), last = wanted({output(half)});
-        if (!first.empty()) {
-            quantize(first, collect(half, false, m_model.config.hiddenSize));
-            prepare();
-        }
-        if (!last.empty()) {
-            quantize(last, collect(half, true, innerCols(half)));
+        for (const bool inner : {false, true}) {
+            const std::vector<std::string>& names = inner ? last : first;
+            if (names.empty())
+                continue;
+            const float range = inputRange(names, [&](const CalibrationStream::Visitor& visitor) {
+                m_stream.visit(m_layer, half, inner, visitor);
+            });
+            quantize(names,
+                     collect(half, inner, inner ? innerCols(half) : m_model.config.hiddenSize),
+                     range);
             prepare();
         }
         m_stream.advance(m_layer, half);
         if (m_plain)
             m_plain->advance(m_layer, half);
+    }
+
+    /// How far inputs of `names` reach that are rounded under one fixed scale, and 0 where there
+    /// are none; `visit` shows them all.
+    template <class Visit>
+    float inputRange(const std::vector<std::string>& names, const Visit& visit) const {
+        const bool fixed = std::any_of(names.begin(), names.end(), [&](const std::string& each) {
+            return m_options.schemeOf(each)->activations == ActivationFormat::Int8Tensor;
+        });
+        MagnitudeHistogram histogram;
+        if (fixed)
+            visit([&](const float* x, std::int64_t rows) {
+                histogram.add(x, rows * m_model.weight(names.front()).shape().at(1));
+            });
+        constexpr int kCodes = 127;
+        return histogram.range(m_options.inputRange, kCodes, m_options.inputPercentile);
     }
 
     InputScales search(const std::vector<std::string>& consumers, const InputStatistics& statistics,
@@ -322,7 +345,9 @@ private:
         });
     }
 
-    void quantize(const std::vector<std::string>& names, InputStatistics statistics) {
+    /// `inputRange` is what inputs under a fixed scale are held within.
+    void quantize(const std::vector<std::string>& names, InputStatistics statistics,
+                  float inputRange) {
         std::optional<GptqFactor> factor;
         std::map<std::string, std::vector<float>> targets;
         if (!statistics.drift.empty()) {
@@ -344,7 +369,7 @@ private:
         const float globalScale = globalScaleOf(names);
         for (const std::string& each : names)
             quantizeOne(each, statistics, factor && factor->usable ? &*factor : nullptr,
-                        targets.contains(each) ? &targets[each] : nullptr, globalScale);
+                        targets.contains(each) ? &targets[each] : nullptr, globalScale, inputRange);
     }
 
     /// What the NVFP4 weights among `names`, which runtimes multiply as one, scale their scales by.
@@ -357,8 +382,8 @@ private:
     }
 
     void quantizeOne(const std::string& each, const InputStatistics& statistics,
-                     const GptqFactor* factor, const std::vector<float>* target,
-                     float globalScale) {
+                     const GptqFactor* factor, const std::vector<float>* target, float globalScale,
+                     float inputRange) {
         const Weight weight = m_model.weight(each);
         const QuantScheme scheme = *m_options.schemeOf(each);
         const std::vector<float> before = weight.toFloat();
@@ -387,9 +412,11 @@ private:
             tensor = quantizeRtn(each, weight, options, m_context.pool, control).tensor;
         }
         weight.dropPages();
-        if (scheme.activations == ActivationFormat::NvFp4)
-            tensor.inputGlobalScale = kernels::nvFp4GlobalScale(
-                *std::max_element(statistics.maximum.begin(), statistics.maximum.end()));
+        tensor.inputGlobalScale = inputScaleFor(
+            scheme.activations,
+            scheme.activations == ActivationFormat::Int8Tensor
+                ? inputRange
+                : *std::max_element(statistics.maximum.begin(), statistics.maximum.end()));
         if (m_context.unquantized)
             (*m_context.unquantized)[each] = weight;
         m_model.weights[each] = Weight(std::move(tensor));

@@ -8,6 +8,7 @@
 
 #include "engine/quant/calibration.h"
 #include "engine/quant/group_quantizer.h"
+#include "engine/quant/input_range.h"
 #include "engine/quant/input_scales.h"
 #include "engine/quant/rotation.h"
 #include "engine/technique/layer_checkpoints.h"
@@ -20,6 +21,8 @@ struct LayerwiseOptions {
     bool gptq = false;                    ///< else round to nearest
     ScaleSearch search = ScaleSearch::Mse;
     DType scaleType = DType::F16;
+    RangeSearch inputRange = RangeSearch::Largest;  ///< of activations under one fixed scale
+    double inputPercentile = 99.99;
     double damping = 0.01;
     bool activationOrder = true;
     bool follow = true;    ///< GPTQ aims at what the plain model gives, see OutputFollower

@@ -27,12 +27,22 @@ TechniqueDescriptor ptqDescriptor() {
         {"int8", "int8 (W8A8)",
          "8-bit weights with one scale per output channel; activations are quantized per token "
          "while running."},
+        {"int8-static", "int8, fixed activation scales (W8A8)",
+         "As int8, with one scale for each weight's activations from the calibration text: nothing "
+         "to measure while running, but what lies beyond the text's range is clipped."},
         {"int4-g32", "int4, groups of 32",
          "4-bit weights, one 16-bit scale per 32 weights: 4.5 bits per weight."},
         {"int4-g64", "int4, groups of 64",
          "4-bit weights, one 16-bit scale per 64 weights: 4.25 bits per weight."},
         {"int4-g128", "int4, groups of 128",
          "4-bit weights, one 16-bit scale per 128 weights: 4.125 bits per weight."},
+        {"int4-g32-asym", "int4, groups of 32, asymmetric",
+         "As int4 in groups of 32, with a zero point of its own for each group: 4.625 bits per "
+         "weight, closer to weights that do not lie evenly around zero."},
+        {"int4-g64-asym", "int4, groups of 64, asymmetric",
+         "As int4 in groups of 64, with a zero point for each group: 4.31 bits per weight."},
+        {"int4-g128-asym", "int4, groups of 128, asymmetric",
+         "As int4 in groups of 128, with a zero point for each group: 4.16 bits per weight."},
         {"w8a16", "int8, weights only (W8A16)",
          "8-bit weights with one scale per output channel; activations keep their precision, on "
          "the CPU int8 per 32 values."},
@@ -148,6 +158,31 @@ TechniqueDescriptor ptqDescriptor() {
     };
     search.help = "How the scale of a group is found.";
 
+    ParameterSchema range;
+    range.name = "input_range";
+    range.title = "Range of activations";
+    range.type = ParameterType::Choice;
+    range.defaultValue = "max";
+    range.sweepable = true;
+    range.choices = {
+        {"max", "Largest value", "Nothing of the calibration text is clipped."},
+        {"percentile", "Percentile", "All but a small share of the values lie within."},
+        {"mse", "Least squared error", "Where clipping and rounding together cost least."},
+        {"entropy", "Least divergence",
+         "Where the distribution of the values changes least (KL divergence)."},
+    };
+    range.help =
+        "How wide the fixed range of int8 activations is. Language models have channels that stand "
+        "out far and matter: where they do, anything narrower than the largest value costs much, "
+        "unless SmoothQuant comes first.";
+    range.visibleWhen = VisibleWhen{"scheme", {"int8-static"}};
+
+    ParameterSchema percentile =
+        numberParameter("input_percentile", "Percentile", ParameterType::Double, 99.99, 50, 100,
+                        "%", "Share of the activations that lie within the range.");
+    percentile.sweepable = true;
+    percentile.visibleWhen = VisibleWhen{"input_range", {"percentile"}};
+
     const VisibleWhen compensates{"method", {"gptq", "auto", "rotate"}};
     const ParameterSchema calibrate = numberParameter(
         "calibration_tokens", "Calibration", ParameterType::Int, 16384, 0, 1048576, "tokens",
@@ -236,8 +271,8 @@ TechniqueDescriptor ptqDescriptor() {
         "memory for them than for the weights. The artifact remembers it; files exported for other "
         "programs do not, as those are told when they start.";
 
-    d.parameters = {scheme, method, search, calibrate, length, damping, order,
-                    follow, refine, head,   rotate,    bias,   cache,   exclude};
+    d.parameters = {scheme, method, search, range, percentile, calibrate, length, damping,
+                    order,  follow, refine, head,  rotate,     bias,      cache,  exclude};
     for (ParameterSchema& parameter : mixedPrecisionParameters())
         d.parameters.push_back(std::move(parameter));
     return d;

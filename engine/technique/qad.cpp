@@ -130,7 +130,7 @@ Model Qad::apply(Model model, TechniqueContext& context) const {
                               ": their hidden states do not pair; set hidden_weight to 0");
     if (loss.attention > 0)
         Network::requireSameAttention(model.config, teacher.config);
-    return withinMemory("qad", "save_memory", context.params, [&] {
+    return withinMemory(memoryAdvice("qad", "save_memory", context.params), [&] {
         return trainQuantized("qad", std::move(model), loss, &teacher, context);
     });
 }

@@ -36,7 +36,7 @@ StepEstimate Qat::estimate(const ModelFacts& model, const nlohmann::json& params
 }
 
 Model Qat::apply(Model model, TechniqueContext& context) const {
-    return withinMemory("qat", "save_memory", context.params, [&] {
+    return withinMemory(memoryAdvice("qat", "save_memory", context.params), [&] {
         return trainQuantized("qat", std::move(model), TrainLoss{}, nullptr, context);
     });
 }

@@ -3,6 +3,7 @@
 
 #include "engine/core/error.h"
 #include "engine/technique/distill.h"
+#include "engine/technique/eagle.h"
 #include "engine/technique/medusa.h"
 #include "engine/technique/prune.h"
 #include "engine/technique/ptq.h"
@@ -19,10 +20,11 @@ const std::vector<const Technique*>& techniques() {
     static const Qad qad;
     static const Speculative speculative;
     static const Medusa medusa;
+    static const Eagle eagle;
     static const Prune prune;
     static const Distill distill;
-    static const std::vector<const Technique*> all{&ptq,    &qat,   &qad,    &speculative,
-                                                   &medusa, &prune, &distill};
+    static const std::vector<const Technique*> all{&ptq,    &qat,   &qad,   &speculative,
+                                                   &medusa, &eagle, &prune, &distill};
     return all;
 }
 

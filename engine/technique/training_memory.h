@@ -9,22 +9,25 @@
 
 namespace fettle {
 
-/// work(); a lack of memory becomes EngineError(OutOfMemory) naming the parameters that take less.
-/// `saver`: the one that computes activations again rather than keeping them.
+/// work(); a lack of memory becomes EngineError(OutOfMemory) with `advice`.
 template <class Work>
-auto withinMemory(const std::string& technique, const char* saver, const nlohmann::json& params,
-                  const Work& work) {
+auto withinMemory(const std::string& advice, const Work& work) {
     try {
         return work();
     } catch (const std::bad_alloc&) {
-        const std::string less = "lower batch_tokens (" + params.at("batch_tokens").dump() +
-                                 " now) or context, or train a smaller model";
-        throw EngineError(
-            ErrorKind::OutOfMemory,
-            technique + ": not enough memory to train; " +
-                (params.at(saver).get<bool>() ? less
-                                              : "set " + std::string(saver) + " to true, " + less));
+        throw EngineError(ErrorKind::OutOfMemory, advice);
     }
+}
+
+/// Names the parameters of a technique that take less. `saver`: the one that computes activations
+/// again rather than keeping them.
+inline std::string memoryAdvice(const std::string& technique, const char* saver,
+                                const nlohmann::json& params) {
+    const std::string less = "lower batch_tokens (" + params.at("batch_tokens").dump() +
+                             " now) or context, or train a smaller model";
+    return technique + ": not enough memory to train; " +
+           (params.at(saver).get<bool>() ? less
+                                         : "set " + std::string(saver) + " to true, " + less);
 }
 
 }  // namespace fettle

@@ -44,6 +44,7 @@ struct NamedEntry {
 };
 constexpr std::array kNamed = {
     NamedEntry{"int8", WeightFormat::Int8Channel, 8, 0, ActivationFormat::Int8Token},
+    NamedEntry{"int8-static", WeightFormat::Int8Channel, 8, 0, ActivationFormat::Int8Tensor},
     NamedEntry{"w8a16", WeightFormat::Int8Channel, 8, 0, ActivationFormat::None},
     NamedEntry{"fp8", WeightFormat::Fp8Channel, 8, 0, ActivationFormat::Fp8Token},
     NamedEntry{"nvfp4", WeightFormat::NvFp4, 4, 16, ActivationFormat::NvFp4},
@@ -103,7 +104,7 @@ ActivationFormat QuantScheme::kernelActivations(std::int64_t cols) const {
 }
 
 bool QuantScheme::hasQuantizer() const {
-    return symmetric && format >= WeightFormat::Int8Channel;
+    return (symmetric || format == WeightFormat::Int4Group) && format >= WeightFormat::Int8Channel;
 }
 
 int QuantScheme::scaleBits(int otherwise) const {

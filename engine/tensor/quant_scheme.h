@@ -35,8 +35,7 @@ struct QuantScheme {
     /// What the CPU kernel does to a row of `cols` activations: as prescribed; weight-only integer
     /// schemes as int8 per 32 values (w8a16 with rows that do not divide into 32: int8 per token).
     ActivationFormat kernelActivations(std::int64_t cols) const;
-    /// Whether quantizers here can make its codes: symmetric integers and small floats, not GGUF's
-    /// blocks.
+    /// Whether quantizers here can make its codes: integers and small floats, not GGUF's blocks.
     bool hasQuantizer() const;
     /// Bits of one scale where the format fixes it (8 for NVFP4 and the MX formats), `otherwise`
     /// elsewhere.
@@ -47,7 +46,8 @@ struct QuantScheme {
 };
 
 /// The scheme of a name, or nothing for an unknown one:
-///   int8 (W8A8), w8a16, int4-channel
+///   int8 (W8A8, activations per token), int8-static (under one scale from calibration), w8a16,
+///   int4-channel
 ///   int4-gN, int4-gN-asym with N a multiple of 8; int3-gN, int2-gN with N a multiple of 32
 ///   any of these with -a8 (activations int8 per token) or -a4 (int4 per 32) behind
 ///   fp8 (E4M3 per channel, activations per token), nvfp4, mxfp4 (activations likewise) and

@@ -23,7 +23,8 @@ struct QuantizedTensor {
     Tensor scales;
     Tensor zeroPoints;      ///< I32 [ceil(N/8), K/G]; empty if symmetric
     float globalScale = 1;  ///< NVFP4: multiplier of the scales; weights that share inputs share it
-    float inputGlobalScale = 1;  ///< NVFP4 activations: their multiplier, from calibration
+    /// From calibration. NVFP4 activations: their multiplier; int8-static: their scale.
+    float inputGlobalScale = 1;
 };
 
 /// The plain dtype as kernels name it; nothing for integer and block types.

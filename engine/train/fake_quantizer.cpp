@@ -53,6 +53,10 @@ ActivationRounding activationsOf(const QuantizedTensor& start) {
         case ActivationFormat::Int8Group32:
             rounding.grid = kernels::integerGrid(-127, 127);
             break;
+        case ActivationFormat::Int8Tensor:
+            rounding.grid = kernels::integerGrid(-127, 127);
+            rounding.scale = ActivationRounding::Scale::Fixed;
+            break;
         case ActivationFormat::Int4Group32:
             rounding.grid = kernels::integerGrid(-7, 7);
             break;
@@ -100,13 +104,14 @@ FakeQuantizer::FakeQuantizer(const std::string& name, const QuantizedTensor& sta
                   : start.cols),
       m_activations(activationsOf(start)),
       m_step(scalesOf(start, start.rows * groups())),
+      m_shift(shiftsOf(start)),
       m_scale(m_step) {}
 
 kernels::FakeQuantArgs FakeQuantizer::args(const float* values,
                                            const std::vector<float>& scales) const {
     const std::vector<float>& step = m_learning == ScaleLearning::Step ? scales : m_step;
     return {m_grid,  values,      m_start.rows,  m_start.cols,
-            m_group, step.data(), scales.data(), nullptr};
+            m_group, step.data(), scales.data(), m_shift.empty() ? nullptr : m_shift.data()};
 }
 
 std::vector<float> FakeQuantizer::scalesAt(const float* p, kernels::WorkerPool& pool) const {
@@ -183,10 +188,13 @@ QuantizedTensor FakeQuantizer::pack(const float* values, const float* p,
     const std::vector<float> scales = scalesAt(p, pool), codes = codesOf(values, scales, pool);
     const GroupQuantizer quantizer = quantizerOf(m_start);
     std::vector<std::int8_t> bytes(codes.size());
-    std::transform(codes.begin(), codes.end(), bytes.begin(),
-                   [&](float code) { return quantizer.encode(code); });
+    std::vector<GroupGrid> grids(scales.size());
+    for (std::size_t g = 0; g < grids.size(); ++g)
+        grids[g] = {scales[g], m_shift.empty() ? 0 : m_shift[g]};
+    for (std::size_t i = 0; i < codes.size(); ++i)
+        bytes[i] = quantizer.encode(codes[i], grids[i / static_cast<std::size_t>(m_group)].shift);
     QuantizedTensor packed = packCodes(m_start.scheme, m_start.rows, m_start.cols, bytes.data(),
-                                       scales.data(), m_start.scales.dtype(), m_start.globalScale);
+                                       grids.data(), m_start.scales.dtype(), m_start.globalScale);
     packed.inputGlobalScale = m_start.inputGlobalScale;
     return packed;
 }

@@ -65,6 +65,7 @@ private:
     std::int64_t m_group = 0;
     kernels::ActivationRounding m_activations;
     std::vector<float> m_step;   ///< [rows, groups] scales of the start, as stored
+    std::vector<float> m_shift;  ///< [rows, groups] of an asymmetric start, else empty
     std::vector<float> m_scale;  ///< as quantize() last used them
     std::vector<float> m_slope;  ///< scratch of backward
 };

@@ -13,7 +13,8 @@ Network::Network(const Model& model, kernels::WorkerPool& pool)
     m_kvSize = c.kvHeads * c.headDim;
     const bool gated = c.feedForward != FeedForwardKind::GeluTanh;
     m_gateUpSize = (gated ? 2 : 1) * c.feedForwardSize;
-    m_embedding = add(model, "embed.weight", c.vocabularySize, c.hiddenSize, true);
+    if (!c.bare)
+        m_embedding = add(model, "embed.weight", c.vocabularySize, c.hiddenSize, true);
     if (c.learnedPositions)
         m_positions = add(model, "position_embed.weight", c.contextLength, c.hiddenSize, true);
     for (std::int64_t i = 0; i < c.layerCount(); ++i) {
@@ -25,7 +26,9 @@ Network::Network(const Model& model, kernels::WorkerPool& pool)
             return w;
         };
         Offset none = -1;
-        layer.attnNorm = norm("attn_norm", c.hiddenSize, layer.attnNormBias);
+        layer.attnNorm = layer.attnNormBias = -1;
+        if (!c.bare || i > 0)
+            layer.attnNorm = norm("attn_norm", c.hiddenSize, layer.attnNormBias);
         // Neighbours in memory are one matrix: q, k and v are one product.
         layer.qkv = add(model, at + "attn.q.weight", m_qSize, c.hiddenSize, true);
         add(model, at + "attn.k.weight", m_kvSize, c.hiddenSize, true);
@@ -61,6 +64,8 @@ Network::Network(const Model& model, kernels::WorkerPool& pool)
             m_rope.push_back({rope, {}, {}, 0});
         m_layers.push_back(layer);
     }
+    if (c.bare)
+        return;
     m_finalNorm = add(model, "final_norm.weight", 1, c.hiddenSize, false);
     m_finalNormBias = addOptional(model, "final_norm.bias", c.hiddenSize);
     m_head = model.has("lm_head.weight")

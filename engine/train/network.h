@@ -131,6 +131,14 @@ public:
     void eachLogits(const TrainBatch& batch, RunControl* control,
                     const std::function<void(std::int64_t, std::int64_t, const float*)>& body);
 
+    /// Of a bare model (ModelConfig::bare): the states behind the last layer [ids, hiddenSize] for
+    /// those in front of the first, valid until the next call. The batch says what belongs
+    /// together.
+    const float* forwardStates(const TrainBatch& batch, const float* x, RunControl* control);
+    /// Behind forwardStates() of the same batch: `dy` is the gradient of what it gave. Adds those
+    /// of the weights to grads() and gives that of x, valid until the next call.
+    const float* backwardStates(const TrainBatch& batch, const float* dy);
+
     void zeroGrads();
     /// `like` with these values in the float type its weights had (F32 where they were quantized).
     /// A quantized network gives the model it computes with, in the schemes it was quantized with.
@@ -171,6 +179,9 @@ private:
 
     void prepare(const TrainBatch& batch);
     void embed(const TrainBatch& batch);
+    /// Makes room for a pass over `batch`; what goes into the first layer is m_stream[0].
+    void startLayers(const TrainBatch& batch, bool keep, RunControl* control);
+    void runLayers(const TrainBatch& batch, bool keep);
     void forwardLayers(const TrainBatch& batch, bool keep, RunControl* control);
     void forwardLayer(std::size_t index, const float* x, float* out, Saved& saved,
                       const TrainBatch& batch);
@@ -194,9 +205,19 @@ private:
     void rotate(const Layer& layer, float* qkv, bool back);
     kernels::AttentionTrainArgs attentionArgs(std::size_t index, Saved& saved) const;
     void multiply(kernels::GemmArgs args);
-    void linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows, float* y);
-    void linearBackward(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
-                        const float* dy, float* dx);
+    /// Inputs of a linear layer, [tokens, cols].
+    struct Input {
+        const float* x = nullptr;
+        std::int64_t cols = 0;
+        /// x itself where nothing reads it afterwards: what the layer rounds may stay there.
+        float* spent = nullptr;
+    };
+    static Input spent(std::vector<float>& x, std::int64_t cols) {
+        return {x.data(), cols, x.data()};
+    }
+    void linear(const Input& x, Offset w, Offset b, std::int64_t rows, float* y);
+    void linearBackward(const Input& x, Offset w, Offset b, std::int64_t rows, const float* dy,
+                        float* dx);
     void activate(const Saved& saved, float* out);
     LossSums runHead(const TrainBatch& batch, const TrainLoss& loss, float scale, Network* teacher,
                      bool gradient, RunControl* control);
@@ -223,14 +244,21 @@ private:
         kernels::ActivationRounding rounding;
     };
     void findInputs();
+    void findPlain();
     /// Brings m_deployed up to date.
     void deploy();
     const float* scalesOf(const QuantizedParameter& q) const {
         return q.scales >= 0 ? m_values.data() + q.scales : nullptr;
     }
-    /// x [rows, cols] as the deployed product multiplies it; valid until the next call.
+    /// x [rows, cols] as the deployed product multiplies it, in `room` or, where that is null, in a
+    /// buffer that is valid until the next call.
     const float* multiplied(const kernels::ActivationRounding& rounding, const float* x,
-                            std::int64_t rows, std::int64_t cols);
+                            std::int64_t rows, std::int64_t cols, float* room = nullptr);
+    /// The same of a layer's input, of which `part` says how it is rounded.
+    const float* multiplied(const LinearPart& part, std::int64_t rows, const Input& x) {
+        return multiplied(part.rounding, x.x, m_tokens, x.cols,
+                          part.rows == rows ? x.spent : nullptr);
+    }
     /// body(part) for the parts of the linear layer at `w`; one plain part where nothing is
     /// quantized.
     template <class Body>
@@ -251,6 +279,7 @@ private:
     bool m_stale = true;            ///< m_deployed does not follow from m_values
     std::vector<QuantizedParameter> m_quantizers;
     std::vector<HalfParameter> m_halves;
+    std::vector<std::pair<Offset, Offset>> m_plain;  ///< [begin, end) of values used as they are
     std::map<Offset, std::vector<LinearPart>> m_parts;
     std::vector<float> m_rounded;
     Offset m_embedding = -1, m_positions = -1, m_finalNorm = -1, m_finalNormBias = -1, m_head = -1;

@@ -94,8 +94,13 @@ void Network::embed(const TrainBatch& batch) {
     });
 }
 
+/// A norm that the model does not have leaves x as it is.
 void Network::norm(Offset w, Offset b, const float* x, float* y) {
     const std::int64_t cols = m_config.hiddenSize;
+    if (w < 0) {
+        std::copy_n(x, m_tokens * cols, y);
+        return;
+    }
     m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
         if (m_config.norm == NormKind::Rms)
             kernels::rmsNorm(x + begin * cols, cols, weight(w), m_config.normOffset,
@@ -108,6 +113,14 @@ void Network::norm(Offset w, Offset b, const float* x, float* y) {
 
 void Network::normBackward(Offset w, Offset b, const float* x, const float* dy, float* dx,
                            bool accumulate) {
+    if (w < 0) {
+        const std::int64_t count = m_tokens * m_config.hiddenSize;
+        if (accumulate)
+            kernels::add(dx, dy, count);
+        else
+            std::copy_n(dy, count, dx);
+        return;
+    }
     kernels::NormBackwardArgs args;
     args.x = x;
     args.dy = dy;
@@ -202,14 +215,12 @@ void Network::multiply(kernels::GemmArgs args) {
     kernels::gemm(args, m_gemm, m_pool);
 }
 
-void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std::int64_t rows,
-                     float* y) {
+void Network::linear(const Input& x, Offset w, Offset b, std::int64_t rows, float* y) {
     if (m_control)
         m_control->check();
     eachPart(w, rows, [&](const LinearPart& part) {
-        multiply({kernels::GemmLayout::NT, m_tokens, part.rows, cols,
-                  multiplied(part.rounding, x, m_tokens, cols), cols, weight(w) + part.first * cols,
-                  cols, y + part.first, rows, false});
+        multiply({kernels::GemmLayout::NT, m_tokens, part.rows, x.cols, multiplied(part, rows, x),
+                  x.cols, weight(w) + part.first * x.cols, x.cols, y + part.first, rows, false});
     });
     if (b >= 0)
         m_pool.parallelFor(m_tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
@@ -218,15 +229,15 @@ void Network::linear(const float* x, std::int64_t cols, Offset w, Offset b, std:
         });
 }
 
-void Network::linearBackward(const float* x, std::int64_t cols, Offset w, Offset b,
-                             std::int64_t rows, const float* dy, float* dx) {
+void Network::linearBackward(const Input& x, Offset w, Offset b, std::int64_t rows, const float* dy,
+                             float* dx) {
+    const std::int64_t cols = x.cols;
     if (m_control)
         m_control->check();
     // Rounding of inputs passes gradients straight through: its scales follow the largest input.
     eachPart(w, rows, [&](const LinearPart& part) {
         multiply({kernels::GemmLayout::TN, part.rows, cols, m_tokens, dy + part.first, rows,
-                  multiplied(part.rounding, x, m_tokens, cols), cols, grad(w) + part.first * cols,
-                  cols, true});
+                  multiplied(part, rows, x), cols, grad(w) + part.first * cols, cols, true});
     });
     if (b >= 0)
         kernels::addRowSums(dy, rows, m_tokens, rows, grad(b), m_rowSums, m_pool);
@@ -262,7 +273,7 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
 
     norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
     float* raw = c.qkNorm ? saved.qkvRaw.data() : saved.qkv.data();
-    linear(m_normed.data(), d, layer.qkv, layer.qkvBias, qkvSize, raw);
+    linear(spent(m_normed, d), layer.qkv, layer.qkvBias, qkvSize, raw);
     if (c.qkNorm)
         headNorms(layer, raw, saved.qkv.data());
     rotate(layer, saved.qkv.data(), false);
@@ -278,13 +289,13 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
             kernels::add(to + begin * d, m_branch.data() + begin * d, (end - begin) * d);
         });
     };
-    linear(saved.attention.data(), m_qSize, layer.o, layer.oBias, d, m_branch.data());
+    linear({saved.attention.data(), m_qSize}, layer.o, layer.oBias, d, m_branch.data());
     join(x, saved.attnBranch, layer.postAttnNorm, saved.middle.data());
 
     norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
-    linear(m_normed.data(), d, layer.gateUp, layer.gateUpBias, m_gateUpSize, saved.gateUp.data());
+    linear(spent(m_normed, d), layer.gateUp, layer.gateUpBias, m_gateUpSize, saved.gateUp.data());
     activate(saved, m_inner.data());
-    linear(m_inner.data(), c.feedForwardSize, layer.down, layer.downBias, d, m_branch.data());
+    linear(spent(m_inner, c.feedForwardSize), layer.down, layer.downBias, d, m_branch.data());
     join(saved.middle.data(), saved.ffnBranch, layer.postFfnNorm, out);
 }
 
@@ -304,7 +315,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
         return m_branch.data();
     };
     activate(saved, m_inner.data());
-    linearBackward(m_inner.data(), f, layer.down, layer.downBias, d,
+    linearBackward(spent(m_inner, f), layer.down, layer.downBias, d,
                    branchGradient(saved.ffnBranch, layer.postFfnNorm), m_dInner.data());
     const bool gated = c.feedForward != FeedForwardKind::GeluTanh;
     kernels::GatedBackwardArgs gate;
@@ -318,11 +329,11 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
     gate.rows = m_tokens;
     kernels::gatedBackward(gatedKind(c.feedForward), gate, m_pool);
     norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
-    linearBackward(m_normed.data(), d, layer.gateUp, layer.gateUpBias, m_gateUpSize,
+    linearBackward(spent(m_normed, d), layer.gateUp, layer.gateUpBias, m_gateUpSize,
                    m_dGateUp.data(), m_branch.data());
     normBackward(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_branch.data(), dx, true);
 
-    linearBackward(saved.attention.data(), m_qSize, layer.o, layer.oBias, d,
+    linearBackward({saved.attention.data(), m_qSize}, layer.o, layer.oBias, d,
                    branchGradient(saved.attnBranch, layer.postAttnNorm), m_dInner.data());
     float* dq = m_dQkv.data();
     kernels::attentionBackward(attentionArgs(index, saved),
@@ -334,11 +345,11 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
     if (c.qkNorm)
         headNormsBackward(layer, saved.qkvRaw.data(), dq);
     norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
-    linearBackward(m_normed.data(), d, layer.qkv, layer.qkvBias, qkvSize, dq, m_branch.data());
+    linearBackward(spent(m_normed, d), layer.qkv, layer.qkvBias, qkvSize, dq, m_branch.data());
     normBackward(layer.attnNorm, layer.attnNormBias, x, m_branch.data(), dx, true);
 }
 
-void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* control) {
+void Network::startLayers(const TrainBatch& batch, bool keep, RunControl* control) {
     m_control = control;
     deploy();
     prepare(batch);
@@ -348,8 +359,10 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
     m_saved.resize(std::max<std::size_t>(keep && !m_checkpointing ? layers : 1, m_saved.size()));
     for (std::vector<float>& x : m_stream)
         fit(x, m_tokens * m_config.hiddenSize);
-    embed(batch);
-    for (std::size_t i = 0; i < layers; ++i) {
+}
+
+void Network::runLayers(const TrainBatch& batch, bool keep) {
+    for (std::size_t i = 0; i < m_layers.size(); ++i) {
         const std::size_t from = keep ? i : i % 2, to = keep ? i + 1 : (i + 1) % 2;
         forwardLayer(i, m_stream[from].data(), m_stream[to].data(),
                      m_saved[keep && !m_checkpointing ? i : 0], batch);
@@ -357,8 +370,32 @@ void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* cont
             tap->second.assign(m_stream[to].begin(),
                                m_stream[to].begin() + m_tokens * m_config.hiddenSize);
     }
+}
+
+void Network::forwardLayers(const TrainBatch& batch, bool keep, RunControl* control) {
+    startLayers(batch, keep, control);
+    embed(batch);
+    runLayers(batch, keep);
+    const std::size_t layers = m_layers.size();
     norm(m_finalNorm, m_finalNormBias, m_stream[keep ? layers : layers % 2].data(),
          m_hidden.data());
+}
+
+const float* Network::forwardStates(const TrainBatch& batch, const float* x, RunControl* control) {
+    startLayers(batch, true, control);
+    std::copy_n(x, m_tokens * m_config.hiddenSize, m_stream[0].data());
+    runLayers(batch, true);
+    return m_stream[m_layers.size()].data();
+}
+
+const float* Network::backwardStates(const TrainBatch& batch, const float* dy) {
+    if (m_grads.size() != m_values.size())
+        zeroGrads();
+    fit(m_dx, m_tokens * m_config.hiddenSize);
+    std::copy_n(dy, m_tokens * m_config.hiddenSize, m_dx.data());
+    for (std::size_t i = m_layers.size(); i-- > 0;)
+        backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[i], batch, nullptr);
+    return m_dx.data();
 }
 
 void Network::headLogits(std::int64_t first, std::int64_t count, float* out) {

@@ -1,6 +1,7 @@
 // Fake quantization in a Network: which numbers the passes multiply with, and what the gradients of
 // those say about the values that are trained.
 #include <algorithm>
+#include <bit>
 
 #include "engine/core/error.h"
 #include "engine/train/network.h"
@@ -11,9 +12,19 @@ namespace {
 
 constexpr std::int64_t kGrain = 16384;
 
-float rounded(float value, DType type) {
-    return type == DType::BF16 ? kernels::bfloat16ToFloat(kernels::floatToBfloat16(value))
-                               : kernels::halfToFloat(kernels::floatToHalf(value));
+/// As kernels::floatToBfloat16 rounds a finite number, in a form that compilers turn into vectors.
+float roundedToBfloat16(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    return std::bit_cast<float>((bits + 0x7FFFU + (bits >> 16 & 1U)) & 0xFFFF0000U);
+}
+
+void roundHalf(DType type, const float* values, std::int64_t count, float* out) {
+    if (type == DType::BF16)
+        for (std::int64_t i = 0; i < count; ++i)
+            out[i] = roundedToBfloat16(values[i]);
+    else
+        for (std::int64_t i = 0; i < count; ++i)
+            out[i] = kernels::halfToFloat(kernels::floatToHalf(values[i]));
 }
 
 }  // namespace
@@ -60,8 +71,29 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
         throw EngineError(ErrorKind::Usage, model.path + ": no weight of the model is quantized");
     m_grads.clear();
     m_deployed.resize(m_values.size());
+    findPlain();
     m_stale = true;
     findInputs();
+}
+
+void Network::findPlain() {
+    std::vector<std::pair<Offset, Offset>> taken;
+    const auto take = [&](std::size_t parameter) {
+        const TrainParameter& p = m_parameters[parameter];
+        taken.emplace_back(p.offset, p.offset + p.count());
+    };
+    for (const QuantizedParameter& q : m_quantizers)
+        take(q.parameter);
+    for (const HalfParameter& half : m_halves)
+        take(half.parameter);
+    std::sort(taken.begin(), taken.end());
+    taken.emplace_back(static_cast<Offset>(m_values.size()), 0);
+    Offset from = 0;
+    for (const auto& [begin, end] : taken) {
+        if (begin > from)
+            m_plain.emplace_back(from, begin);
+        from = end;
+    }
 }
 
 void Network::findInputs() {
@@ -97,18 +129,13 @@ void Network::findInputs() {
 void Network::deploy() {
     if (!quantized() || !m_stale)
         return;
-    m_deployed.resize(m_values.size());
-    m_pool.parallelFor(static_cast<std::int64_t>(m_values.size()), kGrain,
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                           std::copy(m_values.begin() + begin, m_values.begin() + end,
-                                     m_deployed.begin() + begin);
-                       });
+    for (const auto& [begin, end] : m_plain)
+        std::copy(m_values.begin() + begin, m_values.begin() + end, m_deployed.begin() + begin);
     for (const HalfParameter& half : m_halves) {
         const TrainParameter& p = m_parameters[half.parameter];
-        float* values = m_deployed.data() + p.offset;
         m_pool.parallelFor(p.count(), kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-            for (std::int64_t i = begin; i < end; ++i)
-                values[i] = rounded(values[i], half.type);
+            roundHalf(half.type, m_values.data() + p.offset + begin, end - begin,
+                      m_deployed.data() + p.offset + begin);
         });
     }
     for (QuantizedParameter& q : m_quantizers) {
@@ -148,13 +175,16 @@ std::vector<Network::QuantizedReport> Network::quantizedReports() {
 }
 
 const float* Network::multiplied(const kernels::ActivationRounding& rounding, const float* x,
-                                 std::int64_t rows, std::int64_t cols) {
+                                 std::int64_t rows, std::int64_t cols, float* room) {
     if (rounding.none())
         return x;
-    if (static_cast<std::int64_t>(m_rounded.size()) < rows * cols)
-        m_rounded.resize(static_cast<std::size_t>(rows * cols));
-    kernels::fakeQuantActivations(rounding, x, cols, rows, cols, m_rounded.data(), m_pool);
-    return m_rounded.data();
+    if (!room) {
+        if (static_cast<std::int64_t>(m_rounded.size()) < rows * cols)
+            m_rounded.resize(static_cast<std::size_t>(rows * cols));
+        room = m_rounded.data();
+    }
+    kernels::fakeQuantActivations(rounding, x, cols, rows, cols, room, m_pool);
+    return room;
 }
 
 }  // namespace fettle

@@ -78,6 +78,7 @@ struct QuantizedRow {
     float* weightedSums;
     std::int32_t* halfSums;  // of every 16 values; group 32 only
     std::int64_t stride;
+    float fixed;  // the scale of a whole row where it is known beforehand, else 0
 };
 
 struct KernelTable {

@@ -1,5 +1,6 @@
 #include "kernels/cpu/packed_layout.h"
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -42,6 +43,9 @@ void check(const WeightView& w) {
     if (block > 0 && w.cols % block != 0)
         refuse(w, "cols must be a multiple of " + std::to_string(block) + " for activations as " +
                       name(activations));
+    if (activations == ActivationFormat::Int8Tensor &&
+        !(w.inputGlobalScale > 0 && std::isfinite(1 / w.inputGlobalScale)))
+        refuse(w, "its activations need a scale above zero");
     if (isWidened(w.format) && activations != ActivationFormat::None)
         refuse(w, std::string("its products take activations as they are, not as ") +
                       name(activations));
@@ -112,7 +116,7 @@ Shape shapeOf(const WeightView& w) {
         case WeightFormat::Q6_K:
             return {6, ScaleLayout::Sub16, 32, 8};
         case WeightFormat::Int8Channel:
-            if (activationsOf(w) == ActivationFormat::Int8Token)
+            if (activationBlock(activationsOf(w)) == 0)
                 return {8, ScaleLayout::Channel, 128, 1};
             return {8, ScaleLayout::F32, 128, w.cols / kGroupValues};
         case WeightFormat::Int4Group:

@@ -67,7 +67,7 @@ struct PackedLayout {
     std::size_t panelBytes = 0;  ///< a multiple of 64
     std::int64_t panels = 0;
     ActivationFormat activations = ActivationFormat::None;
-    float inputGlobalScale = 1;  ///< of NvFp4 activations
+    float inputGlobalScale = 1;  ///< of NvFp4 and Int8Tensor activations
 };
 
 constexpr std::int64_t kPanelRows = 16;

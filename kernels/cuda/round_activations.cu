@@ -35,7 +35,9 @@ template <ActivationFormat Format>
 __device__ __forceinline__ float scaleOf(float amax, float globalScale) {
     if (!(amax < INFINITY))
         return NAN;
-    if constexpr (Format == ActivationFormat::NvFp4) {
+    if constexpr (Format == ActivationFormat::Int8Tensor) {
+        return globalScale;
+    } else if constexpr (Format == ActivationFormat::NvFp4) {
         const float wanted =
             fminf(fmaxf(globalScale * (amax / kLargestFp4), kSmallestFp8), kLargestFp8);
         return roundFp8(wanted) / globalScale;
@@ -56,6 +58,8 @@ template <ActivationFormat Format>
 __device__ __forceinline__ float rounded(float x, float amax, float scale) {
     if (scale != scale)
         return scale;
+    if constexpr (Format == ActivationFormat::Int8Tensor)
+        return rintf(fminf(fmaxf(x * (1.0F / scale), -127.0F), 127.0F)) * scale;
     if constexpr (Format == ActivationFormat::NvFp4 || Format == ActivationFormat::MxFp4)
         return roundFp4(x / scale) * scale;
     if (scale == 0)
@@ -74,14 +78,15 @@ __device__ __forceinline__ float magnitudeOf(float x) {
 /// One block a row.
 template <ActivationFormat Format>
 __global__ void __launch_bounds__(kThreads)
-    roundTokensKernel(const float* x, std::int64_t xStride, std::int64_t cols, float* out) {
+    roundTokensKernel(const float* x, std::int64_t xStride, std::int64_t cols, float globalScale,
+                      float* out) {
     FETTLE_SHARED(float, partial, kWarps);
     const float* row = x + blockIdx.x * xStride;
     float amax = 0;
     for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
         amax = fmaxf(amax, magnitudeOf(row[c]));
     amax = blockMax(amax, partial);
-    const float scale = scaleOf<Format>(amax, 1.0F);
+    const float scale = scaleOf<Format>(amax, globalScale);
     for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
         out[blockIdx.x * cols + c] = rounded<Format>(row[c], amax, scale);
 }
@@ -108,9 +113,9 @@ struct Rows {
 };
 
 template <ActivationFormat Format>
-Status roundTokens(const Rows& r, Stream stream) {
+Status roundTokens(const Rows& r, float globalScale, Stream stream) {
     return launch(roundTokensKernel<Format>, static_cast<unsigned>(r.tokens), kThreads, 0, stream,
-                  r.x, r.stride, r.cols, r.out);
+                  r.x, r.stride, r.cols, globalScale, r.out);
 }
 
 template <ActivationFormat Format, int Block>
@@ -135,9 +140,9 @@ Status roundActivations(ActivationFormat format, float globalScale, const float*
     using F = ActivationFormat;
     switch (format) {
         case F::Int8Token:
-            return roundTokens<F::Int8Token>(rows, stream);
+            return roundTokens<F::Int8Token>(rows, 1.0F, stream);
         case F::Fp8Token:
-            return roundTokens<F::Fp8Token>(rows, stream);
+            return roundTokens<F::Fp8Token>(rows, 1.0F, stream);
         case F::Int8Group32:
             return roundBlocks<F::Int8Group32, 32>(rows, 1.0F, stream);
         case F::Int4Group32:
@@ -146,6 +151,8 @@ Status roundActivations(ActivationFormat format, float globalScale, const float*
             return roundBlocks<F::NvFp4, 16>(rows, globalScale, stream);
         case F::MxFp4:
             return roundBlocks<F::MxFp4, 32>(rows, 1.0F, stream);
+        case F::Int8Tensor:
+            return roundTokens<F::Int8Tensor>(rows, globalScale, stream);
         case F::None:
             break;
     }

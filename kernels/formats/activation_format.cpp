@@ -38,6 +38,21 @@ void integers(const float* x, std::int64_t count, float most, std::int8_t* codes
         codes[i] = static_cast<std::int8_t>((x[i] * inverse + kRoundMagic) - kRoundMagic);
 }
 
+/// Under a scale that is known beforehand.
+void fixedIntegers(const float* x, std::int64_t count, float fixed, std::int8_t* codes,
+                   float* scale) {
+    *scale = std::isnan(largestOf(x, count)) ? kNan : fixed;
+    if (std::isnan(*scale)) {
+        std::fill_n(codes, count, std::int8_t{0});
+        return;
+    }
+    const float inverse = 1.0F / fixed;
+    for (std::int64_t i = 0; i < count; ++i) {
+        const float within = std::clamp(x[i] * inverse, -127.0F, 127.0F);
+        codes[i] = static_cast<std::int8_t>((within + kRoundMagic) - kRoundMagic);
+    }
+}
+
 /// Twice the nearest E2M1 of |x| <= 6, and beyond that 12: within each binade of E2M1 the step is
 /// constant, and rounding to even there is rounding to the even code.
 std::int8_t twiceE2m1(float x) {
@@ -93,6 +108,8 @@ const char* name(ActivationFormat format) {
             return "nvfp4";
         case ActivationFormat::MxFp4:
             return "mxfp4";
+        case ActivationFormat::Int8Tensor:
+            return "int8 under a fixed scale";
     }
     return "unknown";
 }
@@ -129,6 +146,9 @@ void quantizeActivations(ActivationFormat format, const float* x, std::int64_t c
                 *scales = mxFp4Scale(largestOf(values, block));
                 fourBitFloats(values, block, *scales, codes + at);
                 *scales *= 0.5F;
+                break;
+            case ActivationFormat::Int8Tensor:
+                fixedIntegers(values, block, globalScale, codes + at, scales);
                 break;
             default:
                 integers(values, block, format == ActivationFormat::Int4Group32 ? 7.0F : 127.0F,

@@ -17,9 +17,10 @@ enum class ActivationFormat : std::uint8_t {
     Int4Group32,  ///< int4 in -7..7, one scale per 32 values: amax / 7
     Fp8Token,     ///< E4M3, one scale per row: amax / 448
     NvFp4,        ///< E2M1, one E4M3 scale per 16 values under a fixed global scale
-    MxFp4         ///< E2M1, one power of two per 32 values
+    MxFp4,        ///< E2M1, one power of two per 32 values
+    Int8Tensor    ///< int8 under one fixed scale for all tokens; what lies beyond 127 is clipped
 };
-constexpr int kActivationFormats = 7;
+constexpr int kActivationFormats = 8;
 
 /// "none", "int8 per token", "int8 per 32", ...
 const char* name(ActivationFormat format);
@@ -29,8 +30,8 @@ std::int64_t activationBlock(ActivationFormat format);
 /// Codes and scales of one row for the formats that multiply integers: x[i] ~ codes[i] *
 /// scales[i / block]. E2M1 codes are twice the value, so that they are whole; the scale is half of
 /// what the format stores. `count` must be a multiple of the block. A block that holds NaN or an
-/// infinity gets the scale NaN. `globalScale` is NvFp4's multiplier g: the block's scale is
-/// E4M3(g * amax / 6) / g.
+/// infinity gets the scale NaN. `globalScale` is NvFp4's multiplier g, the block's scale being
+/// E4M3(g * amax / 6) / g, and Int8Tensor's scale itself.
 void quantizeActivations(ActivationFormat format, const float* x, std::int64_t count,
                          float globalScale, std::int8_t* codes, float* scales);
 

@@ -65,7 +65,7 @@ struct WeightView {
     std::int64_t groupSize = 0;                ///< of formats with group scales; divides cols
     const std::int32_t* zeroPoints = nullptr;  ///< Int4Group asymmetric only, else null
     float globalScale = 1;                     ///< NvFp4: the scales' multiplier
-    float inputGlobalScale = 1;                ///< that of NvFp4 activations
+    float inputGlobalScale = 1;  ///< NvFp4 activations: their multiplier; Int8Tensor: their scale
     /// What a product does to its activations; nothing: as the format does by itself, see
     /// activationsOf.
     std::optional<ActivationFormat> activations;

@@ -40,10 +40,12 @@ void resize(const Activations& x, std::int64_t group, Quantized& q) {
     q.startsKey = -1;
 }
 
-/// int8 with the vector code: per token (group = k) or per 32.
-void quantizeInt8(const Activations& x, std::int64_t group, Quantized& q, WorkerPool& pool) {
+/// int8 with the vector code: per token (group = k) or per 32; under the scale `fixed` unless 0.
+void quantizeInt8(const Activations& x, std::int64_t group, float fixed, Quantized& q,
+                  WorkerPool& pool) {
     const std::int64_t m = x.rows(), k = x.cols();
     resize(x, group, q);
+    q.globalScale = fixed;
     const KernelTable& table = kernels();
     eachRow(x, pool, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
@@ -56,7 +58,8 @@ void quantizeInt8(const Activations& x, std::int64_t group, Quantized& q, Worker
                                       q.sums.data() + i,
                                       q.weightedSums.data() + i,
                                       q.halfSums.empty() ? nullptr : q.halfSums.data() + i,
-                                      m};
+                                      m,
+                                      fixed};
             table.quantizeRow(&row);
             std::fill(codes + k, codes + q.codeStride, std::int8_t{0});
         }
@@ -129,30 +132,34 @@ void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::in
     m_m = m;
     m_k = k;
     m_stride = stride;
-    m_perToken.valid = m_fp8Valid = false;
+    m_perToken.valid = m_perTensor.valid = m_fp8Valid = false;
     for (auto& forms : m_grouped)
         for (Quantized& q : forms)
             q.valid = false;
 }
 
 Activations::Quantized& Activations::formFor(const PackedLayout& layout, WorkerPool& pool) {
+    const ActivationFormat format = layout.activations;
+    const bool fixed = format == ActivationFormat::Int8Tensor;
     if (layout.scales == ScaleLayout::Channel) {
-        if (!m_perToken.valid)
-            quantizeInt8(*this, m_k, m_perToken, pool);
-        m_perToken.valid = true;
-        return m_perToken;
+        Quantized& q = fixed ? m_perTensor : m_perToken;
+        const float scale = fixed ? layout.inputGlobalScale : 0.0F;
+        if (!q.valid || q.globalScale != scale)
+            quantizeInt8(*this, m_k, scale, q, pool);
+        q.valid = true;
+        return q;
     }
     if (m_k % kGroupValues != 0)
         throw std::invalid_argument("activations: " + std::to_string(m_k) +
                                     " columns are no multiple of 32");
     const bool halves = layout.scales == ScaleLayout::E4M3Halves;
-    const ActivationFormat format = layout.activations;
     Quantized& q = m_grouped[static_cast<std::size_t>(format)][halves ? 1 : 0];
-    const bool same = format != ActivationFormat::NvFp4 || q.globalScale == layout.inputGlobalScale;
+    const bool same =
+        (format != ActivationFormat::NvFp4 && !fixed) || q.globalScale == layout.inputGlobalScale;
     if (q.valid && same)
         return q;
     if (format == ActivationFormat::Int8Group32 && !halves)
-        quantizeInt8(*this, kGroupValues, q, pool);
+        quantizeInt8(*this, kGroupValues, 0, q, pool);
     else
         quantizeGrouped(*this, format, halves ? 16 : kGroupValues, layout.inputGlobalScale, q,
                         pool);

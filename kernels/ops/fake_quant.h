@@ -57,7 +57,8 @@ struct ActivationRounding {
         None,   ///< values stay as they are
         Plain,  ///< largest / highest code
         E4m3,   ///< E2M1 only: the same, rounded to E4M3 under globalScale (NVFP4)
-        E8m0    ///< E2M1 only: the power of two that maps the largest into [3.5, 7) (MXFP4)
+        E8m0,   ///< E2M1 only: the power of two that maps the largest into [3.5, 7) (MXFP4)
+        Fixed   ///< globalScale, whatever the largest; values beyond the grid are clipped
     };
     CodeGrid grid;
     std::int64_t block = 0;  ///< divides a row; 0: the whole row

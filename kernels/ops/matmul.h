@@ -78,7 +78,7 @@ public:
         std::vector<std::int32_t> halfSums;  ///< [k/16, m] of codes; not per token
         std::vector<std::int32_t> starts;    ///< see startsFor
         std::int64_t startsKey = -1;         ///< what `starts` was made for
-        float globalScale = 1;               ///< of NvFp4, what the scales were made with
+        float globalScale = 1;  ///< of NvFp4 and Int8Tensor, what the scales were made with
         bool valid = false;
     };
     /// The quantized form `layout` multiplies, with the integers its sums start from: -zero * sum
@@ -92,7 +92,7 @@ private:
 
     const float* m_x = nullptr;
     std::int64_t m_m = 0, m_k = 0, m_stride = 0;
-    Quantized m_perToken;
+    Quantized m_perToken, m_perTensor;
     /// [format][group 16 instead of 32]
     std::array<std::array<Quantized, 2>, kActivationFormats> m_grouped;
     std::vector<float> m_fp8;

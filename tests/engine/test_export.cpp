@@ -71,11 +71,11 @@ Weight quantizeSmall(const Weight& weight, const QuantScheme& scheme) {
     const float g = scheme.format == kernels::WeightFormat::NvFp4 ? 800.0f : 1.0f;
     const GroupQuantizer quantizer(scheme, ScaleSearch::Mse, DType::F16, g);
     const std::int64_t group = quantizer.groupSize(cols);
-    std::vector<float> scales;
+    std::vector<GroupGrid> grids;
     for (std::int64_t at = 0; at < rows * cols; at += group)
-        scales.push_back(quantizer.scaleOf(values.data() + at, nullptr, group));
+        grids.push_back(quantizer.gridOf(values.data() + at, nullptr, group));
     QuantizedTensor out =
-        quantizeWithScales(scheme, rows, cols, values.data(), scales.data(), DType::F16, g);
+        quantizeWithGrids(scheme, rows, cols, values.data(), grids.data(), DType::F16, g);
     if (scheme.activations == ActivationFormat::NvFp4)
         out.inputGlobalScale = 75;
     return Weight(std::move(out));
@@ -86,10 +86,17 @@ Model quantized(Model model, const std::string& id, DType scaleType = DType::F16
     const QuantScheme scheme = *findQuantScheme(id);
     const bool integers = scheme.format == kernels::WeightFormat::Int8Channel ||
                           scheme.format == kernels::WeightFormat::Int4Group;
-    for (const std::string& name : linearWeightNames(model.config))
-        if (layerOf(name) >= 0)
-            model.weights[name] = integers ? quantize(model.weight(name), scheme, scaleType)
-                                           : quantizeSmall(model.weight(name), scheme);
+    for (const std::string& name : linearWeightNames(model.config)) {
+        if (layerOf(name) < 0)
+            continue;
+        model.weights[name] = integers ? quantize(model.weight(name), scheme, scaleType)
+                                       : quantizeSmall(model.weight(name), scheme);
+        if (scheme.activations == ActivationFormat::Int8Tensor) {
+            QuantizedTensor fixed = model.weight(name).quantized();
+            fixed.inputGlobalScale = 0.03125F;
+            model.weights[name] = Weight(std::move(fixed));
+        }
+    }
     return model;
 }
 
@@ -213,8 +220,8 @@ TEST_F(ExportTest, CompressedTensorsKeepCodes) {
     for (const char* family : {"llama", "qwen3", "gpt2", "gemma3"})
         for (const char* scheme :
              {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel", "int4-g32-a8",
-              "int4-g32-a4", "int3-g32", "int2-g32", "fp8", "nvfp4", "nvfp4-w4a16", "mxfp4",
-              "mxfp4-w4a16", "mxfp8-w8a16", "mxfp6-w6a16", "nf4-g32"}) {
+              "int4-g32-a4", "int8-static", "int3-g32", "int2-g32", "fp8", "nvfp4", "nvfp4-w4a16",
+              "mxfp4", "mxfp4-w4a16", "mxfp8-w8a16", "mxfp6-w6a16", "nf4-g32"}) {
             const std::string what = std::string(family) + "-" + scheme;
             const Model model = quantized(tiny(m_folder, family), scheme);
             const ExportReport report =

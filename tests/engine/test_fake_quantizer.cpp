@@ -110,12 +110,22 @@ struct Case {
     const char* method;
     bool head;
 };
-const std::vector<Case> kCases = {
-    {"int8", "rtn", false},        {"int8", "smoothquant", true}, {"int4-g32", "rtn", true},
-    {"int4-g32", "awq", false},    {"int4-g32", "gptq", false},   {"w8a16", "rtn", false},
-    {"int3-g32", "gptq", true},    {"int2-g32", "rtn", false},    {"int4-g32-a8", "rtn", false},
-    {"int4-g32-a4", "rtn", true},  {"fp8", "rtn", true},          {"nvfp4", "rtn", true},
-    {"nvfp4-w4a16", "rtn", false}, {"mxfp4", "rtn", true}};
+const std::vector<Case> kCases = {{"int8", "rtn", false},
+                                  {"int8", "smoothquant", true},
+                                  {"int4-g32", "rtn", true},
+                                  {"int4-g32", "awq", false},
+                                  {"int4-g32", "gptq", false},
+                                  {"w8a16", "rtn", false},
+                                  {"int3-g32", "gptq", true},
+                                  {"int2-g32", "rtn", false},
+                                  {"int4-g32-a8", "rtn", false},
+                                  {"int4-g32-asym", "gptq", true},
+                                  {"int8-static", "smoothquant", true},
+                                  {"int4-g32-a4", "rtn", true},
+                                  {"fp8", "rtn", true},
+                                  {"nvfp4", "rtn", true},
+                                  {"nvfp4-w4a16", "rtn", false},
+                                  {"mxfp4", "rtn", true}};
 
 TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
     for (const std::string& family : kFamilies) {

@@ -95,8 +95,9 @@ protected:
 };
 
 TEST_F(Refining, LowersTheErrorOfTheOutputsAndSaysByHowMuch) {
-    for (const char* scheme : {"int4-g32", "int4-g128", "int3-g64", "int2-g32", "int8", "fp8",
-                               "nvfp4", "mxfp4", "nf4", "mxfp6-w6a16", "mxfp8-w8a16"}) {
+    for (const char* scheme :
+         {"int4-g32", "int4-g128", "int4-g32-asym", "int3-g64", "int2-g32", "int8", "fp8", "nvfp4",
+          "mxfp4", "nf4", "mxfp6-w6a16", "mxfp8-w8a16"}) {
         const GptqResult plain = quantize(scheme, 0, pool), once = quantize(scheme, 1, pool),
                          twice = quantize(scheme, 3, pool);
         EXPECT_NEAR(plain.loss, lossOf(plain.tensor), 2e-3 * plain.loss) << scheme;

@@ -99,6 +99,7 @@ protected:
             EXPECT_EQ(x.scheme, y.scheme) << name;
             EXPECT_TRUE(same(x.codes, y.codes)) << name;
             EXPECT_TRUE(same(x.scales, y.scales)) << name;
+            EXPECT_TRUE(same(x.zeroPoints, y.zeroPoints)) << name;
             EXPECT_EQ(x.globalScale, y.globalScale) << name;
             EXPECT_EQ(x.inputGlobalScale, y.inputGlobalScale) << name;
         }
@@ -117,6 +118,8 @@ TEST_F(LayerFiles, AStoppedRunGoesOnAtItsLayerToTheSameBits) {
     for (const Case& c :
          {Case{R"({"scheme":"int4-g32","method":"gptq","calibration_tokens":512})", true},
           Case{R"({"scheme":"int8","method":"auto","calibration_tokens":512})", true},
+          Case{R"({"scheme":"int4-g32-asym","method":"gptq","calibration_tokens":512})", true},
+          Case{R"({"scheme":"int8-static","method":"auto","calibration_tokens":512})", true},
           Case{R"({"scheme":"nvfp4","method":"awq","calibration_tokens":512})", true},
           Case{R"({"scheme":"int3-g32","method":"rotate","calibration_tokens":512})", true},
           Case{R"({"scheme":"fp8","method":"rtn","calibration_tokens":512})", true},

@@ -253,8 +253,9 @@ TEST_F(LayerwiseWork, EverySchemeGoesThroughEveryMethod) {
                 error += metric.value * metric.value;
         return quantized;
     };
-    for (const char* scheme : {"int4-g32-a8", "int4-g32-a4", "int3-g32", "int2-g32", "fp8", "nvfp4",
-                               "nvfp4-w4a16", "mxfp4", "w8a16"}) {
+    for (const char* scheme :
+         {"int4-g32-a8", "int4-g32-a4", "int4-g32-asym", "int3-g32", "int2-g32", "fp8", "nvfp4",
+          "nvfp4-w4a16", "mxfp4", "w8a16", "int8-static"}) {
         double nearest, gptq, awq;
         run(scheme, false, false, nearest);
         const Model quantized = run(scheme, true, false, gptq);
@@ -276,6 +277,51 @@ TEST_F(LayerwiseWork, EverySchemeGoesThroughEveryMethod) {
     }
     EXPECT_NE(of("attn.q").inputGlobalScale, of("attn.o").inputGlobalScale);
     EXPECT_NE(of("attn.q").globalScale, 1);
+}
+
+TEST_F(LayerwiseWork, FixedScalesOfActivationsComeFromTheText) {
+    const Model model = tiny("llama");
+    RunInputs inputs;
+    MeasureOptions measure;
+    const nlohmann::json params;
+    const auto quantized = [&](RangeSearch search, double percentile) {
+        std::vector<LayerMetric> layers;
+        std::vector<Measurement> metrics;
+        TechniqueContext context{model,  backend, backend.pool(), inputs, measure,
+                                 params, 1,       control,        layers, metrics};
+        Model out = model;
+        LayerwiseOptions options;
+        options.inputRange = search;
+        options.inputPercentile = percentile;
+        options.schemeOf = [](const std::string& name) {
+            return layerOf(name) < 0 ? std::nullopt : findQuantScheme("int8-static");
+        };
+        quantizeLayerwise(out, text, options, context);
+        return out;
+    };
+    const Model whole = quantized(RangeSearch::Largest, 0);
+    const auto scaleOf = [](const Model& m, const char* name) {
+        return m.weight(std::string("layers.0.") + name + ".weight").quantized().inputGlobalScale;
+    };
+    Transformer transformer(model, backend, Transformer::LayerByLayer{});
+    transformer.prepareLayer(model, 0, nullptr);
+    CalibrationStream stream(transformer, text, backend.pool(), control);
+    const InputStatistics seen = stream.collect(0, Transformer::Half::Attention, false, false, 0);
+    EXPECT_FLOAT_EQ(scaleOf(whole, "attn.q"),
+                    *std::max_element(seen.maximum.begin(), seen.maximum.end()) / 127);
+    EXPECT_EQ(scaleOf(whole, "attn.q"), scaleOf(whole, "attn.v"));
+    EXPECT_NE(scaleOf(whole, "attn.q"), scaleOf(whole, "attn.o"));
+    const Model clipped = quantized(RangeSearch::Percentile, 90);
+    EXPECT_LT(scaleOf(clipped, "attn.q"), 0.8F * scaleOf(whole, "attn.q"));
+    const auto distance = [&](const Model& m) {
+        const std::vector<float> a = logits(model), b = logits(m);
+        double sum = 0;
+        for (std::size_t i = 0; i < a.size(); ++i)
+            sum += (a[i] - b[i]) * (a[i] - b[i]);
+        return sum;
+    };
+    EXPECT_LT(distance(whole), distance(clipped)) << "a tenth of all inputs is clipped";
+    EXPECT_GT(distance(whole), 0);
 }
 
 TEST_F(LayerwiseWork, CalibrationIsDrawnBySeedAndToldWhenItOverlaps) {

@@ -61,8 +61,9 @@ TEST_F(Rtn, SmallFloatsReachTheirSignalToNoise) {
 TEST_F(Rtn, StoredWeightsAreWhatTrainingSimulates) {
     const Tensor values = gaussian(24, 256, 7);
     const Weight weight{values};
-    for (const char* id : {"int8", "int4-g32", "int3-g64", "int3-g128", "int2-g32", "int2-g64",
-                           "fp8", "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {
+    for (const char* id :
+         {"int8", "int4-g32", "int4-g64-asym", "int3-g64", "int3-g128", "int2-g32", "int2-g64",
+          "fp8", "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {
         const QuantScheme scheme = *findQuantScheme(id);
         for (const DType type : {DType::F16, DType::BF16, DType::F32}) {
             const float g = scheme.format == kernels::WeightFormat::NvFp4
@@ -70,15 +71,18 @@ TEST_F(Rtn, StoredWeightsAreWhatTrainingSimulates) {
                                 : 1.0f;
             const GroupQuantizer quantizer(scheme, ScaleSearch::Mse, type, g);
             const std::int64_t group = quantizer.groupSize(256);
-            std::vector<float> simulated(24 * 256), scales;
+            std::vector<float> simulated(24 * 256);
+            std::vector<GroupGrid> grids;
             for (std::int64_t at = 0; at < 24 * 256; at += group) {
                 const float* w = values.as<float>() + at;
-                scales.push_back(1.03f * quantizer.scaleOf(w, nullptr, group));  // as if learnt
-                quantizer.roundTrip(w, group, quantizer.storedScale(scales.back()),
+                GroupGrid grid = quantizer.gridOf(w, nullptr, group);
+                grid.scale *= 1.03f;  // as if learnt
+                grids.push_back(grid);
+                quantizer.roundTrip(w, group, {quantizer.storedScale(grid.scale), grid.shift},
                                     simulated.data() + at);
             }
             const QuantizedTensor stored =
-                quantizeWithScales(scheme, 24, 256, values.as<float>(), scales.data(), type, g);
+                quantizeWithGrids(scheme, 24, 256, values.as<float>(), grids.data(), type, g);
             EXPECT_EQ(Weight(stored).toFloat(), simulated) << id;
             EXPECT_DOUBLE_EQ(Weight(stored).bitsPerWeight(),
                              scheme.bitsPerWeight(256, type == DType::F32 ? 32 : 16))

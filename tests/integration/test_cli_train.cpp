@@ -2,6 +2,7 @@
 // and recipes that train, killed and resumed.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "tests/integration/cli_process.h"
+#include "tests/support/fixtures.h"
 
 namespace fettle::test {
 namespace {
@@ -179,6 +181,25 @@ TEST_F(CliTrain, MistakesAreNamedBeforeAnythingIsTrained) {
     fails(training("x", {"--dtype", "int8"}), 2, "--dtype");
     const Arguments wide = training("x", {"--batch-tokens", "64"});
     fails(wide, 2, "does not hold one context");
+}
+
+TEST_F(CliTrain, TooLittleMemorySaysWhatTakesLess) {
+    if (kSanitized)
+        GTEST_SKIP() << "a sanitizer reserves more than any limit";
+    rlimit limit{};
+    ASSERT_EQ(getrlimit(RLIMIT_AS, &limit), 0);
+    const rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = 1U << 30;
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+    const CliResult result = home.run(training(
+        "starved", {"--batch-tokens", "1048576", "--tokens", "1048576", "--threads", "1"}));
+    limit.rlim_cur = before;
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+    EXPECT_EQ(result.exitCode, 4) << result.err;
+    EXPECT_EQ(result.errorLines(), 1) << result.err;
+    for (const char* word : {"1048576 now", "128 now", "checkpointing"})
+        EXPECT_NE(result.err.find(word), std::string::npos) << word << ": " << result.err;
+    EXPECT_FALSE(fs::exists(home.file("starved")));
 }
 
 TEST_F(CliTrain, AKilledRecipeIsResumedInTheMiddleOfItsTraining) {

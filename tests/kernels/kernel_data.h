@@ -91,6 +91,8 @@ inline std::vector<FormatCase> allFormats() {
     all.push_back({F::Int4Group, 64, ScaleType::F16, false, A::Int8Token});
     all.push_back({F::Int4Group, 32, ScaleType::BF16, true, A::Int8Token});
     all.push_back({F::Int4Group, 32, ScaleType::F16, false, A::Int4Group32});
+    all.push_back({F::Int4Group, 32, ScaleType::F16, false, A::Int8Tensor});
+    all.push_back({F::Int8Channel, 0, ScaleType::F32, false, A::Int8Tensor});
     all.push_back({F::Int3Group, 32, ScaleType::F16, false});
     all.push_back({F::Int3Group, 128, ScaleType::BF16, false});
     all.push_back({F::Int2Group, 64, ScaleType::F32, false});
@@ -192,6 +194,8 @@ inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int
         w.view.globalScale = 700.0F;
         w.view.inputGlobalScale = 90.0F;
     }
+    if (c.activations == ActivationFormat::Int8Tensor)
+        w.view.inputGlobalScale = 0.032F;  // up to four times the spread of randomFloats
     w.view.rows = rows;
     w.view.cols = cols;
     if (c.format == WeightFormat::Int8Channel || c.format == WeightFormat::Fp8Channel)

@@ -27,6 +27,7 @@ inline double activations(ActivationFormat format) {
         case ActivationFormat::None:
             return kSum;
         case ActivationFormat::Int8Token:
+        case ActivationFormat::Int8Tensor:
             return kActivationToken;
         case ActivationFormat::Int8Group32:
             return kActivationGroup;

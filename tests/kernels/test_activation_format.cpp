@@ -117,9 +117,16 @@ TEST(ActivationFormat, SqnrOnAGaussianIsThatOfTheFormat) {
     EXPECT_NEAR(of(A::Fp8Token, 1 << 16), 31.5, 0.7);
 }
 
+TEST(ActivationFormat, AFixedScaleClipsWhatLiesBeyond) {
+    const std::vector<float> x = {0, 0.24F, 0.26F, -0.75F, 1.25F, 63.5F, 63.8F, -1e30F};
+    std::vector<float> out(x.size());
+    roundActivations(A::Int8Tensor, x.data(), 8, out.data(), 0.5F);
+    EXPECT_EQ(out, (std::vector<float>{0, 0, 0.5F, -1, 1, 63.5F, 63.5F, -63.5F})) << "ties to even";
+}
+
 TEST(ActivationFormat, NonFiniteValuesAreNotHidden) {
-    for (const A format :
-         {A::Int8Token, A::Int8Group32, A::Int4Group32, A::Fp8Token, A::NvFp4, A::MxFp4})
+    for (const A format : {A::Int8Token, A::Int8Group32, A::Int4Group32, A::Fp8Token, A::NvFp4,
+                           A::MxFp4, A::Int8Tensor})
         for (const float bad : {std::nanf(""), HUGE_VALF}) {
             std::vector<float> x(32, 1.0F), out(32);
             x[3] = bad;

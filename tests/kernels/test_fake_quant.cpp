@@ -239,6 +239,23 @@ TEST(FakeQuant, ActivationsInFourBitFloats) {
     EXPECT_EQ(rounded[0], 8.0F);
 }
 
+TEST(FakeQuant, AFixedScaleIsThatOfTheIntegerKernels) {
+    const std::int64_t rows = 5, cols = 72;
+    const std::vector<float> x = test::randomFloats(rows * cols, 12, 3.0F);
+    for (const Isa isa : test::availableIsas()) {
+        const test::IsaScope scope(isa);
+        WorkerPool pool(2);
+        ActivationRounding rounding;
+        rounding.grid = integerGrid(-127, 127);
+        rounding.scale = ActivationRounding::Scale::Fixed;
+        rounding.globalScale = 0.03F;  // clips about every fifth value
+        std::vector<float> out(x.size()), want(x.size());
+        fakeQuantActivations(rounding, x.data(), cols, rows, cols, out.data(), pool);
+        roundActivations(ActivationFormat::Int8Tensor, x.data(), rows * cols, want.data(), 0.03F);
+        EXPECT_EQ(out, want);
+    }
+}
+
 TEST(FakeQuant, WhatIsNotANumberStaysSo) {
     WorkerPool pool(1);
     std::vector<float> x(64, 1.0F), out(64);

@@ -308,12 +308,14 @@ TEST_P(CudaRounding, IsThatOfTheFormatBitByBit) {
     for (std::int64_t c = 0; c < cols; ++c)  // ties, in every binade of the small floats
         x[static_cast<std::size_t>(4 * stride + c)] = std::ldexp(
             1.0F + 0.125F * static_cast<float>(c % 17) / 2, static_cast<int>(c % 12) - 8);
+    // As a fixed scale of integers it clips about every third value.
+    const float scale = GetParam() == ActivationFormat::Int8Tensor ? 0.016F : 90.0F;
     Floats want(static_cast<std::size_t>(tokens * cols));
     for (std::int64_t t = 0; t < tokens; ++t)
-        roundActivations(GetParam(), x.data() + t * stride, cols, want.data() + t * cols, 90.0F);
+        roundActivations(GetParam(), x.data() + t * stride, cols, want.data() + t * cols, scale);
     const Floats got = inEveryOrder([&] {
         DeviceArray<float> dx(x), out(want.size());
-        EXPECT_EQ(cuda::roundActivations(GetParam(), 90.0F, dx.data(), stride, tokens, cols,
+        EXPECT_EQ(cuda::roundActivations(GetParam(), scale, dx.data(), stride, tokens, cols,
                                          out.data(), nullptr),
                   cuda::kSuccess);
         return out.values();
@@ -335,7 +337,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, CudaRounding,
                                            ActivationFormat::Int8Group32,
                                            ActivationFormat::Int4Group32,
                                            ActivationFormat::Fp8Token, ActivationFormat::NvFp4,
-                                           ActivationFormat::MxFp4),
+                                           ActivationFormat::MxFp4, ActivationFormat::Int8Tensor),
                          roundingName);
 
 TEST(CudaLogits, DivergenceAndPickedColumns) {

@@ -200,9 +200,12 @@ QWidget* DraftLabPage::buildMaking() {
     m_kind = new QComboBox(frame);
     m_kind->addItem(tr("a smaller model"), QStringLiteral("model"));
     m_kind->addItem(tr("Medusa heads"), QStringLiteral("medusa"));
+    m_kind->addItem(tr("an EAGLE head"), QStringLiteral("eagle"));
     add(tr("&Kind"), m_kind,
         tr("A smaller model is pruned from this one and taught by it. Medusa heads guess from what "
-           "the model itself has in mind: cheaper, but right less often further ahead."));
+           "the model itself has in mind: cheaper, but right less often further ahead. An EAGLE "
+           "head "
+           "does so too, one guess after the other: right more often, a little dearer."));
     const auto share = [&](double value) {
         auto* box = new QDoubleSpinBox(frame);
         box->setRange(0, 0.95);
@@ -345,7 +348,7 @@ void DraftLabPage::reloadLibrary() {
         const std::string& last = record.recipe.steps.back().technique;
         if (last == "distill") {
             add(tr("%1 (run %2)").arg(name).arg(record.id), path);
-        } else if (last == "medusa") {
+        } else if (last == "medusa" || last == "eagle") {
             add(tr("heads of %1 (run %2)").arg(name).arg(record.id),
                 path + QStringLiteral("/draft"));
         }
@@ -429,7 +432,7 @@ void DraftLabPage::probe() {
     probing.drafts.clear();
     probing.draftTokens = {"auto"};
     probing.probe = making();
-    probing.trees = {probing.probe->kind == "medusa" ? "auto" : "off"};
+    probing.trees = {probing.probe->heads() ? "auto" : "off"};
     probing.probe->tokens = std::min(probing.probe->tokens, kProbeTokens);
     m_probed->setText(tr("Making one with %L1 tokens…").arg(probing.probe->tokens));
     m_probed->show();

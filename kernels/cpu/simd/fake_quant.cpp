@@ -16,8 +16,11 @@ FETTLE_INLINE F32x16 held(const Grid& grid, F32x16 v) {
     return min(max(v, grid.lowest), grid.highest);
 }
 /// The code nearest to a value within the grid, ties to even.
+template <bool Floating>
 FETTLE_INLINE F32x16 nearest(const Grid& grid, F32x16 v) {
-    const F32x16 c = mul(max(binade(v), grid.smallest), grid.magic);
+    // Whole numbers lie evenly: below `smallest` there is one spacing.
+    const F32x16 power = Floating ? max(binade(v), grid.smallest) : grid.smallest;
+    const F32x16 c = mul(power, grid.magic);
     return sub(add(v, c), c);
 }
 
@@ -45,6 +48,8 @@ float blockScale(const ActivationRounding& r, std::int32_t largestBits) {
     const float largest = floatOf(largestBits);
     if (largestBits >= 0x7F800000)
         return floatOf(0x7FC00000);  // NaN or infinite: so is the block
+    if (r.scale == ActivationRounding::Scale::Fixed)
+        return r.globalScale;
     if (r.scale == ActivationRounding::Scale::E4m3) {
         const float wanted = r.globalScale * (largest / 6.0F);
         const float within = wanted < 0x1p-9F ? 0x1p-9F : wanted > 448.0F ? 448.0F : wanted;
@@ -71,14 +76,41 @@ void roundBlock(const ActivationRounding& r, const Grid& grid, const float* x, f
     } else if (r.grid.floating) {
         eachVector(r.block, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = held(grid, div(take(x + i, n, 0), unit));
-            put(out + i, n, mul(nearest(grid, v), unit));
+            put(out + i, n, mul(nearest<true>(grid, v), unit));
         });
     } else {
-        const F32x16 inverse = setF(r.grid.highest / floatOf(largest));
+        const F32x16 inverse =
+            setF(r.scale == ActivationRounding::Scale::Fixed ? 1.0F / scale
+                                                             : r.grid.highest / floatOf(largest));
         eachVector(r.block, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = held(grid, mul(take(x + i, n, 0), inverse));
-            put(out + i, n, mul(nearest(grid, v), unit));
+            put(out + i, n, mul(nearest<false>(grid, v), unit));
         });
+    }
+}
+
+constexpr std::int64_t kGroup = 32;
+constexpr std::int64_t kGroupsAtOnce = 16;
+
+/// roundBlock of whole numbers in up to sixteen groups of 32, whose scales are divided out
+/// together.
+void roundGroups(const Grid& grid, const float* x, std::int64_t groups, float* out) {
+    std::int32_t largest[kGroupsAtOnce] = {};
+    float amaxes[kGroupsAtOnce], scales[kGroupsAtOnce], inverses[kGroupsAtOnce];
+    for (std::int64_t g = 0; g < groups; ++g)
+        largest[g] = maxLanes(
+            max(magnitudeBits(loadF(x + kGroup * g)), magnitudeBits(loadF(x + kGroup * g + 16))));
+    __builtin_memcpy(amaxes, largest, sizeof amaxes);
+    const F32x16 amax = loadF(amaxes), flat = setF(kFlat), zero = zeroF();
+    const F32x16 scale = selectLess(amax, flat, zero, div(amax, grid.highest));
+    storeF(scales, selectLess(amax, setF(floatOf(0x7F800000)), scale, setF(floatOf(0x7FC00000))));
+    storeF(inverses, selectLess(amax, flat, zero, div(grid.highest, amax)));
+    for (std::int64_t g = 0; g < groups; ++g) {
+        const F32x16 unit = setF(scales[g]), inverse = setF(inverses[g]);
+        for (std::int64_t i = kGroup * g; i < kGroup * (g + 1); i += 16) {
+            const F32x16 v = held(grid, mul(loadF(x + i), inverse));
+            storeF(out + i, mul(nearest<false>(grid, v), unit));
+        }
     }
 }
 
@@ -87,12 +119,21 @@ void roundBlock(const ActivationRounding& r, const Grid& grid, const float* x, f
 void fakeQuantRow(const ActivationRounding* rounding, const float* x, std::int64_t cols,
                   float* out) {
     const Grid grid = gridOf(rounding->grid, 0);
+    if (rounding->block == kGroup && rounding->scale == ActivationRounding::Scale::Plain &&
+        !rounding->grid.floating) {
+        constexpr std::int64_t kSpan = kGroupsAtOnce * kGroup;
+        for (std::int64_t at = 0; at < cols; at += kSpan)
+            roundGroups(grid, x + at, (cols - at < kSpan ? cols - at : kSpan) / kGroup, out + at);
+        return;
+    }
     for (std::int64_t at = 0; at < cols; at += rounding->block)
         roundBlock(*rounding, grid, x + at, out + at);
 }
 
-void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out) {
-    const FakeQuantArgs& a = *args;
+namespace {
+
+template <bool Floating>
+void quantizeRows(const FakeQuantArgs& a, std::int64_t begin, std::int64_t end, float* out) {
     const std::int64_t groups = a.cols / a.group;
     for (std::int64_t g = begin * groups; g < end * groups; ++g) {
         const Grid grid = gridOf(a.grid, a.shift ? a.shift[g] : 0);
@@ -100,14 +141,15 @@ void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, 
         const float* w = a.w + g * a.group;
         float* to = out + g * a.group;
         eachVector(a.group, [&](std::int64_t i, std::int64_t n) {
-            put(to + i, n, mul(nearest(grid, held(grid, mul(take(w + i, n, 0), inverse))), scale));
+            const F32x16 v = held(grid, mul(take(w + i, n, 0), inverse));
+            put(to + i, n, mul(nearest<Floating>(grid, v), scale));
         });
     }
 }
 
-void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begin, std::int64_t end,
-                       float* grad, float* dScale) {
-    const FakeQuantArgs& a = *args;
+template <bool Floating>
+void backwardRows(const FakeQuantArgs& a, bool ofStep, std::int64_t begin, std::int64_t end,
+                  float* grad, float* dScale) {
     const std::int64_t groups = a.cols / a.group;
     const F32x16 zero = zeroF();
     for (std::int64_t g = begin * groups; g < end * groups; ++g) {
@@ -118,7 +160,7 @@ void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begi
         F32x16 sum = zero;
         eachVector(a.group, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = mul(take(w + i, n, 0), inverse);
-            const F32x16 d = take(dy + i, n, 0), code = nearest(grid, held(grid, v));
+            const F32x16 d = take(dy + i, n, 0), code = nearest<Floating>(grid, held(grid, v));
             F32x16 slope = code;
             if (ofStep)  // within the grid a step is felt as the rounding error
                 slope = selectLess(grid.lowest, v, selectLess(v, grid.highest, sub(code, v), code),
@@ -133,6 +175,19 @@ void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begi
         if (dScale)
             dScale[g] += sumLanes(sum);
     }
+}
+
+}  // namespace
+
+void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out) {
+    args->grid.floating ? quantizeRows<true>(*args, begin, end, out)
+                        : quantizeRows<false>(*args, begin, end, out);
+}
+
+void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begin, std::int64_t end,
+                       float* grad, float* dScale) {
+    args->grid.floating ? backwardRows<true>(*args, ofStep, begin, end, grad, dScale)
+                        : backwardRows<false>(*args, ofStep, begin, end, grad, dScale);
 }
 
 }  // namespace fettle::kernels::FETTLE_SIMD

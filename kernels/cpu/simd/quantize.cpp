@@ -1,5 +1,5 @@
 // Activations to int8: scale = amax / 127, code = x * (127 / amax) rounded to even, within [-127,
-// 127].
+// 127]; a whole row also under a given scale, codes beyond 127 clipped.
 #include "kernels/cpu/simd/math.h"
 #include "kernels/cpu/simd/tables.h"
 
@@ -41,22 +41,35 @@ void quantizeGroups(const QuantizedRow& r) {
     }
 }
 
+/// Held within the codes first: beyond int32 there is nothing to clip any more.
+FETTLE_INLINE I32x16 clippedCodesOf(F32x16 x, F32x16 inverse) {
+    return roundI(min(max(mul(x, inverse), setF(-127.0F)), setF(127.0F)));
+}
+
+Step fixedStep(std::int32_t largestBits, float scale) {
+    if (largestBits >= 0x7F800000)  // NaN or infinite: so is what comes of it
+        return {__builtin_nanf(""), 0.0F};
+    return {scale, 1.0F / scale};
+}
+
 void quantizeWhole(const QuantizedRow& r) {
     const std::int64_t whole = r.count / 16 * 16, rest = r.count - whole;
     const F32x16 tail = rest ? loadPart(r.x + whole, rest, 0) : zeroF();
     I32x16 largest = magnitudeBits(tail);
     for (std::int64_t i = 0; i < whole; i += 16)
         largest = max(largest, magnitudeBits(loadF(r.x + i)));
-    const Step step = stepOf(maxLanes(largest));
+    const bool clips = r.fixed > 0;
+    const Step step = clips ? fixedStep(maxLanes(largest), r.fixed) : stepOf(maxLanes(largest));
     const F32x16 inverse = setF(step.inverse);
     I32x16 sum = zeroI();
     for (std::int64_t i = 0; i < whole; i += 16) {
-        const I32x16 codes = codesOf(loadF(r.x + i), inverse);
+        const F32x16 x = loadF(r.x + i);
+        const I32x16 codes = clips ? clippedCodesOf(x, inverse) : codesOf(x, inverse);
         storeI8(r.codes + i, codes);
         sum = add(sum, codes);
     }
     if (rest) {
-        const I32x16 codes = codesOf(tail, inverse);
+        const I32x16 codes = clips ? clippedCodesOf(tail, inverse) : codesOf(tail, inverse);
         std::int8_t bytes[16];
         storeI8(bytes, codes);
         __builtin_memcpy(r.codes + whole, bytes, static_cast<std::size_t>(rest));
@@ -70,7 +83,7 @@ void quantizeWhole(const QuantizedRow& r) {
 }  // namespace
 
 void quantizeRow(const QuantizedRow* row) {
-    if (row->group == 32 && row->halfSums)
+    if (row->group == 32 && row->halfSums && !(row->fixed > 0))
         quantizeGroups(*row);
     else
         quantizeWhole(*row);
