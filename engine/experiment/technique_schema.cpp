@@ -7,18 +7,24 @@
 
 namespace fettle {
 
-ParameterSchema numberParameter(const char* name, const char* title, ParameterType type,
-                                nlohmann::json value, double low, double high, const char* unit,
-                                const char* help) {
+ParameterSchema parameter(const char* name, const char* title, ParameterType type,
+                          nlohmann::json value, const char* help) {
     ParameterSchema p;
     p.name = name;
     p.title = title;
     p.type = type;
     p.defaultValue = std::move(value);
+    p.help = help;
+    return p;
+}
+
+ParameterSchema numberParameter(const char* name, const char* title, ParameterType type,
+                                nlohmann::json value, double low, double high, const char* unit,
+                                const char* help) {
+    ParameterSchema p = parameter(name, title, type, std::move(value), help);
     p.minimum = low;
     p.maximum = high;
     p.unit = unit;
-    p.help = help;
     return p;
 }
 namespace {

@@ -38,6 +38,8 @@ struct ParameterSchema {
     bool sweepable = false;
 };
 
+ParameterSchema parameter(const char* name, const char* title, ParameterType type,
+                          nlohmann::json value, const char* help);
 /// A parameter that takes a number between `low` and `high`. `type` is Int or Double.
 ParameterSchema numberParameter(const char* name, const char* title, ParameterType type,
                                 nlohmann::json value, double low, double high, const char* unit,

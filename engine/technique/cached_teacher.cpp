@@ -27,19 +27,15 @@ std::vector<ParameterSchema> teacherParameters() {
         "Adds the difference between what teacher and model look at in their last layer. Needs a "
         "teacher with as many attention heads.");
     attention.sweepable = true;
-    ParameterSchema cache;
-    cache.name = "teacher_cache";
-    cache.title = "Keep the teacher's predictions";
-    cache.type = ParameterType::Choice;
-    cache.defaultValue = "off";
+    ParameterSchema cache = parameter(
+        "teacher_cache", "Keep the teacher's predictions", ParameterType::Choice, "off",
+        "Saves the time and memory of the teacher from the second reading on. Of no use where "
+        "hidden states or attention are compared.");
     cache.choices = {{"off", "No", "The teacher runs along with every step."},
                      {"on", "On disk",
                       "The teacher runs once over each text; further epochs, recipes and sweeps "
                       "with the same teacher read what it said. Only its likeliest tokens are "
                       "kept one by one, the others together."}};
-    cache.help =
-        "Saves the time and memory of the teacher from the second reading on. Of no use where "
-        "hidden states or attention are compared.";
     ParameterSchema top = numberParameter(
         "teacher_top", "Tokens kept", ParameterType::Int, 64, 1, 1048576, "tokens",
         "How many of the likeliest tokens are kept per position; what is left over counts as one "
@@ -57,17 +53,13 @@ ParameterSchema checkpointMinutesParameter() {
 }
 
 ParameterSchema computeParameter() {
-    ParameterSchema compute;
-    compute.name = "compute";
-    compute.title = "Compute in";
-    compute.type = ParameterType::Choice;
-    compute.defaultValue = "f32";
+    ParameterSchema compute = parameter("compute", "Compute in", ParameterType::Choice, "f32",
+                                        "The type of the matrix products in training.");
     compute.choices = {
         {"f32", "Float32", "The same result on every processor level that has fused products."},
         {"bf16", "BFloat16",
          "Matrix products of numbers rounded to bfloat16, added up in float32; weights and "
          "gradients stay float32. Faster, on processors that have such products only."}};
-    compute.help = "The type of the matrix products in training.";
     return compute;
 }
 

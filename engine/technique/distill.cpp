@@ -74,43 +74,28 @@ TechniqueDescriptor distillDescriptor() {
         "Share of the batches whose sequences the student itself continues. Slow, but it "
         "learns to get out of its own mistakes.");
     onPolicy.sweepable = true;
-    ParameterSchema schedule;
-    schedule.name = "schedule";
-    schedule.title = "Schedule";
-    schedule.type = ParameterType::Choice;
-    schedule.defaultValue = "cosine";
+    ParameterSchema schedule =
+        parameter("schedule", "Schedule", ParameterType::Choice, "cosine",
+                  "How the learning rate goes after its first twentieth, in which it rises.");
     schedule.choices = {{"cosine", "Cosine", "Falls to a tenth of the peak along a cosine."},
                         {"linear", "Linear", "Falls evenly to a tenth of the peak."},
                         {"wsd", "Stable, then down", "Stays, and falls in the last fifth."},
                         {"constant", "Constant", "Stays."}};
-    schedule.help = "How the learning rate goes after its first twentieth, in which it rises.";
     const ParameterSchema target = numberParameter(
         "target_loss", "Stop at", ParameterType::Double, 0, 0, 100, "nats",
         "Ends once the loss on the text held back is at most this. 0: reads all tokens.");
-    ParameterSchema checkpointing;
-    checkpointing.name = "checkpointing";
-    checkpointing.title = "Save memory";
-    checkpointing.type = ParameterType::Bool;
-    checkpointing.defaultValue = false;
-    checkpointing.help =
+    const ParameterSchema checkpointing = parameter(
+        "checkpointing", "Save memory", ParameterType::Bool, false,
         "Computes activations a second time rather than keeping them: a third more work, the same "
-        "result.";
-    ParameterSchema teacher;
-    teacher.name = "teacher";
-    teacher.title = "Teacher";
-    teacher.type = ParameterType::Text;
-    teacher.defaultValue = "";
-    teacher.help =
+        "result.");
+    const ParameterSchema teacher = parameter(
+        "teacher", "Teacher", ParameterType::Text, "",
         "A model of the same vocabulary. Empty: the model that the recipe started from, or the "
-        "teacher that the run names.";
-    ParameterSchema student;
-    student.name = "student";
-    student.title = "Student";
-    student.type = ParameterType::Text;
-    student.defaultValue = "";
-    student.help =
+        "teacher that the run names.");
+    const ParameterSchema student = parameter(
+        "student", "Student", ParameterType::Text, "",
         "Who learns. Empty: the model as the steps before left it. Else a model of the same "
-        "vocabulary, or a config.json, whose model starts from random weights.";
+        "vocabulary, or a config.json, whose model starts from random weights.");
     d.parameters = {tokens,   rate,     batch,  context,       temperature, hidden, crossEntropy,
                     onPolicy, schedule, target, checkpointing, teacher,     student};
     const std::vector<ParameterSchema> more = teacherParameters();

@@ -23,22 +23,15 @@ std::vector<ParameterSchema> draftHeadParameters() {
     rate.sweepable = true;
     const ParameterSchema batch = numberParameter("batch_tokens", "Batch", ParameterType::Int, 1024,
                                                   16, 65536, "tokens", "Tokens of one step.");
-    ParameterSchema drafted;
-    drafted.name = "draft_tokens";
-    drafted.title = "Drafted tokens";
-    drafted.type = ParameterType::Text;
-    drafted.defaultValue = "auto";
+    ParameterSchema drafted =
+        parameter("draft_tokens", "Drafted tokens", ParameterType::Text, "auto",
+                  "Tokens guessed per round: a number from 1 to 16, or auto: as many as pay.");
     drafted.sweepable = true;
-    drafted.help = "Tokens guessed per round: a number from 1 to 16, or auto: as many as pay.";
-    ParameterSchema tree;
-    tree.name = "tree";
-    tree.title = "Tree";
-    tree.type = ParameterType::Text;
-    tree.defaultValue = "auto";
-    tree.sweepable = true;
-    tree.help =
+    ParameterSchema tree = parameter(
+        "tree", "Tree", ParameterType::Text, "auto",
         "Several guesses at one place, checked in the same pass. auto: branches where they pay; "
-        "off: one chain of tokens; or widths by depth such as 3-2-1.";
+        "off: one chain of tokens; or widths by depth such as 3-2-1.");
+    tree.sweepable = true;
     return {tokens, vocabulary, rate, batch, drafted, tree};
 }
 

@@ -55,25 +55,19 @@ constexpr std::int64_t kLongRow = std::int64_t{1} << 20;
 }  // namespace
 
 std::vector<ParameterSchema> mixedPrecisionParameters() {
-    ParameterSchema bits;
-    bits.name = "target_bits";
-    bits.title = "Bits per weight";
-    bits.type = ParameterType::Double;
-    bits.defaultValue = 0;
+    ParameterSchema bits = parameter(
+        "target_bits", "Bits per weight", ParameterType::Double, 0,
+        "Mixed precision: every weight gets a scheme out of the mix, so that all quantized weights "
+        "together take this many bits each, scales included, and the predictions change least. "
+        "Needs calibration text. 0: one scheme for all.");
     bits.minimum = 0;
     bits.maximum = 16;
     bits.unit = "bits";
     bits.sweepable = true;
-    bits.help =
-        "Mixed precision: every weight gets a scheme out of the mix, so that all quantized weights "
-        "together take this many bits each, scales included, and the predictions change least. "
-        "Needs calibration text. 0: one scheme for all.";
 
-    ParameterSchema score;
-    score.name = "sensitivity";
-    score.title = "Sensitivity by";
-    score.type = ParameterType::Choice;
-    score.defaultValue = "kl";
+    ParameterSchema score = parameter(
+        "sensitivity", "Sensitivity by", ParameterType::Choice, "kl",
+        "How it is found out what each weight can bear; only with bits per weight above 0.");
     score.choices = {
         {"kl", "Divergence",
          "KL divergence of the predictions with one weight alone quantized: measured, the most "
@@ -82,26 +76,18 @@ std::vector<ParameterSchema> mixedPrecisionParameters() {
          "Squared gradients of the loss, times the squared error of the weights: one pass."},
         {"hessian", "Hessian trace",
          "Curvature of the loss, estimated with random directions, times the squared error."}};
-    score.help =
-        "How it is found out what each weight can bear; only with bits per weight above 0.";
 
-    ParameterSchema mix;
-    mix.name = "mix";
-    mix.title = "Mix";
-    mix.type = ParameterType::PatternList;
-    mix.defaultValue = {"int2-g64", "int3-g128", "int4-g128", "int4-g32", "w8a16"};
-    mix.help = "The schemes to choose from; only with bits per weight above 0.";
+    const ParameterSchema mix =
+        parameter("mix", "Mix", ParameterType::PatternList,
+                  {"int2-g64", "int3-g128", "int4-g128", "int4-g32", "w8a16"},
+                  "The schemes to choose from; only with bits per weight above 0.");
 
-    ParameterSchema schemes;
-    schemes.name = "schemes";
-    schemes.title = "Single weights";
-    schemes.type = ParameterType::PatternList;
-    schemes.defaultValue = nlohmann::json::array();
-    schemes.help =
+    const ParameterSchema schemes = parameter(
+        "schemes", "Single weights", ParameterType::PatternList, nlohmann::json::array(),
         "Weights with a scheme of their own, each as NAME=SCHEME: a tensor name or pattern, or "
         "layers.N.attn.qkv and layers.N.ffn.gate_up for weights that share an input. \"none\" "
         "leaves them as they are; the first entry that fits counts. What bits were allocated "
-        "stands here.";
+        "stands here.");
     return {bits, score, mix, schemes};
 }
 

@@ -4,17 +4,17 @@
 #include <charconv>
 
 #include "engine/core/error.h"
+#include "engine/technique/calibration_parameters.h"
 
 namespace fettle {
 
 namespace {
 
 ParameterSchema methodParameter() {
-    ParameterSchema method;
-    method.name = "method";
-    method.title = "Method";
-    method.type = ParameterType::Choice;
-    method.defaultValue = "width";
+    ParameterSchema method = parameter(
+        "method", "Method", ParameterType::Choice, "width",
+        "What goes. The first five give a smaller plain model that every runtime loads; the last "
+        "three set weights to zero, which makes nothing faster without kernels for it.");
     method.sweepable = true;
     method.choices = {
         {"width", "Neurons, heads and channels",
@@ -30,18 +30,12 @@ ParameterSchema methodParameter() {
         {"wanda", "Wanda", "Zeros where magnitude times the input is least; others stay."},
         {"magnitude", "Magnitude", "Zeros where weights are smallest. Needs no text."},
     };
-    method.help =
-        "What goes. The first five give a smaller plain model that every runtime loads; the last "
-        "three set weights to zero, which makes nothing faster without kernels for it.";
     return method;
 }
 
 ParameterSchema importanceParameter() {
-    ParameterSchema importance;
-    importance.name = "importance";
-    importance.title = "Importance";
-    importance.type = ParameterType::Choice;
-    importance.defaultValue = "auto";
+    ParameterSchema importance = parameter("importance", "Importance", ParameterType::Choice,
+                                           "auto", "How it is decided what matters least.");
     importance.sweepable = true;
     importance.choices = {
         {"auto", "Best for the method",
@@ -53,35 +47,26 @@ ParameterSchema importanceParameter() {
         {"magnitude", "Magnitude", "Norms of the weights. Needs no text."},
         {"influence", "Block influence", "Layers only: how far a layer turns what passes it."},
         {"loss", "Loss without it", "Layers only: the loss when it is left out."}};
-    importance.help = "How it is decided what matters least.";
     importance.visibleWhen = VisibleWhen{"method", {"width", "ffn", "heads", "channels", "layers"}};
     return importance;
 }
 
 ParameterSchema patternParameter() {
-    ParameterSchema pattern;
-    pattern.name = "pattern";
-    pattern.title = "Pattern";
-    pattern.type = ParameterType::Choice;
-    pattern.defaultValue = "unstructured";
+    ParameterSchema pattern = parameter(
+        "pattern", "Pattern", ParameterType::Choice, "unstructured",
+        "Where zeros may lie. Graphics cards from Ampere on multiply 2:4 faster with the right "
+        "runtime; here zeros are multiplied like any other weight.");
     pattern.choices = {{"unstructured", "Anywhere", "The ratio of every row is set to zero."},
                        {"2:4", "2:4", "Two of every four neighbours: half of all weights."}};
-    pattern.help =
-        "Where zeros may lie. Graphics cards from Ampere on multiply 2:4 faster with the right "
-        "runtime; here zeros are multiplied like any other weight.";
     pattern.visibleWhen = VisibleWhen{"method", {"magnitude", "wanda", "sparsegpt"}};
     return pattern;
 }
 
 ParameterSchema unitParameter() {
-    ParameterSchema unit;
-    unit.name = "head_unit";
-    unit.title = "Heads go";
-    unit.type = ParameterType::Choice;
-    unit.defaultValue = "group";
+    ParameterSchema unit = parameter("head_unit", "Heads go", ParameterType::Choice, "group",
+                                     "Heads that share keys and values form a group.");
     unit.choices = {{"group", "With their keys and values", "Whole groups; the KV cache shrinks."},
                     {"query", "One of each group", "Keys and values stay."}};
-    unit.help = "Heads that share keys and values form a group.";
     unit.visibleWhen = VisibleWhen{"method", {"heads", "width"}};
     return unit;
 }
@@ -114,15 +99,11 @@ TechniqueDescriptor pruneDescriptor() {
         "target_speedup", "Speed-up on this device", ParameterType::Double, 0, 0, 20, "",
         "Cuts until decoding, measured here, is so many times as fast. 0: the ratio decides.");
     speedup.visibleWhen = structured;
-    ParameterSchema compensate;
-    compensate.name = "compensate";
-    compensate.title = "Others take over";
-    compensate.type = ParameterType::Bool;
-    compensate.defaultValue = true;
+    ParameterSchema compensate =
+        parameter("compensate", "Others take over", ParameterType::Bool, true,
+                  "The neurons and heads that stay are refitted so that the layer's outputs on the "
+                  "calibration text change least.");
     compensate.sweepable = true;
-    compensate.help =
-        "The neurons and heads that stay are refitted so that the layer's outputs on the "
-        "calibration text change least.";
     compensate.visibleWhen = VisibleWhen{"method", {"width", "ffn", "heads"}};
     ParameterSchema multiple =
         numberParameter("multiple", "Multiple of", ParameterType::Int, 32, 1, 1024, "",
@@ -136,31 +117,15 @@ TechniqueDescriptor pruneDescriptor() {
         "calibration_tokens", "Calibration", ParameterType::Int, 32768, 0, 1048576, "tokens",
         "How many tokens of the calibration text are run through the model, drawn by the "
         "recipe's seed.");
-    const ParameterSchema length = numberParameter(
-        "calibration_length", "Sequence length", ParameterType::Int, 0, 0, 32768, "tokens",
-        "Length of a calibration sequence. 0: the context that is evaluated with.");
-    ParameterSchema damping = numberParameter(
-        "damping", "Damping", ParameterType::Double, 0.01, 0.0001, 1, "",
-        "Share of the mean input power that is added to every input: more trusts the "
-        "calibration text less.");
-    damping.sweepable = true;
-    ParameterSchema exclude;
-    exclude.name = "exclude";
-    exclude.title = "Leave alone";
-    exclude.type = ParameterType::PatternList;
-    exclude.defaultValue = nlohmann::json::array();
-    exclude.help =
+    ParameterSchema exclude = parameter(
+        "exclude", "Leave alone", ParameterType::PatternList, nlohmann::json::array(),
         "Tensor names that get no zeros: globs such as layers.0.* or regular expressions after "
-        "re:. Embeddings, norms and the head never do.";
+        "re:. Embeddings, norms and the head never do.");
     exclude.visibleWhen = sparse;
-    ParameterSchema drop;
-    drop.name = "drop";
-    drop.title = "Layers to take out";
-    drop.type = ParameterType::PatternList;
-    drop.defaultValue = nlohmann::json::array();
-    drop.help =
+    ParameterSchema drop = parameter(
+        "drop", "Layers to take out", ParameterType::PatternList, nlohmann::json::array(),
         "Numbers of the layers that go, the first is 0, whatever ratio and importance say. Empty: "
-        "the least important ones go.";
+        "the least important ones go.");
     drop.visibleWhen = VisibleWhen{"method", {"layers"}};
     d.parameters = {methodParameter(),
                     ratio,
@@ -174,8 +139,8 @@ TechniqueDescriptor pruneDescriptor() {
                     multiple,
                     iterations,
                     tokens,
-                    length,
-                    damping,
+                    calibrationLengthParameter(),
+                    dampingParameter(),
                     exclude};
     return d;
 }

@@ -1,5 +1,6 @@
 #include "engine/technique/ptq_parameters.h"
 
+#include "engine/technique/calibration_parameters.h"
 #include "engine/technique/mixed_precision.h"
 
 namespace fettle {
@@ -17,11 +18,8 @@ TechniqueDescriptor ptqDescriptor() {
         "running, so that integers are multiplied; other devices may keep them at 16 bits.";
     d.usesCalibration = true;
 
-    ParameterSchema scheme;
-    scheme.name = "scheme";
-    scheme.title = "Scheme";
-    scheme.type = ParameterType::Choice;
-    scheme.defaultValue = "int8";
+    ParameterSchema scheme =
+        parameter("scheme", "Scheme", ParameterType::Choice, "int8", "What the weights become.");
     scheme.sweepable = true;
     scheme.choices = {
         {"int8", "int8 (W8A8)",
@@ -92,13 +90,9 @@ TechniqueDescriptor ptqDescriptor() {
          "per weight, the code values of bitsandbytes. Looked up and multiplied as float32: small "
          "files, not fast. Kept in artifacts; export writes plain weights."},
     };
-    scheme.help = "What the weights become.";
 
-    ParameterSchema method;
-    method.name = "method";
-    method.title = "Method";
-    method.type = ParameterType::Choice;
-    method.defaultValue = "rtn";
+    ParameterSchema method =
+        parameter("method", "Method", ParameterType::Choice, "rtn", "How codes are chosen.");
     method.choices = {
         {"rtn", "Round to nearest", "Each weight goes to the nearest code of its group's scale."},
         {"gptq", "GPTQ",
@@ -117,37 +111,25 @@ TechniqueDescriptor ptqDescriptor() {
         {"auto", "Best of all",
          "GPTQ, with SmoothQuant's scales first for int8. Without calibration text it rounds to "
          "nearest and says so."}};
-    method.help = "How codes are chosen.";
     method.sweepable = true;
 
-    ParameterSchema rotate;
-    rotate.name = "rotate";
-    rotate.title = "Rotate first";
-    rotate.type = ParameterType::Bool;
-    rotate.defaultValue = false;
-    rotate.sweepable = true;
-    rotate.help =
+    ParameterSchema rotate = parameter(
+        "rotate", "Rotate first", ParameterType::Bool, false,
         "Multiplies the stream between the layers by a random Hadamard matrix and folds its "
         "inverse "
         "into the weights: the model computes the same and no channel stands out. Helps where "
         "single channels are large and activations are rounded to few bits; with small groups of "
         "weights it can cost accuracy. Families with RMSNorm and a head of its own (or "
-        "quantize_head); drawn by the recipe's seed.";
+        "quantize_head); drawn by the recipe's seed.");
+    rotate.sweepable = true;
 
-    ParameterSchema bias;
-    bias.name = "bias_correction";
-    bias.title = "Correct biases";
-    bias.type = ParameterType::Bool;
-    bias.defaultValue = true;
-    bias.help =
+    const ParameterSchema bias = parameter(
+        "bias_correction", "Correct biases", ParameterType::Bool, true,
         "Where a layer has a bias, it takes up the mean error that rounding leaves in the outputs. "
-        "Needs calibration text.";
+        "Needs calibration text.");
 
-    ParameterSchema search;
-    search.name = "scale_search";
-    search.title = "Scales";
-    search.type = ParameterType::Choice;
-    search.defaultValue = "mse";
+    ParameterSchema search = parameter("scale_search", "Scales", ParameterType::Choice, "mse",
+                                       "How the scale of a group is found.");
     search.sweepable = true;
     search.choices = {
         {"mse", "Least squared error",
@@ -156,13 +138,12 @@ TechniqueDescriptor ptqDescriptor() {
         {"absmax", "Largest magnitude",
          "The largest weight maps to the largest code. Quickest, no clipping."},
     };
-    search.help = "How the scale of a group is found.";
 
-    ParameterSchema range;
-    range.name = "input_range";
-    range.title = "Range of activations";
-    range.type = ParameterType::Choice;
-    range.defaultValue = "max";
+    ParameterSchema range = parameter(
+        "input_range", "Range of activations", ParameterType::Choice, "max",
+        "How wide the fixed range of int8 activations is. Language models have channels that stand "
+        "out far and matter: where they do, anything narrower than the largest value costs much, "
+        "unless SmoothQuant comes first.");
     range.sweepable = true;
     range.choices = {
         {"max", "Largest value", "Nothing of the calibration text is clipped."},
@@ -171,10 +152,6 @@ TechniqueDescriptor ptqDescriptor() {
         {"entropy", "Least divergence",
          "Where the distribution of the values changes least (KL divergence)."},
     };
-    range.help =
-        "How wide the fixed range of int8 activations is. Language models have channels that stand "
-        "out far and matter: where they do, anything narrower than the largest value costs much, "
-        "unless SmoothQuant comes first.";
     range.visibleWhen = VisibleWhen{"scheme", {"int8-static"}};
 
     ParameterSchema percentile =
@@ -190,36 +167,20 @@ TechniqueDescriptor ptqDescriptor() {
         "seed. 0, or no calibration text: all inputs weigh the same. GPTQ wants several times as "
         "many as the widest layer has inputs.");
 
-    const ParameterSchema length = numberParameter(
-        "calibration_length", "Sequence length", ParameterType::Int, 0, 0, 32768, "tokens",
-        "Length of a calibration sequence. 0: the context that is evaluated with.");
-
-    ParameterSchema damping = numberParameter(
-        "damping", "Damping", ParameterType::Double, 0.01, 0.0001, 1, "",
-        "Share of the mean input power that is added to every input: more trusts the calibration "
-        "text less.");
-    damping.sweepable = true;
+    ParameterSchema damping = dampingParameter();
     damping.visibleWhen = compensates;
 
-    ParameterSchema order;
-    order.name = "activation_order";
-    order.title = "Largest inputs first";
-    order.type = ParameterType::Bool;
-    order.defaultValue = true;
-    order.help =
+    ParameterSchema order = parameter(
+        "activation_order", "Largest inputs first", ParameterType::Bool, true,
         "Rounds the weights of the largest inputs first, while most others can still make up for "
-        "them.";
+        "them.");
     order.visibleWhen = compensates;
 
-    ParameterSchema follow;
-    follow.name = "follow_outputs";
-    follow.title = "Make up for layers before";
-    follow.type = ParameterType::Bool;
-    follow.defaultValue = true;
-    follow.sweepable = true;
-    follow.help =
+    ParameterSchema follow = parameter(
+        "follow_outputs", "Make up for layers before", ParameterType::Bool, true,
         "Aims every layer at what the plain model gives, so that it also makes up for what the "
-        "layers before it have lost (GPTAQ). Runs the calibration text through both.";
+        "layers before it have lost (GPTAQ). Runs the calibration text through both.");
+    follow.sweepable = true;
     follow.visibleWhen = compensates;
 
     ParameterSchema refine = numberParameter(
@@ -229,31 +190,23 @@ TechniqueDescriptor ptqDescriptor() {
     refine.sweepable = true;
     refine.visibleWhen = compensates;
 
-    ParameterSchema head;
-    head.name = "quantize_head";
-    head.title = "Output head too";
-    head.type = ParameterType::Bool;
-    head.defaultValue = false;
-    head.sweepable = true;
-    head.help =
+    ParameterSchema head = parameter(
+        "quantize_head", "Output head too", ParameterType::Bool, false,
         "Quantizes the output projection as well. Large vocabularies spend most of their time "
         "there, but its errors go straight into the predictions. "
-        "A head that shares its weights with the embedding gets a quantized copy of its own.";
+        "A head that shares its weights with the embedding gets a quantized copy of its own.");
+    head.sweepable = true;
 
-    ParameterSchema exclude;
-    exclude.name = "exclude";
-    exclude.title = "Leave alone";
-    exclude.type = ParameterType::PatternList;
-    exclude.defaultValue = nlohmann::json::array();
-    exclude.help =
+    const ParameterSchema exclude = parameter(
+        "exclude", "Leave alone", ParameterType::PatternList, nlohmann::json::array(),
         "Tensor names that stay as they are: globs such as layers.0.* or *.ffn.down.weight, or "
-        "regular expressions after re:. Embeddings and norms always stay.";
+        "regular expressions after re:. Embeddings and norms always stay.");
 
-    ParameterSchema cache;
-    cache.name = "kv_cache";
-    cache.title = "Keys and values";
-    cache.type = ParameterType::Choice;
-    cache.defaultValue = "f16";
+    ParameterSchema cache = parameter(
+        "kv_cache", "Keys and values", ParameterType::Choice, "f16",
+        "How keys and values of past tokens are kept while the model runs. Long texts need more "
+        "memory for them than for the weights. The artifact remembers it; files exported for other "
+        "programs do not, as those are told when they start.");
     cache.sweepable = true;
     cache.choices = {
         {"f16", "16 bits", "As they are computed, rounded to float16."},
@@ -266,13 +219,11 @@ TechniqueDescriptor ptqDescriptor() {
         {"int4", "int4",
          "A quarter: one scale per token and head. Costs accuracy with keys that "
          "have outlier channels. llama.cpp keeps its own (-ctk q4_0)."}};
-    cache.help =
-        "How keys and values of past tokens are kept while the model runs. Long texts need more "
-        "memory for them than for the weights. The artifact remembers it; files exported for other "
-        "programs do not, as those are told when they start.";
 
-    d.parameters = {scheme, method, search, range, percentile, calibrate, length, damping,
-                    order,  follow, refine, head,  rotate,     bias,      cache,  exclude};
+    d.parameters = {
+        scheme,  method, search, range,  percentile, calibrate, calibrationLengthParameter(),
+        damping, order,  follow, refine, head,       rotate,    bias,
+        cache,   exclude};
     for (ParameterSchema& parameter : mixedPrecisionParameters())
         d.parameters.push_back(std::move(parameter));
     return d;

@@ -23,48 +23,33 @@ TechniqueDescriptor qadDescriptor() {
     d.needsTeacher = true;
     d.parameters = quantizedTrainingParameters();
 
-    ParameterSchema temperature;
-    temperature.name = "temperature";
-    temperature.title = "Temperature";
-    temperature.type = ParameterType::Double;
-    temperature.defaultValue = 1.0;
+    ParameterSchema temperature =
+        parameter("temperature", "Temperature", ParameterType::Double, 1.0,
+                  "Softens both distributions before they are compared: above 1, unlikely tokens "
+                  "count more.");
     temperature.minimum = 0.05;
     temperature.maximum = 100;
     temperature.sweepable = true;
-    temperature.help =
-        "Softens both distributions before they are compared: above 1, unlikely tokens count more.";
 
-    ParameterSchema teacher;
-    teacher.name = "teacher";
-    teacher.title = "Teacher";
-    teacher.type = ParameterType::Text;
-    teacher.defaultValue = "";
-    teacher.help =
+    const ParameterSchema teacher = parameter(
+        "teacher", "Teacher", ParameterType::Text, "",
         "A model (folder, .gguf file or demo) with the same vocabulary. Empty: the run's teacher, "
-        "and without one the recipe's original model.";
+        "and without one the recipe's original model.");
 
-    ParameterSchema labels;
-    labels.name = "cross_entropy";
-    labels.title = "Weight of the text itself";
-    labels.type = ParameterType::Double;
-    labels.defaultValue = 0.0;
+    ParameterSchema labels = parameter(
+        "cross_entropy", "Weight of the text itself", ParameterType::Double, 0.0,
+        "Adds the loss on the text's own tokens with this weight. 0: the teacher alone counts.");
     labels.minimum = 0;
     labels.maximum = 100;
     labels.sweepable = true;
-    labels.help =
-        "Adds the loss on the text's own tokens with this weight. 0: the teacher alone counts.";
 
-    ParameterSchema hidden;
-    hidden.name = "hidden_weight";
-    hidden.title = "Weight of hidden states";
-    hidden.type = ParameterType::Double;
-    hidden.defaultValue = 0.0;
+    ParameterSchema hidden = parameter(
+        "hidden_weight", "Weight of hidden states", ParameterType::Double, 0.0,
+        "Adds the difference from the teacher's hidden states, layer by layer, relative to their "
+        "size. Needs a teacher with as many layers.");
     hidden.minimum = 0;
     hidden.maximum = 100;
     hidden.sweepable = true;
-    hidden.help =
-        "Adds the difference from the teacher's hidden states, layer by layer, relative to their "
-        "size. Needs a teacher with as many layers.";
 
     d.parameters.insert(d.parameters.end(), {temperature, teacher, labels, hidden});
     const std::vector<ParameterSchema> more = teacherParameters();

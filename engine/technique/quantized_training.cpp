@@ -21,15 +21,11 @@ constexpr const char* kDefaultScheme = "int4-g128";
 constexpr double kSmallestLoss = 1e-3;
 
 ParameterSchema schemeParameter() {
-    ParameterSchema p;
-    p.name = "scheme";
-    p.title = "Scheme";
-    p.type = ParameterType::Choice;
-    p.defaultValue = "";
-    p.sweepable = true;
-    p.help =
+    ParameterSchema p = parameter(
+        "scheme", "Scheme", ParameterType::Choice, "",
         "What the weights become. A ptq step before decides it, and chooses scales and codes to "
-        "start from; without one, weights are rounded to nearest first.";
+        "start from; without one, weights are rounded to nearest first.");
+    p.sweepable = true;
     p.choices.push_back({"", "As the step before",
                          "Goes on from the ptq step before; int4 in "
                          "groups of 128 where there is none."});
@@ -40,11 +36,8 @@ ParameterSchema schemeParameter() {
 }
 
 ParameterSchema learnScalesParameter() {
-    ParameterSchema p;
-    p.name = "learn_scales";
-    p.title = "Learn scales";
-    p.type = ParameterType::Choice;
-    p.defaultValue = "scale";
+    ParameterSchema p = parameter("learn_scales", "Learn scales", ParameterType::Choice, "scale",
+                                  "Whether the scale of each channel or group is trained along.");
     p.sweepable = true;
     p.choices = {
         {"scale", "What codes are multiplied with",
@@ -53,22 +46,17 @@ ParameterSchema learnScalesParameter() {
         {"step", "Step size (LSQ)",
          "One learned step per channel or group both chooses codes and multiplies them."},
         {"none", "No", "Scales stay as the start has them."}};
-    p.help = "Whether the scale of each channel or group is trained along.";
     return p;
 }
 
 ParameterSchema scheduleParameter() {
-    ParameterSchema p;
-    p.name = "schedule";
-    p.title = "Schedule";
-    p.type = ParameterType::Choice;
-    p.defaultValue = "cosine";
+    ParameterSchema p = parameter("schedule", "Schedule", ParameterType::Choice, "cosine",
+                                  "How the learning rate falls after its warm-up.");
     p.sweepable = true;
     p.choices = {{"cosine", "Cosine", "Falls slowly, then fast, then slowly."},
                  {"linear", "Linear", "Falls evenly."},
                  {"wsd", "Stable, then decay", "Holds, and falls in the last fifth."},
                  {"constant", "Constant", "Stays as it is."}};
-    p.help = "How the learning rate falls after its warm-up.";
     return p;
 }
 
@@ -229,13 +217,9 @@ std::vector<ParameterSchema> quantizedTrainingParameters() {
         "target_recovery", "Enough", ParameterType::Double, 0.0, 0, 200, "%",
         "Stops as soon as this share of the lost perplexity (of the divergence from the "
         "teacher, with one) is won back on the validation text. 0: trains on all tokens.");
-    ParameterSchema memory;
-    memory.name = "save_memory";
-    memory.title = "Save memory";
-    memory.type = ParameterType::Bool;
-    memory.defaultValue = false;
-    memory.help =
-        "Computes activations again instead of keeping them: less memory, a third slower.";
+    const ParameterSchema memory = parameter(
+        "save_memory", "Save memory", ParameterType::Bool, false,
+        "Computes activations again instead of keeping them: less memory, a third slower.");
     return {schemeParameter(),
             tokens,
             rate,

@@ -21,40 +21,28 @@ TechniqueDescriptor speculativeDescriptor() {
         "itself where it does not pay.";
     d.usesCalibration = true;
 
-    ParameterSchema draft;
-    draft.name = "draft";
-    draft.title = "Draft";
-    draft.type = ParameterType::Text;
-    draft.defaultValue = "ngram";
-    draft.sweepable = true;
-    draft.help =
+    ParameterSchema draft = parameter(
+        "draft", "Draft", ParameterType::Text, "ngram",
         "Who guesses. A model (folder, .gguf file or demo-draft) that shares the tokenizer; "
         "text:MODEL: "
         "one with another tokenizer, through the text it writes; ngram: "
         "what followed the same words earlier in the text; suffix: the same for matches of any "
         "length, earlier texts included; self:N: the model itself without its N least influential "
-        "layers; self:SCHEME, such as self:int4-g32: the model itself, quantized more strongly.";
+        "layers; self:SCHEME, such as self:int4-g32: the model itself, quantized more strongly.");
+    draft.sweepable = true;
 
-    ParameterSchema tokens;
-    tokens.name = "draft_tokens";
-    tokens.title = "Drafted tokens";
-    tokens.type = ParameterType::Text;
-    tokens.defaultValue = "auto";
-    tokens.sweepable = true;
-    tokens.help =
+    ParameterSchema tokens = parameter(
+        "draft_tokens", "Drafted tokens", ParameterType::Text, "auto",
         "Tokens guessed per round: a number from 1 to 16, or auto to follow measured acceptance "
-        "and costs.";
+        "and costs.");
+    tokens.sweepable = true;
 
-    ParameterSchema tree;
-    tree.name = "tree";
-    tree.title = "Tree";
-    tree.type = ParameterType::Text;
-    tree.defaultValue = "off";
-    tree.sweepable = true;
-    tree.help =
+    ParameterSchema tree = parameter(
+        "tree", "Tree", ParameterType::Text, "off",
         "Several guesses at one place, checked in the same pass. off: one chain of tokens; auto: "
         "branches where the measured costs and chances say that they pay; widths by depth such as "
-        "3-2-1: three guesses at the next token, two after each of them, one after each of those.";
+        "3-2-1: three guesses at the next token, two after each of them, one after each of those.");
+    tree.sweepable = true;
 
     d.parameters = {draft, tokens, tree};
     return d;

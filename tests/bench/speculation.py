@@ -3,17 +3,20 @@
 
     speculation.py --fettle build/release/app/fettle-cli --pair demo=demo-draft [--pair TARGET=DRAFT ...]
                    [--large MODEL.gguf] [--llama llama-speculative-simple [--llama-pair TARGET.gguf=DRAFT.gguf]]
+                   [--transformers-pair TARGET=DRAFT]
 
 For every pair: the speed-up against 0.9 times what the formula promises from the measured acceptance and costs, whether
 it reaches --gain (default 1.2), whether answers are the same as without draft, the time to the first token. For every
 target: n-grams on prompts that copy (1.5 times) and on prompts without sense (never more than 3% slower). For --large, a
 model whose weights do not fit the caches: a pass over 8 tokens against one step (at most 1.3). Speeds with and without
 draft are taken in turns on the same prompts by fettle-cli itself; a round is one such run, medians of rounds are judged.
-With --llama the same GGUF pair runs in llama.cpp's greedy speculative example, in turns with ours.
+With --llama the same GGUF pair runs in llama.cpp's greedy speculative example, with --transformers-pair the same folders
+in transformers' assisted generation (float32; FETTLE_INTEROP_PYTHON names a Python that has it), in turns with ours.
 """
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -106,14 +109,39 @@ def fettle_speed(arguments, target, draft):
     return report["decode_tokens_per_s"]
 
 
-def judge_llama(arguments, judge, target, draft):
-    ratios = []
-    for _ in range(arguments.rounds):
-        ours, theirs = fettle_speed(arguments, target, draft), llama_speed(arguments, target, draft)
-        ratios.append(ours / theirs)
-    ratio = statistics.median(ratios)
-    judge.row(f"{target.rsplit('/', 1)[-1]}: against llama.cpp's speculative example", f"{ratio:.2f}", ">= 1.3",
-              ratio >= 1.3)
+def judge_rival(arguments, judge, target, draft, name, rival):
+    speeds = [(fettle_speed(arguments, target, draft), rival(arguments, target, draft)) for _ in range(arguments.rounds)]
+    ratio = statistics.median(ours / theirs for ours, theirs in speeds)
+    ours, theirs = (statistics.median(column) for column in zip(*speeds))
+    judge.row(f"{target.rsplit('/', 1)[-1]}: against {name}", f"{ratio:.2f} ({ours:.0f} and {theirs:.0f} tokens/s)", ">= 1.3", ratio >= 1.3)
+
+
+ASSISTED = """
+import sys, time, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+target, draft, prompt, new, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+torch.set_num_threads(threads)
+model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32).eval()
+helper = AutoModelForCausalLM.from_pretrained(draft, dtype=torch.float32).eval()
+tokenizer = AutoTokenizer.from_pretrained(target)
+ids = tokenizer(prompt, return_tensors="pt").input_ids
+for tokens in (8, new):  # the first one warms up
+    start = time.perf_counter()
+    with torch.no_grad():
+        out = model.generate(ids, assistant_model=helper, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False,
+                             pad_token_id=0)
+    seconds = time.perf_counter() - start
+print((out.shape[1] - ids.shape[1]) / seconds)
+"""
+
+
+def transformers_speed(arguments, target, draft):
+    python = os.environ.get("FETTLE_INTEROP_PYTHON", sys.executable)
+    done = subprocess.run([python, "-c", ASSISTED, target, draft, arguments.llama_prompt, str(arguments.new), str(arguments.threads)],
+                          capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    if done.returncode:
+        sys.exit(f"transformers: {done.stderr.strip()[-400:]}")
+    return float(done.stdout.split()[-1])
 
 
 def pair(text):
@@ -131,6 +159,7 @@ def main():
     parser.add_argument("--large", action="append", default=[], help="bandwidth-bound model, may be repeated")
     parser.add_argument("--llama", help="llama-speculative-simple")
     parser.add_argument("--llama-pair", type=pair, action="append", default=[])
+    parser.add_argument("--transformers-pair", type=pair, action="append", default=[])
     parser.add_argument("--llama-prompt", default="The history of the lighthouse begins with")
     parser.add_argument("--text", help="text whose pieces are the prompts")
     parser.add_argument("--tokens", default="auto")
@@ -154,7 +183,9 @@ def main():
     for model in arguments.large:
         judge_verification(arguments, judge, model)
     for target, draft in arguments.llama_pair:
-        judge_llama(arguments, judge, target, draft)
+        judge_rival(arguments, judge, target, draft, "llama.cpp's speculative example", llama_speed)
+    for target, draft in arguments.transformers_pair:
+        judge_rival(arguments, judge, target, draft, "transformers' assisted generation", transformers_speed)
     return 1 if judge.missed else 0
 
 
