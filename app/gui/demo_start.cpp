@@ -17,7 +17,8 @@ constexpr int kTasteTokens = 100000;  // a minute or so: a first look, not what 
 bool shortenTraining(Recipe& recipe) {
     bool trains = false;
     for (RecipeStep& step : recipe.steps) {
-        if (step.technique == "qat" || step.technique == "qad" || step.technique == "distill") {
+        if (step.technique == "qat" || step.technique == "qad" || step.technique == "distill" ||
+            step.technique == "eagle") {
             step.params["tokens"] = kTasteTokens;
             trains = true;
         }
