@@ -1,6 +1,8 @@
 // Matrix products of every format at every instruction-set level against the plain twin, and the
 // promises of matmul.h: exact integers, batch invariance, thread invariance.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -143,6 +145,59 @@ TEST_P(MatmulFormats, BiasAccumulationAndStrides) {
                         n < rows ? 5.0F + (plain[at] + bias[static_cast<std::size_t>(n)]) : 5.0F;
                     ASSERT_EQ(all[at], want) << name(isa) << " " << i << "," << n;
                 }
+        }
+    }
+}
+
+/// Memory that ends where the next page may not be touched.
+class Fenced {
+public:
+    explicit Fenced(std::size_t count) {
+        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        const std::size_t bytes = count * sizeof(float), room = (bytes + page - 1) / page * page;
+        m_size = room + page;
+        m_memory =
+            mmap(nullptr, m_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (m_memory == MAP_FAILED)
+            throw std::bad_alloc();
+        auto* start = static_cast<std::byte*>(m_memory);
+        mprotect(start + room, page, PROT_NONE);
+        m_values = reinterpret_cast<float*>(start + (room - bytes));
+    }
+    ~Fenced() { munmap(m_memory, m_size); }
+    Fenced(const Fenced&) = delete;
+    Fenced& operator=(const Fenced&) = delete;
+    float* data() { return m_values; }
+
+private:
+    void* m_memory = nullptr;
+    std::size_t m_size = 0;
+    float* m_values = nullptr;
+};
+
+TEST_P(MatmulFormats, TouchesNothingBehindWhatItIsGiven) {
+    const FormatCase& c = GetParam();
+    WorkerPool pool(1);
+    constexpr std::int64_t cols = 256;
+    for (const std::int64_t rows : {16, 37}) {
+        const OwnedWeight w = test::randomWeight(c, rows, cols, 51);
+        const PackedWeight packed = PackedWeight::pack(w.view, pool);
+        for (const Isa isa : test::availableIsas()) {
+            const IsaScope scope(isa);
+            for (std::int64_t m = 1; m <= 9; ++m) {
+                const std::vector<float> x = test::randomFloats(m * cols, 52);
+                Fenced in(x.size()), out(static_cast<std::size_t>(m * rows)),
+                    bias(static_cast<std::size_t>(rows));
+                std::copy(x.begin(), x.end(), in.data());
+                std::fill_n(bias.data(), rows, 0.0F);
+                Activations a;
+                a.assign(in.data(), m, cols, cols);
+                matmul(packed, a, out.data(), rows, bias.data(), false, pool);
+                const std::vector<float> want = product(packed, x, m, pool);
+                for (std::int64_t i = 0; i < m * rows; ++i)
+                    ASSERT_EQ(out.data()[i], want[static_cast<std::size_t>(i)])
+                        << name(isa) << " m=" << m << " output " << i;
+            }
         }
     }
 }

@@ -534,6 +534,9 @@ FETTLE_INLINE R lanes(const F& f) {
 }
 
 FETTLE_INLINE F32x16 setF(float x) {
+    // gcc 12 joins such values of neighbouring rows into vectors and then reads a row behind the
+    // last one: it may not see where they come from.
+    asm("" : "+x"(x));
     return lanes<F32x16>([&](int) { return x; });
 }
 FETTLE_INLINE F32x16 zeroF() {
