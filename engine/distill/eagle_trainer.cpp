@@ -56,7 +56,7 @@ public:
             outcome.tokens += static_cast<std::int64_t>(batch.ids.size());
             m_control.sink().series({"eagle_loss", static_cast<double>(step), loss});
             m_control.progress(static_cast<double>(step + 1) / static_cast<double>(steps),
-                               "EAGLE head");
+                               stepText(step + 1, steps, loss));
         }
         m_control.setFinishable(false);
         outcome.lastLoss = validate(outcome.agreement);

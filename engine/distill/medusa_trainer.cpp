@@ -45,7 +45,7 @@ public:
             outcome.tokens += static_cast<std::int64_t>(batch.ids.size());
             m_control.sink().series({"medusa_loss", static_cast<double>(step), loss});
             m_control.progress(static_cast<double>(step + 1) / static_cast<double>(steps),
-                               "Medusa heads");
+                               stepText(step + 1, steps, loss));
         }
         m_control.setFinishable(false);
         outcome.lastLoss = validate(outcome.accuracy);

@@ -1,6 +1,7 @@
 #include "engine/distill/target_states.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <numeric>
 
 namespace fettle {
@@ -39,6 +40,13 @@ void readStates(Transformer& target, const TrainBatch& batch, std::vector<float>
         target.backend().download(states.data() + sequence.first * width, target.hiddenStates(),
                                   static_cast<std::size_t>(sequence.count * width) * sizeof(float));
     }
+}
+
+std::string stepText(std::int64_t step, std::int64_t steps, double loss) {
+    char text[80];
+    std::snprintf(text, sizeof text, "step %lld of %lld, loss %.3f", static_cast<long long>(step),
+                  static_cast<long long>(steps), loss);
+    return text;
 }
 
 }  // namespace fettle

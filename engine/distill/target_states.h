@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/data/batch_source.h"
@@ -17,5 +18,8 @@ std::vector<std::int32_t> commonTokens(BatchSource& data, std::int64_t vocabular
 /// Hidden states after the final norm [ids, hiddenSize], each sequence of the batch on its own.
 void readStates(Transformer& target, const TrainBatch& batch, std::vector<float>& states,
                 RunControl& control);
+
+/// "step 12 of 146, loss 2.310": what a trainer of heads says of its progress.
+std::string stepText(std::int64_t step, std::int64_t steps, double loss);
 
 }  // namespace fettle
