@@ -88,8 +88,7 @@ void addDraft(CLI::App& app, CommandLine& line) {
     command
         ->add_option("--kind", options->making.kind,
                      "model (default): pruned and distilled; medusa or eagle: heads that guess "
-                     "from what the "
-                     "model has in mind")
+                     "from what the model has in mind")
         ->check(CLI::IsMember({"model", "medusa", "eagle"}));
 }
 

@@ -4,6 +4,7 @@
 
 #include "app/gui/application.h"
 #include "app/gui/database_experiment_service.h"
+#include "ui/models/recipe_model.h"
 #include "ui/pages/main_window.h"
 #include "ui/pages/recipe_page.h"
 
@@ -14,11 +15,11 @@ namespace {
 constexpr int kTasteTokens = 100000;  // a minute or so: a first look, not what training can do
 
 /// Whether the recipe trains; then for that many tokens only.
-bool shortenTraining(Recipe& recipe) {
+bool shortenTraining(const ui::RecipeModel& model, Recipe& recipe) {
     bool trains = false;
     for (RecipeStep& step : recipe.steps) {
-        if (step.technique == "qat" || step.technique == "qad" || step.technique == "distill" ||
-            step.technique == "eagle") {
+        const TechniqueDescriptor* technique = model.descriptor(step.technique);
+        if (technique && technique->needsTrainingText) {
             step.params["tokens"] = kTasteTokens;
             trains = true;
         }
@@ -39,7 +40,7 @@ void startDemoWhenEmpty(GuiApplication& application) {
         std::vector<Recipe> recipes, training;
         for (const auto& [preset, help] : page->presets()) {
             Recipe recipe = preset;
-            (shortenTraining(recipe) ? training : recipes).push_back(recipe);
+            (shortenTraining(*page->model(), recipe) ? training : recipes).push_back(recipe);
         }
         Recipe drafted;
         drafted.name = "Speculative decoding, bundled draft";

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/distill/target_states.h"
-#include "kernels/ops/adamw.h"
+#include "engine/distill/head_training.h"
 #include "kernels/ops/gemm.h"
 #include "kernels/ops/loss.h"
 
@@ -41,24 +40,16 @@ public:
           m_network(m_head.layer, m_pool),
           m_optimizer(m_network, OptimizerOptions(), m_pool),
           m_grads(m_head.fusion.size()),
-          m_first(m_head.fusion.size()),
-          m_second(m_head.fusion.size()) {}
+          m_fusionOptimizer(m_head.fusion.size()) {}
 
     EagleOutcome run() {
         EagleOutcome outcome;
         outcome.firstLoss = validate(outcome.agreement);
-        const std::int64_t steps =
-            std::max<std::int64_t>(1, m_options.tokens / m_data.batchTokens());
-        m_control.setFinishable(true);
-        for (std::int64_t step = 0; step < steps && !m_control.finishRequested(); ++step) {
-            const TrainBatch batch = m_data.next();
-            const double loss = learn(batch, step, steps);
-            outcome.tokens += static_cast<std::int64_t>(batch.ids.size());
-            m_control.sink().series({"eagle_loss", static_cast<double>(step), loss});
-            m_control.progress(static_cast<double>(step + 1) / static_cast<double>(steps),
-                               stepText(step + 1, steps, loss));
-        }
-        m_control.setFinishable(false);
+        outcome.tokens =
+            trainHeads(m_data, m_options.tokens, "eagle_loss", m_control,
+                       [this](const TrainBatch& batch, std::int64_t step, std::int64_t steps) {
+                           return learn(batch, step, steps);
+                       });
         outcome.lastLoss = validate(outcome.agreement);
         m_head.layer = m_network.toModel(m_head.layer);
         outcome.head = std::move(m_head);
@@ -77,7 +68,6 @@ private:
         float* joined = room(m_joined, rows * 2 * m_width);
         float* goals = room(m_goals, rows * m_width);
         std::int64_t row = 0;
-        const kernels::WeightView table = m_model.weight("embed.weight").view();
         for (const kernels::TokenSpan& sequence : batch.sequences) {
             if (sequence.count < 2)
                 continue;
@@ -85,11 +75,8 @@ private:
             for (std::int64_t t = sequence.first; t + 1 < sequence.first + sequence.count;
                  ++t, ++row) {
                 const std::int32_t next = batch.ids[static_cast<std::size_t>(t + 1)];
-                float* to = joined + row * 2 * m_width;
-                kernels::dequantizeRow(table, next, to);
-                for (std::int64_t i = 0; i < m_width; ++i)
-                    to[i] *= m_model.config.embeddingScale;
-                std::copy_n(m_states.data() + t * m_width, m_width, to + m_width);
+                joinInputs(m_model.weight("embed.weight"), m_model.config.embeddingScale, next,
+                           m_states.data() + t * m_width, joined + row * 2 * m_width);
                 std::copy_n(m_states.data() + (t + 1) * m_width, m_width, goals + row * m_width);
                 m_rows.ids.push_back(next);
                 m_rows.targets.push_back(-1);
@@ -195,21 +182,8 @@ private:
         }
         const float rate = learningRateAt(m_options.rate, step, steps);
         m_optimizer.step(rate);
-        updateFusion(step, rate);
+        m_fusionOptimizer.update(m_head.fusion, m_grads, rate, step, m_pool);
         return sum / weights;
-    }
-
-    void updateFusion(std::int64_t step, float rate) {
-        kernels::AdamWArgs args;
-        args.value = m_head.fusion.data();
-        args.grad = m_grads.data();
-        args.m = m_first.data();
-        args.v = m_second.data();
-        args.count = static_cast<std::int64_t>(m_head.fusion.size());
-        args.learningRate = rate;
-        args.correction1 = 1 - std::pow(args.beta1, static_cast<float>(step + 1));
-        args.correction2 = 1 - std::pow(args.beta2, static_cast<float>(step + 1));
-        kernels::adamw(args, m_pool);
     }
 
     /// Mean divergence on the text held back; fills in how often head and model agree.
@@ -246,7 +220,8 @@ private:
     std::vector<float> m_output;  ///< [tokens, hidden], the model's rows for the head's tokens
     Network m_network;            ///< the layer
     Optimizer m_optimizer;
-    std::vector<float> m_grads, m_first, m_second;  ///< of the fusion
+    std::vector<float> m_grads;  ///< of the fusion
+    HeadOptimizer m_fusionOptimizer;
     TrainBatch m_rows;
     std::vector<float> m_states, m_joined, m_goals, m_fused, m_slope, m_logits, m_wanted;
     kernels::GemmScratch m_gemm;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
-#include "engine/distill/target_states.h"
-#include "kernels/ops/adamw.h"
+#include "engine/distill/head_training.h"
 #include "kernels/ops/loss.h"
 
 namespace fettle {
@@ -29,25 +29,17 @@ public:
         const auto size = static_cast<std::size_t>(m_options.heads * m_width * m_width);
         m_blocks.assign(size, 0);
         m_grads.assign(size, 0);
-        m_first.assign(size, 0);
-        m_second.assign(size, 0);
+        m_optimizer.emplace(size);
     }
 
     MedusaOutcome run() {
         MedusaOutcome outcome;
         outcome.firstLoss = validate(outcome.accuracy);
-        const std::int64_t steps =
-            std::max<std::int64_t>(1, m_options.tokens / m_data.batchTokens());
-        m_control.setFinishable(true);
-        for (std::int64_t step = 0; step < steps && !m_control.finishRequested(); ++step) {
-            const TrainBatch batch = m_data.next();
-            const double loss = learn(batch, step, steps);
-            outcome.tokens += static_cast<std::int64_t>(batch.ids.size());
-            m_control.sink().series({"medusa_loss", static_cast<double>(step), loss});
-            m_control.progress(static_cast<double>(step + 1) / static_cast<double>(steps),
-                               stepText(step + 1, steps, loss));
-        }
-        m_control.setFinishable(false);
+        outcome.tokens =
+            trainHeads(m_data, m_options.tokens, "medusa_loss", m_control,
+                       [this](const TrainBatch& batch, std::int64_t step, std::int64_t steps) {
+                           return learn(batch, step, steps);
+                       });
         outcome.lastLoss = validate(outcome.accuracy);
         outcome.heads = heads();
         return outcome;
@@ -128,21 +120,9 @@ private:
             product(kernels::GemmLayout::TN, m_width, m_width, tokens, m_out.data(), m_width,
                     m_hidden.data(), m_width, block(m_grads, head));
         }
-        update(step, steps);
+        m_optimizer->update(m_blocks, m_grads, learningRateAt(m_options.rate, step, steps), step,
+                            m_pool);
         return weights > 0 ? sum / weights : 0;
-    }
-
-    void update(std::int64_t step, std::int64_t steps) {
-        kernels::AdamWArgs args;
-        args.value = m_blocks.data();
-        args.grad = m_grads.data();
-        args.m = m_first.data();
-        args.v = m_second.data();
-        args.count = static_cast<std::int64_t>(m_blocks.size());
-        args.learningRate = learningRateAt(m_options.rate, step, steps);
-        args.correction1 = 1 - std::pow(args.beta1, static_cast<float>(step + 1));
-        args.correction2 = 1 - std::pow(args.beta2, static_cast<float>(step + 1));
-        kernels::adamw(args, m_pool);
     }
 
     /// Mean loss of the heads on the text held back; fills in how often each is right.
@@ -216,7 +196,8 @@ private:
     kernels::WorkerPool& m_pool;
     std::int64_t m_width;
     std::vector<std::int32_t> m_tokens, m_rowOf;  ///< of the output rows, and back
-    std::vector<float> m_output, m_blocks, m_grads, m_first, m_second;
+    std::vector<float> m_output, m_blocks, m_grads;
+    std::optional<HeadOptimizer> m_optimizer;
     std::vector<float> m_hidden, m_inner, m_out, m_logits;
     kernels::GemmScratch m_gemm;
 };

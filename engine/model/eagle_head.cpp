@@ -77,6 +77,15 @@ std::vector<std::int32_t> vocabularyOf(const DraftHeads& heads, const ModelConfi
 
 }  // namespace
 
+void joinInputs(const Weight& embedding, float embeddingScale, std::int32_t token,
+                const float* state, float* out) {
+    const kernels::WeightView table = embedding.view();
+    kernels::dequantizeRow(table, token, out);
+    for (std::int64_t i = 0; i < table.cols; ++i)
+        out[i] *= embeddingScale;
+    std::copy_n(state, table.cols, out + table.cols);
+}
+
 ModelConfig eagleConfig(const ModelConfig& target) {
     ModelConfig c;
     c.architecture = "llama";

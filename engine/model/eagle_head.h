@@ -25,6 +25,11 @@ struct EagleHead {
     std::vector<std::int32_t> tokens;  ///< guessed among, ascending
 };
 
+/// What the fusion multiplies, [2 hidden]: the token's embedding as the model scales it, then the
+/// state that it came of.
+void joinInputs(const Weight& embedding, float embeddingScale, std::int32_t token,
+                const float* state, float* out);
+
 /// The layer's shape for a model: as wide, heads as the model's, a SiLU-gated feed-forward, rope.
 ModelConfig eagleConfig(const ModelConfig& target);
 /// A head that says what the model said last: random weights, states passed on. BF16.

@@ -347,11 +347,6 @@ Tensor packedTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t c
 
 constexpr std::int64_t kZerosPerWord = 8;
 
-/// Where the zero point of a row lies within its word.
-int zeroBit(std::int64_t row) {
-    return static_cast<int>(4 * (row % kZerosPerWord));
-}
-
 Tensor packedZeros(const QuantScheme& scheme, std::int64_t rows, std::int64_t groups,
                    const GroupGrid* grids) {
     Tensor packed =
@@ -362,7 +357,8 @@ Tensor packedZeros(const QuantScheme& scheme, std::int64_t rows, std::int64_t gr
         for (std::int64_t g = 0; g < groups; ++g) {
             const int zero =
                 (1 << (scheme.bits - 1)) - static_cast<int>(grids[row * groups + g].shift);
-            words[row / kZerosPerWord * groups + g] |= static_cast<unsigned>(zero) << zeroBit(row);
+            words[row / kZerosPerWord * groups + g] |= static_cast<unsigned>(zero)
+                                                       << (4 * (row % kZerosPerWord));
         }
     return packed;
 }
@@ -372,15 +368,13 @@ Tensor packedZeros(const QuantScheme& scheme, std::int64_t rows, std::int64_t gr
 std::vector<float> shiftsOf(const QuantizedTensor& weight) {
     if (weight.zeroPoints.empty())
         return {};
-    const std::int64_t groups = weight.zeroPoints.dim(1);
-    const auto* words = weight.zeroPoints.as<std::uint32_t>();
-    std::vector<float> shifts(static_cast<std::size_t>(weight.rows * groups));
-    for (std::int64_t row = 0; row < weight.rows; ++row)
-        for (std::int64_t g = 0; g < groups; ++g) {
-            const unsigned zero = words[row / kZerosPerWord * groups + g] >> zeroBit(row) & 15u;
-            shifts[static_cast<std::size_t>(row * groups + g)] =
-                static_cast<float>((1 << (weight.scheme.bits - 1)) - static_cast<int>(zero));
-        }
+    const Weight whole(weight);
+    const kernels::WeightView view = whole.view();
+    const std::int64_t groups = view.cols / view.groupSize;
+    std::vector<float> shifts(static_cast<std::size_t>(view.rows * groups));
+    for (std::int64_t i = 0; i < view.rows * groups; ++i)
+        shifts[static_cast<std::size_t>(i)] = static_cast<float>(
+            (1 << (weight.scheme.bits - 1)) - kernels::zeroPoint(view, i / groups, i % groups));
     return shifts;
 }
 

@@ -73,7 +73,6 @@ public:
     void roundTrip(const float* w, std::int64_t n, GroupGrid grid, float* out) const;
     /// A code as packCodes takes it.
     std::int8_t encode(float code, float shift = 0) const;
-    bool symmetric() const { return m_symmetric; }
     float lowest() const { return m_lowest; }    ///< the smallest code of a grid without shift
     float highest() const { return m_highest; }  ///< the largest
     DType scaleType() const { return m_scaleType; }

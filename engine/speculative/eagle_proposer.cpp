@@ -53,11 +53,7 @@ void EagleProposer::restart() {
 void EagleProposer::join(std::int32_t token, const float* state) {
     const std::size_t at = m_joined.size();
     m_joined.resize(at + static_cast<std::size_t>(2 * m_width));
-    float* row = m_joined.data() + at;
-    kernels::dequantizeRow(m_embedding.view(), token, row);
-    for (std::int64_t i = 0; i < m_width; ++i)
-        row[i] *= m_embeddingScale;
-    std::copy_n(state, m_width, row + m_width);
+    joinInputs(m_embedding, m_embeddingScale, token, state, m_joined.data() + at);
 }
 
 void EagleProposer::run(std::int64_t rows, std::span<const std::int32_t> parents,

@@ -204,8 +204,7 @@ QWidget* DraftLabPage::buildMaking() {
     add(tr("&Kind"), m_kind,
         tr("A smaller model is pruned from this one and taught by it. Medusa heads guess from what "
            "the model itself has in mind: cheaper, but right less often further ahead. An EAGLE "
-           "head "
-           "does so too, one guess after the other: right more often, a little dearer."));
+           "head does so too, one guess after the other: right more often, a little dearer."));
     const auto share = [&](double value) {
         auto* box = new QDoubleSpinBox(frame);
         box->setRange(0, 0.95);

@@ -1,8 +1,11 @@
-#include "engine/distill/target_states.h"
+#include "engine/distill/head_training.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <numeric>
+
+#include "kernels/ops/adamw.h"
 
 namespace fettle {
 
@@ -42,11 +45,38 @@ void readStates(Transformer& target, const TrainBatch& batch, std::vector<float>
     }
 }
 
-std::string stepText(std::int64_t step, std::int64_t steps, double loss) {
-    char text[80];
-    std::snprintf(text, sizeof text, "step %lld of %lld, loss %.3f", static_cast<long long>(step),
-                  static_cast<long long>(steps), loss);
-    return text;
+std::int64_t trainHeads(
+    BatchSource& data, std::int64_t tokens, const char* series, RunControl& control,
+    const std::function<double(const TrainBatch&, std::int64_t, std::int64_t)>& learn) {
+    const std::int64_t steps = std::max<std::int64_t>(1, tokens / data.batchTokens());
+    std::int64_t read = 0;
+    control.setFinishable(true);
+    for (std::int64_t step = 0; step < steps && !control.finishRequested(); ++step) {
+        const TrainBatch batch = data.next();
+        const double loss = learn(batch, step, steps);
+        read += static_cast<std::int64_t>(batch.ids.size());
+        control.sink().series({series, static_cast<double>(step), loss});
+        char text[80];
+        std::snprintf(text, sizeof text, "step %lld of %lld, loss %.3f",
+                      static_cast<long long>(step + 1), static_cast<long long>(steps), loss);
+        control.progress(static_cast<double>(step + 1) / static_cast<double>(steps), text);
+    }
+    control.setFinishable(false);
+    return read;
+}
+
+void HeadOptimizer::update(std::vector<float>& values, std::vector<float>& grads, float rate,
+                           std::int64_t step, kernels::WorkerPool& pool) {
+    kernels::AdamWArgs args;
+    args.value = values.data();
+    args.grad = grads.data();
+    args.m = m_first.data();
+    args.v = m_second.data();
+    args.count = static_cast<std::int64_t>(values.size());
+    args.learningRate = rate;
+    args.correction1 = 1 - std::pow(args.beta1, static_cast<float>(step + 1));
+    args.correction2 = 1 - std::pow(args.beta2, static_cast<float>(step + 1));
+    kernels::adamw(args, pool);
 }
 
 }  // namespace fettle
