@@ -104,9 +104,9 @@ void addExport(CLI::App& app, CommandLine& line) {
     command->add_option("--format", options->request.format, "One of " + knownFormats())
         ->required();
     command->add_option("--type", options->type,
-                        "With --format gguf: f16, q8_0, q4_0, q4_k_m, q5_k_m or q6_k");
+                        "With --format gguf: f16, q8_0, q4_0, q3_k_m, q4_k_m, q5_k_m or q6_k");
     command->add_option("--calibration", options->request.calibration,
-                        "Text that says which inputs matter, for q4_k_m, q5_k_m and q6_k");
+                        "Text that says which inputs matter, for q3_k_m, q4_k_m, q5_k_m and q6_k");
     command
         ->add_option("--calibration-tokens", options->request.calibrationTokens,
                      "Tokens of it to use (default 16384)")

@@ -35,9 +35,9 @@ void addKvCacheOption(CLI::App& command, std::string& kvCache) {
     command
         .add_option(
             "--kv-cache", kvCache,
-            "Keep keys and values as f16, int8, fp8 or int4 (default: what the model names, "
+            "Keep keys and values as f16, int8, fp8, int4 or nvfp4 (default: what the model names, "
             "else f16)")
-        ->check(CLI::IsMember({"f32", "f16", "int8", "fp8", "int4"}));
+        ->check(CLI::IsMember({"f32", "f16", "int8", "fp8", "int4", "nvfp4"}));
 }
 
 void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens,

@@ -40,8 +40,7 @@ std::int64_t seenBy(const kernels::AttentionArgs& a, std::int64_t token) {
 
 /// Bytes of keys and values of that many heads of tokens.
 double tokenBytes(kernels::KvType type, std::int64_t heads, std::int64_t headDim) {
-    return 2 * number(heads) *
-           (number(headDim * kernels::kvBits(type)) / 8 + (kernels::hasScales(type) ? 4 : 0));
+    return 2 * number(heads) * kernels::kvTokenBytes(type, headDim);
 }
 
 /// Of those that the new tokens see together.
@@ -340,9 +339,14 @@ void PlanningBackend::keepKv(void*, void*, kernels::KvType type, std::int64_t, s
         return;
     const double moved = tokenBytes(type, heads, headDim);
     const double scales = kernels::hasScales(type) ? 2 * number(heads) * kFloat : 0;
-    note({.kernel = "keepKvKernel", .read = moved - scales, .written = moved - scales});
+    const double blocks =
+        type == kernels::KvType::NvFp4 ? 2 * number(heads * (headDim / kernels::kKvBlock)) : 0;
+    const double codes = moved - scales - blocks;
+    note({.kernel = "keepKvKernel", .read = codes, .written = codes});
     if (scales > 0)
         note({.kernel = "keepKvKernel", .read = scales, .written = scales});
+    if (blocks > 0)
+        note({.kernel = "keepKvKernel", .read = blocks, .written = blocks});
 }
 
 void PlanningBackend::attendParts(const kernels::AttentionArgs& a) {

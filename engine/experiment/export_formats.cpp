@@ -36,24 +36,35 @@ const std::vector<ExportFormatInfo>& exportFormats() {
          "codes.",
          {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)", "SGLang (in part)"},
          true},
+        {"gguf-q3_k_m",
+         "GGUF, Q3_K_M",
+         "One file, about 3.9 bits per weight: super-blocks of 256 in sixteen parts, llama.cpp's "
+         "usual mixture with Q4_K. Costs accuracy that can be seen; with a calibration text GPTQ "
+         "chooses the codes, which halves what it costs.",
+         {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true,
+         true},
         {"gguf-q4_k_m",
          "GGUF, Q4_K_M",
          "One file, about 4.9 bits per weight: super-blocks of 256 with six-bit scales, "
          "llama.cpp's "
-         "usual mixture. With a calibration text, weights of inputs that matter more are kept "
-         "closer (an importance matrix).",
+         "usual mixture. With a calibration text GPTQ chooses the codes, which halves what it "
+         "costs.",
          {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true,
          true},
         {"gguf-q5_k_m",
          "GGUF, Q5_K_M",
          "One file, about 5.7 bits per weight: as Q4_K_M with one bit more.",
          {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true,
          true},
         {"gguf-q6_k",
          "GGUF, Q6_K",
          "One file, 6.56 bits per weight in super-blocks of 256. Hardly distinguishable from the "
          "original.",
          {"llama.cpp", "transformers (as plain weights)", "vLLM (in part)"},
+         true,
          true},
     };
     return formats;

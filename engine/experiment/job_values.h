@@ -62,7 +62,7 @@ struct ExportRequest {
     std::string format;  ///< an id of exportFormats()
     std::string outPath;
     bool verify = true;
-    std::string calibration = {};  ///< text for the importance matrix of K-quants; may be empty
+    std::string calibration = {};  ///< text that codes of K-quants are chosen under; may be empty
     std::int64_t calibrationTokens = 16384;
 };
 struct GenerateRequest {

@@ -181,7 +181,8 @@ struct ExportFormatInfo {
     std::string title;
     std::string help;
     std::vector<std::string> loadedBy;
-    bool isFile = false;  ///< one file (gguf) rather than a folder
+    bool isFile = false;            ///< one file (gguf) rather than a folder
+    bool takesCalibration = false;  ///< codes are chosen under a text where one is given
 };
 const std::vector<ExportFormatInfo>& exportFormats();
 /// The entry for `id`, or nullptr.

@@ -39,6 +39,7 @@ struct Arguments {
     bool symmetric = true;
     std::int64_t groupSize = 0;
     bool dynamic = false;  ///< also where only the block scales are ("local")
+    bool squares = false;  ///< blocks of 128 x 128
 
     bool isInt(int wanted) const { return type == "int" && bits == wanted; }
     bool isFloat(int wanted) const { return type == "float" && bits == wanted && symmetric; }
@@ -52,6 +53,8 @@ Arguments readArguments(const json& object, const std::string& origin) {
     a.groupSize = valueOr<std::int64_t>(object, "group_size", 0, origin);
     a.strategy =
         valueOr<std::string>(object, "strategy", a.groupSize > 0 ? "group" : "channel", origin);
+    a.squares =
+        object.contains("block_structure") && object["block_structure"] == json::array({128, 128});
     a.dynamic =
         object.contains("dynamic") && (object["dynamic"] == true || object["dynamic"] == "local");
     return a;
@@ -66,6 +69,13 @@ std::optional<QuantScheme> weightScheme(const Arguments& w, const std::string& f
         scheme.activations = ActivationFormat::None;
         return scheme;
     }
+    if (format == "float-quantized" && w.isFloat(8) && w.strategy == "tensor") {
+        QuantScheme scheme = *findQuantScheme("fp8-tensor");
+        scheme.activations = ActivationFormat::None;
+        return scheme;
+    }
+    if (format == "float-quantized" && w.isFloat(8) && w.strategy == "block" && w.squares)
+        return findQuantScheme("fp8-block128");
     if (format == "nvfp4-pack-quantized" && w.isFloat(4) && w.groupSize == 16 &&
         w.strategy == "tensor_group")
         return findQuantScheme("nvfp4-w4a16");
@@ -95,7 +105,10 @@ std::optional<QuantScheme> withActivations(const QuantScheme& scheme, const Argu
                 return findQuantScheme("int8-static");
             return token && a.isInt(8) ? findQuantScheme("int8") : std::nullopt;
         case WeightFormat::Fp8Channel:
-            return token && a.isFloat(8) ? findQuantScheme("fp8") : std::nullopt;
+            return token && a.isFloat(8) ? findQuantScheme(scheme.id) : std::nullopt;
+        case WeightFormat::Fp8Group:  // the caller says that they are not rounded
+            return a.isFloat(8) && a.groupSize == 128 && a.dynamic ? std::optional(scheme)
+                                                                   : std::nullopt;
         case WeightFormat::NvFp4:
             return a.isFloat(4) && a.groupSize == 16 && a.dynamic ? findQuantScheme("nvfp4")
                                                                   : std::nullopt;
@@ -117,6 +130,7 @@ std::optional<QuantScheme> withActivations(const QuantScheme& scheme, const Argu
 const char* compressedFormatName(const QuantScheme& scheme) {
     switch (scheme.format) {
         case WeightFormat::Fp8Channel:
+        case WeightFormat::Fp8Group:
             return "float-quantized";
         case WeightFormat::NvFp4:
             return "nvfp4-pack-quantized";
@@ -142,11 +156,16 @@ json weightArguments(const QuantScheme& scheme) {
     const bool floats = scheme.format == WeightFormat::Fp8Channel ||
                         scheme.format == WeightFormat::NvFp4 ||
                         scheme.format == WeightFormat::MxFp4 || kernels::isWidened(scheme.format);
-    const char* strategy = scheme.format == WeightFormat::NvFp4 ? "tensor_group"
-                           : group                              ? "group"
-                                                                : "channel";
+    const bool squares = scheme.format == WeightFormat::Fp8Group;
+    const char* strategy = scheme.format == WeightFormat::NvFp4        ? "tensor_group"
+                           : squares                                   ? "block"
+                           : scheme.granularity == Granularity::Tensor ? "tensor"
+                           : group                                     ? "group"
+                                                                       : "channel";
     json out = arguments(scheme.bits, floats ? "float" : "int", scheme.symmetric, strategy,
-                         scheme.groupSize, false);
+                         squares ? 0 : scheme.groupSize, false);
+    if (squares)
+        out["block_structure"] = {scheme.groupSize, scheme.groupSize};
     out["observer"] = "minmax";
     const bool power = scheme.format == WeightFormat::MxFp4 ||
                        scheme.format == WeightFormat::MxFp8 || scheme.format == WeightFormat::MxFp6;
@@ -186,20 +205,20 @@ QuantScheme schemeFromGroup(const json& group, const std::string& format, const 
     const std::optional<QuantScheme> scheme = weightScheme(weights, format);
     if (!scheme)
         throwBadInput(
-            origin,
-            "quantization_config: " + where + " is " + std::to_string(weights.bits) + "-bit " +
-                weights.type + " per " + weights.strategy +
-                (weights.groupSize > 0 ? " of " + std::to_string(weights.groupSize) : "") + " as " +
-                inQuotes(format) +
-                ", which is not supported; symmetric int8 and E4M3 per channel, int2 to int4 per "
-                "group (a multiple of 32, for int4 of 8), NVFP4, MXFP4 and MXFP8 are");
+            origin, "quantization_config: " + where + " is " + std::to_string(weights.bits) +
+                        "-bit " + weights.type + " per " + weights.strategy +
+                        (weights.groupSize > 0 ? " of " + std::to_string(weights.groupSize) : "") +
+                        " as " + inQuotes(format) +
+                        ", which is not supported; symmetric int8 and E4M3 per channel, E4M3 per "
+                        "tensor and per 128 x 128, int2 to int4 per "
+                        "group (a multiple of 32, for int4 of 8), NVFP4, MXFP4 and MXFP8 are");
     if (!isPresent(group, "input_activations")) {
         if (scheme->format != WeightFormat::Fp8Channel)
             return *scheme;
         warnings.push_back(
             "activations of fp8 weights are rounded to E4M3 per token here, which "
             "the file does not ask for");
-        return *findQuantScheme("fp8");
+        return *findQuantScheme(scheme->id);
     }
     const json& input = group["input_activations"];
     if (!input.is_object())
@@ -212,6 +231,10 @@ QuantScheme schemeFromGroup(const json& group, const std::string& format, const 
                                   " per " + activations.strategy +
                                   (activations.dynamic ? "" : ", not dynamic") +
                                   " beside weights of " + scheme->id + ", which is not supported");
+    if (both->format == WeightFormat::Fp8Group)
+        warnings.push_back(
+            "activations of fp8 weights in blocks keep their precision here, where the file asks "
+            "for E4M3 per 128 values");
     return *both;
 }
 

@@ -71,14 +71,34 @@ void expect(const StoredTensor& tensor, const std::string& name, DType dtype, co
                                        toString(shape));
 }
 
+/// One scale for `together` rows each, or for the whole tensor, to one for each row.
+Tensor repeatedScales(const StoredTensor& scale, const std::string& name, std::int64_t rows,
+                      std::int64_t groups, std::int64_t together) {
+    const std::int64_t blocks = (rows - 1) / together + 1;
+    const Shape wanted{blocks, groups};
+    if (scale.tensor.shape() != wanted &&
+        !(blocks == 1 && groups == 1 && scale.tensor.elements() == 1))
+        throwBadInput(scale.file, "tensor " + inQuotes(name) + " has shape " +
+                                      toString(scale.tensor.shape()) + ", wanted " +
+                                      toString(wanted));
+    Tensor out = Tensor::allocate(scale.tensor.dtype(), {rows, groups});
+    const std::size_t line = static_cast<std::size_t>(groups) * dtypeBytes(scale.tensor.dtype());
+    for (std::int64_t r = 0; r < rows; ++r)
+        std::memcpy(out.mutableAs<std::byte>() + static_cast<std::size_t>(r) * line,
+                    scale.tensor.data() + static_cast<std::size_t>(r / together) * line, line);
+    return out;
+}
+
 Tensor readScales(const StoredTensors& tensors, const std::string& module, std::int64_t rows,
-                  std::int64_t groups, const std::string& origin) {
+                  std::int64_t groups, const std::string& origin, std::int64_t together = 1) {
     const std::string name = module + ".weight_scale";
     const StoredTensor& scale = need(tensors, name, origin);
     if (!scale.format)
         throwBadInput(scale.file, "tensor " + inQuotes(name) + " has dtype " + scale.type +
                                       ", wanted F32, F16 or BF16");
     const Shape wanted{rows, groups};
+    if (together > 1)
+        return repeatedScales(scale, name, rows, groups, together);
     if (scale.tensor.shape() != wanted && !(groups == 1 && scale.tensor.shape() == Shape{rows}))
         throwBadInput(scale.file, "tensor " + inQuotes(name) + " has shape " +
                                       toString(scale.tensor.shape()) + ", wanted " +
@@ -235,7 +255,7 @@ void readByteCodes(const StoredTensors& tensors, const std::string& module,
         expect(codes, module + ".weight", floats ? DType::F8E4M3 : DType::I8, {out.rows, out.cols});
         out.codes = codes.tensor;
     }
-    out.scales = readScales(tensors, module, out.rows, 1, origin);
+    out.scales = readScales(tensors, module, out.rows, 1, origin, out.scheme.rowsPerScale());
     if (out.scheme.activations == ActivationFormat::Int8Tensor)
         out.inputGlobalScale = readGlobalScale(tensors, module + ".input_scale", origin);
 }
@@ -244,7 +264,8 @@ void readByteCodes(const StoredTensors& tensors, const std::string& module,
 void readBlockFloats(const StoredTensors& tensors, const std::string& module,
                      const std::string& origin, QuantizedTensor& out) {
     const bool nv = out.scheme.format == WeightFormat::NvFp4;
-    const bool bytes = out.scheme.format == WeightFormat::MxFp8;
+    const bool bytes =
+        out.scheme.format == WeightFormat::MxFp8 || out.scheme.format == WeightFormat::Fp8Group;
     const std::string packed = module + (bytes ? ".weight" : ".weight_packed"),
                       scale = module + ".weight_scale";
     const StoredTensor& codes = need(tensors, packed, origin);
@@ -256,8 +277,10 @@ void readBlockFloats(const StoredTensors& tensors, const std::string& module,
     expect(codes, packed, bytes ? DType::F8E4M3 : DType::U8,
            {out.rows, out.cols * out.scheme.bits / 8});
     out.codes = codes.tensor;
-    if (out.scheme.format == WeightFormat::Nf4Group) {
-        out.scales = readScales(tensors, module, out.rows, out.cols / out.scheme.groupSize, origin);
+    if (out.scheme.format == WeightFormat::Nf4Group ||
+        out.scheme.format == WeightFormat::Fp8Group) {
+        out.scales = readScales(tensors, module, out.rows, out.cols / out.scheme.groupSize, origin,
+                                out.scheme.rowsPerScale());
         return;
     }
     const StoredTensor& scales = need(tensors, scale, origin);
@@ -306,7 +329,7 @@ QuantizedTensor readCompressedWeight(const StoredTensors& tensors, const std::st
     out.cols = cols;
     if (!kernels::hasGroups(scheme.format))
         readByteCodes(tensors, module, origin, out);
-    else if (scheme.scaleBits() == 8 || scheme.format == WeightFormat::Nf4Group)
+    else if (scheme.scaleBits() == 8 || kernels::isWidened(scheme.format))
         readBlockFloats(tensors, module, origin, out);
     else
         readPackedIntegers(tensors, module, origin, out);

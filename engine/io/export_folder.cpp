@@ -10,6 +10,7 @@
 #include "engine/io/compressed_scheme.h"
 #include "engine/io/export_parts.h"
 #include "engine/io/gguf_quantize.h"
+#include "engine/io/low_rank_adapter.h"
 #include "engine/io/mapped_file.h"
 #include "engine/io/safetensors_writer.h"
 #include "engine/model/draft_heads.h"
@@ -64,6 +65,8 @@ public:
         writeText(staged.path() / "config.json",
                   config().dump(2, ' ', false, json::error_handler_t::replace) + "\n");
         writeSideFiles(staged.path());
+        if (m_adapter)
+            writeLowRankAdapter(m_model, staged.path() / kAdapterFolder, m_control);
         writeDraft(staged.path());
         refuseChangedFiles(m_model);
         ExportReport report;
@@ -72,6 +75,11 @@ public:
             report.bytes += entry.is_regular_file() ? entry.file_size() : 0;
         staged.commit();
         report.lossy = m_notes.list();
+        if (m_adapter)
+            report.lossy.push_back(
+                "the low-rank correction within the weights: it stands in adapter/ as a LoRA "
+                "adapter "
+                "(PEFT), which runtimes have to be told to load");
         return report;
     }
 
@@ -123,6 +131,10 @@ private:
     bool packs(const FileTensorPlan& plan) const {
         if (!m_compressed || !plan.place().is(kLinear))
             return false;
+        // One scale for several rows is each part's own.
+        if (plan.weights.size() > 1 && plan.weights.front()->isQuantized() &&
+            plan.weights.front()->quantized().scheme.rowsPerScale() > 1)
+            return false;
         for (const Weight* weight : plan.weights)
             if (!isPackable(*weight) ||
                 !(weight->quantized().scheme == plan.weights.front()->quantized().scheme) ||
@@ -161,8 +173,9 @@ private:
         if (!change.none())
             tensor.dtype = normType(*plan, change, tensor.dtype);
         if (first.isQuantized() && tensor.dtype != DType::F32)
-            m_notes.add(first.typeName() + " is dequantized and written as " +
-                        toString(tensor.dtype));
+            m_notes.add(first.typeName() +
+                        (first.hasLowRank() ? " with its low-rank correction" : "") +
+                        " is dequantized and written as " + toString(tensor.dtype));
         const bool transposed = plan->place().is(kTransposed);
         if (plan->oneDimensional())
             tensor.shape = {plan->rows()};
@@ -278,6 +291,7 @@ private:
                 "vLLM's kernels for it want a byte per code");
         const std::int64_t rows = plan->rows(), cols = plan->cols(),
                            groups = first.scales.elements() / first.rows;
+        m_adapter = m_adapter || !first.lowRankIn.empty();
         groupOf(first.scheme).modules.push_back(module);
         if (first.scheme.format == WeightFormat::MxFp6 ||
             first.scheme.format == WeightFormat::Nf4Group)
@@ -286,7 +300,8 @@ private:
                         "format: only Fettle reads it");
         const bool eight = first.scheme.format == WeightFormat::Int8Channel,
                    packed = (kernels::hasGroups(first.scheme.format) &&
-                             first.scheme.format != WeightFormat::MxFp8) ||
+                             first.scheme.format != WeightFormat::MxFp8 &&
+                             first.scheme.format != WeightFormat::Fp8Group) ||
                             compressedFormatName(first.scheme) == std::string("pack-quantized");
         const bool words = packed && first.codes.dtype() != DType::U8;
         TensorToWrite codes;
@@ -302,10 +317,13 @@ private:
         TensorToWrite scales;
         scales.name = module + ".weight_scale";
         scales.dtype = first.scales.dtype();
-        scales.shape = {rows, groups};
-        scales.write = [this, plan](FileWriter& file) {
+        const std::int64_t together = std::min(rows, first.scheme.rowsPerScale());
+        const std::int64_t blocks = (rows - 1) / together + 1;
+        scales.shape =
+            first.scheme.granularity == Granularity::Tensor ? Shape{1} : Shape{blocks, groups};
+        scales.write = [this, plan, together](FileWriter& file) {
             for (const Weight* weight : plan->weights)
-                writeBytes(weight->quantized().scales, plan->place().huggingFace, file);
+                writeScales(weight->quantized(), together, plan->place().huggingFace, file);
         };
         m_tensors.push_back(std::move(scales));
         if (words)
@@ -318,6 +336,19 @@ private:
             addNumber(module + ".input_scale", first.inputGlobalScale);
         if (!first.zeroPoints.empty())
             addZeroPoints(plan, module, rows, groups);
+    }
+
+    /// Of every `together` rows, which have the same, the first one's.
+    void writeScales(const QuantizedTensor& quantized, std::int64_t together,
+                     const std::string& name, FileWriter& file) {
+        if (together == 1)
+            return writeBytes(quantized.scales, name, file);
+        const std::size_t line =
+            quantized.scales.bytes() / static_cast<std::size_t>(quantized.rows);
+        for (std::int64_t r = 0; r < quantized.rows; r += together) {
+            file.write(quantized.scales.data() + static_cast<std::size_t>(r) * line, line);
+            m_progress->add(name, line);
+        }
     }
 
     void writeCodes(const FileTensorPlan& plan, bool offsetBytes, FileWriter& file) {
@@ -401,6 +432,8 @@ private:
         json out = modelConfigToHuggingFace(m_model.config);
         out.erase("quantization_config");
         out.erase("compression_config");
+        if (m_adapter)
+            out[kAdapterKey] = kAdapterFolder;
         if (!out.contains("dtype") && !out.contains("torch_dtype"))
             out["dtype"] = out["torch_dtype"] = "bfloat16";
         if (!m_groups.empty())
@@ -482,6 +515,7 @@ private:
     std::vector<TensorToWrite> m_tensors;
     std::vector<Group> m_groups;
     std::vector<std::string> m_ignored;
+    bool m_adapter = false;  ///< packed weights have low-rank corrections
 };
 
 }  // namespace

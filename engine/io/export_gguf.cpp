@@ -9,6 +9,7 @@
 #include "engine/io/gguf_quantize.h"
 #include "engine/io/gguf_writer.h"
 #include "engine/io/kquant_encode.h"
+#include "engine/io/kquant_mixture.h"
 #include "engine/model/architectures/gguf_config.h"
 #include "engine/model/architectures/gguf_keys.h"
 #include "engine/model/weight_reader.h"
@@ -33,13 +34,9 @@ bool isSuper(WeightFormat format) {
 
 /// For rows that do not divide into super-blocks.
 WeightFormat smallerBlocks(WeightFormat format) {
-    return format == WeightFormat::Q4_K ? WeightFormat::Q5_0 : WeightFormat::Q8_0;
-}
-
-/// Layers whose values and ffn.down llama.cpp's "M" mixtures keep at six bits: the first and last
-/// eighth, and every third between.
-bool getsMoreBits(std::int64_t layer, std::int64_t layers) {
-    return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
+    return format == WeightFormat::Q3_K   ? WeightFormat::Q4_0
+           : format == WeightFormat::Q4_K ? WeightFormat::Q5_0
+                                          : WeightFormat::Q8_0;
 }
 
 /// The largest magnitude whose scale, or value, float16 holds.
@@ -53,6 +50,7 @@ float largestValue(WeightFormat format) {
             return kLargestHalf * 8;
         case WeightFormat::Q5_0:
             return kLargestHalf * 16;
+        case WeightFormat::Q3_K:
         case WeightFormat::Q4_K:
         case WeightFormat::Q5_K:
         case WeightFormat::Q6_K:
@@ -102,11 +100,9 @@ private:
         const bool head = place.is(kTiedHead) ||
                           (place.canonical == "embed.weight" && m_model.config.tiedEmbeddings);
         if (isSuper(m_format)) {
-            const std::string& name = place.canonical;
-            const bool six =
-                head || ((name.ends_with("attn.v.weight") || name.ends_with("ffn.down.weight")) &&
-                         getsMoreBits(layerOf(name), m_model.config.layerCount()));
-            const WeightFormat wanted = six ? WeightFormat::Q6_K : m_format;
+            const WeightFormat wanted =
+                head ? WeightFormat::Q6_K
+                     : kQuantMixture(m_format, place.canonical, m_model.config.layerCount());
             return plan.cols() % kSuper == 0 ? wanted : smallerBlocks(wanted);
         }
         const bool fourBits = plan.weights.front()->isQuantized() &&
@@ -115,7 +111,7 @@ private:
     }
 
     static bool keepsCodes(const Weight& weight, WeightFormat type) {
-        if (!weight.isQuantized())
+        if (!weight.isQuantized() || weight.hasLowRank())
             return false;
         const QuantizedTensor& quantized = weight.quantized();
         const std::int64_t group =

@@ -61,9 +61,8 @@ void ExportProgress::add(const std::string& tensor, std::uint64_t bytes) {
 }
 
 void readRow(const Weight& weight, std::int64_t row, ValueChange change, std::vector<float>& out) {
-    const kernels::WeightView view = weight.view();
-    out.resize(static_cast<std::size_t>(view.cols));
-    kernels::dequantizeRow(view, row, out.data());
+    out.resize(static_cast<std::size_t>(weight.view().cols));
+    weight.rowToFloat(row, out.data());
     if (change.none())
         return;
     for (float& value : out)

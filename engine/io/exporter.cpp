@@ -21,11 +21,7 @@ const ExportFormatInfo& findFormat(const std::string& id) {
     throw EngineError(ErrorKind::Usage, "unknown export format \"" + id + "\"; known are " + known);
 }
 
-ExportReport write(const Model& model, const std::string& format, const std::filesystem::path& out,
-                   RunControl& control, const ImportanceMatrix* importance) {
-    refuseUnwritable(model, control);
-    if (format == "safetensors" || format == "compressed-tensors")
-        return exportFolder(model, format == "compressed-tensors", out, control);
+std::optional<GgufTarget> ggufTarget(const std::string& format) {
     using F = kernels::WeightFormat;
     struct Known {
         const char* id;
@@ -33,13 +29,23 @@ ExportReport write(const Model& model, const std::string& format, const std::fil
     };
     for (const Known& known :
          {Known{"gguf-f16", {F::F16, 1}}, Known{"gguf-q8_0", {F::Q8_0, 7}},
-          Known{"gguf-q4_0", {F::Q4_0, 2}}, Known{"gguf-q4_k_m", {F::Q4_K, 15}},
-          Known{"gguf-q5_k_m", {F::Q5_K, 17}}, Known{"gguf-q6_k", {F::Q6_K, 18}}})
-        if (format == known.id) {
-            GgufTarget target = known.target;
-            target.importance = importance;
-            return exportGguf(model, target, out, control);
-        }
+          Known{"gguf-q4_0", {F::Q4_0, 2}}, Known{"gguf-q3_k_m", {F::Q3_K, 12}},
+          Known{"gguf-q4_k_m", {F::Q4_K, 15}}, Known{"gguf-q5_k_m", {F::Q5_K, 17}},
+          Known{"gguf-q6_k", {F::Q6_K, 18}}})
+        if (format == known.id)
+            return known.target;
+    return std::nullopt;
+}
+
+ExportReport write(const Model& model, const std::string& format, const std::filesystem::path& out,
+                   RunControl& control, const ImportanceMatrix* importance) {
+    refuseUnwritable(model, control);
+    if (format == "safetensors" || format == "compressed-tensors")
+        return exportFolder(model, format == "compressed-tensors", out, control);
+    if (std::optional<GgufTarget> target = ggufTarget(format)) {
+        target->importance = importance;
+        return exportGguf(model, *target, out, control);
+    }
     throw EngineError(ErrorKind::Internal, "export format " + format + " has no writer");
 }
 
@@ -83,6 +89,13 @@ ExportReport exportModel(const Model& model, const std::string& format,
     report.format = info.id;
     report.loadedBy = info.loadedBy;
     return report;
+}
+
+std::optional<kernels::WeightFormat> kQuantBase(const std::string& format) {
+    const std::optional<GgufTarget> target = ggufTarget(format);
+    if (!target || !blockScheme(target->format).isSuperBlock())
+        return std::nullopt;
+    return target->format;
 }
 
 ExportReport writeModelFolder(const Model& model, const std::filesystem::path& out,

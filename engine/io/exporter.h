@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,14 +19,17 @@ using ImportanceMatrix = std::map<std::string, std::vector<float>>;
 /// folder. Everything is written beside, fsynced and renamed, so that `out` is whole or absent; an
 /// existing `out` is replaced only then. Formats: "safetensors" (plain HF folder, model's own float
 /// type, quantized weights dequantized to bf16/f16), "compressed-tensors" (keeps int8 and int4
-/// codes bit by bit), "gguf-f16", "gguf-q8_0", "gguf-q4_0", "gguf-q4_k_m", "gguf-q5_k_m",
-/// "gguf-q6_k", whose codes are chosen under `importance` where there is one. Throws
+/// codes bit by bit), "gguf-f16", "gguf-q8_0", "gguf-q4_0", "gguf-q3_k_m", "gguf-q4_k_m",
+/// "gguf-q5_k_m", "gguf-q6_k", whose codes are chosen under `importance` where there is one. Throws
 /// EngineError(BadInput) when the model cannot be expressed in the format, (Io) on a full disk. NaN
 /// or infinite values, and zero or missing scales, are refused by name. A draft that the model is
 /// decoded with is written along: in the folder "draft", or beside a GGUF file.
 ExportReport exportModel(const Model& model, const std::string& format,
                          const std::filesystem::path& out, RunControl& control,
                          const ImportanceMatrix* importance = nullptr);
+
+/// The type that a K-quant format is named after; nothing for the id of another format.
+std::optional<kernels::WeightFormat> kQuantBase(const std::string& format);
 
 /// The working format of the artifact store: a Hugging Face folder, plain or compressed-tensors as
 /// the weights ask.

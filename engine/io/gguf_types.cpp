@@ -17,7 +17,7 @@ const GgmlType kGgmlTypes[] = {
     {8, "Q8_0", 32, 34, WeightFormat::Q8_0},
     {9, "Q8_1", 32, 36, {}},
     {10, "Q2_K", 256, 84, {}},
-    {11, "Q3_K", 256, 110, {}},
+    {11, "Q3_K", 256, 110, WeightFormat::Q3_K},
     {12, "Q4_K", 256, 144, WeightFormat::Q4_K},
     {13, "Q5_K", 256, 176, WeightFormat::Q5_K},
     {14, "Q6_K", 256, 210, WeightFormat::Q6_K},

@@ -217,47 +217,96 @@ void packSubScales(const AffineBlock& block, std::uint8_t* out) {
     }
 }
 
-void packNibbles(const AffineBlock& block, std::uint8_t* out) {
+using Codes = std::array<std::uint8_t, kSuper>;  // as they are stored, from zero on
+
+void packNibbles(const Codes& codes, std::uint8_t* out) {
     for (int c = 0; c < 4; ++c)
         for (int l = 0; l < 32; ++l) {
-            const std::uint8_t* q = block.codes.data() + 64 * c + l;
+            const std::uint8_t* q = codes.data() + 64 * c + l;
             out[32 * c + l] = static_cast<std::uint8_t>((q[0] & 15) | (q[32] & 15) << 4);
         }
 }
 
-void encodeAffine(const float* x, const float* importance, bool five, std::uint8_t* out) {
-    const AffineBlock block = fitAffineBlock(x, importance, five ? 31 : 15);
+void packFiveBits(const Codes& codes, std::uint8_t* high, std::uint8_t* low) {
+    std::fill_n(high, 32, std::uint8_t{0});
+    for (int i = 0; i < kSuper; ++i)
+        high[i % 32] = static_cast<std::uint8_t>(
+            high[i % 32] | (codes[static_cast<std::size_t>(i)] >> 4) << (i / 32));
+    packNibbles(codes, low);
+}
+
+void packThreeBits(const Codes& codes, std::uint8_t* high, std::uint8_t* low) {
+    std::fill_n(high, 32, std::uint8_t{0});
+    std::fill_n(low, 64, std::uint8_t{0});
+    for (int e = 0; e < kSuper; ++e) {
+        const int half = e / 128, k = e % 128 / 32, l = e % 32;
+        const int q = codes[static_cast<std::size_t>(e)];
+        std::uint8_t& two = low[32 * half + l];
+        two = static_cast<std::uint8_t>(two | (q & 3) << (2 * k));
+        high[l] = static_cast<std::uint8_t>(high[l] | (q >> 2) << (4 * half + k));
+    }
+}
+
+void packSixBits(const Codes& codes, std::uint8_t* low, std::uint8_t* high) {
+    std::fill_n(low, 128, std::uint8_t{0});
+    std::fill_n(high, 64, std::uint8_t{0});
+    for (int e = 0; e < kSuper; ++e) {
+        const int half = e / 128, k = e % 128 / 32, l = e % 32;
+        const int q = codes[static_cast<std::size_t>(e)];
+        std::uint8_t& four = low[64 * half + 32 * (k % 2) + l];
+        std::uint8_t& two = high[32 * half + l];
+        four = static_cast<std::uint8_t>(four | (q & 15) << (4 * (k / 2)));
+        two = static_cast<std::uint8_t>(two | (q >> 4) << (2 * k));
+    }
+}
+
+/// Codes where a block of the format keeps them.
+void packCodes(WeightFormat format, const Codes& codes, std::uint8_t* block) {
+    switch (format) {
+        case WeightFormat::Q3_K:
+            return packThreeBits(codes, block, block + 32);
+        case WeightFormat::Q4_K:
+            return packNibbles(codes, block + 16);
+        case WeightFormat::Q5_K:
+            return packFiveBits(codes, block + 16, block + 48);
+        default:
+            return packSixBits(codes, block, block + 128);
+    }
+}
+
+void encodeAffine(const float* x, const float* importance, WeightFormat format, std::uint8_t* out) {
+    const AffineBlock block = fitAffineBlock(x, importance, format == WeightFormat::Q5_K ? 31 : 15);
     storeHalf(block.d, out);
     storeHalf(block.dmin, out + 2);
     packSubScales(block, out + 4);
-    if (!five)
-        return packNibbles(block, out + 16);
-    std::fill_n(out + 16, 32, std::uint8_t{0});
-    for (int i = 0; i < kSuper; ++i)
-        out[16 + i % 32] = static_cast<std::uint8_t>(
-            out[16 + i % 32] | (block.codes[static_cast<std::size_t>(i)] >> 4) << (i / 32));
-    packNibbles(block, out + 48);
+    packCodes(format, block.codes, out);
 }
 
-/// Q6_K: sixteen sub-blocks of 16 with signed 8-bit scales.
+/// Q3_K and Q6_K: sixteen sub-blocks of 16, codes from -codes to codes - 1 under whole scales from
+/// -scales to scales - 1.
+struct SymmetricRange {
+    int codes = 0, scales = 0;
+};
+constexpr SymmetricRange kThreeBits = {4, 32}, kSixBits = {32, 128};
+
 struct SymmetricBlock {
     float d = 0;
     std::array<int, 16> scales{};
-    std::array<int, kSuper> codes{};  // -32..31
+    std::array<int, kSuper> codes{};
 };
 
-float symmetricError(const float* x, const float* w, float scale, int* q) {
+float symmetricError(const float* x, const float* w, float scale, int most, int* q) {
     const float inverse = scale != 0 ? 1 / scale : 0;
     float error = 0;
     for (int i = 0; i < 16; ++i) {
-        q[i] = std::clamp(nearest(x[i] * inverse), -32, 31);
+        q[i] = std::clamp(nearest(x[i] * inverse), -most, most - 1);
         const float d = scale * static_cast<float>(q[i]) - x[i];
         error += w[i] * d * d;
     }
     return error;
 }
 
-float searchSymmetric(const float* x, const float* w) {
+float searchSymmetric(const float* x, const float* w, int most) {
     float largest = 0;
     for (int i = 0; i < 16; ++i)
         if (std::fabs(x[i]) > std::fabs(largest))
@@ -265,10 +314,11 @@ float searchSymmetric(const float* x, const float* w) {
     if (largest == 0)
         return 0;
     int q[16];
-    float best = largest / -32, bestError = std::numeric_limits<float>::infinity();
+    float best = largest / static_cast<float>(-most),
+          bestError = std::numeric_limits<float>::infinity();
     for (int k = -9; k <= 9; ++k) {
-        float scale = largest / (-32 + 0.1f * static_cast<float>(k));
-        symmetricError(x, w, scale, q);
+        float scale = largest / (static_cast<float>(-most) + 0.1f * static_cast<float>(k));
+        symmetricError(x, w, scale, most, q);
         double xl = 0, ll = 0;
         for (int i = 0; i < 16; ++i) {
             xl += static_cast<double>(w[i]) * x[i] * q[i];
@@ -276,7 +326,7 @@ float searchSymmetric(const float* x, const float* w) {
         }
         if (ll > 0)
             scale = static_cast<float>(xl / ll);
-        const float error = symmetricError(x, w, scale, q);
+        const float error = symmetricError(x, w, scale, most, q);
         if (error < bestError) {
             bestError = error;
             best = scale;
@@ -285,17 +335,17 @@ float searchSymmetric(const float* x, const float* w) {
     return best;
 }
 
-SymmetricBlock fitSymmetricBlock(const float* x, const float* importance) {
+SymmetricBlock fitSymmetricBlock(const float* x, const float* importance, SymmetricRange range) {
     const std::array<float, kSuper> w = weightsOf(x, importance);
     std::array<float, 16> subs;
     float largest = 0;
     for (std::size_t s = 0; s < 16; ++s) {
-        subs[s] = searchSymmetric(x + 16 * s, w.data() + 16 * s);
+        subs[s] = searchSymmetric(x + 16 * s, w.data() + 16 * s, range.codes);
         if (std::fabs(subs[s]) > std::fabs(largest))
             largest = subs[s];
     }
     SymmetricBlock block, best;
-    block.d = asHalf(largest / -128);
+    block.d = asHalf(largest / static_cast<float>(-range.scales));
     float bestError = std::numeric_limits<float>::infinity();
     for (int round = 0; round < kRounds; ++round) {
         float error = 0;
@@ -304,13 +354,15 @@ SymmetricBlock fitSymmetricBlock(const float* x, const float* importance) {
             const float* values = x + 16 * s;
             const float* counts = w.data() + 16 * s;
             int* q = block.codes.data() + 16 * s;
-            const int middle = block.d != 0 ? std::clamp(nearest(subs[s] / block.d), -128, 127) : 0;
+            const int lowest = -range.scales, highest = range.scales - 1;
+            const int middle =
+                block.d != 0 ? std::clamp(nearest(subs[s] / block.d), lowest, highest) : 0;
             float least = std::numeric_limits<float>::infinity();
-            for (int scale = std::max(-128, middle - 1); scale <= std::min(127, middle + 1);
+            for (int scale = std::max(lowest, middle - 1); scale <= std::min(highest, middle + 1);
                  ++scale) {
                 int trial[16];
-                const float e =
-                    symmetricError(values, counts, block.d * static_cast<float>(scale), trial);
+                const float e = symmetricError(values, counts, block.d * static_cast<float>(scale),
+                                               range.codes, trial);
                 if (e >= least)
                     continue;
                 least = e;
@@ -336,37 +388,59 @@ SymmetricBlock fitSymmetricBlock(const float* x, const float* importance) {
     return best;
 }
 
-void encodeSymmetric(const float* x, const float* importance, std::uint8_t* out) {
-    const SymmetricBlock block = fitSymmetricBlock(x, importance);
-    std::fill_n(out, 192, std::uint8_t{0});
-    for (int e = 0; e < kSuper; ++e) {
-        const int half = e / 128, k = e % 128 / 32, l = e % 32;
-        const int q = block.codes[static_cast<std::size_t>(e)] + 32;
-        std::uint8_t& low = out[64 * half + 32 * (k % 2) + l];
-        std::uint8_t& high = out[128 + 32 * half + l];
-        low = static_cast<std::uint8_t>(low | (q & 15) << (4 * (k / 2)));
-        high = static_cast<std::uint8_t>(high | (q >> 4) << (2 * k));
+void encodeSymmetric(const float* x, const float* importance, WeightFormat format,
+                     std::uint8_t* out) {
+    const bool three = format == WeightFormat::Q3_K;
+    const SymmetricRange range = three ? kThreeBits : kSixBits;
+    const SymmetricBlock block = fitSymmetricBlock(x, importance, range);
+    Codes codes;
+    for (std::size_t i = 0; i < codes.size(); ++i)
+        codes[i] = static_cast<std::uint8_t>(block.codes[i] + range.codes);
+    packCodes(format, codes, out);
+    storeHalf(block.d, out + (three ? 108 : 208));
+    if (!three) {
+        for (std::size_t s = 0; s < 16; ++s)
+            out[192 + s] = static_cast<std::uint8_t>(static_cast<std::int8_t>(block.scales[s]));
+        return;
     }
-    for (std::size_t s = 0; s < 16; ++s)
-        out[192 + s] = static_cast<std::uint8_t>(static_cast<std::int8_t>(block.scales[s]));
-    storeHalf(block.d, out + 208);
+    std::uint8_t* sc = out + 96;
+    std::fill_n(sc, 12, std::uint8_t{0});
+    for (int s = 0; s < 16; ++s) {
+        const int scale = block.scales[static_cast<std::size_t>(s)] + range.scales;
+        sc[s % 8] = static_cast<std::uint8_t>(sc[s % 8] | (scale & 15) << (4 * (s / 8)));
+        sc[8 + s % 4] = static_cast<std::uint8_t>(sc[8 + s % 4] | (scale >> 4) << (2 * (s / 4)));
+    }
 }
 
 }  // namespace
 
 void encodeKQuantRow(WeightFormat format, const float* values, const float* importance,
                      std::int64_t count, std::byte* out) {
-    if (format != WeightFormat::Q4_K && format != WeightFormat::Q5_K &&
-        format != WeightFormat::Q6_K)
+    if (kernels::blockValues(format) != kSuper)
         throw EngineError(ErrorKind::Internal,
                           std::string("no encoder of super-blocks for ") + kernels::name(format));
     auto* bytes = reinterpret_cast<std::uint8_t*>(out);
     for (std::int64_t i = 0; i < count; i += kSuper, bytes += kernels::blockBytes(format)) {
         const float* matters = importance ? importance + i : nullptr;
-        if (format == WeightFormat::Q6_K)
-            encodeSymmetric(values + i, matters, bytes);
+        if (format == WeightFormat::Q4_K || format == WeightFormat::Q5_K)
+            encodeAffine(values + i, matters, format, bytes);
         else
-            encodeAffine(values + i, matters, format == WeightFormat::Q5_K, bytes);
+            encodeSymmetric(values + i, matters, format, bytes);
+    }
+}
+
+void storeKQuantCodes(WeightFormat format, const std::int8_t* codes, std::int64_t count,
+                      std::byte* blocks) {
+    const int middle = format == WeightFormat::Q3_K   ? 4
+                       : format == WeightFormat::Q4_K ? 8
+                       : format == WeightFormat::Q5_K ? 16
+                                                      : 32;
+    auto* bytes = reinterpret_cast<std::uint8_t*>(blocks);
+    for (std::int64_t i = 0; i < count; i += kSuper, bytes += kernels::blockBytes(format)) {
+        Codes stored;
+        for (std::size_t j = 0; j < stored.size(); ++j)
+            stored[j] = static_cast<std::uint8_t>(codes[static_cast<std::size_t>(i) + j] + middle);
+        packCodes(format, stored, bytes);
     }
 }
 

@@ -68,6 +68,7 @@ Tolerance toleranceOf(WeightFormat format, bool keptCodes) {
             return {0, 1 / 15.99f + 1 / 2047.0f, 8e-7f};
         // A sub-block whose range is small beside the others' may lose all of it; the tensor as a
         // whole may not, see largestError.
+        case WeightFormat::Q3_K:
         case WeightFormat::Q4_K:
         case WeightFormat::Q5_K:
         case WeightFormat::Q6_K:
@@ -80,6 +81,8 @@ Tolerance toleranceOf(WeightFormat format, bool keptCodes) {
 /// How much of a tensor's power may be lost, relative, where single values say little.
 double largestError(WeightFormat format) {
     switch (format) {
+        case WeightFormat::Q3_K:
+            return 0.4;
         case WeightFormat::Q4_K:
             return 0.2;
         case WeightFormat::Q5_K:
@@ -239,7 +242,9 @@ private:
                     ++codes;
                     const QuantizedTensor &x = a.quantized(), &y = b.quantized();
                     if (!sameBytes(x.codes, y.codes) || !sameBytes(x.scales, y.scales) ||
-                        !sameBytes(x.zeroPoints, y.zeroPoints) || x.globalScale != y.globalScale ||
+                        !sameBytes(x.zeroPoints, y.zeroPoints) ||
+                        !sameBytes(x.lowRankIn, y.lowRankIn) ||
+                        !sameBytes(x.lowRankOut, y.lowRankOut) || x.globalScale != y.globalScale ||
                         x.inputGlobalScale != y.inputGlobalScale)
                         wrong = place.canonical + ": other codes or scales";
                 } else {

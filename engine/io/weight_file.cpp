@@ -82,6 +82,13 @@ public:
             q.codes.bytes() !=
                 static_cast<std::size_t>(q.rows) * kernels::rowBytes(scheme->format, q.cols))
             throwBadInput(m_file, inQuotes(name) + " has parts of the wrong size");
+        if (m_tensors.contains(name + "/low_rank_in")) {
+            q.lowRankIn = of(name + "/low_rank_in");
+            q.lowRankOut = of(name + "/low_rank_out");
+            if (!fitsLowRank(q))
+                throwBadInput(m_file,
+                              inQuotes(name) + " has a low-rank correction that does not fit");
+        }
         return Weight(std::move(q));
     }
 
@@ -111,6 +118,10 @@ void writeWeightFile(const std::filesystem::path& path, const WeightFile& conten
         parts.add(name + "/scales", q.scales);
         if (!q.zeroPoints.empty())
             parts.add(name + "/zero_points", q.zeroPoints);
+        if (weight.hasLowRank()) {
+            parts.add(name + "/low_rank_in", q.lowRankIn);
+            parts.add(name + "/low_rank_out", q.lowRankOut);
+        }
     }
     parts.addText(nlohmann::json{{"weights", schemes}, {"state", content.state}}.dump());
     parts.write(path);

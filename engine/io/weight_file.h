@@ -1,6 +1,7 @@
 // Some weights of a model exactly as they are in memory, in one safetensors file with a JSON object
 // of the writer's beside them: what long work leaves on disk as it goes, to hold less and to go on
-// from. Quantized weights are "<name>/codes", "/scales"; the tensor of bytes
+// from. Quantized weights are "<name>/codes", "/scales", and
+// where they have them "/zero_points", "/low_rank_in" and "/low_rank_out"; the tensor of bytes
 // "state" says under which schemes.
 #pragma once
 

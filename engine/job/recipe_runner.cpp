@@ -16,6 +16,7 @@
 #include "engine/io/exporter.h"
 #include "engine/quant/importance_matrix.h"
 #include "engine/speculative/speculation_measure.h"
+#include "engine/technique/kquant_codes.h"
 #include "engine/technique/technique.h"
 #include "engine/tokenizer/chat_template.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -506,26 +507,34 @@ ExportReport exportAndVerify(const ExportRequest& request, Backend& backend, Run
     const Model model = loadModel(request.modelPath, &control);
     refuseNonFinite(model, control);
     std::optional<ImportanceMatrix> importance;
+    std::optional<Model> calibrated;
     if (!request.calibration.empty()) {
-        if (request.format.find("_k") == std::string::npos)
+        const std::optional<kernels::WeightFormat> base = kQuantBase(request.format);
+        if (!base)
             throw EngineError(ErrorKind::Usage,
                               "a calibration text is of use for K-quants only, "
                               "not for " +
                                   request.format);
-        control.beginPhase("Measuring importance", 0.3);
-        importance = measureImportance(
-            model,
+        const CalibrationText text =
             sampleCalibration(*model.tokenizer, request.calibration, request.calibrationTokens,
-                              std::min<std::int64_t>(512, model.config.contextLength), 1),
-            backend, control);
+                              std::min<std::int64_t>(512, model.config.contextLength), 1);
+        control.beginPhase("Measuring importance", 0.1);
+        importance = measureImportance(model, text, backend, control);
+        control.beginPhase("Choosing codes", 0.4);
+        calibrated = withKQuantCodes(model, *base, text, backend, control);
     }
-    control.beginPhase("Writing", (request.verify ? 0.5 : 0.9) - (importance ? 0.3 : 0));
-    ExportReport report = exportModel(model, request.format, request.outPath, control,
+    const Model& chosen = calibrated ? *calibrated : model;
+    control.beginPhase("Writing", (request.verify ? 0.6 : 0.9) - (importance ? 0.5 : 0));
+    ExportReport report = exportModel(chosen, request.format, request.outPath, control,
                                       importance ? &*importance : nullptr);
+    if (calibrated)
+        report.lossy.push_back("the layers' weights in full: they are quantized under " +
+                               std::to_string(request.calibrationTokens) +
+                               " tokens of the calibration text");
     if (!request.verify)
         return report;
-    control.beginPhase("Verifying", 0.4);
-    verifyExport(model, report, control);
+    control.beginPhase("Verifying", 0.3);
+    verifyExport(chosen, report, control);
     report.checks.push_back(compareLogits(model, loadModel(report.path, &control),
                                           !report.lossy.empty(), backend, control));
     return report;

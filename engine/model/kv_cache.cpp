@@ -20,10 +20,12 @@ KvCache::KvCache(const ModelConfig& config, std::int64_t capacity, kernels::KvTy
       m_headDim(config.headDim),
       m_capacity(capacity),
       m_type(type) {
-    if (type == kernels::KvType::Int4 && config.headDim % 2 != 0)
-        throw EngineError(ErrorKind::Usage,
-                          "keys and values as int4 need heads of an even size, not " +
-                              std::to_string(config.headDim));
+    if (config.headDim % kernels::kvHeadUnit(type) != 0)
+        throw EngineError(ErrorKind::Usage, std::string("keys and values as ") +
+                                                kernels::name(type) +
+                                                " need heads whose size is a multiple of " +
+                                                std::to_string(kernels::kvHeadUnit(type)) +
+                                                ", not " + std::to_string(config.headDim));
     const std::size_t bytes = kernels::kvBytes(type, config.kvHeads, capacity, config.headDim);
     for (std::int64_t layer = 0; layer < config.layerCount(); ++layer) {
         m_keys.push_back(backend.allocate(bytes));

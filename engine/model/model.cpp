@@ -1,5 +1,6 @@
 #include "engine/model/model.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <map>
@@ -62,6 +63,11 @@ const Weight& Model::weight(const std::string& canonical) const {
     if (found == weights.end())
         throwBadInput(path.empty() ? name : path, "missing tensor \"" + canonical + "\"");
     return found->second;
+}
+
+bool Model::hasLowRank() const {
+    return std::any_of(weights.begin(), weights.end(),
+                       [](const auto& entry) { return entry.second.hasLowRank(); });
 }
 
 std::uint64_t Model::weightBytes() const {

@@ -54,6 +54,8 @@ struct Model {
     bool has(const std::string& canonical) const { return weights.count(canonical) != 0; }
     /// Throws EngineError(BadInput) naming the model and the missing tensor.
     const Weight& weight(const std::string& canonical) const;
+    /// Whether some weight has a low-rank correction.
+    bool hasLowRank() const;
     std::uint64_t weightBytes() const;
     std::uint64_t parameters() const;
     double bitsPerWeight() const;

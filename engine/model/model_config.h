@@ -70,8 +70,8 @@ struct ModelConfig {
     std::int64_t layerCount() const { return static_cast<std::int64_t>(layers.size()); }
     /// Codes and scales of one token in all layers.
     std::int64_t kvBytesPerToken() const {
-        const std::int64_t scale = kernels::hasScales(kvType) ? 4 : 0;
-        return layerCount() * 2 * kvHeads * (headDim * kernels::kvBits(kvType) / 8 + scale);
+        return static_cast<std::int64_t>(static_cast<double>(layerCount() * 2 * kvHeads) *
+                                         kernels::kvTokenBytes(kvType, headDim));
     }
 };
 

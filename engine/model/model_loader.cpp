@@ -10,6 +10,7 @@
 #include "engine/core/error.h"
 #include "engine/io/compressed_tensors.h"
 #include "engine/io/gguf_reader.h"
+#include "engine/io/low_rank_adapter.h"
 #include "engine/io/safetensors_reader.h"
 #include "engine/io/strict_json.h"
 #include "engine/model/architectures/architecture.h"
@@ -153,6 +154,7 @@ public:
         if (m_scheme)
             m_model.warnings = m_scheme->warnings();
         readWeights();
+        readAdapter();
         reportTensors();
         collectSideFiles();
         m_model.tokenizer = Tokenizer::fromFolder(m_folder);
@@ -190,6 +192,19 @@ private:
             readPlainWeight(place, m_model.config, found->second, name, {true, false}));
         m_model.fileNames.emplace(place.canonical, name);
         m_used.insert(name);
+    }
+
+    void readAdapter() {
+        json& source = m_model.config.source;
+        const auto named = source.find(kAdapterKey);
+        if (named == source.end())
+            return;
+        if (*named != kAdapterFolder)
+            throwBadInput(
+                (m_folder / "config.json").string(),
+                std::string(kAdapterKey) + " names another folder than " + kAdapterFolder);
+        source.erase(named);
+        readLowRankAdapter(m_folder / kAdapterFolder, m_model);
     }
 
     bool readQuantized(const TensorPlace& place, const NameResolver& resolver) {

@@ -131,13 +131,23 @@ Transformer::Linear Transformer::loadLinear(const Model& model, const std::strin
                                       toString(Shape{rows, cols}));
     Linear linear;
     linear.name = name + ".weight";
-    linear.weight = m_backend.prepareWeight(weight.view());
+    setWeight(linear, weight);
     m_twoFour = m_twoFour || isTwoFour(weight.view());
     if (name != "embed" && model.has(name + ".bias"))
         linear.bias = uploaded(m_backend, model.weight(name + ".bias").toFloat());
     // The device has its own copy now; pages of the file need not stay resident beside it.
     weight.dropPages();
     return linear;
+}
+
+void Transformer::setWeight(Linear& linear, const Weight& weight) {
+    linear.weight = m_backend.prepareWeight(weight.view());
+    linear.lowRankIn.reset();
+    linear.lowRankOut.reset();
+    if (!weight.hasLowRank())
+        return;
+    linear.lowRankIn = m_backend.prepareWeight(Weight(weight.quantized().lowRankIn).view());
+    linear.lowRankOut = m_backend.prepareWeight(Weight(weight.quantized().lowRankOut).view());
 }
 
 Transformer::Norm Transformer::loadNorm(const Model& model, const std::string& name,
@@ -246,6 +256,19 @@ void Transformer::linear(const float* x, std::int64_t m, std::int64_t k,
                             linear->bias ? buffer(linear->bias) : nullptr, false};
     }
     m_backend.linear(x, m, k, k, std::span<const LinearTarget>(targets.data(), count));
+    for (const auto& [linear, y] : outputs) {
+        if (!linear->lowRankIn)
+            continue;
+        const std::int64_t rank = linear->lowRankIn->rows();
+        const std::size_t bytes = static_cast<std::size_t>(m * rank) * sizeof(float);
+        if (!m_rank || m_rank->bytes() < bytes)
+            m_rank = m_backend.allocate(bytes);
+        const LinearTarget in = {linear->lowRankIn.get(), buffer(m_rank), rank, nullptr, false},
+                           out = {linear->lowRankOut.get(), y, linear->weight->rows(), nullptr,
+                                  true};
+        m_backend.linear(x, m, k, k, std::span(&in, 1));
+        m_backend.linear(buffer(m_rank), m, rank, rank, std::span(&out, 1));
+    }
 }
 
 std::int64_t Transformer::positionOf(std::int64_t index, std::int64_t m, std::int64_t past) const {
@@ -510,7 +533,22 @@ float* Transformer::innerOf(std::int64_t layer, Half half, const float* x, std::
 }
 
 void Transformer::runHalf(std::int64_t layer, Half half, float* x, std::int64_t tokens) {
-    const float* inner = innerOf(layer, half, x, tokens);
+    leaveHalf(layer, half, innerOf(layer, half, x, tokens), x, tokens);
+}
+
+void Transformer::finishHalf(std::int64_t layer, Half half, const float* inner, float* x,
+                             std::int64_t tokens) {
+    startHalf(x, tokens);
+    const bool attention = half == Half::Attention;
+    float* to = buffer(attention ? m_attn : m_gate);
+    const std::int64_t width =
+        attention ? m_config.heads * m_config.headDim : m_config.feedForwardSize;
+    m_backend.upload(to, inner, static_cast<std::size_t>(tokens * width) * sizeof(float));
+    leaveHalf(layer, half, to, x, tokens);
+}
+
+void Transformer::leaveHalf(std::int64_t layer, Half half, const float* inner, float* x,
+                            std::int64_t tokens) {
     Layer& l = m_layers[static_cast<std::size_t>(layer)];
     if (half == Half::Attention)
         attentionOutput(l, tokens);
@@ -539,7 +577,7 @@ void Transformer::replaceLinear(const std::string& name, const Weight& weight) {
         if (weight.shape() != Shape{linear.weight->rows(), linear.weight->cols()})
             throw EngineError(ErrorKind::Internal,
                               name + " is replaced by a weight of another shape");
-        linear.weight = m_backend.prepareWeight(weight.view());
+        setWeight(linear, weight);
         return true;
     };
     if (place(m_head))
@@ -596,11 +634,18 @@ std::uint64_t Transformer::weightBytes() const {
     const auto bytesOf = [](const std::unique_ptr<DeviceBuffer>& buffer) {
         return buffer ? buffer->bytes() : 0;
     };
-    std::uint64_t sum = (m_head.weight ? m_head.weight->bytes() : 0) + bytesOf(m_finalNorm.weight);
+    const auto bytesOfLinear = [&](const Linear& linear) {
+        std::uint64_t bytes = bytesOf(linear.bias);
+        for (const DeviceWeight* part :
+             {linear.weight.get(), linear.lowRankIn.get(), linear.lowRankOut.get()})
+            bytes += part ? part->bytes() : 0;
+        return bytes;
+    };
+    std::uint64_t sum = bytesOfLinear(m_head) + bytesOf(m_finalNorm.weight);
     for (const Layer& layer : m_layers) {
         for (const Linear* linear :
              {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            sum += (linear->weight ? linear->weight->bytes() : 0) + bytesOf(linear->bias);
+            sum += bytesOfLinear(*linear);
         for (const Norm* norm : {&layer.attnNorm, &layer.qNorm, &layer.kNorm, &layer.postAttnNorm,
                                  &layer.ffnNorm, &layer.postFfnNorm})
             sum += bytesOf(norm->weight) + bytesOf(norm->bias);

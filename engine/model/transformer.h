@@ -101,6 +101,9 @@ public:
     const float* halfInner(std::int64_t layer, Half half, const float* x, std::int64_t tokens);
     /// Replaces x by what the half makes of it.
     void runHalf(std::int64_t layer, Half half, float* x, std::int64_t tokens);
+    /// The same where halfInner() has given `inner` before.
+    void finishHalf(std::int64_t layer, Half half, const float* inner, float* x,
+                    std::int64_t tokens);
     /// Input of the head [tokens, hiddenSize] for x after the last layer; likewise.
     const float* finalInput(const float* x, std::int64_t tokens);
 
@@ -120,6 +123,8 @@ private:
         std::string name;
         std::unique_ptr<DeviceWeight> weight;
         std::unique_ptr<DeviceBuffer> bias;  // may be absent
+        // Low-rank correction: y += out (in x); absent where there is none.
+        std::unique_ptr<DeviceWeight> lowRankIn, lowRankOut;
     };
     struct Norm {
         std::unique_ptr<DeviceBuffer> weight;
@@ -132,6 +137,7 @@ private:
     };
 
     void loadLayer(const Model& model, std::int64_t index, RunControl* control);
+    void setWeight(Linear& linear, const Weight& weight);
     Linear loadLinear(const Model& model, const std::string& name, std::int64_t rows,
                       std::int64_t cols, RunControl* control);
     Norm loadNorm(const Model& model, const std::string& name, std::int64_t size) const;
@@ -157,6 +163,8 @@ private:
     float* expand(Layer& layer, std::int64_t m);
     void contract(Layer& layer, const float* inner, std::int64_t m);
     void startHalf(const float* x, std::int64_t tokens);
+    void leaveHalf(std::int64_t layer, Half half, const float* inner, float* x,
+                   std::int64_t tokens);
     float* innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens);
     /// Device values for a reader on the host; valid until the next call.
     const float* onHost(const float* x, std::int64_t count);
@@ -194,7 +202,7 @@ private:
     std::int64_t m_hiddenRows = 0;
     std::int64_t m_hiddenCapacity = 0;
     std::unique_ptr<DeviceBuffer> m_x, m_normed, m_q, m_k, m_v, m_attn, m_gate, m_up, m_branch,
-        m_hidden, m_logits;
+        m_hidden, m_logits, m_rank;
     // What the host reads or writes where device memory is not its own.
     std::vector<float> m_embedded, m_read, m_lastLogits;
 };

@@ -81,6 +81,8 @@ std::vector<std::size_t> scaleOffsets(WeightFormat format) {
         case WeightFormat::Q4_K:
         case WeightFormat::Q5_K:
             return {0, 2};
+        case WeightFormat::Q3_K:
+            return {108};
         case WeightFormat::Q6_K:
             return {208};
         default:
@@ -115,7 +117,8 @@ std::int64_t firstNonFinite(const Weight& weight, RunControl& control) {
     if (!std::isfinite(quantized.globalScale) || !std::isfinite(quantized.inputGlobalScale))
         return 0;
     if (quantized.scheme.format == WeightFormat::Fp8Channel ||
-        quantized.scheme.format == WeightFormat::MxFp8) {
+        quantized.scheme.format == WeightFormat::MxFp8 ||
+        quantized.scheme.format == WeightFormat::Fp8Group) {
         const std::int64_t at = firstNonFinite(quantized.codes);
         if (at >= 0)
             return at;
@@ -197,7 +200,7 @@ void forEachRow(const Model& model, const std::vector<std::string>& names, RunCo
         for (std::int64_t r = 0; r < view.rows; ++r) {
             if (r % 256 == 0)
                 control.check();
-            kernels::dequantizeRow(view, r, row.data());
+            weight.rowToFloat(r, row.data());
             visit(row.data(), row.size());
         }
         weight.dropPages();
@@ -236,6 +239,8 @@ std::string modelHash(const Model& model, RunControl& control) {
             hasher.add(weight.quantized().codes, control);
             hasher.add(weight.quantized().scales, control);
             hasher.add(weight.quantized().zeroPoints, control);
+            hasher.add(weight.quantized().lowRankIn, control);
+            hasher.add(weight.quantized().lowRankOut, control);
             if (weight.quantized().scheme.format == WeightFormat::NvFp4) {
                 hasher.add(&weight.quantized().globalScale, sizeof(float));
                 hasher.add(&weight.quantized().inputGlobalScale, sizeof(float));

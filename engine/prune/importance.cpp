@@ -20,7 +20,7 @@ void forEachElement(const Weight& weight, const Add& add) {
     const kernels::WeightView view = weight.view();
     std::vector<float> row(static_cast<std::size_t>(view.cols));
     for (std::int64_t r = 0; r < view.rows; ++r) {
-        kernels::dequantizeRow(view, r, row.data());
+        weight.rowToFloat(r, row.data());
         for (std::int64_t c = 0; c < view.cols; ++c)
             add(r, c, static_cast<double>(row[static_cast<std::size_t>(c)]));
     }

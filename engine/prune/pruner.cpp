@@ -57,13 +57,13 @@ Weight cut(const Weight& weight, const Indices& rows, const Indices& cols, bool 
     Tensor out = Tensor::allocate(type, matrix ? Shape{rowCount, colCount} : Shape{rowCount});
     std::vector<float> row(static_cast<std::size_t>(view.cols));
     if (!matrix) {
-        kernels::dequantizeRow(view, 0, row.data());
+        weight.rowToFloat(0, row.data());
         for (std::int64_t i = 0; i < rowCount; ++i)
             store(type, row[static_cast<std::size_t>(rows[static_cast<std::size_t>(i)])], out, i);
         return Weight(std::move(out));
     }
     for (std::int64_t r = 0; r < rowCount; ++r) {
-        kernels::dequantizeRow(view, rows[static_cast<std::size_t>(r)], row.data());
+        weight.rowToFloat(rows[static_cast<std::size_t>(r)], row.data());
         for (std::int64_t c = 0; c < colCount; ++c)
             store(type, row[static_cast<std::size_t>(cols[static_cast<std::size_t>(c)])], out,
                   r * colCount + c);

@@ -21,6 +21,12 @@ constexpr std::size_t kLineLength = 40;
 // Rows that are taken in together: enough for a product to be worth the sums it is added to.
 constexpr std::int64_t kRowsTogether = 1024;
 constexpr std::int64_t kSumGrain = 32;
+constexpr std::int64_t kTransposeTile = 16;
+// Columns of the gram that are computed together, from their own row on: the rest is its mirror.
+constexpr std::int64_t kGramBlock = 128;
+// What a half of a layer computes is kept for the next step up to here; beyond it is computed
+// again.
+constexpr std::size_t kKeptBytes = std::size_t{256} << 20;
 
 std::string calibrationText(const std::string& path) {
     std::string text = readText(path);
@@ -81,6 +87,17 @@ CalibrationText sampleCalibration(const Tokenizer& tokenizer, const std::string&
         out.sequences.push_back(std::move(windows[i].ids));
     }
     return out;
+}
+
+CalibrationText firstOf(const CalibrationText& text, std::int64_t tokens) {
+    CalibrationText first;
+    for (const std::vector<std::int32_t>& ids : text.sequences) {
+        if (first.tokens >= tokens)
+            break;
+        first.sequences.push_back(ids);
+        first.tokens += static_cast<std::int64_t>(ids.size());
+    }
+    return first;
 }
 
 double textOverlap(const std::string& calibration, const std::string& evaluation) {
@@ -163,11 +180,13 @@ void InputCollector::flush() {
     if (!s.gram.empty() || !m_waitingPlain.empty())
         transpose(x, nullptr, rows, m_transposed);
     if (!s.gram.empty())
-        addProduct(m_transposed, m_transposed, rows, s.gram);
+        for (std::int64_t j = 0; j < cols; j += kGramBlock)
+            addProduct(m_transposed, m_transposed, rows, j, std::min(kGramBlock, cols - j), j,
+                       s.gram);
     if (!m_waitingPlain.empty()) {
         s.drift.resize(static_cast<std::size_t>(cols * cols));
         transpose(m_waitingPlain.data(), x, rows, m_lost);
-        addProduct(m_lost, m_transposed, rows, s.drift);
+        addProduct(m_lost, m_transposed, rows, 0, cols, 0, s.drift);
     }
     m_waiting.clear();
     m_waitingPlain.clear();
@@ -178,23 +197,29 @@ void InputCollector::transpose(const float* x, const float* less, std::int64_t r
     const std::int64_t cols = m_statistics.cols;
     out.resize(static_cast<std::size_t>(rows * cols));
     m_pool.parallelFor(cols, 16, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-        for (std::int64_t r = 0; r < rows; ++r)
+        // In tiles, so that both sides stay in the cache.
+        for (std::int64_t tile = 0; tile < rows; tile += kTransposeTile) {
+            const std::int64_t last = std::min(rows, tile + kTransposeTile);
             for (std::int64_t j = begin; j < end; ++j)
-                out[static_cast<std::size_t>(j * rows + r)] =
-                    less ? x[r * cols + j] - less[r * cols + j] : x[r * cols + j];
+                for (std::int64_t r = tile; r < last; ++r)
+                    out[static_cast<std::size_t>(j * rows + r)] =
+                        less ? x[r * cols + j] - less[r * cols + j] : x[r * cols + j];
+        }
     });
 }
 
 void InputCollector::addProduct(const std::vector<float>& a, const std::vector<float>& b,
-                                std::int64_t rows, std::vector<float>& sum) {
+                                std::int64_t rows, std::int64_t first, std::int64_t count,
+                                std::int64_t from, std::vector<float>& sum) {
+    const std::int64_t cols = m_statistics.cols;
     kernels::WeightView view;
-    view.rows = m_statistics.cols;
+    view.rows = count;
     view.cols = rows;
-    view.data = b.data();
+    view.data = b.data() + first * rows;
     kernels::Activations left;
-    left.assign(a.data(), m_statistics.cols, rows, rows);
-    kernels::matmul(kernels::PackedWeight::pack(view, m_pool), left, sum.data(), m_statistics.cols,
-                    nullptr, true, m_pool);
+    left.assign(a.data() + from * rows, cols - from, rows, rows);
+    kernels::matmul(kernels::PackedWeight::pack(view, m_pool), left,
+                    sum.data() + from * cols + first, cols, nullptr, true, m_pool);
 }
 
 InputStatistics InputCollector::finish() {
@@ -206,6 +231,10 @@ InputStatistics InputCollector::finish() {
         s.meanMagnitude.push_back(static_cast<float>(m_magnitudes[j] / count));
         s.mean.push_back(static_cast<float>(m_sums[j] / count));
     }
+    for (std::int64_t i = 0; !s.gram.empty() && i < s.cols; ++i)
+        for (std::int64_t j = i + 1; j < s.cols; ++j)
+            s.gram[static_cast<std::size_t>(i * s.cols + j)] =
+                s.gram[static_cast<std::size_t>(j * s.cols + i)];
     for (std::vector<float>* sums : {&s.gram, &s.drift})
         for (float& value : *sums)
             value = static_cast<float>(value / count);
@@ -236,15 +265,27 @@ InputStatistics CalibrationStream::gather(std::int64_t cols, bool gram, std::int
 }
 
 InputStatistics CalibrationStream::collect(std::int64_t layer, Half half, bool inner, bool gram,
-                                           std::int64_t sampleRows, CalibrationStream* plain) {
+                                           std::int64_t sampleRows, CalibrationStream* plain,
+                                           bool keep) {
     const ModelConfig& c = m_transformer.config();
     const std::int64_t cols = !inner                    ? c.hiddenSize
                               : half == Half::Attention ? c.heads * c.headDim
                                                         : c.feedForwardSize;
+    for (CalibrationStream* stream : {this, plain})
+        if (stream) {
+            stream->m_inner.clear();
+            stream->m_keeps =
+                keep && inner &&
+                static_cast<std::size_t>(m_tokens * cols) * sizeof(float) <= kKeptBytes;
+        }
     return gather(cols, gram, sampleRows, plain,
                   [&](CalibrationStream& stream, const float* x, std::int64_t rows) {
-                      return inner ? stream.m_transformer.halfInner(layer, half, x, rows)
-                                   : stream.m_transformer.halfInput(layer, half, x, rows);
+                      if (!inner)
+                          return stream.m_transformer.halfInput(layer, half, x, rows);
+                      const float* values = stream.m_transformer.halfInner(layer, half, x, rows);
+                      if (stream.m_keeps)
+                          stream.m_inner.emplace_back(values, values + rows * cols);
+                      return values;
                   });
 }
 
@@ -275,12 +316,17 @@ void CalibrationStream::visitFinal(const Visitor& visitor) {
 }
 
 void CalibrationStream::advance(std::int64_t layer, Half half) {
-    for (std::vector<float>& x : m_hidden) {
+    const bool kept = m_inner.size() == m_hidden.size();
+    for (std::size_t i = 0; i < m_hidden.size(); ++i) {
         m_control.check();
-        m_transformer.runHalf(
-            layer, half, x.data(),
-            static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize);
+        std::vector<float>& x = m_hidden[i];
+        const auto rows = static_cast<std::int64_t>(x.size()) / m_transformer.config().hiddenSize;
+        if (kept)
+            m_transformer.finishHalf(layer, half, m_inner[i].data(), x.data(), rows);
+        else
+            m_transformer.runHalf(layer, half, x.data(), rows);
     }
+    m_inner.clear();
 }
 
 std::vector<float> CalibrationStream::state() const {

@@ -24,6 +24,8 @@ struct CalibrationText {
 /// Throws EngineError(BadInput) naming the file where nothing is left to draw from.
 CalibrationText sampleCalibration(const Tokenizer& tokenizer, const std::string& path,
                                   std::int64_t tokens, std::int64_t length, std::uint64_t seed);
+/// The first sequences of a text that make up `tokens`.
+CalibrationText firstOf(const CalibrationText& text, std::int64_t tokens);
 /// Share of the longer lines of `calibration` that also stand in `evaluation`, both paths.
 double textOverlap(const std::string& calibration, const std::string& evaluation);
 /// Warns where `text` (a path, `what` it is begins the message) shares more lines with the
@@ -62,8 +64,10 @@ private:
     /// Takes in what waits.
     void flush();
     void addSums(const float* x, std::int64_t rows);
-    /// sum += a b^T over tokens, a [rows, cols] and b laid as [cols, rows].
+    /// Rows from `from` on and columns [first, first + count) of sum += a b^T over tokens, both
+    /// laid as [cols, rows].
     void addProduct(const std::vector<float>& a, const std::vector<float>& b, std::int64_t rows,
+                    std::int64_t first, std::int64_t count, std::int64_t from,
                     std::vector<float>& sum);
     void transpose(const float* x, const float* less, std::int64_t rows, std::vector<float>& out);
 
@@ -86,9 +90,12 @@ public:
 
     /// Statistics of the input of q, k, v or gate, up (`inner` false), or of o or down (true), of
     /// the prepared layer. `plain`, the same text through the plain model and as far, gives the
-    /// drift; null: none.
+    /// drift; null: none. With `keep` both streams keep inner inputs that are not too many for the
+    /// next advance(), which then need not compute them again: for callers that change no weight
+    /// before o or down until then.
     InputStatistics collect(std::int64_t layer, Half half, bool inner, bool gram,
-                            std::int64_t sampleRows, CalibrationStream* plain = nullptr);
+                            std::int64_t sampleRows, CalibrationStream* plain = nullptr,
+                            bool keep = false);
     /// Statistics of the head's input, after the last layer.
     InputStatistics collectFinal(bool gram, std::int64_t sampleRows,
                                  CalibrationStream* plain = nullptr);
@@ -115,6 +122,8 @@ private:
     RunControl& m_control;
     std::int64_t m_tokens;
     std::vector<std::vector<float>> m_hidden;  // per sequence
+    std::vector<std::vector<float>> m_inner;   // likewise, as long as they are kept
+    bool m_keeps = false;
 };
 
 }  // namespace fettle

@@ -4,11 +4,13 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "engine/core/error.h"
 #include "engine/quant/cholesky.h"
 #include "engine/quant/gptq_refine.h"
 #include "engine/quant/rtn.h"
+#include "engine/quant/super_blocks.h"
 #include "kernels/ops/matmul.h"
 
 namespace fettle {
@@ -44,7 +46,8 @@ public:
           std::int64_t rows, std::int64_t cols)
         : m_factor(factor),
           m_options(options),
-          m_quantizer(options.scheme, options.search, options.scaleType, options.globalScale),
+          m_quantizer(options.scheme, searchOf(options.scheme, options.search), options.scaleType,
+                      options.globalScale),
           m_weights(std::move(weights)),
           m_rows(rows),
           m_cols(cols),
@@ -57,6 +60,12 @@ public:
 
     void findScales(const std::vector<float>& inputPower, kernels::WorkerPool& pool,
                     RunControl& control) {
+        if (m_options.scheme.isSuperBlock()) {
+            m_blocks.emplace(m_options.scheme, m_weights, m_rows, m_cols, inputPower.data(), pool,
+                             control);
+            m_grids = m_blocks->grids();
+            return;
+        }
         const std::int64_t groups = m_cols / m_group;
         pool.parallelFor(m_rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
             for (std::int64_t i = begin * groups; i < end * groups && !control.cancelled(); ++i)
@@ -65,6 +74,7 @@ public:
                                        inputPower.data() + i % groups * m_group, m_group);
         });
         control.check();
+        shareScales(m_options.scheme, m_rows, groups, m_grids.data());
     }
 
     void run(kernels::WorkerPool& pool, RunControl& control) {
@@ -107,6 +117,7 @@ public:
         target.ridge = m_factor.ridge;
         target.codes = m_units.data();
         target.grids = m_grids.data();
+        target.fixedScales = m_blocks.has_value() || m_options.scheme.rowsPerScale() > 1;
         m_refined = true;
         m_refinedLoss = refineCodes(target, m_quantizer, m_options.refinePasses, pool, control);
         for (std::size_t i = 0; i < m_units.size(); ++i)
@@ -114,9 +125,9 @@ public:
                                             m_grids[i / static_cast<std::size_t>(m_group)].shift);
     }
 
-    GptqResult result() const {
+    GptqResult result(kernels::WorkerPool& pool) {
         GptqResult result;
-        result.tensor = packed();
+        result.tensor = packed(pool);
         result.loss = m_refinedLoss;
         for (const double loss : m_losses)
             result.loss += m_refined ? 0 : loss;
@@ -124,7 +135,11 @@ public:
     }
 
 private:
-    QuantizedTensor packed() const {
+    QuantizedTensor packed(kernels::WorkerPool& pool) {
+        if (m_blocks) {
+            m_blocks->setCodes(m_codes, pool);
+            return m_blocks->tensor();
+        }
         return packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_grids.data(),
                          m_options.scaleType, m_options.globalScale);
     }
@@ -175,6 +190,7 @@ private:
     std::vector<GroupGrid> m_grids;    // [rows, groups]
     std::vector<float> m_errors;       // [rows, cols] W - W^ in the factor's order
     std::vector<double> m_losses;      // [rows]
+    std::optional<SuperBlocks> m_blocks;
     bool m_refined = false;
     double m_refinedLoss = 0;
 };
@@ -234,7 +250,7 @@ GptqResult quantizeGptq(const std::string& name, const Weight& weight, const Gpt
     sweep.run(pool, control);
     if (options.refinePasses > 0 && options.gram)
         sweep.refine(pool, control);
-    return sweep.result();
+    return sweep.result(pool);
 }
 
 OutputFollower::OutputFollower(const std::vector<float>& gram, std::vector<float>&& drift,

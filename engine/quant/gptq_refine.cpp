@@ -80,7 +80,7 @@ private:
                     m_gradient[static_cast<std::size_t>(at)];
                 before[static_cast<std::size_t>(j)][static_cast<std::size_t>(r)] = value(at);
             }
-        if (m_group <= kBlock)
+        if (m_group <= kBlock && !m_t.fixedScales)
             for (std::int64_t g = 0; g < width; g += m_group)
                 improveScales(first, count, b, width, g, gradient);
         for (std::int64_t j = 0; j < width; ++j)

@@ -20,6 +20,7 @@ struct RefineTarget {
     float ridge = 0;                 ///< that
     float* codes = nullptr;          ///< [rows, cols] in units of the grid
     GroupGrid* grids = nullptr;      ///< [rows, groups], scales as stored
+    bool fixedScales = false;        ///< codes alone are changed
 };
 /// Changes codes and scales, not shifts, in `passes` rounds. Scales of groups that are whole rows
 /// stay. Returns tr(R H R^T) afterwards.

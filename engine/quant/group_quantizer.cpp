@@ -73,7 +73,7 @@ GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DT
       m_search(search),
       m_scaleType(scaleType),
       m_globalScale(globalScale) {
-    if (!scheme.hasQuantizer())
+    if (!scheme.hasQuantizer() && !scheme.isSuperBlock())
         throw EngineError(ErrorKind::Internal,
                           "codes of " + scheme.id + " are not made by this quantizer");
     switch (scheme.format) {
@@ -99,6 +99,7 @@ GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DT
             m_lastRatio = kLastRatioOfE2m1;
             [[fallthrough]];
         case WeightFormat::Fp8Channel:
+        case WeightFormat::Fp8Group:
             m_grid = Grid::E4m3;
             m_highest = kernels::kLargestE4m3;
             m_lowest = -m_highest;
@@ -107,6 +108,10 @@ GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DT
             m_highest = 127.0f;
             m_lowest = -127.0f;
             break;
+        case WeightFormat::Q4_K:
+        case WeightFormat::Q5_K:
+            m_grid = Grid::Affine;
+            [[fallthrough]];
         default: {
             const auto half = static_cast<float>(1 << (scheme.bits - 1));
             m_highest = half - 1;
@@ -157,7 +162,9 @@ float GroupQuantizer::nf4Code(float x) const {
 
 template <GroupQuantizer::Grid G>
 float GroupQuantizer::gridCode(float x, float shift) const {
-    if constexpr (G == Grid::E2m1)
+    if constexpr (G == Grid::Affine)
+        return affineCode(x, shift);
+    else if constexpr (G == Grid::E2m1)
         return e2m1Code(x);
     else if constexpr (G == Grid::E4m3)
         return e4m3Code(x);
@@ -283,6 +290,7 @@ float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n, fl
             return searchedScale<Grid::E2m3>(w, h, n, base);
         case Grid::Nf4:
             return searchedScale<Grid::Nf4>(w, h, n, base);
+        case Grid::Affine:
         case Grid::Integer:
             break;
     }
@@ -304,7 +312,7 @@ std::int8_t GroupQuantizer::encode(float code, float shift) const {
         return static_cast<std::int8_t>(kernels::floatToE2m3(code / 8));
     if (m_grid == Grid::Nf4)
         return static_cast<std::int8_t>(kernels::floatToNf4(code));
-    return static_cast<std::int8_t>(code - shift);
+    return static_cast<std::int8_t>(std::nearbyint(code - shift));
 }
 
 namespace {
@@ -331,7 +339,7 @@ Tensor packedTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t c
         std::copy_n(codes, count, bytes.mutableAs<std::int8_t>());
         return bytes;
     }
-    if (scheme.format == WeightFormat::MxFp8) {
+    if (scheme.format == WeightFormat::MxFp8 || scheme.format == WeightFormat::Fp8Group) {
         Tensor bytes = Tensor::allocate(DType::F8E4M3, {rows, cols});
         std::copy_n(codes, count, bytes.mutableAs<std::int8_t>());
         return bytes;
@@ -376,6 +384,24 @@ std::vector<float> shiftsOf(const QuantizedTensor& weight) {
         shifts[static_cast<std::size_t>(i)] = static_cast<float>(
             (1 << (weight.scheme.bits - 1)) - kernels::zeroPoint(view, i / groups, i % groups));
     return shifts;
+}
+
+ScaleSearch searchOf(const QuantScheme& scheme, ScaleSearch wanted) {
+    return scheme.rowsPerScale() > 1 ? ScaleSearch::Absmax : wanted;
+}
+
+void shareScales(const QuantScheme& scheme, std::int64_t rows, std::int64_t groups,
+                 GroupGrid* grids) {
+    const std::int64_t together = std::min(rows, scheme.rowsPerScale());
+    for (std::int64_t first = 0; together > 1 && first < rows; first += together)
+        for (std::int64_t g = 0; g < groups; ++g) {
+            const std::int64_t last = std::min(rows, first + together);
+            float largest = 0;
+            for (std::int64_t r = first; r < last; ++r)
+                largest = std::max(largest, grids[r * groups + g].scale);
+            for (std::int64_t r = first; r < last; ++r)
+                grids[r * groups + g].scale = largest;
+        }
 }
 
 QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,

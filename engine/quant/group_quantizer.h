@@ -29,7 +29,8 @@ enum class ScaleSearch { Absmax, Mse };
 
 /// What the values of a channel or group share. Codes run from lowest() + shift to highest() +
 /// shift and stand for themselves times the scale. The shift is 0 but for asymmetric integers,
-/// whose zero point is 2^(bits - 1) - shift.
+/// whose zero point is 2^(bits - 1) - shift, and GGUF's super-blocks with minima, where it need not
+/// be whole.
 struct GroupGrid {
     float scale = 1;
     float shift = 0;
@@ -38,7 +39,8 @@ struct GroupGrid {
 class GroupQuantizer {
 public:
     /// `scaleType` F32, F16 or BF16: scales are rounded to it before codes are chosen, unless the
-    /// format has a type of its own (NVFP4, MXFP4). `globalScale` is NVFP4's multiplier
+    /// format has a type of its own (NVFP4, MXFP4). For super-blocks codes only: their scales are
+    /// those of SuperBlocks. `globalScale` is NVFP4's multiplier
     /// (kernels::nvFp4GlobalScale). Throws EngineError(Internal) for a scheme whose codes are not
     /// made here.
     GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType,
@@ -64,6 +66,8 @@ public:
                 return e2m3Code(value * inverseScale);
             case Grid::Nf4:
                 return nf4Code(value * inverseScale);
+            case Grid::Affine:
+                return affineCode(value * inverseScale, shift);
             case Grid::Integer:
                 break;
         }
@@ -79,7 +83,7 @@ public:
     float globalScale() const { return m_globalScale; }
 
 private:
-    enum class Grid { Integer, E2m1, E4m3, E2m3, Nf4 };
+    enum class Grid { Integer, Affine, E2m1, E4m3, E2m3, Nf4 };
 
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, and vectorizes
     // everywhere.
@@ -91,6 +95,9 @@ private:
     }
     float integerCode(float x, float shift) const {
         return clamped((x + kRoundMagic) - kRoundMagic, shift);
+    }
+    float affineCode(float x, float shift) const {
+        return clamped((x - shift + kRoundMagic) - kRoundMagic) + shift;
     }
     float e2m1Code(float x) const;
     float e4m3Code(float x) const;
@@ -138,6 +145,14 @@ inline float GroupQuantizer::e2m3Code(float x) const {
     const float step = magnitude < 16 ? 1.0f : magnitude < 32 ? 2.0f : 4.0f;
     return (q / step + kRoundMagic - kRoundMagic) * step;
 }
+
+/// How grids are found for a scheme: where rows share scales, the largest magnitude decides, as
+/// what is best for one of them is not for the others.
+ScaleSearch searchOf(const QuantScheme& scheme, ScaleSearch wanted);
+/// Takes the scales [rows, groups] that a scheme has one of for several rows (rowsPerScale) to the
+/// largest among them.
+void shareScales(const QuantScheme& scheme, std::int64_t rows, std::int64_t groups,
+                 GroupGrid* grids);
 
 /// Codes [rows, cols] as encode() gives them and grids [rows, groups] with stored scales as a
 /// weight in the scheme's layout.

@@ -58,6 +58,12 @@ public:
         InputScales best;
         best.loss = best.plainLoss =
             lossOf(std::vector<float>(static_cast<std::size_t>(m_statistics.cols), 1.0f));
+        if (m_options.exponent > 0) {
+            best.exponent = m_options.exponent;
+            best.scales = candidate(best.exponent);
+            best.loss = lossOf(best.scales);
+            return best;
+        }
         const bool awq = m_options.scaling == InputScaling::Awq;
         for (double e = awq ? kStep : kFirstSmooth; e < (awq ? kLastAwq : kLastSmooth);
              e += kStep) {

@@ -27,6 +27,7 @@ struct InputScaleOptions {
     /// [cols] channels of equal number must get equal scales (query heads that share a value
     /// head); empty: each its own.
     std::vector<std::int64_t> classes;
+    double exponent = 0;  ///< taken without a search, where it is above 0
 };
 struct InputScales {
     std::vector<float> scales;  ///< [cols]; empty: best left alone

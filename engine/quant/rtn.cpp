@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/core/error.h"
+#include "engine/quant/super_blocks.h"
 
 namespace fettle {
 
@@ -13,6 +14,39 @@ namespace {
 struct Sums {
     double error = 0, signal = 0, weightedError = 0, weightedSignal = 0;
 };
+
+void fillErrors(const Sums& sums, std::size_t count, RtnResult& result) {
+    result.mse = sums.error / static_cast<double>(count);
+    result.sqnrDb = sums.error > 0 ? 10 * std::log10(sums.signal / sums.error) : 200;
+    result.relativeOutputError =
+        sums.weightedSignal > 0 ? std::sqrt(sums.weightedError / sums.weightedSignal) : 0;
+}
+
+RtnResult fittedBlocks(const Weight& weight, const RtnOptions& options, kernels::WorkerPool& pool,
+                       RunControl& control) {
+    const std::vector<float> values = weight.toFloat();
+    const std::int64_t cols = weight.shape().at(1);
+    RtnResult result;
+    result.tensor =
+        SuperBlocks(options.scheme, values, weight.shape().at(0), cols,
+                    options.inputPower ? options.inputPower->data() : nullptr, pool, control)
+            .tensor();
+    const std::vector<float> got = Weight(result.tensor).toFloat();
+    Sums sums;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        const double d = static_cast<double>(values[i]) - got[i],
+                     signal = static_cast<double>(values[i]) * values[i],
+                     h = options.inputPower
+                             ? (*options.inputPower)[i % static_cast<std::size_t>(cols)]
+                             : 1;
+        sums.error += d * d;
+        sums.signal += signal;
+        sums.weightedError += h * d * d;
+        sums.weightedSignal += h * signal;
+    }
+    fillErrors(sums, values.size(), result);
+    return result;
+}
 
 }  // namespace
 
@@ -25,7 +59,7 @@ float sharedGlobalScale(const std::vector<const Weight*>& weights, kernels::Work
             std::vector<float> row(static_cast<std::size_t>(view.cols));
             float& most = maxima[static_cast<std::size_t>(thread)];
             for (std::int64_t r = begin; r < end; ++r) {
-                kernels::dequantizeRow(view, r, row.data());
+                weight->rowToFloat(r, row.data());
                 for (const float value : row)
                     if (std::isfinite(value))
                         most = std::max(most, std::fabs(value));
@@ -45,7 +79,10 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
     const float globalScale = scheme.format != kernels::WeightFormat::NvFp4 ? 1
                               : options.globalScale > 0                     ? options.globalScale
                                                         : sharedGlobalScale({&weight}, pool);
-    const GroupQuantizer quantizer(scheme, options.search, options.scaleType, globalScale);
+    if (scheme.isSuperBlock())
+        return fittedBlocks(weight, options, pool, control);
+    const GroupQuantizer quantizer(scheme, searchOf(scheme, options.search), options.scaleType,
+                                   globalScale);
     if (cols % group != 0)
         throw EngineError(ErrorKind::Usage, name + ": " + std::to_string(cols) +
                                                 " columns are not a multiple of the group size " +
@@ -55,11 +92,27 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
     std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
     std::vector<GroupGrid> grids(static_cast<std::size_t>(rows * (cols / group)));
     std::vector<Sums> rowSums(static_cast<std::size_t>(rows));
+    const bool shared = scheme.rowsPerScale() > 1;
+    if (shared) {
+        pool.parallelFor(rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+            std::vector<float> w(static_cast<std::size_t>(cols));
+            for (std::int64_t row = begin; row < end && !control.cancelled(); ++row) {
+                weight.rowToFloat(row, w.data());
+                for (std::int64_t g = 0; g < cols / group; ++g)
+                    grids[static_cast<std::size_t>(row * (cols / group) + g)] = quantizer.gridOf(
+                        w.data() + g * group,
+                        options.inputPower ? options.inputPower->data() + g * group : nullptr,
+                        group);
+            }
+        });
+        control.check();
+        shareScales(scheme, rows, cols / group, grids.data());
+    }
     std::atomic<std::int64_t> done{0};
     std::atomic<bool> damaged{false};
 
     const auto quantizeRow = [&](std::int64_t row, std::vector<float>& w) {
-        kernels::dequantizeRow(view, row, w.data());
+        weight.rowToFloat(row, w.data());
         float check = 0;
         for (std::int64_t j = 0; j < cols; ++j)
             check += w[static_cast<std::size_t>(j)] * 0.0f;  // zero, unless something is not finite
@@ -71,8 +124,9 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
         for (std::int64_t g = 0; g < cols / group; ++g) {
             const float* values = w.data() + g * group;
             const float* h = options.inputPower ? options.inputPower->data() + g * group : nullptr;
-            const GroupGrid grid = quantizer.gridOf(values, h, group);
-            grids[static_cast<std::size_t>(row * (cols / group) + g)] = grid;
+            GroupGrid& grid = grids[static_cast<std::size_t>(row * (cols / group) + g)];
+            if (!shared)
+                grid = quantizer.gridOf(values, h, group);
             const float inverse = 1.0f / grid.scale;
             for (std::int64_t j = 0; j < group; ++j) {
                 const float q = quantizer.codeOf(values[j], inverse, grid.shift);
@@ -111,10 +165,7 @@ RtnResult quantizeRtn(const std::string& name, const Weight& weight, const RtnOp
         total.weightedError += sums.weightedError;
         total.weightedSignal += sums.weightedSignal;
     }
-    result.mse = total.error / static_cast<double>(rows * cols);
-    result.sqnrDb = total.error > 0 ? 10 * std::log10(total.signal / total.error) : 200;
-    result.relativeOutputError =
-        total.weightedSignal > 0 ? std::sqrt(total.weightedError / total.weightedSignal) : 0;
+    fillErrors(total, static_cast<std::size_t>(rows * cols), result);
     return result;
 }
 

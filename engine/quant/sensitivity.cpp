@@ -28,6 +28,13 @@ public:
           m_transformer(model, backend, &control),
           m_width(model.config.hiddenSize) {}
 
+    /// Instead of under the units' schemes: both ways of unitDivergences().
+    std::vector<UnitDivergence> compare(const Model& quantized) {
+        m_quantized = &quantized;
+        run();
+        return std::move(m_compared);
+    }
+
     void run() {
         observeBaseline();
         embed();
@@ -102,7 +109,34 @@ private:
         return {out, out + x.size()};
     }
 
+    void compareUnit(const SensitivityUnit& unit, std::int64_t layer, Half half, std::size_t done) {
+        UnitDivergence result;
+        for (const std::string& name : unit.values.weights)
+            if (m_quantized->weight(name).isQuantized() && !m_model.weight(name).isQuantized())
+                result.weights.push_back(name);
+        if (result.weights.empty())
+            return;
+        m_control.progress(static_cast<double>(done) / static_cast<double>(m_units.size()),
+                           unit.values.name);
+        for (const bool chosen : {false, true}) {
+            for (const std::string& name : result.weights) {
+                const Weight& weight = m_quantized->weight(name);
+                m_transformer.replaceLinear(
+                    name, chosen ? weight
+                                 : roundedWeight(m_model, name, weight.quantized().scheme,
+                                                 m_options, power(name), m_pool, m_control));
+            }
+            (chosen ? result.chosen : result.nearest) =
+                divergence(layer, half, unit.values.layer < 0);
+        }
+        for (const std::string& name : result.weights)
+            m_transformer.replaceLinear(name, m_model.weight(name));
+        m_compared.push_back(std::move(result));
+    }
+
     void score(SensitivityUnit& unit, std::int64_t layer, Half half, std::size_t done) {
+        if (m_quantized)
+            return compareUnit(unit, layer, half, done);
         for (std::size_t c = 0; c < unit.schemes.size(); ++c) {
             m_control.progress((static_cast<double>(done) +
                                 static_cast<double>(c) / static_cast<double>(unit.schemes.size())) /
@@ -185,9 +219,23 @@ private:
     std::map<std::string, std::vector<float>> m_inputPower;
     std::vector<std::vector<float>> m_stream, m_baseline;  // per sequence
     std::vector<float> m_p, m_q;                           // logits
+    const Model* m_quantized = nullptr;                    // to compare with
+    std::vector<UnitDivergence> m_compared;
 };
 
 }  // namespace
+
+std::vector<UnitDivergence> unitDivergences(const Model& plain, const Model& quantized,
+                                            const CalibrationText& text, SensitivityOptions options,
+                                            Backend& backend, kernels::WorkerPool& pool,
+                                            RunControl& control) {
+    if (!backend.sharesMemory())
+        throw EngineError(ErrorKind::Device,
+                          "divergences of single weights are measured on the CPU");
+    options.schemes = {*findQuantScheme("int8")};  // units have one for any rows
+    std::vector<SensitivityUnit> units = sensitivityUnits(plain, options);
+    return DivergenceScores(plain, text, options, units, backend, pool, control).compare(quantized);
+}
 
 std::vector<AllocationUnit> measureSensitivity(const Model& model, const CalibrationText& text,
                                                const SensitivityOptions& options, Backend& backend,

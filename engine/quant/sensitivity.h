@@ -43,4 +43,18 @@ std::vector<AllocationUnit> measureSensitivity(const Model& model, const Calibra
                                                const SensitivityOptions& options, Backend& backend,
                                                kernels::WorkerPool& pool, RunControl& control);
 
+/// What one unit costs: KL divergence of the predictions with it alone quantized, nats per token.
+struct UnitDivergence {
+    std::vector<std::string> weights;
+    double nearest = 0;  ///< rounded to nearest under its scheme
+    double chosen = 0;   ///< as the quantized model has it
+};
+/// Of every unit with weights that `quantized` holds quantized and `plain` does not; the models are
+/// the same otherwise. One pass through the rest of the model per unit and way. Options but their
+/// schemes and score count.
+std::vector<UnitDivergence> unitDivergences(const Model& plain, const Model& quantized,
+                                            const CalibrationText& text, SensitivityOptions options,
+                                            Backend& backend, kernels::WorkerPool& pool,
+                                            RunControl& control);
+
 }  // namespace fettle

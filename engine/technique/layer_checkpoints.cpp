@@ -131,7 +131,7 @@ std::string fingerprint(const Model& model) {
         const kernels::WeightView view = weight.view();
         row.resize(static_cast<std::size_t>(view.cols));
         for (const std::int64_t r : {std::int64_t{0}, view.rows - 1}) {
-            kernels::dequantizeRow(view, r, row.data());
+            weight.rowToFloat(r, row.data());
             XXH3_64bits_update(state, row.data(), row.size() * sizeof(float));
         }
     }

@@ -11,17 +11,6 @@ namespace fettle {
 
 namespace {
 
-CalibrationText someOf(const CalibrationText& text) {
-    CalibrationText some;
-    for (const std::vector<std::int32_t>& ids : text.sequences) {
-        if (some.tokens >= kScoredTokens)
-            break;
-        some.sequences.push_back(ids);
-        some.tokens += static_cast<std::int64_t>(ids.size());
-    }
-    return some;
-}
-
 SensitivityScore scoreOf(const std::string& name) {
     return name == "fisher"    ? SensitivityScore::Fisher
            : name == "hessian" ? SensitivityScore::Hessian
@@ -151,8 +140,9 @@ std::map<std::string, QuantScheme> mixedSchemes(
         smallest = std::min(smallest, scheme.bitsPerWeight(kLongRow));
     if (wanted < smallest)
         refuseTooFewBits(wanted, smallest);
-    const std::vector<AllocationUnit> units = measureSensitivity(
-        model, someOf(text), options, context.backend, context.pool, context.control);
+    const std::vector<AllocationUnit> units =
+        measureSensitivity(model, firstOf(text, kScoredTokens), options, context.backend,
+                           context.pool, context.control);
 
     double weights = 0;
     for (const AllocationUnit& unit : units)

@@ -9,8 +9,10 @@
 #include "engine/core/error.h"
 #include "engine/model/kv_cache.h"
 #include "engine/quant/calibration.h"
+#include "engine/quant/low_rank.h"
 #include "engine/quant/rotation.h"
 #include "engine/quant/rtn.h"
+#include "engine/quant/sensitivity.h"
 #include "engine/technique/mixed_precision.h"
 #include "engine/technique/ptq_layers.h"
 #include "engine/technique/ptq_parameters.h"
@@ -28,6 +30,8 @@ std::optional<QuantScheme> schemeFor(const QuantScheme& wanted, std::int64_t col
         return std::nullopt;
     if (cols % wanted.groupSize == 0)
         return wanted;
+    if (wanted.format == kernels::WeightFormat::Fp8Group)
+        return std::nullopt;
     for (const int group : {64, 32})
         if (group < wanted.groupSize && cols % group == 0)
             return withGroupSize(wanted, group);
@@ -147,7 +151,10 @@ std::map<std::string, QuantScheme> givenSchemes(
         const std::optional<QuantScheme> scheme = schemeFor(wanted, cols);
         if (!scheme) {
             control.warn(name + " stays as it is: rows of " + std::to_string(cols) +
-                         " do not divide into groups of 32");
+                         " do not divide into groups of " +
+                         std::to_string(wanted.format == kernels::WeightFormat::Fp8Group
+                                            ? wanted.groupSize
+                                            : 32));
             continue;
         }
         if (*scheme != wanted)
@@ -179,6 +186,7 @@ LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantSchem
         options.scaling = InputScaling::Awq;
     if (smooths(method, wanted))
         options.scaling = InputScaling::SmoothQuant;
+    options.scalingExponent = params.value("scaling_exponent", 0.0);
     options.gptq = method == "gptq" || method == "auto" || method == "rotate";
     options.correctBias = params.value("bias_correction", true);
     options.search = params.at("scale_search") == "absmax" ? ScaleSearch::Absmax : ScaleSearch::Mse;
@@ -188,6 +196,7 @@ LayerwiseOptions layerwiseOptions(const nlohmann::json& params, const QuantSchem
     options.activationOrder = params.at("activation_order").get<bool>();
     options.follow = params.value("follow_outputs", true);
     options.refinePasses = params.value("refine_passes", 2);
+    options.lowRank = params.value("low_rank", std::int64_t{0});
     return options;
 }
 
@@ -234,6 +243,34 @@ std::string keyOf(const Model& model, const std::optional<CalibrationText>& text
     return fingerprint(key);
 }
 
+/// The same with a low-rank correction; figures of the weights' error, as there is no text to
+/// weigh it by.
+RtnResult correctedRtn(const std::string& name, const Weight& weight, const RtnOptions& options,
+                       const LayerwiseOptions& layerwise, TechniqueContext& context) {
+    NullProgress quiet;
+    RunControl control = context.control.nested(quiet);
+    const std::vector<float> wanted = weight.toFloat();
+    RtnResult result;
+    result.tensor = withLowRank(
+        wanted, {}, layerwise.lowRank, layerwise.scaleType,
+        [&](const std::vector<float>* values) {
+            return quantizeRtn(name, denseWeight(*values, weight.shape()), options, context.pool,
+                               control)
+                .tensor;
+        },
+        context.pool, control);
+    const std::vector<float> got = Weight(result.tensor).toFloat();
+    double error = 0, signal = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        error += std::pow(static_cast<double>(wanted[i]) - got[i], 2);
+        signal += std::pow(static_cast<double>(wanted[i]), 2);
+    }
+    result.mse = error / static_cast<double>(got.size());
+    result.sqnrDb = error > 0 ? 10 * std::log10(signal / error) : 200;
+    result.relativeOutputError = signal > 0 ? std::sqrt(error / signal) : 0;
+    return result;
+}
+
 /// Without calibration: every weight by itself, a row at a time.
 void roundToNearest(const Model& model, Model& out,
                     const std::map<std::string, QuantScheme>& schemes,
@@ -278,6 +315,8 @@ void roundToNearest(const Model& model, Model& out,
         options.scheme = found->second;
         options.globalScale = globalScaleOf(name, schemes, source, context.pool);
         RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
+        if (layerwise.lowRank > 0)
+            result = correctedRtn(name, weight, options, layerwise, context);
         weight.dropPages();
         const int layer = layerOf(name);
         context.layerMetrics.push_back({layer, name, "sqnr_db", result.sqnrDb});
@@ -285,12 +324,34 @@ void roundToNearest(const Model& model, Model& out,
         context.layerMetrics.push_back(
             {layer, name, "relative_output_error", result.relativeOutputError});
         context.layerMetrics.push_back(
-            {layer, name, "bits", found->second.bitsPerWeight(weight.shape().at(1))});
+            {layer, name, "bits", Weight(result.tensor).bitsPerWeight()});
         if (context.unquantized)
             (*context.unquantized)[name] = weight;
         out.weights[name] = Weight(std::move(result.tensor));
     }
     leave(-1);
+}
+
+/// What each weight alone does to the predictions, rounded to nearest and as it was chosen.
+void reportDivergences(const Model& quantized, const CalibrationText& text,
+                       const std::function<bool(const std::string&)>& eligible,
+                       const LayerwiseOptions& layerwise, TechniqueContext& context) {
+    context.control.beginPhase("Measuring divergences", 0.5);
+    Model plain = quantized;
+    for (const auto& [name, weight] : *context.unquantized)
+        if (plain.has(name))
+            plain.weights[name] = weight;
+    SensitivityOptions options;
+    options.search = layerwise.search;
+    options.scaleType = layerwise.scaleType;
+    options.eligible = eligible;
+    for (const UnitDivergence& unit :
+         unitDivergences(plain, quantized, firstOf(text, kScoredTokens), options, context.backend,
+                         context.pool, context.control))
+        for (const std::string& name : unit.weights) {
+            context.layerMetrics.push_back({layerOf(name), name, "kl_nearest", unit.nearest});
+            context.layerMetrics.push_back({layerOf(name), name, "kl", unit.chosen});
+        }
 }
 
 }  // namespace
@@ -340,10 +401,14 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
                 ++skipped;
                 continue;
             }
-            weight.bytes = static_cast<double>(weight.rows * weight.cols) *
-                           (mixed ? params.at("target_bits").get<double>()
-                                  : scheme->bitsPerWeight(weight.cols)) /
-                           8;
+            const auto rank = static_cast<double>(
+                std::min({params.value("low_rank", std::int64_t{0}), weight.rows, weight.cols}));
+            constexpr double kFactorBytes = 2;
+            weight.bytes = rank * kFactorBytes * static_cast<double>(weight.rows + weight.cols) +
+                           static_cast<double>(weight.rows * weight.cols) *
+                               (mixed ? params.at("target_bits").get<double>()
+                                      : scheme->bitsPerWeight(weight.cols)) /
+                               8;
             quantized += static_cast<double>(weight.rows * weight.cols);
         }
     }
@@ -366,6 +431,9 @@ StepEstimate Ptq::estimate(const ModelFacts& model, const nlohmann::json& params
         if (inputs.calibration.empty())
             estimate.problems.push_back("target_bits needs a calibration text");
     }
+    if (params.value("layer_divergence", false) && !inputs.calibration.empty())
+        estimate.seconds += 2 * 4 * static_cast<double>(model.config.layerCount()) / 2 *
+                            kScoredTokens * model.activeElements() / speed.multiplyRate;
     const bool mse = params.at("scale_search") == "mse";
     estimate.seconds += quantized / (speed.quantizeRate * (mse ? 1 : 10));
     // Finished layers go to disk and the source is mapped: what is held is the layer at hand, its
@@ -441,7 +509,10 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
     LayerwiseOptions options = layerwiseOptions(context.params, wanted);
     options.scaleType = scaleTypeFor(model);
     options.rotation = rotation ? &*rotation : nullptr;
-    // Where a later step trains, it wants the values before rounding too, which are not kept.
+    std::map<std::string, Weight> unquantized;
+    if (text && context.params.value("layer_divergence", false) && !context.unquantized)
+        context.unquantized = &unquantized;
+    // Where weights before rounding are wanted too, no checkpoints: they would not hold these.
     std::optional<LayerCheckpoints> checkpoints;
     if (!context.checkpointFolder.empty() && !context.unquantized)
         options.checkpoints = &checkpoints.emplace(context.checkpointFolder,
@@ -451,8 +522,11 @@ Model Ptq::apply(Model model, TechniqueContext& context) const {
             const auto found = schemes.find(name);
             return found == schemes.end() ? std::nullopt : std::optional(found->second);
         };
-        context.control.beginPhase("Quantizing", mixed ? 0.5 : 1);
+        const bool divergences = context.params.value("layer_divergence", false);
+        context.control.beginPhase("Quantizing", (mixed ? 0.5 : 1) * (divergences ? 0.5 : 1));
         quantizeLayerwise(out, *text, options, context);
+        if (divergences)
+            reportDivergences(out, *text, eligible, options, context);
         return out;
     }
     roundToNearest(model, out, schemes, options, context);

@@ -8,6 +8,7 @@
 
 #include "engine/experiment/measurement.h"
 #include "engine/quant/gptq.h"
+#include "engine/quant/low_rank.h"
 #include "engine/quant/rtn.h"
 #include "kernels/ops/matmul.h"
 
@@ -197,11 +198,13 @@ private:
     /// Without GPTQ the mean products of inputs serve the report only, and with fewer tokens than
     /// inputs the tokens themselves say the same for less.
     bool needsGram(std::int64_t cols) const {
-        return m_options.gptq || std::min(m_stream.tokens(), kReportRows) >= cols;
+        return m_options.gptq || m_options.lowRank > 0 ||
+               std::min(m_stream.tokens(), kReportRows) >= cols;
     }
     InputStatistics collect(Half half, bool inner, std::int64_t cols) {
         const bool gram = needsGram(cols);
-        return m_stream.collect(m_layer, half, inner, gram, gram ? 0 : kReportRows, plain());
+        // What follows until the stream moves on changes o or down alone.
+        return m_stream.collect(m_layer, half, inner, gram, gram ? 0 : kReportRows, plain(), true);
     }
     std::int64_t innerCols(Half half) const {
         return half == Half::Attention ? m_model.config.heads * m_model.config.headDim
@@ -293,6 +296,7 @@ private:
             weights.push_back(m_model.weight(each));
         InputScaleOptions options;
         options.scaling = *m_options.scaling;
+        options.exponent = m_options.scalingExponent;
         options.scheme = *m_options.schemeOf(consumers.front());
         options.scaleType = m_options.scaleType;
         options.classes = std::move(classes);
@@ -381,13 +385,11 @@ private:
         return weights.empty() ? 1.0f : sharedGlobalScale(weights, m_context.pool);
     }
 
-    void quantizeOne(const std::string& each, const InputStatistics& statistics,
-                     const GptqFactor* factor, const std::vector<float>* target, float globalScale,
-                     float inputRange) {
-        const Weight weight = m_model.weight(each);
-        const QuantScheme scheme = *m_options.schemeOf(each);
-        const std::vector<float> before = weight.toFloat();
-        QuantizedTensor tensor;
+    /// Codes of a weight, or of `values` in its place.
+    QuantizedTensor encoded(const std::string& each, const std::vector<float>* values,
+                            const QuantScheme& scheme, const InputStatistics& statistics,
+                            const GptqFactor* factor, float globalScale) {
+        const Weight& weight = m_model.weight(each);
         if (factor) {
             GptqOptions options;
             options.scheme = scheme;
@@ -396,21 +398,38 @@ private:
             options.globalScale = globalScale;
             options.refinePasses = m_options.refinePasses;
             options.gram = &statistics.gram;
-            options.target = target;
-            tensor = quantizeGptq(each, weight, *factor, statistics.meanSquare, options,
-                                  m_context.pool, m_context.control)
-                         .tensor;
-        } else {
-            RtnOptions options;
-            options.scheme = scheme;
-            options.search = m_options.search;
-            options.scaleType = m_options.scaleType;
-            options.inputPower = &statistics.meanSquare;
-            options.globalScale = globalScale;
-            NullProgress quiet;
-            RunControl control = m_context.control.nested(quiet);
-            tensor = quantizeRtn(each, weight, options, m_context.pool, control).tensor;
+            options.target = values;
+            return quantizeGptq(each, weight, *factor, statistics.meanSquare, options,
+                                m_context.pool, m_context.control)
+                .tensor;
         }
+        RtnOptions options;
+        options.scheme = scheme;
+        options.search = m_options.search;
+        options.scaleType = m_options.scaleType;
+        options.inputPower = &statistics.meanSquare;
+        options.globalScale = globalScale;
+        NullProgress quiet;
+        RunControl control = m_context.control.nested(quiet);
+        return quantizeRtn(each, values ? denseWeight(*values, weight.shape()) : weight, options,
+                           m_context.pool, control)
+            .tensor;
+    }
+
+    void quantizeOne(const std::string& each, const InputStatistics& statistics,
+                     const GptqFactor* factor, const std::vector<float>* target, float globalScale,
+                     float inputRange) {
+        const Weight weight = m_model.weight(each);
+        const QuantScheme scheme = *m_options.schemeOf(each);
+        const std::vector<float> before = weight.toFloat();
+        const auto encode = [&](const std::vector<float>* values) {
+            return encoded(each, values, scheme, statistics, factor, globalScale);
+        };
+        QuantizedTensor tensor =
+            m_options.lowRank > 0
+                ? withLowRank(target ? *target : before, statistics.gram, m_options.lowRank,
+                              m_options.scaleType, encode, m_context.pool, m_context.control)
+                : encode(target);
         weight.dropPages();
         tensor.inputGlobalScale = inputScaleFor(
             scheme.activations,
@@ -423,7 +442,7 @@ private:
         const std::vector<float> after = m_model.weight(each).toFloat();
         if (m_options.correctBias)
             correctBias(each, before, after, statistics.mean);
-        report(each, before, after, statistics, scheme);
+        report(each, before, after, statistics);
         ++m_quantized;
     }
 
@@ -447,8 +466,7 @@ private:
     }
 
     void report(const std::string& each, const std::vector<float>& before,
-                const std::vector<float>& after, const InputStatistics& statistics,
-                const QuantScheme& scheme) {
+                const std::vector<float>& after, const InputStatistics& statistics) {
         const OutputError e = outputError(before, after, statistics, m_context.pool);
         const double quantizedSignal = e.error - e.signal + 2 * e.cross;
         const int layer = layerOf(each);
@@ -462,7 +480,7 @@ private:
         add("output_cosine", e.signal > 0 && quantizedSignal > 0
                                  ? e.cross / std::sqrt(e.signal * quantizedSignal)
                                  : 1);
-        add("bits", scheme.bitsPerWeight(statistics.cols));
+        add("bits", m_model.weight(each).bitsPerWeight());
         // What stands out among the inputs: the largest value, and the channel with the most power
         // against the middle one's.
         std::vector<float> powers = statistics.meanSquare;

@@ -18,6 +18,7 @@ namespace fettle {
 
 struct LayerwiseOptions {
     std::optional<InputScaling> scaling;  ///< scale input channels first, folded into the model
+    double scalingExponent = 0;           ///< of these scales; 0: searched for each input
     bool gptq = false;                    ///< else round to nearest
     ScaleSearch search = ScaleSearch::Mse;
     DType scaleType = DType::F16;
@@ -25,8 +26,9 @@ struct LayerwiseOptions {
     double inputPercentile = 99.99;
     double damping = 0.01;
     bool activationOrder = true;
-    bool follow = true;    ///< GPTQ aims at what the plain model gives, see OutputFollower
-    int refinePasses = 2;  ///< of refineCodes() behind GPTQ
+    bool follow = true;        ///< GPTQ aims at what the plain model gives, see OutputFollower
+    int refinePasses = 2;      ///< of refineCodes() behind GPTQ
+    std::int64_t lowRank = 0;  ///< rank of what makes up for the rounding error; 0: none
     /// Biases that are there take up the mean error of the outputs (Nagel et al. 2019, arXiv
     /// 1906.04721).
     bool correctBias = true;

@@ -69,6 +69,13 @@ TechniqueDescriptor ptqDescriptor() {
         {"fp8", "fp8 (E4M3, W8A8)",
          "8-bit floats per output channel; activations likewise per token. No CPU multiplies them: "
          "here they are widened to float32 and the speed says nothing about other devices."},
+        {"fp8-tensor", "fp8 per tensor (E4M3, W8A8)",
+         "As fp8 with one scale for a whole weight: what the simplest runtimes take. Rows far "
+         "below "
+         "the largest lose precision only where they leave E4M3's range."},
+        {"fp8-block128", "fp8, blocks of 128 x 128, weights only",
+         "8-bit floats with one scale per 128 x 128 weights, as DeepSeek-V3 keeps them: 8.13 bits "
+         "per weight. Widened to float32 here, so the speed says nothing about other devices."},
         {"nvfp4", "nvfp4 (W4A4)",
          "4-bit floats, one 8-bit scale per 16 weights: 4.5 bits per weight. Activations likewise, "
          "under a scale from the calibration text."},
@@ -190,6 +197,27 @@ TechniqueDescriptor ptqDescriptor() {
     refine.sweepable = true;
     refine.visibleWhen = compensates;
 
+    ParameterSchema exponent = numberParameter(
+        "scaling_exponent", "Scaling exponent", ParameterType::Double, 0, 0, 1, "",
+        "How much of what stands out moves from the inputs into the weights (SmoothQuant's alpha) "
+        "or how far large inputs are scaled up (AWQ's). 0: searched for every input.");
+    exponent.sweepable = true;
+    exponent.visibleWhen = VisibleWhen{"method", {"awq", "smoothquant"}};
+
+    const ParameterSchema divergence = parameter(
+        "layer_divergence", "Divergence of each weight", ParameterType::Bool, false,
+        "Measures what each weight alone does to the predictions, rounded to nearest and as it was "
+        "chosen, for the heat map. Needs calibration text; holds the model twice and runs it twice "
+        "per weight, and a killed run starts over.");
+
+    ParameterSchema lowRank = numberParameter(
+        "low_rank", "Low-rank correction", ParameterType::Int, 0, 0, 256, "",
+        "Rank of two narrow 16-bit matrices beside each weight that add back the part of the "
+        "rounding error that outputs feel most (QERA). 16 to 64 make up for much at 2 and 3 bits; "
+        "they cost 16 rank (in + out) bits and two small products per weight. Exported as a LoRA "
+        "adapter beside the weights. 0: none.");
+    lowRank.sweepable = true;
+
     ParameterSchema head = parameter(
         "quantize_head", "Output head too", ParameterType::Bool, false,
         "Quantizes the output projection as well. Large vocabularies spend most of their time "
@@ -218,12 +246,16 @@ TechniqueDescriptor ptqDescriptor() {
          "with one scale per tensor."},
         {"int4", "int4",
          "A quarter: one scale per token and head. Costs accuracy with keys that "
-         "have outlier channels. llama.cpp keeps its own (-ctk q4_0)."}};
+         "have outlier channels. llama.cpp keeps its own (-ctk q4_0)."},
+        {"nvfp4", "nvfp4",
+         "4.5 bits and a scale per token and head: 4-bit floats, an 8-bit scale per 16 dimensions, "
+         "so that outlier channels spoil their own block only. TensorRT-LLM keeps them so on "
+         "Blackwell, with one global scale per tensor."}};
 
     d.parameters = {
         scheme,  method, search, range,  percentile, calibrate, calibrationLengthParameter(),
-        damping, order,  follow, refine, head,       rotate,    bias,
-        cache,   exclude};
+        damping, order,  follow, refine, lowRank,    exponent,  divergence,
+        head,    rotate, bias,   cache,  exclude};
     for (ParameterSchema& parameter : mixedPrecisionParameters())
         d.parameters.push_back(std::move(parameter));
     return d;

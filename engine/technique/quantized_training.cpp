@@ -251,6 +251,11 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
     if (!context.unquantized)
         context.unquantized = &unquantized;
     const Model start = quantizedStart(technique, std::move(model), context);
+    if (start.hasLowRank())
+        throw EngineError(ErrorKind::Usage,
+                          technique +
+                              " cannot train ptq's low-rank corrections along: set low_rank "
+                              "to 0 in the step before");
 
     control.beginPhase("Preparing", 0.05);
     DataLoader data(start.tokenizer, dataOptions(start, context), control);

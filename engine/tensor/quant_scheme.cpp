@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <limits>
 
 namespace fettle {
 namespace {
@@ -24,6 +25,7 @@ constexpr std::array kBlocks = {
     BlockEntry{WeightFormat::Q4_1, "q4_1", 4, 32, false},
     BlockEntry{WeightFormat::Q5_0, "q5_0", 5, 32, true},
     BlockEntry{WeightFormat::Q5_1, "q5_1", 5, 32, false},
+    BlockEntry{WeightFormat::Q3_K, "q3_k", 3, 16, true},
     BlockEntry{WeightFormat::Q4_K, "q4_k", 4, 32, false},
     BlockEntry{WeightFormat::Q5_K, "q5_k", 5, 32, false},
     BlockEntry{WeightFormat::Q6_K, "q6_k", 6, 16, true},
@@ -33,6 +35,8 @@ QuantScheme make(const BlockEntry& entry) {
     return {entry.id,        entry.format,          entry.bits, Granularity::Group, entry.groupSize,
             entry.symmetric, ActivationFormat::None};
 }
+
+constexpr const char* kFp8Tensor = "fp8-tensor";
 
 // Schemes whose names stand for all there is to know.
 struct NamedEntry {
@@ -47,6 +51,8 @@ constexpr std::array kNamed = {
     NamedEntry{"int8-static", WeightFormat::Int8Channel, 8, 0, ActivationFormat::Int8Tensor},
     NamedEntry{"w8a16", WeightFormat::Int8Channel, 8, 0, ActivationFormat::None},
     NamedEntry{"fp8", WeightFormat::Fp8Channel, 8, 0, ActivationFormat::Fp8Token},
+    NamedEntry{kFp8Tensor, WeightFormat::Fp8Channel, 8, 0, ActivationFormat::Fp8Token},
+    NamedEntry{"fp8-block128", WeightFormat::Fp8Group, 8, 128, ActivationFormat::None},
     NamedEntry{"nvfp4", WeightFormat::NvFp4, 4, 16, ActivationFormat::NvFp4},
     NamedEntry{"nvfp4-w4a16", WeightFormat::NvFp4, 4, 16, ActivationFormat::None},
     NamedEntry{"mxfp4", WeightFormat::MxFp4, 4, 32, ActivationFormat::MxFp4},
@@ -107,6 +113,12 @@ bool QuantScheme::hasQuantizer() const {
     return (symmetric || format == WeightFormat::Int4Group) && format >= WeightFormat::Int8Channel;
 }
 
+std::int64_t QuantScheme::rowsPerScale() const {
+    return granularity == Granularity::Tensor          ? std::numeric_limits<std::int64_t>::max()
+           : format == kernels::WeightFormat::Fp8Group ? groupSize
+                                                       : 1;
+}
+
 int QuantScheme::scaleBits(int otherwise) const {
     return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ||
                    format == WeightFormat::MxFp8 || format == WeightFormat::MxFp6
@@ -157,11 +169,15 @@ QuantScheme withGroupSize(const QuantScheme& scheme, int groupSize) {
 std::optional<QuantScheme> findQuantScheme(std::string_view id) {
     for (const NamedEntry& entry : kNamed)
         if (id == entry.id)
-            return QuantScheme{
-                entry.id,         entry.format,
-                entry.bits,       entry.groupSize > 0 ? Granularity::Group : Granularity::Channel,
-                entry.groupSize,  true,
-                entry.activations};
+            return QuantScheme{entry.id,
+                               entry.format,
+                               entry.bits,
+                               id == kFp8Tensor      ? Granularity::Tensor
+                               : entry.groupSize > 0 ? Granularity::Group
+                                                     : Granularity::Channel,
+                               entry.groupSize,
+                               true,
+                               entry.activations};
     for (const BlockEntry& entry : kBlocks)
         if (id == entry.id)
             return make(entry);

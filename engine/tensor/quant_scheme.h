@@ -35,8 +35,12 @@ struct QuantScheme {
     /// What the CPU kernel does to a row of `cols` activations: as prescribed; weight-only integer
     /// schemes as int8 per 32 values (w8a16 with rows that do not divide into 32: int8 per token).
     ActivationFormat kernelActivations(std::int64_t cols) const;
+    /// How many rows have one scale: all of them per tensor, 128 for fp8-block128.
+    std::int64_t rowsPerScale() const;
     /// Whether quantizers here can make its codes: integers and small floats, not GGUF's blocks.
     bool hasQuantizer() const;
+    /// Whether it is one of GGUF's super-blocks of 256 values.
+    bool isSuperBlock() const { return kernels::blockValues(format) == 256; }
     /// Bits of one scale where the format fixes it (8 for NVFP4 and the MX formats), `otherwise`
     /// elsewhere.
     int scaleBits(int otherwise = 16) const;
@@ -50,7 +54,8 @@ struct QuantScheme {
 ///   int4-channel
 ///   int4-gN, int4-gN-asym with N a multiple of 8; int3-gN, int2-gN with N a multiple of 32
 ///   any of these with -a8 (activations int8 per token) or -a4 (int4 per 32) behind
-///   fp8 (E4M3 per channel, activations per token), nvfp4, mxfp4 (activations likewise) and
+///   fp8, fp8-tensor (E4M3 per channel or per tensor, activations per token), fp8-block128 (per
+///   128 x 128 weights, weights only), nvfp4, mxfp4 (activations likewise) and
 ///   nvfp4-w4a16, mxfp4-w4a16, mxfp8-w8a16, mxfp6-w6a16, nf4 (groups of 64), nf4-g32 (weights only)
 ///   GGUF's blocks q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k
 std::optional<QuantScheme> findQuantScheme(std::string_view id);

@@ -38,6 +38,13 @@ std::optional<WeightFormat> plainFormat(DType dtype) {
     }
 }
 
+bool fitsLowRank(const QuantizedTensor& w) {
+    const Shape &in = w.lowRankIn.shape(), &out = w.lowRankOut.shape();
+    return in.size() == 2 && out.size() == 2 && in[0] > 0 && in[0] == out[1] && in[1] == w.cols &&
+           out[0] == w.rows && w.lowRankIn.dtype() == w.lowRankOut.dtype() &&
+           plainFormat(w.lowRankIn.dtype()).has_value();
+}
+
 Shape Weight::shape() const {
     if (m_isQuantized)
         return {m_quantized.rows, m_quantized.cols};
@@ -47,7 +54,8 @@ Shape Weight::shape() const {
 std::uint64_t Weight::bytes() const {
     if (m_isQuantized)
         return m_quantized.codes.bytes() + m_quantized.scales.bytes() +
-               m_quantized.zeroPoints.bytes();
+               m_quantized.zeroPoints.bytes() + m_quantized.lowRankIn.bytes() +
+               m_quantized.lowRankOut.bytes();
     return m_dense.bytes();
 }
 
@@ -99,7 +107,29 @@ std::vector<float> Weight::toFloat() const {
     std::vector<float> values(static_cast<std::size_t>(matrix.rows * matrix.cols));
     for (std::int64_t row = 0; row < matrix.rows; ++row)
         kernels::dequantizeRow(matrix, row, values.data() + row * matrix.cols);
+    addLowRank(0, matrix.rows, values.data());
     return values;
+}
+
+void Weight::rowToFloat(std::int64_t row, float* out) const {
+    kernels::dequantizeRow(view(), row, out);
+    addLowRank(row, 1, out);
+}
+
+void Weight::addLowRank(std::int64_t first, std::int64_t rows, float* out) const {
+    if (!hasLowRank())
+        return;
+    const Weight in(m_quantized.lowRankIn), wide(m_quantized.lowRankOut);
+    const std::vector<float> factors = in.toFloat();
+    const std::int64_t rank = in.shape().at(0), cols = m_quantized.cols;
+    std::vector<float> shares(static_cast<std::size_t>(rank));
+    for (std::int64_t r = 0; r < rows; ++r, out += cols) {
+        kernels::dequantizeRow(wide.view(), first + r, shares.data());
+        for (std::int64_t k = 0; k < rank; ++k)
+            for (std::int64_t j = 0; j < cols; ++j)
+                out[j] += shares[static_cast<std::size_t>(k)] *
+                          factors[static_cast<std::size_t>(k * cols + j)];
+    }
 }
 
 void Weight::dropPages() const {
@@ -107,6 +137,8 @@ void Weight::dropPages() const {
     m_quantized.codes.dropPages();
     m_quantized.scales.dropPages();
     m_quantized.zeroPoints.dropPages();
+    m_quantized.lowRankIn.dropPages();
+    m_quantized.lowRankOut.dropPages();
 }
 
 }  // namespace fettle

@@ -12,7 +12,8 @@
 namespace fettle {
 
 /// Packed codes + scales (+ zero points, global scales) under one scheme. Layouts:
-/// kernels/formats/weight_format.h.
+/// kernels/formats/weight_format.h. With a low-rank correction the weight is what the codes say
+/// plus lowRankOut lowRankIn.
 struct QuantizedTensor {
     QuantScheme scheme;
     std::int64_t rows = 0;
@@ -25,7 +26,12 @@ struct QuantizedTensor {
     float globalScale = 1;  ///< NVFP4: multiplier of the scales; weights that share inputs share it
     /// From calibration. NVFP4 activations: their multiplier; int8-static: their scale.
     float inputGlobalScale = 1;
+    Tensor lowRankIn;   ///< [rank, K], F32, F16 or BF16; empty without a correction
+    Tensor lowRankOut;  ///< [N, rank] of the same type; likewise
 };
+
+/// Whether the low-rank correction of a quantized weight has its shape and a plain type.
+bool fitsLowRank(const QuantizedTensor& weight);
 
 /// The plain dtype as kernels name it; nothing for integer and block types.
 std::optional<kernels::WeightFormat> plainFormat(DType dtype);
@@ -39,23 +45,28 @@ public:
 
     bool empty() const { return !m_isQuantized && m_dense.empty(); }
     bool isQuantized() const { return m_isQuantized; }
+    bool hasLowRank() const { return m_isQuantized && !m_quantized.lowRankIn.empty(); }
     const Tensor& dense() const { return m_dense; }
     const QuantizedTensor& quantized() const { return m_quantized; }
 
     Shape shape() const;
     std::int64_t elements() const { return elementCount(shape()); }
-    std::uint64_t bytes() const;   ///< codes, scales and zero points
+    std::uint64_t bytes() const;   ///< codes, scales, zero points and low-rank correction
     std::string typeName() const;  ///< "BF16", "Q4_K", "int4-g32"
     double bitsPerWeight() const;
-    /// As a matrix for the kernels (1-d tensors are one row). Borrowed: valid while this Weight
-    /// lives.
+    /// As a matrix for the kernels (1-d tensors are one row), without the low-rank correction.
+    /// Borrowed: valid while this Weight lives.
     kernels::WeightView view() const;
-    /// All values as float32, dequantized: [elements()].
+    /// All values as float32, dequantized, the low-rank correction added: [elements()].
     std::vector<float> toFloat() const;
+    /// One row of them, [view().cols].
+    void rowToFloat(std::int64_t row, float* out) const;
     /// Gives back the resident pages of what lies in a mapped file.
     void dropPages() const;
 
 private:
+    void addLowRank(std::int64_t first, std::int64_t rows, float* out) const;
+
     Tensor m_dense;
     QuantizedTensor m_quantized;
     bool m_isQuantized = false;

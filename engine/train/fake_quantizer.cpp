@@ -24,6 +24,9 @@ kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
         throw EngineError(ErrorKind::Usage,
                           name + ": training does not simulate " + scheme.id +
                               "; int4-g32, nvfp4 and mxfp4 are the nearest schemes that it does");
+    if (scheme.rowsPerScale() > 1)
+        throw EngineError(ErrorKind::Usage, name + ": training does not simulate " + scheme.id +
+                                                "; fp8 is the nearest scheme that it does");
     switch (scheme.format) {
         case WeightFormat::Int8Channel:
             return kernels::integerGrid(-127, 127);

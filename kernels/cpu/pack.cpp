@@ -65,6 +65,10 @@ void codesOf(const WeightView& w, std::int64_t r, std::int64_t g, std::uint8_t* 
         case WeightFormat::Q5_1:
             splitNibbles(row + 24 * g + 8, out);
             return addFifthBits(row + 24 * g + 4, out);
+        case WeightFormat::Q3_K:
+            for (int l = 0; l < 32; ++l)
+                out[l] = static_cast<std::uint8_t>(threeBitCode(row + 110 * (g / 8), 32 * s + l));
+            return;
         case WeightFormat::Q4_K:
             return subBlockNibbles(row + 144 * (g / 8) + 16, s, out);
         case WeightFormat::Q5_K: {
@@ -163,9 +167,11 @@ void packBlockScales(const WeightView& w, const PackedLayout& p, std::int64_t ro
             }
             case ScaleLayout::Sub16: {
                 std::uint8_t* to = sc + 288 * b;
-                std::memcpy(to + 2 * r, in + 208, 2);
+                const bool three = w.format == WeightFormat::Q3_K;
+                std::memcpy(to + 2 * r, in + (three ? 108 : 208), 2);
                 for (int s = 0; s < 16; ++s)
-                    to[32 + 16 * s + r] = in[192 + s];
+                    to[32 + 16 * s + r] =
+                        three ? static_cast<std::uint8_t>(threeBitScale(in + 96, s)) : in[192 + s];
                 break;
             }
             default:
@@ -224,9 +230,13 @@ void packFp8(const WeightView& w, const PackedLayout& p, std::int64_t first, int
     }
 }
 
+bool isE4m3(WeightFormat format) {
+    return format == WeightFormat::MxFp8 || format == WeightFormat::Fp8Group;
+}
+
 /// What a byte of the code section stands for, as a factor of the scale.
 float widenedFactor(WeightFormat format) {
-    return format == WeightFormat::MxFp8 ? kE4m3Factor : format == WeightFormat::MxFp6 ? 0.125F : 1;
+    return isE4m3(format) ? kE4m3Factor : format == WeightFormat::MxFp6 ? 0.125F : 1;
 }
 
 void packWidened(const WeightView& w, const PackedLayout& p, std::int64_t first, int count,
@@ -245,9 +255,9 @@ void packWidened(const WeightView& w, const PackedLayout& p, std::int64_t first,
                     pair = static_cast<std::uint8_t>(pair | codes[i] << (4 * (k % 2)));
                     continue;
                 }
-                if (w.format == WeightFormat::MxFp8 && (codes[i] & 0x7F) == 0x7F)
+                if (isE4m3(w.format) && (codes[i] & 0x7F) == 0x7F)
                     factor = std::numeric_limits<float>::quiet_NaN();
-                out[16 * k + r] = w.format == WeightFormat::MxFp8
+                out[16 * k + r] = isE4m3(w.format)
                                       ? codes[i]
                                       : static_cast<std::uint8_t>(static_cast<std::int8_t>(
                                             8 * codeValue(w.format, codes[i])));

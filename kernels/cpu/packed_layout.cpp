@@ -109,6 +109,8 @@ Shape shapeOf(const WeightView& w) {
             return {5, ScaleLayout::F16, 16, 1};
         case WeightFormat::Q5_1:
             return {5, ScaleLayout::F16Min, 0, 1};
+        case WeightFormat::Q3_K:
+            return {3, ScaleLayout::Sub16, 4, 8};
         case WeightFormat::Q4_K:
             return {4, ScaleLayout::SubMin, 0, 8};
         case WeightFormat::Q5_K:
@@ -132,6 +134,7 @@ Shape shapeOf(const WeightView& w) {
         case WeightFormat::Fp8Channel:
             return {8, ScaleLayout::None, 0, 1};
         case WeightFormat::MxFp8:
+        case WeightFormat::Fp8Group:
         case WeightFormat::MxFp6:
             return {8, ScaleLayout::F32, 0, 1};
         case WeightFormat::Nf4Group:

@@ -17,16 +17,16 @@
 // Four-bit codes of E2M1 are looked up as twice their value + 12.
 // Code section of plain formats: F32, F16 [cols][16]; BF16 in pairs of k, [ceil(cols/2)][16][2],
 // odd cols padded with 0; E4M3 [cols][16], with a Channel scale section. Widened formats are plain
-// too, with an F32 scale section of one entry per scaleGroup values: MxFp8 [cols][16]; MxFp6 as
-// eight times the value, i8 [cols][16]; Nf4Group in pairs of k, [cols/2][16], the even one in the
-// low nibble. Scale section, [16] meaning one entry per row:
+// too, with an F32 scale section of one entry per scaleGroup values: MxFp8 and Fp8Group [cols][16];
+// MxFp6 as eight times the value, i8 [cols][16]; Nf4Group in pairs of k, [cols/2][16], the even one
+// in the low nibble. Scale section, [16] meaning one entry per row:
 //   Channel  float [16]
 //   F16, BF16, F32  per scale block: scale [16], of that type
 //   E8M0     per group: u8 [16], 2^(u - 127)
 //   E4M3Halves  float factor [16], then per group: u8 [16] for its first 16 k, u8 [16] for the rest
 //   F16Min   per group: f16 d [16], f16 m [16]                     w = d*u + m          (Q4_1,
 //   Q5_1) SubMin   per 256: f16 d [16], f16 dmin [16], 8 x u8 scale [16], 8 x u8 min [16] (Q4_K,
-//   Q5_K) Sub16    per 256: f16 d [16], 16 x i8 scale [16] (Q6_K)
+//   Q5_K) Sub16    per 256: f16 d [16], 16 x i8 scale [16] (Q3_K, Q6_K)
 // With zero points: u8 [16] per scale block, behind all scales.
 #pragma once
 

@@ -18,12 +18,14 @@ constexpr float kFlat = 0x1p-100F;  // heads below count as zero, as in kv_forma
 struct F32Cache {
     using Element = float;
     static constexpr bool kScaled = false;
+    static constexpr bool kBlocks = false;
     static __device__ float load(const float* cache, std::int64_t at) { return cache[at]; }
     static __device__ float store(float value) { return value; }
 };
 struct F16Cache {
     using Element = std::uint16_t;
     static constexpr bool kScaled = false;
+    static constexpr bool kBlocks = false;
     static __device__ float load(const std::uint16_t* cache, std::int64_t at) {
         return fromHalf(cache[at]);
     }
@@ -33,6 +35,7 @@ struct F16Cache {
 struct Int8Cache {
     using Element = std::uint8_t;
     static constexpr bool kScaled = true;
+    static constexpr bool kBlocks = false;
     static constexpr float kMost = 127.0F;
     static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
         return static_cast<float>(static_cast<std::int8_t>(cache[at]));
@@ -44,6 +47,7 @@ struct Int8Cache {
 struct Fp8Cache {
     using Element = std::uint8_t;
     static constexpr bool kScaled = true;
+    static constexpr bool kBlocks = false;
     static constexpr float kMost = 448.0F;
     static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
         // As float16, whose exponent has one bit more: 2^-8 of the value.
@@ -62,12 +66,34 @@ struct Fp8Cache {
 struct Int4Cache {
     using Element = std::uint8_t;
     static constexpr bool kScaled = true;
+    static constexpr bool kBlocks = false;
     static constexpr float kMost = 7.0F;
     static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
         return static_cast<float>(static_cast<int>(cache[at / 2] >> (4 * (at % 2)) & 15) - 8);
     }
     static __device__ unsigned code(float x) {
         return static_cast<unsigned>(static_cast<int>(rintf(x)) + 8);
+    }
+};
+
+/// Two scales: one of 16 dimensions, E4M3, times the token's.
+struct NvFp4Cache {
+    using Element = std::uint8_t;
+    static constexpr bool kScaled = true;
+    static constexpr bool kBlocks = true;
+    static __device__ float load(const std::uint8_t* cache, std::int64_t at) {
+        const int code = cache[at / 2] >> (4 * (at % 2)) & 15, m = code & 7;
+        const float magnitude = m < 4   ? 0.5F * static_cast<float>(m)
+                                : m < 6 ? static_cast<float>(m - 2)
+                                        : static_cast<float>(2 * m - 8);
+        return code & 8 ? -magnitude : magnitude;
+    }
+    /// Nearest, ties to the even code.
+    static __device__ unsigned code(float x) {
+        const float m = fabsf(x);
+        const unsigned magnitude = (m > 0.25F) + (m >= 0.75F) + (m > 1.25F) + (m >= 1.75F) +
+                                   (m > 2.5F) + (m >= 3.5F) + (m > 5.0F);
+        return magnitude | (floatToBits(x) >> 28 & 8U);
     }
 };
 
@@ -81,6 +107,26 @@ struct Tree {
     std::int32_t count;
     std::int8_t parents[kMostTreeTokens];
 };
+
+/// Block scales stand behind the scales of all tokens; null for types without.
+template <class Cache>
+__device__ __forceinline__ const std::uint8_t* blocksBehind(const float* scales,
+                                                            const Shape& shape) {
+    if constexpr (Cache::kBlocks)
+        return reinterpret_cast<const std::uint8_t*>(scales + shape.kvHeads * shape.capacity);
+    else
+        return nullptr;
+}
+/// A value of the cache but for its token's scale.
+template <class Cache>
+__device__ __forceinline__ float blockScaled(const typename Cache::Element* cache,
+                                             const std::uint8_t* blocks, std::int64_t at) {
+    const float value = Cache::load(cache, at);
+    if constexpr (Cache::kBlocks)
+        return value * Fp8Cache::load(blocks, at / kKvBlock);
+    else
+        return value;
+}
 
 /// Part blockIdx.y of head blockIdx.x for token blockIdx.z: online softmax, tile by tile. Each warp
 /// takes every fourth position of a tile for the scores; then each thread owns output columns.
@@ -119,6 +165,8 @@ __global__ void __launch_bounds__(kThreads, 8)
     const std::int64_t end = partEnd < last + 1 ? partEnd : last + 1;
     const std::int64_t plane = head / (shape.heads / shape.kvHeads) * shape.capacity;
     const float* query = q + token * shape.qStride + head * shape.headDim;
+    const std::uint8_t* keyBlocks = blocksBehind<Cache>(keyScales, shape);
+    const std::uint8_t* valueBlocks = blocksBehind<Cache>(valueScales, shape);
 
     float maximum = -INFINITY, sum = 0, mean[kOwned] = {};
     for (std::int64_t tile = begin; tile < end; tile += kTile) {
@@ -127,7 +175,7 @@ __global__ void __launch_bounds__(kThreads, 8)
             const std::int64_t position = plane + slot(tile + p);
             float s = 0;
             for (std::int64_t d = lane; d < shape.headDim; d += kWarp)
-                s += query[d] * Cache::load(keys, position * shape.headDim + d);
+                s += query[d] * blockScaled<Cache>(keys, keyBlocks, position * shape.headDim + d);
             s = warpSum(s) * shape.scale;
             if constexpr (Cache::kScaled)
                 s *= keyScales[position];
@@ -158,7 +206,7 @@ __global__ void __launch_bounds__(kThreads, 8)
             float column = 0;
             for (int p = 0; p < count; ++p) {
                 const std::int64_t position = plane + slot(tile + p);
-                float value = Cache::load(values, position * shape.headDim + d);
+                float value = blockScaled<Cache>(values, valueBlocks, position * shape.headDim + d);
                 if constexpr (Cache::kScaled)
                     value *= valueScales[position];
                 column += weights[p] * value;
@@ -258,6 +306,42 @@ __device__ __forceinline__ void storeScaled(const float* x, std::uint8_t* codes,
     }
 }
 
+/// The same with block scales. A lane takes pairs, so that eight neighbours hold a block.
+__device__ __forceinline__ void storeBlocks(const float* x, std::uint8_t* codes, float* scale,
+                                            std::uint8_t* blocks, std::int64_t first,
+                                            std::int64_t headDim) {
+    constexpr float kMostE2m1 = 6.0F;
+    constexpr int kBlockLanes = static_cast<int>(kKvBlock) / 2;
+    const int lane = static_cast<int>(threadIdx.x);
+    float amax = 0;
+    for (std::int64_t d = lane; d < headDim; d += kWarp)
+        amax = fmaxf(amax, x[d] != x[d] ? INFINITY : fabsf(x[d]));
+    amax = warpMax(amax);
+    const bool finite = amax < INFINITY, flat = amax < kFlat || !finite;
+    const float inverse = flat ? 0.0F : Fp8Cache::kMost / amax;
+    const float shared = flat ? 0.0F : amax / (kMostE2m1 * Fp8Cache::kMost);
+    if (lane == 0)
+        *scale = finite ? shared : NAN;
+    for (std::int64_t begin = 0; begin < headDim; begin += 2 * kWarp) {
+        const std::int64_t d = begin + 2 * lane;
+        const bool inside = d < headDim && !flat;
+        const float even = inside ? x[d] : 0.0F, odd = inside ? x[d + 1] : 0.0F;
+        float most = fmaxf(fabsf(even), fabsf(odd));
+#pragma unroll
+        for (int step = kBlockLanes / 2; step > 0; step /= 2)
+            most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, step));
+        const auto stored = static_cast<std::uint8_t>(Fp8Cache::code(most * inverse));
+        const float unit = Fp8Cache::load(&stored, 0) * shared;
+        const float units = unit > 0 ? 1.0F / unit : 0.0F;
+        if (d >= headDim)
+            continue;
+        if (lane % kBlockLanes == 0)
+            blocks[(first + d) / kKvBlock] = stored;
+        codes[(first + d) / 2] = static_cast<std::uint8_t>(NvFp4Cache::code(even * units) |
+                                                           NvFp4Cache::code(odd * units) << 4);
+    }
+}
+
 template <class Cache>
 __global__ void __launch_bounds__(kWarp)
     appendScaledKvKernel(const float* k, const float* v, std::int64_t stride, std::uint8_t* keys,
@@ -266,8 +350,19 @@ __global__ void __launch_bounds__(kWarp)
     const std::int64_t token = blockIdx.x, head = blockIdx.y;
     const std::int64_t from = token * stride + head * headDim;
     const std::int64_t position = head * capacity + past + token;
-    storeScaled<Cache>(k + from, keys, keyScales + position, position * headDim, headDim);
-    storeScaled<Cache>(v + from, values, valueScales + position, position * headDim, headDim);
+    if constexpr (Cache::kBlocks) {
+        // gridDim.y is the number of key and value heads.
+        const std::int64_t tokens = gridDim.y * capacity;
+        storeBlocks(k + from, keys, keyScales + position,
+                    reinterpret_cast<std::uint8_t*>(keyScales + tokens), position * headDim,
+                    headDim);
+        storeBlocks(v + from, values, valueScales + position,
+                    reinterpret_cast<std::uint8_t*>(valueScales + tokens), position * headDim,
+                    headDim);
+    } else {
+        storeScaled<Cache>(k + from, keys, keyScales + position, position * headDim, headDim);
+        storeScaled<Cache>(v + from, values, valueScales + position, position * headDim, headDim);
+    }
 }
 
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
@@ -301,8 +396,7 @@ bool isValid(const AttentionArgs& a) {
     return a.kvHeads > 0 && a.heads > 0 && a.heads % a.kvHeads == 0 && a.headDim > 0 &&
            a.headDim <= kMaxHeadDim && a.past >= 0 && a.tokens >= 0 &&
            a.past + a.tokens <= a.capacity && a.heads <= kMaxGridX && a.tokens <= kMaxGridYZ &&
-           partsOf(a) <= kMaxGridYZ && isTree(a) &&
-           (a.kvType != KvType::Int4 || a.headDim % 2 == 0);
+           partsOf(a) <= kMaxGridYZ && isTree(a) && a.headDim % kvHeadUnit(a.kvType) == 0;
 }
 
 const float* scalesOf(const void* cache, KvType type, std::int64_t elements) {
@@ -335,6 +429,8 @@ Status attendParts(const AttentionArgs& a, const Shape& shape, float* workspace,
             return attendParts<Fp8Cache>(a, shape, workspace, stream);
         case KvType::Int4:
             return attendParts<Int4Cache>(a, shape, workspace, stream);
+        case KvType::NvFp4:
+            return attendParts<NvFp4Cache>(a, shape, workspace, stream);
     }
     return kInvalidValue;
 }
@@ -387,11 +483,12 @@ Status appendKv(const float* k, const float* v, std::int64_t stride, void* keys,
                       static_cast<std::uint16_t*>(keys), static_cast<std::uint16_t*>(values),
                       capacity, past, headDim);
     if (hasScales(kvType)) {
-        if (kvType == KvType::Int4 && headDim % 2 != 0)
+        if (headDim % kvHeadUnit(kvType) != 0)
             return kInvalidValue;
-        const auto append = kvType == KvType::Int8  ? appendScaled<Int8Cache>
-                            : kvType == KvType::Fp8 ? appendScaled<Fp8Cache>
-                                                    : appendScaled<Int4Cache>;
+        const auto append = kvType == KvType::Int8    ? appendScaled<Int8Cache>
+                            : kvType == KvType::Fp8   ? appendScaled<Fp8Cache>
+                            : kvType == KvType::NvFp4 ? appendScaled<NvFp4Cache>
+                                                      : appendScaled<Int4Cache>;
         return append(k, v, stride, keys, values,
                       kvScaleOffset(kvType, kvHeads * capacity * headDim), capacity, past, grid,
                       headDim, stream);
@@ -425,15 +522,18 @@ Status keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, st
                     headDim);
     if (kvType == KvType::F32)
         return move(static_cast<float*>(keys), static_cast<float*>(values), headDim);
-    // Codes, a byte or half a byte each, then the one scale of each token.
+    // Codes, a byte or half a byte each, then the one scale of each token, then those of blocks.
     auto* keyCodes = static_cast<std::uint8_t*>(keys);
     auto* valueCodes = static_cast<std::uint8_t*>(values);
     const std::size_t scales = kvScaleOffset(kvType, kvHeads * capacity * headDim);
-    const Status status =
-        move(keyCodes, valueCodes, kvType == KvType::Int4 ? headDim / 2 : headDim);
-    return status != kSuccess ? status
-                              : move(reinterpret_cast<float*>(keyCodes + scales),
-                                     reinterpret_cast<float*>(valueCodes + scales), 1);
+    Status status = move(keyCodes, valueCodes, headDim * kvBits(kvType) / 8);
+    if (status == kSuccess)
+        status = move(reinterpret_cast<float*>(keyCodes + scales),
+                      reinterpret_cast<float*>(valueCodes + scales), 1);
+    if (status != kSuccess || kvType != KvType::NvFp4)
+        return status;
+    const std::size_t blocks = kvBlockScaleOffset(kvType, kvHeads, capacity, headDim);
+    return move(keyCodes + blocks, valueCodes + blocks, headDim / kKvBlock);
 }
 
 }  // namespace fettle::kernels::cuda

@@ -158,6 +158,8 @@ Status withKinds(const WeightLayout& layout, Body body) {
         return body(GroupKinds<C::Bits4, S::F16Min>{});
     if (is(C::Bits4, S::SubMin))
         return body(GroupKinds<C::Bits4, S::SubMin>{});
+    if (is(C::Bits4, S::Sub16))
+        return body(GroupKinds<C::Bits4, S::Sub16>{});
     if (is(C::Bits5, S::F16))
         return body(GroupKinds<C::Bits5, S::F16>{});
     if (is(C::Bits5, S::F16Min))

@@ -38,8 +38,10 @@ void codesOfGroup(const WeightView& w, std::int64_t row, std::int64_t g, std::ui
             line + static_cast<std::size_t>(g / kSuperGroups) * blockBytes(w.format);
         const auto s = static_cast<int>(g % kSuperGroups);
         for (int l = 0; l < kGroupValues; ++l) {
-            if (w.format == WeightFormat::Q6_K) {
-                out[l] = static_cast<std::uint8_t>(sixBitCode(block, 32 * s + l));
+            if (w.format == WeightFormat::Q6_K || w.format == WeightFormat::Q3_K) {
+                out[l] = static_cast<std::uint8_t>(w.format == WeightFormat::Q6_K
+                                                       ? sixBitCode(block, 32 * s + l)
+                                                       : threeBitCode(block, 32 * s + l));
                 continue;
             }
             const bool five = w.format == WeightFormat::Q5_K;
@@ -126,7 +128,9 @@ void packScaleRow(const WeightView& w, const WeightLayout& layout, std::int64_t 
     } else {
         const std::size_t each =
             layout.scales == ScaleKind::F16 || layout.scales == ScaleKind::Sub16 ? 2 : 4;
-        const int from = w.format == WeightFormat::Q6_K ? 208 : 0;
+        const int from = w.format == WeightFormat::Q6_K   ? 208
+                         : w.format == WeightFormat::Q3_K ? 108
+                                                          : 0;
         for (std::size_t b = 0; b < stride / each; ++b)
             std::memcpy(out + b * each, superBlock(w, row, static_cast<std::int64_t>(b)) + from,
                         each);
@@ -141,6 +145,10 @@ void packSubRow(const WeightView& w, const WeightLayout& layout, std::int64_t ro
             const SubScale sub = subScale(superBlock(w, row, g / kSuperGroups) + 4, s);
             out[2 * g] = static_cast<std::byte>(sub.scale);
             out[2 * g + 1] = static_cast<std::byte>(sub.min);
+        } else if (w.format == WeightFormat::Q3_K) {
+            for (int half = 0; half < 2; ++half)
+                out[2 * g + half] = static_cast<std::byte>(
+                    threeBitScale(superBlock(w, row, g / kSuperGroups) + 96, 2 * s + half));
         } else if (layout.scales == ScaleKind::Sub16) {
             std::memcpy(out + 2 * g, superBlock(w, row, g / kSuperGroups) + 192 + 2 * s, 2);
         } else if (g % layout.groupsPerScale == 0) {
@@ -176,6 +184,8 @@ void setKinds(const WeightView& w, WeightLayout& l) {
             return kinds(C::Bits5, S::F16, 16);
         case F::Q5_1:
             return kinds(C::Bits5, S::F16Min, 0);
+        case F::Q3_K:  // its three bits as four: no kernel reads narrower codes
+            return kinds(C::Bits4, S::Sub16, 4);
         case F::Q4_K:
             return kinds(C::Bits4, S::SubMin, 0);
         case F::Q5_K:

@@ -41,8 +41,8 @@ bool hasGroups(WeightFormat format) {
 }
 
 bool isWidened(WeightFormat format) {
-    return format == WeightFormat::MxFp8 || format == WeightFormat::MxFp6 ||
-           format == WeightFormat::Nf4Group;
+    return format == WeightFormat::MxFp8 || format == WeightFormat::Fp8Group ||
+           format == WeightFormat::MxFp6 || format == WeightFormat::Nf4Group;
 }
 
 float codeValue(WeightFormat format, std::uint8_t code) {
@@ -51,6 +51,7 @@ float codeValue(WeightFormat format, std::uint8_t code) {
         case WeightFormat::MxFp4:
             return e2m1ToFloat(code);
         case WeightFormat::MxFp8:
+        case WeightFormat::Fp8Group:
         case WeightFormat::Fp8Channel:
             return e4m3ToFloat(code);
         case WeightFormat::MxFp6:
@@ -88,6 +89,7 @@ ActivationFormat activationsOf(const WeightView& w) {
         case WeightFormat::F16:
         case WeightFormat::BF16:
         case WeightFormat::MxFp8:
+        case WeightFormat::Fp8Group:
         case WeightFormat::MxFp6:
         case WeightFormat::Nf4Group:
             return ActivationFormat::None;

@@ -62,6 +62,14 @@ void dequantizeQ5_1(const std::uint8_t* b, float* out) {
         out[i] = d * static_cast<float>(fiveBitCode(b + 4, b + 8, i)) + m;
 }
 
+void dequantizeQ3_K(const std::uint8_t* b, float* out) {
+    const float d = loadHalf(b + 108);
+    for (int e = 0; e < 256; ++e) {
+        const float ds = d * static_cast<float>(threeBitScale(b + 96, e / 16));
+        out[e] = ds * static_cast<float>(threeBitCode(b, e) - 4);
+    }
+}
+
 void dequantizeQ4_K(const std::uint8_t* b, float* out) {
     const float d = loadHalf(b), dmin = loadHalf(b + 2);
     const std::uint8_t* qs = b + 16;
@@ -118,6 +126,17 @@ SubScale subScale(const std::uint8_t* sc, int s) {
     return {(sc[s + 4] & 15) | (sc[s - 4] >> 6) << 4, (sc[s + 4] >> 4) | (sc[s] >> 6) << 4};
 }
 
+int threeBitScale(const std::uint8_t* sc, int s) {
+    const int low = s < 8 ? sc[s] & 15 : sc[s - 8] >> 4;
+    return (low | (sc[8 + s % 4] >> (2 * (s / 4)) & 3) << 4) - 32;
+}
+
+int threeBitCode(const std::uint8_t* block, int e) {
+    const int half = e / 128, k = e % 128 / 32, l = e % 32;
+    const int low = block[32 + 32 * half + l] >> (2 * k) & 3;
+    return low | (block[l] >> (4 * half + k) & 1) << 2;
+}
+
 int sixBitCode(const std::uint8_t* block, int e) {
     const int half = e / 128, k = e % 128 / 32, l = e % 32;
     const int low = block[64 * half + 32 * (k % 2) + l] >> (4 * (k / 2)) & 15;
@@ -157,6 +176,7 @@ std::int64_t blockValues(WeightFormat format) {
         case WeightFormat::Q5_0:
         case WeightFormat::Q5_1:
             return kBlock;
+        case WeightFormat::Q3_K:
         case WeightFormat::Q4_K:
         case WeightFormat::Q5_K:
         case WeightFormat::Q6_K:
@@ -183,6 +203,8 @@ std::size_t blockBytes(WeightFormat format) {
             return 22;
         case WeightFormat::Q5_1:
             return 24;
+        case WeightFormat::Q3_K:
+            return 110;
         case WeightFormat::Q4_K:
             return 144;
         case WeightFormat::Q5_K:
@@ -222,6 +244,8 @@ const char* name(WeightFormat format) {
             return "Q5_0";
         case WeightFormat::Q5_1:
             return "Q5_1";
+        case WeightFormat::Q3_K:
+            return "Q3_K";
         case WeightFormat::Q4_K:
             return "Q4_K";
         case WeightFormat::Q5_K:
@@ -244,6 +268,8 @@ const char* name(WeightFormat format) {
             return "MxFp4";
         case WeightFormat::MxFp8:
             return "MxFp8";
+        case WeightFormat::Fp8Group:
+            return "Fp8Group";
         case WeightFormat::MxFp6:
             return "MxFp6";
         case WeightFormat::Nf4Group:
@@ -287,6 +313,8 @@ void dequantizeRow(const WeightView& w, std::int64_t row, float* out) {
             return readBlocks(w, row, dequantizeQ5_0, out);
         case WeightFormat::Q5_1:
             return readBlocks(w, row, dequantizeQ5_1, out);
+        case WeightFormat::Q3_K:
+            return readBlocks(w, row, dequantizeQ3_K, out);
         case WeightFormat::Q4_K:
             return readBlocks(w, row, dequantizeQ4_K, out);
         case WeightFormat::Q5_K:
@@ -306,6 +334,7 @@ void dequantizeRow(const WeightView& w, std::int64_t row, float* out) {
         case WeightFormat::NvFp4:
         case WeightFormat::MxFp4:
         case WeightFormat::MxFp8:
+        case WeightFormat::Fp8Group:
         case WeightFormat::MxFp6:
         case WeightFormat::Nf4Group:
             return dequantizeGroups(w, row, out);

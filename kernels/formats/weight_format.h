@@ -7,6 +7,8 @@
 //   Q4_1  32 /  20: f16 d, m; qs[16]                                               w = d*q + m
 //   Q5_0  32 /  22: f16 d; u8 qh[4]; qs[16]                                        w = d*(q-16)
 //   Q5_1  32 /  24: f16 d, m; qh[4]; qs[16]                                        w = d*q + m
+//   Q3_K 256 / 110: u8 hmask[32]; qs[64]; u8 sc[12]; f16 d                          w = d*(s-32)*q,
+//   q = -4..3
 //   Q4_K 256 / 144: f16 d, dmin; u8 sc[12]; qs[128]                                w = d*s*q -
 //   dmin*m Q5_K 256 / 176: f16 d, dmin; u8 sc[12]; qh[32]; qs[128] Q6_K 256 / 210: u8 ql[128];
 //   qh[64]; i8 sc[16]; f16 d                           w = d*s*(q-32)
@@ -18,7 +20,8 @@
 // [N, K/2], even columns in the low nibble, E4M3 scales [N, K/16], and one float32 multiplier g for
 // all: w = code * (scale / g). MxFp4: E2M1 codes the same way, E8M0 scales [N, K/32]: w = code *
 // scale. MxFp8 (E4M3 codes [N, K]) and MxFp6 (E2M3 codes, six bits each, lowest first, [N, K*6/8]):
-// likewise. Nf4Group: codes [N, K/2] as MxFp4's, scales [N, K/groupSize]: w = kNf4[code] * scale.
+// likewise. Fp8Group: E4M3 codes [N, K], scales [N, K/groupSize]. Nf4Group: codes [N, K/2] as
+// MxFp4's, scales [N, K/groupSize]: w = kNf4[code] * scale.
 #pragma once
 
 #include <cstddef>
@@ -38,6 +41,7 @@ enum class WeightFormat : std::uint8_t {
     Q4_1,
     Q5_0,
     Q5_1,
+    Q3_K,
     Q4_K,
     Q5_K,
     Q6_K,
@@ -49,6 +53,7 @@ enum class WeightFormat : std::uint8_t {
     NvFp4,
     MxFp4,
     MxFp8,
+    Fp8Group,
     MxFp6,
     Nf4Group
 };
@@ -74,10 +79,11 @@ struct WeightView {
 /// What a product with `weight` does to its activations. By itself: nothing for plain formats, int8
 /// per token for Int8Channel, E4M3 per token for Fp8Channel, int8 per 32 values for all others.
 ActivationFormat activationsOf(const WeightView& weight);
-/// Codes with a scale per group: Int4Group, Int3Group, Int2Group, NvFp4, MxFp4, MxFp8, MxFp6,
-/// Nf4Group.
+/// Codes with a scale per group: Int4Group, Int3Group, Int2Group, NvFp4, MxFp4, MxFp8, Fp8Group,
+/// MxFp6, Nf4Group.
 bool hasGroups(WeightFormat format);
-/// Those of them whose products are float32, scaled as the codes are read: MxFp8, MxFp6, Nf4Group.
+/// Those of them whose products are float32, scaled as the codes are read: MxFp8, Fp8Group,
+/// MxFp6, Nf4Group.
 bool isWidened(WeightFormat format);
 /// What a code of a format that hasGroups, or of Fp8Channel, stands for before its scale; of
 /// integers, of the unsigned code.
@@ -112,6 +118,10 @@ struct SubScale {
     int min = 0;
 };
 SubScale subScale(const std::uint8_t* sc, int subBlock);
+/// Scale -32..31 of sub-block 0..15, out of the 12 packed bytes of a Q3_K block.
+int threeBitScale(const std::uint8_t* sc, int subBlock);
+/// Code 0..7 of element 0..255 of a Q3_K block; 4 stands for 0.
+int threeBitCode(const std::uint8_t* block, int element);
 /// Code 0..63 of element 0..255 of a Q6_K block.
 int sixBitCode(const std::uint8_t* block, int element);
 

@@ -20,8 +20,10 @@ void check(const AttentionArgs& a) {
         throw std::invalid_argument("attention: " + std::to_string(a.heads) + " heads over " +
                                     std::to_string(a.kvHeads) + " key/value heads of " +
                                     std::to_string(a.headDim));
-    if (a.kvType == KvType::Int4 && a.headDim % 2 != 0)
-        throw std::invalid_argument("attention: int4 keys and values need an even head size, not " +
+    if (a.headDim % kvHeadUnit(a.kvType) != 0)
+        throw std::invalid_argument(std::string("attention: keys and values as ") + name(a.kvType) +
+                                    " need a head size in multiples of " +
+                                    std::to_string(kvHeadUnit(a.kvType)) + ", not " +
                                     std::to_string(a.headDim));
     if (a.past < 0 || a.past + a.tokens > a.capacity)
         throw std::invalid_argument("attention: " + std::to_string(a.past) + " + " +
@@ -78,22 +80,30 @@ float* threadScratch(std::int64_t headDim) {
 struct CacheWriter {
     std::uint8_t* codes;
     float* scales;
+    std::uint8_t* blockScales;
     KvType type;
-    std::vector<std::uint8_t> row;
+    std::vector<std::uint8_t> row, blocks;
 
-    CacheWriter(void* cache, KvType kvType, std::int64_t elements, std::int64_t headDim)
+    CacheWriter(void* cache, const KvAppend& a)
         : codes(static_cast<std::uint8_t*>(cache)),
-          scales(reinterpret_cast<float*>(codes + kvScaleOffset(kvType, elements))),
-          type(kvType),
-          row(static_cast<std::size_t>(headDim)) {}
+          scales(reinterpret_cast<float*>(
+              codes + kvScaleOffset(a.kvType, a.kvHeads * a.capacity * a.headDim))),
+          blockScales(codes + kvBlockScaleOffset(a.kvType, a.kvHeads, a.capacity, a.headDim)),
+          type(a.kvType),
+          row(static_cast<std::size_t>(a.headDim)),
+          blocks(static_cast<std::size_t>(a.headDim / kKvBlock)) {}
 
-    void write(const float* x, std::int64_t scaleAt, std::int64_t first, std::int64_t step) {
+    /// Block scales, where there are some, lie at `firstBlock` and `step` apart as well.
+    void write(const float* x, std::int64_t scaleAt, std::int64_t first, std::int64_t firstBlock,
+               std::int64_t step) {
         const auto count = static_cast<std::int64_t>(row.size());
-        quantizeKv(type, x, count, row.data(), scales + scaleAt);
+        quantizeKv(type, x, count, row.data(), scales + scaleAt, blocks.data());
+        for (std::int64_t b = 0; type == KvType::NvFp4 && b < count / kKvBlock; ++b)
+            blockScales[firstBlock + b * step] = blocks[static_cast<std::size_t>(b)];
         for (std::int64_t d = 0; d < count; ++d) {
             const std::int64_t at = first + d * step;
             const unsigned code = row[static_cast<std::size_t>(d)];
-            if (type != KvType::Int4) {
+            if (kvBits(type) != 4) {
                 codes[at] = static_cast<std::uint8_t>(code);
                 continue;
             }
@@ -106,9 +116,8 @@ struct CacheWriter {
 
 /// Rounding is a pass over few values, so it is plain code; reading them back is the SIMD files'.
 void appendWithScales(const KvAppend& a) {
-    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
-    CacheWriter keys(a.keys, a.kvType, elements, a.headDim),
-        values(a.values, a.kvType, elements, a.headDim);
+    CacheWriter keys(a.keys, a), values(a.values, a);
+    const std::int64_t blocks = a.headDim / kKvBlock;
     for (std::int64_t t = 0; t < a.tokens; ++t) {
         const std::int64_t position = a.past + t, block = position / 16 * 16,
                            width = std::min<std::int64_t>(16, a.capacity - block);
@@ -116,8 +125,9 @@ void appendWithScales(const KvAppend& a) {
             const std::int64_t from = t * a.stride + h * a.headDim,
                                plane = h * a.capacity * a.headDim,
                                scale = h * a.capacity + position;
-            keys.write(a.k + from, scale, plane + block * a.headDim + position - block, width);
-            values.write(a.v + from, scale, plane + position * a.headDim, 1);
+            keys.write(a.k + from, scale, plane + block * a.headDim + position - block,
+                       (h * a.capacity + block) * blocks + position - block, width);
+            values.write(a.v + from, scale, plane + position * a.headDim, scale * blocks, 1);
         }
     }
 }
@@ -177,9 +187,10 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
                            capacity, past, tokens, kvHeads, headDim};
     if (!hasScales(kvType))
         return kernels().appendKv(&args);
-    if (kvType == KvType::Int4 && headDim % 2 != 0)
-        throw std::invalid_argument("appendKv: int4 needs an even head size, not " +
-                                    std::to_string(headDim));
+    if (headDim % kvHeadUnit(kvType) != 0)
+        throw std::invalid_argument(
+            std::string("appendKv: ") + name(kvType) + " needs a head size in multiples of " +
+            std::to_string(kvHeadUnit(kvType)) + ", not " + std::to_string(headDim));
     appendWithScales(args);
 }
 
@@ -199,7 +210,8 @@ void copyElement(void* cache, KvType type, std::int64_t from, std::int64_t to) {
         case KvType::Fp8:
             bytes[to] = bytes[from];
             break;
-        case KvType::Int4: {
+        case KvType::Int4:
+        case KvType::NvFp4: {
             const unsigned code = bytes[from / 2] >> (4 * (from % 2)) & 15U;
             const int shift = static_cast<int>(4 * (to % 2));
             bytes[to / 2] =
@@ -233,6 +245,21 @@ void moveToken(void* keys, void* values, KvType type, std::int64_t capacity, std
         for (std::int64_t h = 0; h < kvHeads; ++h)
             scales[h * capacity + to] = scales[h * capacity + from];
     }
+    if (type != KvType::NvFp4)
+        return;
+    const std::int64_t blocks = headDim / kKvBlock;
+    const std::size_t offset = kvBlockScaleOffset(type, kvHeads, capacity, headDim);
+    auto* keyBlocks = static_cast<std::uint8_t*>(keys) + offset;
+    auto* valueBlocks = static_cast<std::uint8_t*>(values) + offset;
+    for (std::int64_t h = 0; h < kvHeads; ++h)
+        for (std::int64_t b = 0; b < blocks; ++b) {
+            const auto keyAt = [&](std::int64_t p) {
+                return (h * capacity + p / 16 * 16) * blocks + b * width(p) + p % 16;
+            };
+            const auto valueAt = [&](std::int64_t p) { return (h * capacity + p) * blocks + b; };
+            keyBlocks[keyAt(to)] = keyBlocks[keyAt(from)];
+            valueBlocks[valueAt(to)] = valueBlocks[valueAt(from)];
+        }
 }
 
 }  // namespace

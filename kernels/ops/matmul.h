@@ -7,7 +7,7 @@
 // activationsOf(weight) says (int8 per token for Int8Channel, the W8A8 scheme; per 32 values of a
 // token for all group and block formats; or E2M1, whose values doubled are integers too), products
 // are summed exactly in int32 and scaled once per group. Plain formats multiply in float32, and so
-// do Fp8Channel, MxFp8, MxFp6 and Nf4Group, whose codes are widened in registers.
+// do Fp8Channel, MxFp8, Fp8Group, MxFp6 and Nf4Group, whose codes are widened in registers.
 #pragma once
 
 #include <array>

@@ -5,16 +5,17 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/formats/small_float.h"
 #include "kernels/formats/weight_format.h"
 
 namespace fettle::kernels::reference {
 namespace {
 
-/// A cache of `elements` values of heads of `headDim`, [kvHeads][capacity][headDim].
+/// A cache of values, [kvHeads][capacity][headDim].
 struct Cache {
     const void* data;
     KvType type;
-    std::int64_t elements, headDim;
+    std::int64_t kvHeads, capacity, headDim;
 
     double operator[](std::int64_t index) const {
         if (type == KvType::F32)
@@ -22,12 +23,18 @@ struct Cache {
         if (type == KvType::F16)
             return halfToFloat(static_cast<const std::uint16_t*>(data)[index]);
         const auto* bytes = static_cast<const std::uint8_t*>(data);
-        const auto* scales = reinterpret_cast<const float*>(bytes + kvScaleOffset(type, elements));
+        const auto* scales = reinterpret_cast<const float*>(
+            bytes + kvScaleOffset(type, kvHeads * capacity * headDim));
         const std::uint8_t code =
-            type == KvType::Int4
+            kvBits(type) == 4
                 ? static_cast<std::uint8_t>(bytes[index / 2] >> (4 * (index % 2)) & 15)
                 : bytes[index];
-        return static_cast<double>(kvCodeValue(type, code)) * scales[index / headDim];
+        const double block =
+            type == KvType::NvFp4
+                ? e4m3ToFloat(bytes[kvBlockScaleOffset(type, kvHeads, capacity, headDim) +
+                                    static_cast<std::size_t>(index / kKvBlock)])
+                : 1;
+        return static_cast<double>(kvCodeValue(type, code)) * block * scales[index / headDim];
     }
 };
 
@@ -50,9 +57,8 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
     const std::int64_t last = static_cast<std::int64_t>(slots.size()) - 1;
     const std::int64_t first = a.window > 0 ? std::max<std::int64_t>(0, last - a.window + 1) : 0;
     const std::int64_t plane = head / (a.heads / a.kvHeads) * a.capacity;
-    const std::int64_t elements = a.kvHeads * a.capacity * a.headDim;
-    const Cache keys = {a.keys, a.kvType, elements, a.headDim},
-                values = {a.values, a.kvType, elements, a.headDim};
+    const Cache keys = {a.keys, a.kvType, a.kvHeads, a.capacity, a.headDim},
+                values = {a.values, a.kvType, a.kvHeads, a.capacity, a.headDim};
     const float* q = a.q + token * a.qStride + head * a.headDim;
     std::vector<double> weights(static_cast<std::size_t>(last - first + 1));
     double maximum = -HUGE_VAL, sum = 0;
@@ -79,8 +85,8 @@ void attendOne(const AttentionArgs& a, std::int64_t token, std::int64_t head) {
 }
 
 /// One token's head to elements [to, to + headDim).
-void store(void* cache, KvType type, std::int64_t elements, std::int64_t to, const float* x,
-           std::int64_t headDim) {
+void store(void* cache, KvType type, std::int64_t kvHeads, std::int64_t capacity, std::int64_t to,
+           const float* x, std::int64_t headDim) {
     if (!hasScales(type)) {
         for (std::int64_t d = 0; d < headDim; ++d)
             if (type == KvType::F32)
@@ -92,11 +98,13 @@ void store(void* cache, KvType type, std::int64_t elements, std::int64_t to, con
     auto* bytes = static_cast<std::uint8_t*>(cache);
     std::vector<std::uint8_t> codes(static_cast<std::size_t>(headDim));
     quantizeKv(type, x, headDim, codes.data(),
-               reinterpret_cast<float*>(bytes + kvScaleOffset(type, elements)) + to / headDim);
+               reinterpret_cast<float*>(bytes + kvScaleOffset(type, kvHeads * capacity * headDim)) +
+                   to / headDim,
+               bytes + kvBlockScaleOffset(type, kvHeads, capacity, headDim) + to / kKvBlock);
     for (std::int64_t d = 0; d < headDim; ++d) {
         const std::int64_t at = to + d;
         const unsigned code = codes[static_cast<std::size_t>(d)];
-        if (type != KvType::Int4) {
+        if (kvBits(type) != 4) {
             bytes[at] = static_cast<std::uint8_t>(code);
             continue;
         }
@@ -120,10 +128,9 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
     for (std::int64_t t = 0; t < tokens; ++t) {
         for (std::int64_t h = 0; h < kvHeads; ++h) {
             const std::int64_t to = (h * capacity + past + t) * headDim,
-                               from = t * stride + h * headDim,
-                               elements = kvHeads * capacity * headDim;
-            store(keys, kvType, elements, to, k + from, headDim);
-            store(values, kvType, elements, to, v + from, headDim);
+                               from = t * stride + h * headDim;
+            store(keys, kvType, kvHeads, capacity, to, k + from, headDim);
+            store(values, kvType, kvHeads, capacity, to, v + from, headDim);
         }
     }
 }
@@ -131,9 +138,11 @@ void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, v
 void keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std::int64_t past,
             const std::int32_t* kept, std::int64_t count, std::int64_t kvHeads,
             std::int64_t headDim) {
-    // Codes of a token's head, then its scale where the type has one.
+    // Codes of a token's head, then its scales where the type has some.
     const auto code = static_cast<std::size_t>(headDim * kvBits(kvType) / 8);
-    const std::size_t scales = kvScaleOffset(kvType, kvHeads * capacity * headDim);
+    const std::size_t scales = kvScaleOffset(kvType, kvHeads * capacity * headDim),
+                      blockScales = kvBlockScaleOffset(kvType, kvHeads, capacity, headDim),
+                      blocks = static_cast<std::size_t>(headDim / kKvBlock);
     for (std::int64_t i = 0; i < count; ++i)
         for (std::int64_t h = 0; h < kvHeads; ++h) {
             const auto to = static_cast<std::size_t>(h * capacity + past + i),
@@ -144,6 +153,9 @@ void keepKv(void* keys, void* values, KvType kvType, std::int64_t capacity, std:
                 if (hasScales(kvType))
                     std::memmove(bytes + scales + to * sizeof(float),
                                  bytes + scales + from * sizeof(float), sizeof(float));
+                if (kvType == KvType::NvFp4)
+                    std::memmove(bytes + blockScales + to * blocks,
+                                 bytes + blockScales + from * blocks, blocks);
             }
         }
 }

@@ -4,14 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 
+#include "engine/backend/cpu_backend.h"
 #include "engine/core/error.h"
 #include "engine/io/exporter.h"
 #include "engine/io/gguf_quantize.h"
 #include "engine/io/gguf_reader.h"
 #include "engine/io/mapped_file.h"
 #include "engine/io/safetensors_reader.h"
+#include "engine/model/transformer.h"
+#include "engine/quant/calibration.h"
 #include "engine/quant/group_quantizer.h"
+#include "engine/quant/rtn.h"
+#include "engine/technique/kquant_codes.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/model_files.h"
 
@@ -192,12 +198,85 @@ TEST_F(ExportTest, KQuantsMixTypesAsLlamaCppDoes) {
         EXPECT_EQ(again.weight("lm_head.weight").typeName(), "Q6_K");
         EXPECT_EQ(again.weight("embed.weight").typeName(), base);
     }
+    const fs::path three = m_folder / "three.gguf";
+    QuietControl quiet;
+    ExportReport report = exportModel(model, "gguf-q3_k_m", three, quiet.control, &importance);
+    verifyExport(model, report, quiet.control);
+    expectAllPass(report, "gguf-q3_k_m");
+    const Model again = loadModel(three.string());
+    for (const auto& [name, type] : {std::pair{"layers.0.attn.v", "Q5_K"},
+                                     {"layers.1.attn.v", "Q5_K"},
+                                     {"layers.2.attn.v", "Q4_K"},
+                                     {"layers.2.attn.o", "Q5_0"},  // rows that do not divide
+                                     {"layers.0.ffn.down", "Q4_K"},
+                                     {"layers.5.ffn.up", "Q3_K"},
+                                     {"layers.5.attn.k", "Q3_K"},
+                                     {"lm_head", "Q6_K"}})
+        EXPECT_EQ(again.weight(std::string(name) + ".weight").typeName(), type) << name;
     // Rows that do not divide into 256.
     const Model narrow = tiny(m_folder, "llama");
     exportAndVerify(narrow, "gguf-q4_k_m", m_folder / "narrow.gguf");
     EXPECT_EQ(
         loadModel((m_folder / "narrow.gguf").string()).weight("layers.0.attn.q.weight").typeName(),
         "Q5_0");
+}
+
+TEST_F(ExportTest, KQuantCodesChosenUnderATextKeepTheModelCloser) {
+    nlohmann::json config = test::tinyConfig("llama");
+    config["hidden_size"] = 256;
+    config["intermediate_size"] = 512;
+    config["num_hidden_layers"] = 2;
+    test::FolderParts parts = test::tinyParts("llama");
+    parts.config = config;
+    parts.tensors = test::tinyTensors(config);
+    test::writeFolder(m_folder / "wide", parts);
+    const Model model = loadModel((m_folder / "wide").string());
+    CalibrationText text;
+    std::mt19937 rng(7);
+    for (int s = 0; s < 64; ++s) {
+        text.sequences.emplace_back();
+        for (int i = 0; i < 16; ++i)
+            text.sequences.back().push_back(static_cast<std::int32_t>(rng() % test::kVocabulary));
+    }
+    text.tokens = 64 * 16;
+    QuietControl quiet;
+    CpuBackend backend(2);
+    const auto logits = [&](const Model& m) {
+        Transformer transformer(m, backend);
+        KvCache cache = transformer.makeCache(16);
+        transformer.forward(text.sequences.front(), cache);
+        std::vector<float> out(16 * test::kVocabulary);
+        transformer.logits(0, 16, out.data());
+        return out;
+    };
+    const std::vector<float> plain = logits(model);
+    const auto distance = [&](const Model& m) {
+        const std::vector<float> other = logits(m);
+        double sum = 0;
+        for (std::size_t i = 0; i < plain.size(); ++i)
+            sum += (plain[i] - other[i]) * (plain[i] - other[i]);
+        return sum;
+    };
+    for (const auto& [format, base] : {std::pair{"gguf-q3_k_m", kernels::WeightFormat::Q3_K},
+                                       {"gguf-q4_k_m", kernels::WeightFormat::Q4_K},
+                                       {"gguf-q5_k_m", kernels::WeightFormat::Q5_K},
+                                       {"gguf-q6_k", kernels::WeightFormat::Q6_K}}) {
+        EXPECT_EQ(kQuantBase(format), base);
+        const Model chosen = withKQuantCodes(model, base, text, backend, quiet.control);
+        const fs::path ours = m_folder / (std::string(format) + "-text.gguf"),
+                       nearest = m_folder / (std::string(format) + "-nearest.gguf");
+        exportModel(model, format, nearest, quiet.control);
+        ExportReport report = exportModel(chosen, format, ours, quiet.control);
+        verifyExport(chosen, report, quiet.control);
+        expectAllPass(report, format);
+        EXPECT_EQ(fs::file_size(ours), fs::file_size(nearest)) << format;
+        const Model a = loadModel(ours.string()), b = loadModel(nearest.string());
+        for (const std::string& name : linearWeightNames(model.config))
+            EXPECT_EQ(a.weight(name).typeName(), b.weight(name).typeName())
+                << format << " " << name;
+        EXPECT_LT(distance(a), 0.9 * distance(b)) << format;
+    }
+    EXPECT_EQ(kQuantBase("gguf-q8_0"), std::nullopt);
 }
 
 TEST_F(ExportTest, PlainFolderHoldsTheSameBytes) {
@@ -233,6 +312,45 @@ TEST_F(ExportTest, CompressedTensorsKeepCodes) {
                     << what << " " << name;
             }
         }
+}
+
+TEST_F(ExportTest, ScalesOfSeveralRowsAreStoredOnce) {
+    nlohmann::json config = test::tinyConfig("llama");
+    config["hidden_size"] = 256;
+    config["intermediate_size"] = 384;
+    test::FolderParts parts = test::tinyParts("llama");
+    parts.config = config;
+    parts.tensors = test::tinyTensors(config);
+    test::writeFolder(m_folder / "wide", parts);
+    kernels::WorkerPool pool(2);
+    for (const char* scheme : {"fp8-tensor", "fp8-block128"}) {
+        Model model = loadModel((m_folder / "wide").string());
+        for (const std::string& name : linearWeightNames(model.config))
+            if (layerOf(name) >= 0) {
+                RtnOptions options;
+                options.scheme = *findQuantScheme(scheme);
+                options.scaleType = DType::BF16;
+                model.weights[name] = Weight(
+                    quantizeRtn(name, model.weight(name), options, pool, m_quiet.control).tensor);
+            }
+        const ExportReport report = exportAndVerify(model, "compressed-tensors", m_folder / scheme);
+        EXPECT_TRUE(hasCheck(report, "codes identical")) << scheme;
+        const bool tensor = std::string(scheme) == "fp8-tensor";
+        const auto tensors =
+            readSafetensors(MappedFile::open(m_folder / scheme / "model.safetensors"));
+        EXPECT_EQ(tensors.at("model.layers.0.mlp.down_proj.weight_scale").tensor.shape(),
+                  tensor ? Shape{1} : (Shape{2, 3}));
+        const nlohmann::json weights =
+            readJson(m_folder / scheme /
+                     "config.json")["quantization_config"]["config_groups"]["group_0"]["weights"];
+        EXPECT_EQ(weights["strategy"], tensor ? "tensor" : "block");
+        EXPECT_EQ(weights["block_structure"],
+                  tensor ? nlohmann::json() : nlohmann::json::array({128, 128}));
+        const Model again = loadModel((m_folder / scheme).string());
+        for (const std::string& name : linearWeightNames(model.config))
+            EXPECT_EQ(again.weight(name).toFloat(), model.weight(name).toFloat()) << name;
+        exportAndVerify(model, "safetensors", m_folder / (std::string(scheme) + "-plain"));
+    }
 }
 
 TEST_F(ExportTest, TheTypeOfKeysAndValuesIsRemembered) {

@@ -133,8 +133,9 @@ TEST_F(Gptq, IndependentInputsGiveRoundingToNearestExactly) {
         identity[j * cols + j] = 1;
     const Weight w = matrix(37, cols, 1);
     const std::vector<float> ones(cols, 1.0f);
-    for (const char* scheme : {"int4-g32", "int4-g128", "int4-g64-asym", "int8", "int3-g64",
-                               "int2-g32", "fp8", "nvfp4", "mxfp4", "nf4", "mxfp6-w6a16"})
+    for (const char* scheme :
+         {"int4-g32", "int4-g128", "int4-g64-asym", "int8", "int3-g64", "int2-g32", "fp8",
+          "fp8-tensor", "nvfp4", "mxfp4", "nf4", "mxfp6-w6a16"})
         EXPECT_EQ(Weight(quantize(w, identity, scheme).tensor).toFloat(),
                   Weight(nearest(w, ones, scheme).tensor).toFloat())
             << scheme;

@@ -7,6 +7,7 @@
 #include "engine/backend/cpu_backend.h"
 #include "engine/quant/calibration.h"
 #include "engine/quant/input_scales.h"
+#include "engine/quant/sensitivity.h"
 #include "engine/technique/ptq_layers.h"
 #include "tests/engine/families.h"
 #include "tests/support/model_files.h"
@@ -170,6 +171,41 @@ TEST_F(LayerwiseWork, SmoothQuantTamesAPlantedOutlier) {
     EXPECT_LT(found.loss, found.plainLoss / 10);
 }
 
+TEST_F(LayerwiseWork, AFixedExponentIsTakenAsItIs) {
+    constexpr std::int64_t cols = 64;
+    kernels::WorkerPool pool(2);
+    std::mt19937 rng(13);
+    std::normal_distribution<float> normal;
+    std::vector<float> x(cols * 64);
+    for (std::size_t i = 0; i < x.size(); ++i)
+        x[i] = normal(rng) * (i % cols < 4 ? 8.0f : 1.0f);
+    Tensor w = Tensor::allocate(DType::F32, {32, cols});
+    for (std::int64_t i = 0; i < 32 * cols; ++i)
+        w.mutableAs<float>()[i] = normal(rng);
+    InputCollector collector(cols, 64, false, 64, pool);
+    collector.add(x.data(), 64);
+    const InputStatistics statistics = collector.finish();
+    InputScaleOptions options;
+    options.scaling = InputScaling::SmoothQuant;
+    options.scheme = *findQuantScheme("int8");
+    std::vector<float> columnMaxima(cols, 0);
+    for (std::int64_t i = 0; i < 32 * cols; ++i) {
+        float& most = columnMaxima[static_cast<std::size_t>(i % cols)];
+        most = std::max(most, std::fabs(w.as<float>()[i]));
+    }
+    options.exponent = 0.3;
+    const InputScales found =
+        searchInputScales({Weight(w)}, statistics, options, backend, pool, control);
+    EXPECT_EQ(found.exponent, 0.3);
+    ASSERT_EQ(found.scales.size(), static_cast<std::size_t>(cols));
+    for (std::size_t j = 1; j < found.scales.size(); ++j) {
+        const auto rule = [&](std::size_t c) {
+            return std::pow(statistics.maximum[c], 0.3) / std::pow(columnMaxima[c], 0.7);
+        };
+        EXPECT_NEAR(found.scales[j] / found.scales[0], rule(j) / rule(0), 1e-4 * rule(j) / rule(0));
+    }
+}
+
 TEST_F(LayerwiseWork, ChosenScalesAreNeverWorseThanNone) {
     constexpr std::int64_t cols = 64;
     kernels::WorkerPool pool(2);
@@ -279,6 +315,72 @@ TEST_F(LayerwiseWork, EverySchemeGoesThroughEveryMethod) {
     EXPECT_NE(of("attn.q").globalScale, 1);
 }
 
+TEST_F(LayerwiseWork, TellsWhatEachWeightAloneCosts) {
+    const Model model = tiny("qwen3");
+    RunInputs inputs;
+    MeasureOptions measure;
+    const nlohmann::json params;
+    std::vector<LayerMetric> layers;
+    std::vector<Measurement> metrics;
+    std::map<std::string, Weight> unquantized;
+    TechniqueContext context{model,  backend, backend.pool(), inputs, measure,
+                             params, 1,       control,        layers, metrics};
+    context.unquantized = &unquantized;
+    Model quantized = model;
+    LayerwiseOptions options;
+    options.gptq = true;
+    options.schemeOf = [](const std::string& name) {
+        return layerOf(name) < 0 || name.ends_with("attn.o.weight") ? std::nullopt
+                                                                    : findQuantScheme("int2-g32");
+    };
+    quantizeLayerwise(quantized, text, options, context);
+    SensitivityOptions scored;
+    scored.scaleType = options.scaleType;
+    scored.eligible = [](const std::string&) { return true; };
+    const std::vector<UnitDivergence> units =
+        unitDivergences(model, quantized, text, scored, backend, backend.pool(), control);
+    // q, k, v together; gate and up together; down.
+    ASSERT_EQ(units.size(), 3U * static_cast<std::size_t>(model.config.layerCount()));
+    for (const UnitDivergence& unit : units) {
+        EXPECT_GT(unit.nearest, 0) << unit.weights.front();
+        EXPECT_GT(unit.chosen, 0) << unit.weights.front();
+        EXPECT_NE(unit.nearest, unit.chosen);
+    }
+    EXPECT_EQ(units[0].weights,
+              (std::vector<std::string>{"layers.0.attn.q.weight", "layers.0.attn.k.weight",
+                                        "layers.0.attn.v.weight"}));
+    // The last unit's divergence as it comes out of two whole passes.
+    Model one = model;
+    for (const std::string& name : units.back().weights)
+        one.weights[name] = quantized.weight(name);
+    Transformer before(model, backend), after(one, backend);
+    double sum = 0;
+    std::int64_t tokens = 0;
+    for (const std::vector<std::int32_t>& ids : text.sequences) {
+        std::vector<float> p(ids.size() * test::kVocabulary), q = p;
+        for (auto& [transformer, out] : {std::pair{&before, &p}, {&after, &q}}) {
+            KvCache cache = transformer->makeCache(static_cast<std::int64_t>(ids.size()));
+            transformer->forward(ids, cache);
+            transformer->logits(0, static_cast<std::int64_t>(ids.size()), out->data());
+        }
+        for (std::size_t t = 0; t < ids.size(); ++t, ++tokens) {
+            double zp = 0, zq = 0, kl = 0;
+            for (std::size_t v = 0; v < test::kVocabulary; ++v) {
+                zp += std::exp(static_cast<double>(p[t * test::kVocabulary + v]));
+                zq += std::exp(static_cast<double>(q[t * test::kVocabulary + v]));
+            }
+            for (std::size_t v = 0; v < test::kVocabulary; ++v) {
+                const double a = p[t * test::kVocabulary + v] - std::log(zp),
+                             b = q[t * test::kVocabulary + v] - std::log(zq);
+                kl += std::exp(a) * (a - b);
+            }
+            sum += kl;
+        }
+    }
+    EXPECT_NEAR(units.back().chosen, sum / static_cast<double>(tokens),
+                0.01 * units.back().chosen + 1e-7);
+}
+
 TEST_F(LayerwiseWork, FixedScalesOfActivationsComeFromTheText) {
     const Model model = tiny("llama");
     RunInputs inputs;
@@ -322,6 +424,56 @@ TEST_F(LayerwiseWork, FixedScalesOfActivationsComeFromTheText) {
     };
     EXPECT_LT(distance(whole), distance(clipped)) << "a tenth of all inputs is clipped";
     EXPECT_GT(distance(whole), 0);
+}
+
+TEST_F(LayerwiseWork, BiasesTakeUpTheMeanErrorOfTheOutputs) {
+    const Model model = tiny("gpt2");
+    RunInputs inputs;
+    MeasureOptions measure;
+    const nlohmann::json params;
+    const auto quantized = [&](bool correct) {
+        std::vector<LayerMetric> layers;
+        std::vector<Measurement> metrics;
+        TechniqueContext context{model,  backend, backend.pool(), inputs, measure,
+                                 params, 1,       control,        layers, metrics};
+        Model out = model;
+        LayerwiseOptions options;
+        options.correctBias = correct;
+        options.schemeOf = [](const std::string& name) {
+            return layerOf(name) < 0 ? std::nullopt : findQuantScheme("int3-g32");
+        };
+        quantizeLayerwise(out, text, options, context);
+        return out;
+    };
+    // Of the first layer's queries, keys and values the inputs are the plain model's.
+    Transformer transformer(model, backend, Transformer::LayerByLayer{});
+    transformer.prepareLayer(model, 0, nullptr);
+    CalibrationStream stream(transformer, text, backend.pool(), control);
+    const std::vector<float> mean =
+        stream.collect(0, Transformer::Half::Attention, false, false, 0).mean;
+    const auto meanErrors = [&](const Model& m, const std::string& name) {
+        const std::vector<float> plain = model.weight(name + ".weight").toFloat(),
+                                 rounded = m.weight(name + ".weight").toFloat(),
+                                 plainBias = model.weight(name + ".bias").toFloat(),
+                                 bias = m.weight(name + ".bias").toFloat();
+        double sum = 0;
+        for (std::size_t r = 0; r < bias.size(); ++r) {
+            double error = static_cast<double>(bias[r]) - plainBias[r];
+            for (std::size_t j = 0; j < mean.size(); ++j)
+                error += (static_cast<double>(rounded[r * mean.size() + j]) -
+                          plain[r * mean.size() + j]) *
+                         mean[j];
+            sum += error * error;
+        }
+        return std::sqrt(sum / static_cast<double>(bias.size()));
+    };
+    const Model corrected = quantized(true), left = quantized(false);
+    for (const char* name : {"layers.0.attn.q", "layers.0.attn.k", "layers.0.attn.v"}) {
+        EXPECT_GT(meanErrors(left, name), 1e-4) << name;
+        EXPECT_LT(meanErrors(corrected, name), 1e-3 * meanErrors(left, name)) << name;
+    }
+    EXPECT_EQ(left.weight("layers.0.attn.q.bias").toFloat(),
+              model.weight("layers.0.attn.q.bias").toFloat());
 }
 
 TEST_F(LayerwiseWork, CalibrationIsDrawnBySeedAndToldWhenItOverlaps) {

@@ -91,6 +91,38 @@ TEST_F(Rtn, StoredWeightsAreWhatTrainingSimulates) {
     }
 }
 
+TEST_F(Rtn, RowsShareScalesWhereTheSchemeSaysSo) {
+    Tensor values = gaussian(200, 256, 7);
+    for (std::int64_t j = 0; j < 256; ++j)
+        values.mutableAs<float>()[150 * 256 + j] *= 20;  // one loud row
+    const Weight weight{values};
+    const auto scalesOf = [&](const char* scheme) {
+        RtnOptions options;
+        options.scheme = *findQuantScheme(scheme);
+        options.scaleType = DType::F32;
+        const RtnResult result = quantizeRtn("w", weight, options, pool, control);
+        EXPECT_GT(result.sqnrDb, 25) << scheme;
+        return result.tensor.scales;
+    };
+    const Tensor whole = scalesOf("fp8-tensor"), blocks = scalesOf("fp8-block128");
+    float amax = 0;
+    for (std::int64_t i = 0; i < 200 * 256; ++i)
+        amax = std::max(amax, std::fabs(values.as<float>()[i]));
+    ASSERT_EQ(whole.shape(), (Shape{200, 1}));
+    for (std::int64_t r = 0; r < 200; ++r)
+        EXPECT_FLOAT_EQ(whole.as<float>()[r], amax / 448);
+    ASSERT_EQ(blocks.shape(), (Shape{200, 2}));
+    for (const std::int64_t first : {0, 128})
+        for (const std::int64_t g : {0, 1}) {
+            float most = 0;
+            for (std::int64_t r = first; r < std::min<std::int64_t>(200, first + 128); ++r)
+                for (std::int64_t j = 128 * g; j < 128 * g + 128; ++j)
+                    most = std::max(most, std::fabs(values.as<float>()[r * 256 + j]));
+            for (std::int64_t r = first; r < std::min<std::int64_t>(200, first + 128); ++r)
+                EXPECT_FLOAT_EQ(blocks.as<float>()[2 * r + g], most / 448) << r;
+        }
+}
+
 TEST_F(Rtn, StoredScalesStayAsTheyAre) {
     for (const char* id :
          {"int8", "int3-g64", "fp8", "nvfp4", "mxfp4", "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {

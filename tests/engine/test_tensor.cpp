@@ -55,10 +55,11 @@ TEST(QuantScheme, KnowsItsNames) {
     for (const char* known : {"int8",         "w8a16",         "int4-channel",
                               "int4-g8",      "int4-g32-asym", "int4-g32-asym-a8",
                               "int4-g128-a8", "int4-g32-a4",   "int3-g96",
-                              "int2-g32-a8",  "fp8",           "nvfp4",
-                              "nvfp4-w4a16",  "mxfp4",         "mxfp4-w4a16",
-                              "mxfp8-w8a16",  "mxfp6-w6a16",   "nf4",
-                              "nf4-g32",      "q6_k"}) {
+                              "int2-g32-a8",  "fp8",           "fp8-tensor",
+                              "fp8-block128", "nvfp4",         "nvfp4-w4a16",
+                              "mxfp4",        "mxfp4-w4a16",   "mxfp8-w8a16",
+                              "mxfp6-w6a16",  "nf4",           "nf4-g32",
+                              "q6_k"}) {
         ASSERT_TRUE(findQuantScheme(known)) << known;
         EXPECT_EQ(findQuantScheme(known)->id, known);
     }

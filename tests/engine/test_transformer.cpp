@@ -128,7 +128,8 @@ TEST_P(TransformerParity, NarrowKeysAndValuesStayCloseAndKeepTheirBits) {
     const std::int64_t wide = model.config.kvBytesPerToken();
     for (const auto& [type, most] : {std::pair{kernels::KvType::Int8, 0.02},
                                      {kernels::KvType::Fp8, 0.06},
-                                     {kernels::KvType::Int4, 0.25}}) {
+                                     {kernels::KvType::Int4, 0.25},
+                                     {kernels::KvType::NvFp4, 0.25}}) {
         const std::vector<float> got = logits(type, false);
         double worst = 0;
         for (std::size_t i = 0; i < got.size(); ++i)

@@ -23,7 +23,8 @@ import numpy as np  # noqa: E402
 GOLDENS = interop_env.ROOT / "tests" / "data" / "goldens"
 ROWS, COLUMNS = 6, 256
 # Where the float16 scales sit in a block.
-SCALES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+SCALES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+          "Q3_K": [108]}
 TYPES = ["F32", "F16", "BF16", *SCALES]
 
 

@@ -63,6 +63,11 @@ class Context:
         evaluation = self.ids(self.texts / "evaluate.txt")[:options.tokens]
         self.windows = [evaluation[at:at + step] for at in range(0, len(evaluation), step)]
         self.baseline_logits = None
+        self.bits = {}  # per weight of the layers' matrices, of the files that were measured
+
+    def layer_bits(self, path):
+        tensors = [t for t in self.call("inspect", path)["tensors"] if len(t["shape"]) == 2 and ".blk." in "." + t["name"]]
+        return 8 * sum(t["bytes"] for t in tensors) / sum(math.prod(t["shape"]) for t in tensors)
 
     def call(self, *arguments):
         run = subprocess.run([self.options.cli, *map(str, arguments), "--json", "--threads", str(self.options.threads)], capture_output=True, text=True)
@@ -139,9 +144,26 @@ def fettle(params):
     return run
 
 
+def nvfp4_in_torch(x, block_size, amax, *_):
+    """What modelopt's CUDA kernel does to NVFP4 blocks (nearest codes under E4M3 scales of block amax / 6, themselves under
+    amax / (6 * 448)), for machines without one."""
+    shared = (amax.amax() / (6 * 448)).clamp(min=1e-30)
+    blocks = x.float().reshape(-1, block_size)
+    scale = (blocks.abs().amax(-1, keepdim=True) / 6 / shared).clamp(max=448).to(torch.float8_e4m3fn).float() * shared
+    units = torch.where(scale > 0, blocks / scale, torch.zeros_like(blocks))
+    steps = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    below, above = torch.bucketize(units.abs(), steps), torch.bucketize(units.abs(), steps, right=True)
+    even = torch.where(below % 2 == 0, below, above)  # the same but on ties
+    return (values[even] * units.sign() * scale).reshape(x.shape).to(x.dtype)
+
+
 def modelopt(config_name, block=None, forward=False):
     def run(c):
         import modelopt.torch.quantization as mtq
+        if not torch.cuda.is_available():
+            from modelopt.torch.quantization import tensor_quant
+            tensor_quant.dynamic_block_quantize_op = nvfp4_in_torch
         config = copy.deepcopy(getattr(mtq, config_name))
         if block:
             def resize(node):
@@ -226,11 +248,31 @@ def llama(kind):
                 "--no-ppl")
         program("llama-quantize", "--imatrix", imatrix, plain, out, kind, threads)
         seconds = time.perf_counter() - start
-        if kind.startswith("Q3"):  # fettle-cli does not read Q3_K: the same values as F32
-            wide = c.work / "rival-f32.gguf"
-            program("llama-quantize", "--allow-requantize", out, wide, "F32", threads)
-            out = wide
+        c.bits[kind] = c.layer_bits(out)
         return seconds, out, None
+    return run
+
+
+def fettle_gguf(kind):
+    """The same file format with Fettle's codes; seconds of the whole command, loading, writing and checking included."""
+    def run(c):
+        out = c.work / "ours.gguf"
+        start = time.perf_counter()
+        c.call("export", c.model, "--format", f"gguf-{kind}", "--calibration", c.calibration, "--calibration-tokens",
+               len(c.sequences) * c.options.context, "--out", out)
+        seconds = time.perf_counter() - start
+        c.bits[kind] = c.layer_bits(out)
+        return seconds, out, None
+    return run
+
+
+def fettle_at(kind, **params):
+    """Mixed precision at the bits per weight that llama.cpp's mixture came to."""
+    def run(c):
+        if kind not in c.bits:
+            raise RuntimeError(f"{kind} has not been measured")
+        c.bits["mixed"] = c.bits[kind]
+        return fettle(dict(params, target_bits=c.bits[kind]))(c)
     return run
 
 
@@ -241,28 +283,34 @@ RACES = [
         (LLMC, "GPTQ", "4.13", llmcompressor("gptq", 128)),
         (LLMC, "AWQ", "4.13", llmcompressor("awq", 128)),
         (FETTLE, "gptq", "4.13", fettle({"scheme": "int4-g128", "method": "gptq"})),
-        (FETTLE, "awq", "4.13", fettle({"scheme": "int4-g128", "method": "awq"})),
-        (FETTLE, "auto", "4.13", fettle({"scheme": "int4-g128", "method": "auto"}))]),
+        (FETTLE, "gptq, follow_outputs off", "4.13", fettle({"scheme": "int4-g128", "method": "gptq", "follow_outputs": False})),
+        (FETTLE, "awq", "4.13", fettle({"scheme": "int4-g128", "method": "awq"}))]),
     ("int4 weights, groups of 32", [
         (MODELOPT, "INT4_AWQ", "4.5", modelopt("INT4_AWQ_CFG", block=32)),
         (LLMC, "GPTQ", "4.5", llmcompressor("gptq", 32)),
         (LLMC, "AWQ", "4.5", llmcompressor("awq", 32)),
-        (LLAMA, "Q4_K_M, imatrix", "4.5 to 6.6", llama("Q4_K_M")),
-        (LLAMA, "Q4_K_S, imatrix", "4.5", llama("Q4_K_S")),
+        (LLAMA, "Q4_K_S, imatrix", "Q4_K_S", llama("Q4_K_S")),
         (FETTLE, "gptq", "4.5", fettle({"scheme": "int4-g32", "method": "gptq"})),
-        (FETTLE, "awq", "4.5", fettle({"scheme": "int4-g32", "method": "awq"})),
-        (FETTLE, "auto", "4.5", fettle({"scheme": "int4-g32", "method": "auto"}))]),
+        (FETTLE, "gptq, follow_outputs off", "4.5", fettle({"scheme": "int4-g32", "method": "gptq", "follow_outputs": False})),
+        (FETTLE, "awq", "4.5", fettle({"scheme": "int4-g32", "method": "awq"}))]),
     ("int8 weights and activations", [
         (MODELOPT, "INT8_SMOOTHQUANT", "8.0", modelopt("INT8_SMOOTHQUANT_CFG", forward=True)),
         (FETTLE, "smoothquant", "8.0", fettle({"scheme": "int8", "method": "smoothquant"})),
         (FETTLE, "auto", "8.0", fettle({"scheme": "int8", "method": "auto"}))]),
     ("NVFP4 weights and activations", [
-        (MODELOPT, "NVFP4_DEFAULT", "4.5", modelopt("NVFP4_DEFAULT_CFG", forward=True)),
+        (MODELOPT, "NVFP4_DEFAULT (blocks rounded in torch without CUDA)", "4.5", modelopt("NVFP4_DEFAULT_CFG", forward=True)),
         (FETTLE, "gptq", "4.5", fettle({"scheme": "nvfp4", "method": "gptq"})),
         (FETTLE, "auto", "4.5", fettle({"scheme": "nvfp4", "method": "auto"}))]),
+    ("as many bits as Q4_K_M", [
+        (LLAMA, "Q4_K_M, imatrix", "Q4_K_M", llama("Q4_K_M")),
+        (FETTLE, "GGUF Q4_K_M", "q4_k_m", fettle_gguf("q4_k_m")),
+        (FETTLE, "mixed, gptq", "mixed", fettle_at("Q4_K_M", method="gptq", mix=["int3-g32", "int4-g128", "int4-g32", "w8a16"]))]),
+    ("as many bits as Q3_K_M", [
+        (LLAMA, "Q3_K_M, imatrix", "Q3_K_M", llama("Q3_K_M")),
+        (FETTLE, "GGUF Q3_K_M", "q3_k_m", fettle_gguf("q3_k_m")),
+        (FETTLE, "mixed, gptq", "mixed", fettle_at("Q3_K_M", method="gptq", mix=["int2-g32", "int3-g128", "int3-g32", "int4-g128", "int4-g32"]))]),
     ("3-bit weights", [
-        (LLAMA, "Q3_K_M, imatrix", "3.4 to 5.5", llama("Q3_K_M")),
-        (LLAMA, "Q3_K_S, imatrix", "3.44", llama("Q3_K_S")),
+        (LLAMA, "Q3_K_S, imatrix", "Q3_K_S", llama("Q3_K_S")),
         (FETTLE, "gptq int3-g32", "3.5", fettle({"scheme": "int3-g32", "method": "gptq"})),
         (FETTLE, "auto int3-g32", "3.5", fettle({"scheme": "int3-g32", "method": "auto"})),
         (FETTLE, "auto int3-g64", "3.25", fettle({"scheme": "int3-g64", "method": "auto"}))]),
@@ -291,6 +339,7 @@ def race(c, title, entries, lines):
             traceback.print_exc()
             lines.append(f"| {title} | {system} | {name} | {bits} | failed: {str(error).splitlines()[0][:120]} | | | | |")
             continue
+        bits = f"{c.bits[bits]:.2f}" if bits in c.bits else bits
         kl = m["kl_mean"]["value"]
         side = "ours" if system == FETTLE else "theirs"
         best[side] = min(kl, best.get(side, math.inf))

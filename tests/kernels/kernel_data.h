@@ -78,8 +78,8 @@ struct FormatCase {
 inline std::vector<FormatCase> allFormats() {
     using F = WeightFormat;
     std::vector<FormatCase> all;
-    for (const F f : {F::F32, F::F16, F::BF16, F::Q8_0, F::Q4_0, F::Q4_1, F::Q5_0, F::Q5_1, F::Q4_K,
-                      F::Q5_K, F::Q6_K, F::Int8Channel})
+    for (const F f : {F::F32, F::F16, F::BF16, F::Q8_0, F::Q4_0, F::Q4_1, F::Q5_0, F::Q5_1, F::Q3_K,
+                      F::Q4_K, F::Q5_K, F::Q6_K, F::Int8Channel})
         all.push_back({f});
     all.push_back({F::Int4Group, 32, ScaleType::F16, false});
     all.push_back({F::Int4Group, 32, ScaleType::BF16, true});
@@ -105,6 +105,8 @@ inline std::vector<FormatCase> allFormats() {
     all.push_back({F::MxFp4, 32, ScaleType::E8M0, false});
     all.push_back({F::MxFp4, 32, ScaleType::E8M0, false, A::MxFp4});
     all.push_back({F::MxFp8, 32, ScaleType::E8M0, false});
+    all.push_back({F::Fp8Group, 128, ScaleType::BF16, false});
+    all.push_back({F::Fp8Group, 32, ScaleType::F32, false});
     all.push_back({F::MxFp6, 32, ScaleType::E8M0, false});
     all.push_back({F::Nf4Group, 64, ScaleType::F16, false});
     all.push_back({F::Nf4Group, 32, ScaleType::BF16, false});
@@ -153,6 +155,8 @@ inline std::vector<int> halfOffsets(WeightFormat f) {
         case WeightFormat::Q4_K:
         case WeightFormat::Q5_K:
             return {0, 2};
+        case WeightFormat::Q3_K:
+            return {108};
         case WeightFormat::Q6_K:
             return {208};
         default:
@@ -185,7 +189,8 @@ inline OwnedWeight randomWeight(const FormatCase& c, std::int64_t rows, std::int
                 putHalf(w.data.data() + at + offset, 0.01F * normal(rng));
     }
     for (std::uint8_t& b : w.data)
-        if ((c.format == WeightFormat::Fp8Channel || c.format == WeightFormat::MxFp8) &&
+        if ((c.format == WeightFormat::Fp8Channel || c.format == WeightFormat::MxFp8 ||
+             c.format == WeightFormat::Fp8Group) &&
             (b & 0x7F) == 0x7F)
             b = 0x7E;  // no NaN
     w.view.format = c.format;

@@ -41,7 +41,10 @@ const std::vector<Case> kCases = {{1, 1, 16, 16, 0, 1},
                                   {6, 6, 80, 130, 17, 113, 0, 0, KvType::Fp8},
                                   {8, 4, 32, 150, 100, 50, 33, 0, KvType::Int4},
                                   {3, 1, 40, 77, 60, 17, 0, 0, KvType::Int4},
-                                  {4, 2, 6, 35, 20, 15, 5, 0, KvType::Int4}};
+                                  {4, 2, 6, 35, 20, 15, 5, 0, KvType::Int4},
+                                  {8, 4, 32, 150, 100, 50, 33, 0, KvType::NvFp4},
+                                  {3, 1, 48, 77, 60, 17, 0, 0, KvType::NvFp4},
+                                  {4, 2, 16, 35, 20, 15, 5, 20, KvType::NvFp4}};
 
 struct Scene {
     Case c;
@@ -183,27 +186,62 @@ TEST(KvFormat, RoundingStaysWithinHalfAStepOfTheScale) {
     }
 }
 
+TEST(KvFormat, BlocksOfSixteenTakeTheNearestCodesOfTheirOwnScales) {
+    std::vector<float> x = test::randomFloats(64, 5);
+    for (std::size_t i = 0; i < 16; ++i)
+        x[i] *= 100;  // outliers, which must not cost the other blocks anything
+    for (std::size_t i = 48; i < 64; ++i)
+        x[i] = -1e-6F;  // below the smallest block scale: zero
+    float amax = 0;
+    for (const float value : x)
+        amax = std::max(amax, std::fabs(value));
+    std::uint8_t codes[64], blocks[4];
+    float scale = 0;
+    quantizeKv(KvType::NvFp4, x.data(), 64, codes, &scale, blocks);
+    EXPECT_FLOAT_EQ(scale, amax / (6 * 448));
+    for (std::size_t i = 0; i < 64; ++i) {
+        const float step = e4m3ToFloat(blocks[i / 16]) * scale;
+        float most = 0;
+        for (std::size_t j = i / 16 * 16; j < i / 16 * 16 + 16; ++j)
+            most = std::max(most, std::fabs(x[j]));
+        if (i >= 48) {
+            EXPECT_EQ(kvCodeValue(KvType::NvFp4, codes[i]) * step, 0) << i;
+            continue;
+        }
+        EXPECT_NEAR(step, most / 6, most / 6 / 15) << i;
+        const float distance = std::fabs(kvCodeValue(KvType::NvFp4, codes[i]) * step - x[i]);
+        for (std::uint8_t other = 0; other < 16; ++other)
+            EXPECT_LE(distance,
+                      std::fabs(kvCodeValue(KvType::NvFp4, other) * step - x[i]) * 1.0001F)
+                << x[i];
+    }
+}
+
 TEST(KvFormat, ZerosStayZeroAndDamageShows) {
-    for (const KvType type : {KvType::Int8, KvType::Int4, KvType::Fp8}) {
-        std::uint8_t codes[4];
+    for (const KvType type : {KvType::Int8, KvType::Int4, KvType::Fp8, KvType::NvFp4}) {
+        std::uint8_t codes[16], blocks[1];
         float scale = 1;
-        const float zeros[4] = {}, bad[4] = {1, std::nanf(""), 2, 3};
-        quantizeKv(type, zeros, 4, codes, &scale);
+        const float zeros[16] = {}, bad[16] = {1, std::nanf(""), 2, 3};
+        quantizeKv(type, zeros, 16, codes, &scale, blocks);
         for (const std::uint8_t code : codes)
             EXPECT_EQ(kvCodeValue(type, code) * scale, 0) << name(type);
-        quantizeKv(type, bad, 4, codes, &scale);
+        quantizeKv(type, bad, 16, codes, &scale, blocks);
         EXPECT_TRUE(std::isnan(scale)) << name(type);
     }
 }
 
 TEST(KvFormat, NamesAndSizes) {
-    for (const KvType type : {KvType::F32, KvType::F16, KvType::Int8, KvType::Fp8, KvType::Int4})
+    for (const KvType type :
+         {KvType::F32, KvType::F16, KvType::Int8, KvType::Fp8, KvType::Int4, KvType::NvFp4})
         EXPECT_EQ(findKvType(name(type)), type);
     EXPECT_FALSE(findKvType("int5"));
     EXPECT_EQ(kvBytes(KvType::F16, 2, 10, 64), 2560U);
     EXPECT_EQ(kvBytes(KvType::Int8, 2, 10, 64), 1280U + 80U);
     EXPECT_EQ(kvBytes(KvType::Int4, 2, 10, 64), 640U + 80U);
+    EXPECT_EQ(kvBytes(KvType::NvFp4, 2, 10, 64), 640U + 80U + 80U);
     EXPECT_EQ(kvBytes(KvType::Int8, 1, 1, 7), 64U + 4U);
+    EXPECT_EQ(kvTokenBytes(KvType::NvFp4, 64), 32 + 4 + 4);
+    EXPECT_EQ(kvTokenBytes(KvType::F16, 64), 128);
 }
 
 TEST(Attention, LargeScoresDoNotOverflow) {
@@ -242,6 +280,7 @@ const std::vector<TreeCase> kTrees = {
     {{4, 2, 64, 100, 30, 12, 0, 0, KvType::Int8}, kBranches},
     {{3, 1, 40, 77, 59, 12, 0, 0, KvType::Fp8}, kBranches},
     {{4, 1, 32, 90, 60, 12, 0, 0, KvType::Int4}, kBranches},
+    {{3, 1, 48, 77, 59, 12, 0, 0, KvType::NvFp4}, kBranches},
     {{64, 2, 16, 64, 40, 12}, kBranches}};  // parts of few tokens
 
 struct TreeRun {
@@ -416,6 +455,8 @@ TEST(Attention, RefusesWhatDoesNotFit) {
     a.past = 4;
     EXPECT_THROW(attention(a, pool), std::invalid_argument);
     EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::Int4, 4, 0, 1, 1, 7),
+                 std::invalid_argument);
+    EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::NvFp4, 4, 0, 1, 1, 24),
                  std::invalid_argument);
     EXPECT_THROW(appendKv(nullptr, nullptr, 0, nullptr, nullptr, KvType::F16, 4, 4, 1, 1, 8),
                  std::invalid_argument);

@@ -73,6 +73,7 @@ TEST(Bfloat16, EveryCodeSurvivesAndTiesGoToEven) {
 TEST(WeightFormat, SizesFollowTheBlockLayouts) {
     EXPECT_EQ(rowBytes(WeightFormat::Q8_0, 64), 68u);
     EXPECT_EQ(rowBytes(WeightFormat::Q4_K, 512), 288u);
+    EXPECT_EQ(rowBytes(WeightFormat::Q3_K, 512), 220u);
     EXPECT_EQ(rowBytes(WeightFormat::Q6_K, 256), 210u);
     EXPECT_EQ(rowBytes(WeightFormat::Int4Group, 64), 32u);
     EXPECT_EQ(rowBytes(WeightFormat::BF16, 7), 14u);
@@ -177,7 +178,7 @@ TEST(WeightFormat, DequantizesBitForBitLikeTheGgufPackage) {
         {"f32", WeightFormat::F32},   {"f16", WeightFormat::F16},   {"bf16", WeightFormat::BF16},
         {"q8_0", WeightFormat::Q8_0}, {"q4_0", WeightFormat::Q4_0}, {"q4_1", WeightFormat::Q4_1},
         {"q5_0", WeightFormat::Q5_0}, {"q5_1", WeightFormat::Q5_1}, {"q4_k", WeightFormat::Q4_K},
-        {"q5_k", WeightFormat::Q5_K}, {"q6_k", WeightFormat::Q6_K}};
+        {"q5_k", WeightFormat::Q5_K}, {"q6_k", WeightFormat::Q6_K}, {"q3_k", WeightFormat::Q3_K}};
     std::size_t offset = 0;
     for (const GoldenFile::Entry& e : file.entries) {
         ASSERT_TRUE(formats.contains(e.name)) << e.name;

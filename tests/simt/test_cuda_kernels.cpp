@@ -446,7 +446,8 @@ TEST(CudaAttention, AgreesWithTheReference) {
         scene(KvType::F16, 300, 130, 0, 5.0F), scene(KvType::F16, 290, 64, 20, 0),
         scene(KvType::Int8, 70, 33, 0, 0),     scene(KvType::Int8, 290, 64, 20, 0),
         scene(KvType::Fp8, 70, 130, 0, 5.0F),  scene(KvType::Int4, 70, 34, 0, 0),
-        scene(KvType::Int4, 300, 64, 0, 0)};
+        scene(KvType::Int4, 300, 64, 0, 0),    scene(KvType::NvFp4, 70, 48, 0, 0),
+        scene(KvType::NvFp4, 290, 144, 20, 0)};
     for (std::size_t i = 0; i < scenes.size(); ++i)
         expectClose(inEveryOrder([&] { return attend(scenes[i], true); }), attend(scenes[i], false),
                     4 * budget::kAttention, "case " + std::to_string(i));
@@ -454,9 +455,10 @@ TEST(CudaAttention, AgreesWithTheReference) {
 
 TEST(CudaAttention, OfATreeAgreesWithTheReference) {
     const std::vector<Scene> scenes = {
-        treeScene(KvType::F16, 30, 0),  treeScene(KvType::F16, 254, 0),
-        treeScene(KvType::F32, 0, 0),   treeScene(KvType::F32, 260, 3),
-        treeScene(KvType::Int8, 30, 0), treeScene(KvType::Int4, 260, 3)};
+        treeScene(KvType::F16, 30, 0),   treeScene(KvType::F16, 254, 0),
+        treeScene(KvType::F32, 0, 0),    treeScene(KvType::F32, 260, 3),
+        treeScene(KvType::Int8, 30, 0),  treeScene(KvType::Int4, 260, 3),
+        treeScene(KvType::NvFp4, 260, 3)};
     for (std::size_t i = 0; i < scenes.size(); ++i)
         expectClose(inEveryOrder([&] { return attend(scenes[i], true); }), attend(scenes[i], false),
                     4 * budget::kAttention, "tree " + std::to_string(i));
@@ -489,9 +491,10 @@ TEST(CudaAttention, ATreeTokenIsBitForBitWhatItIsAfterItsAncestorsAlone) {
 }
 
 TEST(CudaAttention, KeepsWhatTheReferenceKeeps) {
-    for (const KvType type : {KvType::F16, KvType::F32, KvType::Int8, KvType::Fp8, KvType::Int4}) {
+    for (const KvType type :
+         {KvType::F16, KvType::F32, KvType::Int8, KvType::Fp8, KvType::Int4, KvType::NvFp4}) {
         const std::vector<std::int32_t> kept{0, 2, 3, 6};
-        const std::int64_t dim = type == KvType::Int4 ? 10 : 9;
+        const std::int64_t dim = type == KvType::NvFp4 ? 32 : type == KvType::Int4 ? 10 : 9;
         const std::size_t bytes = kvBytes(type, 2, 20, dim);
         DeviceArray<std::uint8_t> keys(bytes), values(bytes);
         const Floats k = randomFloats(20 * 2 * dim, 4), v = randomFloats(20 * 2 * dim, 5);

@@ -7,6 +7,7 @@
 
 #include "tests/support/window_fixture.h"
 #include "ui/pages/export_page.h"
+#include "ui/widgets/library_choice.h"
 
 using namespace fettle;
 using namespace fettle::ui;
@@ -56,6 +57,27 @@ private slots:
         QVERIFY(!m_page->exportButton()->isEnabled());
         m_fixture->engine.send(job, JobCancelled{});
         QVERIFY(m_page->exportButton()->isEnabled());
+    }
+
+    void kQuantsTakeACalibrationText() {
+        for (int row = 0; row < m_page->formats()->count(); ++row) {
+            m_page->formats()->setCurrentRow(row);
+            QCOMPARE(m_page->calibration()->isVisible(),
+                     exportFormats()[static_cast<std::size_t>(row)].takesCalibration);
+        }
+        const auto formats = exportFormats();
+        const auto q4 = std::find_if(formats.begin(), formats.end(),
+                                     [](const auto& format) { return format.id == "gguf-q4_k_m"; });
+        QVERIFY(q4->takesCalibration);
+        m_page->calibration()->setPath(QStringLiteral("/texts/some.txt"));
+        for (const bool takes : {true, false}) {
+            m_page->formats()->setCurrentRow(takes ? static_cast<int>(q4 - formats.begin()) : 0);
+            m_page->setDestination(QStringLiteral("/out/here"));
+            m_page->exportButton()->click();
+            const auto posted = m_fixture->engine.of<ExportRequest>().back();
+            QCOMPARE(posted.second.calibration, std::string(takes ? "/texts/some.txt" : ""));
+            m_fixture->engine.send(posted.first, JobCancelled{});
+        }
     }
 
     void showsEachCheck() {

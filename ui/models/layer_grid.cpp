@@ -25,6 +25,8 @@ constexpr MetricTitle kTitles[] = {
      false},
     {"output_cosine", QT_TRANSLATE_NOOP("LayerGrid", "Cosine of the output"), true},
     {"kl", QT_TRANSLATE_NOOP("LayerGrid", "KL divergence of this layer alone"), false},
+    {"kl_nearest", QT_TRANSLATE_NOOP("LayerGrid", "KL divergence of it alone, rounded to nearest"),
+     false},
     {"bits", QT_TRANSLATE_NOOP("LayerGrid", "Bits per weight"), true},
     {"bytes", QT_TRANSLATE_NOOP("LayerGrid", "Bytes"), false},
     {"values", QT_TRANSLATE_NOOP("LayerGrid", "Number of weights"), false},

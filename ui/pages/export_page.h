@@ -18,6 +18,7 @@ class QVBoxLayout;
 namespace fettle::ui {
 
 class JobController;
+class LibraryChoice;
 
 class ExportPage : public QWidget {
     Q_OBJECT
@@ -33,6 +34,7 @@ public:
     QComboBox* source() const { return m_source; }
     QListWidget* formats() const { return m_formats; }
     QPushButton* exportButton() const { return m_export; }
+    LibraryChoice* calibration() const { return m_calibration; }
     QString resultText() const;
 
 signals:
@@ -57,6 +59,8 @@ private:
     QLabel* m_formatHelp;
     QLabel* m_loadedBy;
     QLineEdit* m_destination;
+    QLabel* m_calibrationLabel;
+    LibraryChoice* m_calibration;
     QCheckBox* m_verify;
     QPushButton* m_export;
     QPushButton* m_cancel;

@@ -14,6 +14,7 @@
 #include "kernels/cpu/simd/math.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
+#include "kernels/formats/small_float.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
@@ -34,8 +35,10 @@ struct State {
     float* maximum;  // [rows]
     float* rescale;  // [rows]
     float* sums;     // [rows][16]
-    const float* keyScales;    // [capacity], or null
-    const float* valueScales;  // likewise
+    const float* keyScales;           // [capacity], or null
+    const float* valueScales;         // likewise
+    const std::uint8_t* keyBlocks;    // block scales of the part's head, or null
+    const std::uint8_t* valueBlocks;  // likewise
     // What is being worked on: neighbouring tokens of the part, the last of them at `last`.
     std::int64_t firstToken, tokens, last;
     bool branch;  // each follows the one before: `path` holds the nodes on the way to the last
@@ -71,6 +74,16 @@ FETTLE_INLINE F32x16 loadCache(const void* p, KvType type, std::int64_t at) {
             }
             return sub(toF(loadU8(codes)), setF(8.0F));
         }
+        case KvType::NvFp4: {
+            // The bits of E2M1 in the places of E4M3's are 2^-6 of the value.
+            std::uint8_t codes[16];
+            for (std::int64_t i = 0; i < 8; ++i) {
+                const unsigned pair = bytes[at / 2 + i], low = pair & 15, high = pair >> 4;
+                codes[2 * i] = static_cast<std::uint8_t>((low & 8) << 4 | (low & 7) << 2);
+                codes[2 * i + 1] = static_cast<std::uint8_t>((high & 8) << 4 | (high & 7) << 2);
+            }
+            return mul(loadE4m3(codes), setF(16384.0F));
+        }
         default:
             return loadF(bytes + 4 * at);
     }
@@ -83,7 +96,7 @@ float cacheValue(const void* p, KvType type, std::int64_t at) {
         return halfToFloat(static_cast<const std::uint16_t*>(p)[at]);
     if (type == KvType::F32)
         return static_cast<const float*>(p)[at];
-    return kvCodeValue(type, type == KvType::Int4
+    return kvCodeValue(type, type == KvType::Int4 || type == KvType::NvFp4
                                  ? static_cast<std::uint8_t>(bytes[at / 2] >> (4 * (at % 2)) & 15)
                                  : bytes[at]);
 }
@@ -96,6 +109,15 @@ const float* scalesOf(const void* cache, const AttentionArgs& a, std::int64_t kv
     return reinterpret_cast<const float*>(
                bytes + kvScaleOffset(a.kvType, a.kvHeads * a.capacity * a.headDim)) +
            kvHead * a.capacity;
+}
+
+/// Block scales of the part's head; null for types without.
+const std::uint8_t* blocksOf(const void* cache, const AttentionArgs& a, std::int64_t kvHead) {
+    if (a.kvType != KvType::NvFp4)
+        return nullptr;
+    return static_cast<const std::uint8_t*>(cache) +
+           kvBlockScaleOffset(a.kvType, a.kvHeads, a.capacity, a.headDim) +
+           kvHead * a.capacity * (a.headDim / kKvBlock);
 }
 
 void copyQueries(State& s) {
@@ -119,6 +141,18 @@ void copyQueries(State& s) {
         storeF(s.out + 16 * i, zeroF());
 }
 
+/// What dimension `d` of the key in `slot` is multiplied by.
+float keyScale(const State& s, std::int64_t slot, std::int64_t d) {
+    if (!s.keyScales)
+        return 1.0F;
+    if (!s.keyBlocks)
+        return s.keyScales[slot];
+    const std::int64_t first = slot / 16 * 16, left = s.a.capacity - first;
+    const std::int64_t at =
+        first * (s.a.headDim / kKvBlock) + d / kKvBlock * (left < 16 ? left : 16) + slot - first;
+    return e4m3ToFloat(s.keyBlocks[at]) * s.keyScales[slot];
+}
+
 /// Sixteen keys from `position` on as floats [headDim][16]; lanes beyond the capacity hold anything
 /// finite or not.
 void unpackKeys(const State& s, std::int64_t position, float* to) {
@@ -128,8 +162,13 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
     const bool gathered = s.branch && position + 16 > a.text;
     if (width >= 16 && !gathered) {
         const std::int64_t from = plane + position * a.headDim;
-        const F32x16 scale = s.keyScales ? loadF(s.keyScales + position) : setF(1.0F);
+        const F32x16 shared = s.keyScales ? loadF(s.keyScales + position) : setF(1.0F);
+        F32x16 scale = shared;
         for (std::int64_t d = 0; d < a.headDim; ++d) {
+            if (s.keyBlocks && d % kKvBlock == 0)
+                scale = mul(mul(loadE4m3(s.keyBlocks + position * (a.headDim / kKvBlock) + d),
+                                setF(256.0F)),
+                            shared);
             const F32x16 x = loadCache(a.keys, a.kvType, from + 16 * d);
             storeF(to + 16 * d, s.keyScales ? mul(x, scale) : x);
         }
@@ -143,7 +182,7 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
             const std::int64_t from = plane + block * a.headDim + slot - block;
             for (std::int64_t d = 0; d < a.headDim; ++d)
                 to[16 * d + i] = seen ? cacheValue(a.keys, a.kvType, from + d * blockWidth) *
-                                            (s.keyScales ? s.keyScales[slot] : 1.0F)
+                                            keyScale(s, slot, d)
                                       : 0.0F;
         }
         return;
@@ -153,7 +192,7 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
             float x = 0.0F;
             if (i < width)
                 x = cacheValue(a.keys, a.kvType, plane + position * a.headDim + d * width + i) *
-                    (s.keyScales ? s.keyScales[position + i] : 1.0F);
+                    keyScale(s, position + i, d);
             to[16 * d + i] = x;
         }
 }
@@ -167,7 +206,10 @@ void unpackValues(const State& s, std::int64_t position, std::int64_t count, std
                        left = a.headDim - first;
     for (std::int64_t k = 0; k < count; ++k) {
         const std::int64_t slot = slotOf(s, position + k), from = plane + slot * a.headDim;
-        const float scale = s.valueScales ? s.valueScales[slot] : 1.0F;
+        float scale = s.valueScales ? s.valueScales[slot] : 1.0F;
+        if (s.valueBlocks)
+            scale = e4m3ToFloat(s.valueBlocks[slot * (a.headDim / kKvBlock) + first / kKvBlock]) *
+                    scale;
         if (left >= 16) {
             const F32x16 x = loadCache(a.values, a.kvType, from);
             storeF(to + 16 * k, s.valueScales ? mul(x, setF(scale)) : x);
@@ -354,6 +396,8 @@ void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* 
                reserve(16 * rows),
                scalesOf(a.keys, a, part->kvHead),
                scalesOf(a.values, a, part->kvHead),
+               blocksOf(a.keys, a, part->kvHead),
+               blocksOf(a.values, a, part->kvHead),
                0,
                part->tokens,
                0,

@@ -90,8 +90,8 @@ void tile(const Tile& t, float (*results)[kTilePanels][16]) {
             storeF(results[i][p], f[i][p]);
 }
 
-/// Q6_K: each half of a group has its own integer scale. Sums (below 2^16) times scales (below
-/// 2^7), and the sum of two such products, are whole numbers that a float holds exactly.
+/// Q3_K and Q6_K: each half of a group has its own integer scale. Sums (below 2^16) times scales
+/// (below 2^7), and the sum of two such products, are whole numbers that a float holds exactly.
 template <int M>
 void tileSub16(const Tile& t, float (*results)[kTilePanels][16]) {
     for (std::int64_t g = 0; g < t.groups; ++g) {

@@ -261,7 +261,8 @@ void intDirect(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
             return bits == 5 ? panels<5, L::SubMin, false, false>(a, begin, end)
                              : panels<4, L::SubMin, false, false>(a, begin, end);
         case L::Sub16:
-            return panels<6, L::Sub16, false, false>(a, begin, end);
+            return bits == 3 ? panels<3, L::Sub16, false, false>(a, begin, end)
+                             : panels<6, L::Sub16, false, false>(a, begin, end);
         case L::Channel:
             return panels<8, L::Channel, false, false>(a, begin, end);
         case L::None:

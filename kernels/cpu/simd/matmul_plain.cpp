@@ -228,7 +228,7 @@ void plainPanels(const MatmulArgs* a, WeightFormat format, std::int64_t begin, s
         panels<WeightFormat::F16>(*a, begin, end, scratch);
     else if (format == WeightFormat::Fp8Channel)
         panels<WeightFormat::Fp8Channel>(*a, begin, end, scratch);
-    else if (format == WeightFormat::MxFp8)
+    else if (format == WeightFormat::MxFp8 || format == WeightFormat::Fp8Group)  // laid out alike
         panels<WeightFormat::MxFp8>(*a, begin, end, scratch);
     else if (format == WeightFormat::MxFp6)
         panels<WeightFormat::MxFp6>(*a, begin, end, scratch);
