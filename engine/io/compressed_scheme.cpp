@@ -64,13 +64,9 @@ std::optional<QuantScheme> weightScheme(const Arguments& w, const std::string& f
     const bool bytes = format == "int-quantized" || format == "pack-quantized";
     if (bytes && w.isInt(8) && w.symmetric && w.strategy == "channel")
         return findQuantScheme("w8a16");
-    if (format == "float-quantized" && w.isFloat(8) && w.strategy == "channel") {
-        QuantScheme scheme = *findQuantScheme("fp8");
-        scheme.activations = ActivationFormat::None;
-        return scheme;
-    }
-    if (format == "float-quantized" && w.isFloat(8) && w.strategy == "tensor") {
-        QuantScheme scheme = *findQuantScheme("fp8-tensor");
+    if (format == "float-quantized" && w.isFloat(8) &&
+        (w.strategy == "channel" || w.strategy == "tensor")) {
+        QuantScheme scheme = *findQuantScheme(w.strategy == "tensor" ? "fp8-tensor" : "fp8");
         scheme.activations = ActivationFormat::None;
         return scheme;
     }

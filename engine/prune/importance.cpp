@@ -142,17 +142,6 @@ UnitScores taylorScores(const Model& model, const CalibrationText& text, kernels
     return scores;
 }
 
-CalibrationText firstTokens(const CalibrationText& text, std::int64_t tokens) {
-    CalibrationText part;
-    for (const std::vector<std::int32_t>& ids : text.sequences) {
-        if (part.tokens >= tokens)
-            break;
-        part.sequences.push_back(ids);
-        part.tokens += static_cast<std::int64_t>(ids.size());
-    }
-    return part;
-}
-
 double meanLoss(Transformer& transformer, const CalibrationText& text,
                 const Transformer::SkippedLayers* skipped, RunControl& control) {
     const std::int64_t vocabulary = transformer.config().vocabularySize;

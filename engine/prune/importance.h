@@ -40,9 +40,6 @@ UnitScores taylorScores(const Model& model, const CalibrationText& text, kernels
 double meanLoss(Transformer& transformer, const CalibrationText& text,
                 const Transformer::SkippedLayers* skipped, RunControl& control);
 
-/// The first sequences that make up about `tokens`.
-CalibrationText firstTokens(const CalibrationText& text, std::int64_t tokens);
-
 enum class LayerImportance { Influence, Loss };
 struct LayerChoice {
     std::vector<std::int64_t> kept;  ///< ascending

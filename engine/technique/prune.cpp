@@ -96,7 +96,7 @@ public:
         : m_settings(settings),
           m_context(context),
           m_text(text),
-          m_ranking(firstTokens(text, kRankingTokens)) {}
+          m_ranking(firstOf(text, kRankingTokens)) {}
 
     Model run(Model model) {
         if (!m_settings.drop.empty()) {

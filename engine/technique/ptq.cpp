@@ -21,17 +21,20 @@ namespace fettle {
 
 namespace {
 
+/// What rows have to divide into for a scheme, with smaller groups where it has them.
+std::int64_t smallestGroup(const QuantScheme& wanted) {
+    return wanted.format == kernels::WeightFormat::Fp8Group ? wanted.groupSize : 32;
+}
+
 // The scheme for a weight of `cols` inputs: its own, or smaller groups where the rows do not
 // divide; nothing if none fits.
 std::optional<QuantScheme> schemeFor(const QuantScheme& wanted, std::int64_t cols) {
     if (wanted.granularity != Granularity::Group)
         return wanted;
-    if (cols % 32 != 0)
+    if (cols % smallestGroup(wanted) != 0)
         return std::nullopt;
     if (cols % wanted.groupSize == 0)
         return wanted;
-    if (wanted.format == kernels::WeightFormat::Fp8Group)
-        return std::nullopt;
     for (const int group : {64, 32})
         if (group < wanted.groupSize && cols % group == 0)
             return withGroupSize(wanted, group);
@@ -151,10 +154,7 @@ std::map<std::string, QuantScheme> givenSchemes(
         const std::optional<QuantScheme> scheme = schemeFor(wanted, cols);
         if (!scheme) {
             control.warn(name + " stays as it is: rows of " + std::to_string(cols) +
-                         " do not divide into groups of " +
-                         std::to_string(wanted.format == kernels::WeightFormat::Fp8Group
-                                            ? wanted.groupSize
-                                            : 32));
+                         " do not divide into groups of " + std::to_string(smallestGroup(wanted)));
             continue;
         }
         if (*scheme != wanted)
@@ -314,9 +314,9 @@ void roundToNearest(const Model& model, Model& out,
         context.control.beginPhase("Quantizing", static_cast<double>(weight.elements()) / total);
         options.scheme = found->second;
         options.globalScale = globalScaleOf(name, schemes, source, context.pool);
-        RtnResult result = quantizeRtn(name, weight, options, context.pool, context.control);
-        if (layerwise.lowRank > 0)
-            result = correctedRtn(name, weight, options, layerwise, context);
+        RtnResult result = layerwise.lowRank > 0
+                               ? correctedRtn(name, weight, options, layerwise, context)
+                               : quantizeRtn(name, weight, options, context.pool, context.control);
         weight.dropPages();
         const int layer = layerOf(name);
         context.layerMetrics.push_back({layer, name, "sqnr_db", result.sqnrDb});
