@@ -27,6 +27,11 @@ constexpr std::int64_t kGramBlock = 128;
 // What a half of a layer computes is kept for the next step up to here; beyond it is computed
 // again.
 constexpr std::size_t kKeptBytes = std::size_t{256} << 20;
+// Every sixteenth stretch of tokens shows whether what the others teach about drift is true of
+// them; neighbours are alike, so it is stretches and not single tokens.
+constexpr std::int64_t kHoldEvery = 16;
+constexpr std::int64_t kHoldStretch = 128;
+constexpr std::int64_t kHeldRows = 512;
 
 std::string calibrationText(const std::string& path) {
     std::string text = readText(path);
@@ -183,13 +188,39 @@ void InputCollector::flush() {
         for (std::int64_t j = 0; j < cols; j += kGramBlock)
             addProduct(m_transposed, m_transposed, rows, j, std::min(kGramBlock, cols - j), j,
                        s.gram);
-    if (!m_waitingPlain.empty()) {
-        s.drift.resize(static_cast<std::size_t>(cols * cols));
-        transpose(m_waitingPlain.data(), x, rows, m_lost);
-        addProduct(m_lost, m_transposed, rows, 0, cols, 0, s.drift);
-    }
+    if (!m_waitingPlain.empty())
+        addDrift(x, rows);
     m_waiting.clear();
     m_waitingPlain.clear();
+}
+
+bool InputCollector::holdsBack(std::int64_t token) const {
+    const std::int64_t stretch = std::clamp<std::int64_t>(m_expected / kHoldEvery, 1, kHoldStretch);
+    return token / stretch % kHoldEvery == kHoldEvery - 1;
+}
+
+/// Of the tokens that flush() has just counted.
+void InputCollector::addDrift(const float* x, std::int64_t rows) {
+    InputDrift& drift = m_statistics.drift;
+    const std::int64_t cols = m_statistics.cols;
+    drift.product.resize(static_cast<std::size_t>(cols * cols));
+    transpose(m_waitingPlain.data(), x, rows, m_lost);
+    for (std::int64_t r = 0; r < rows; ++r) {
+        if (!holdsBack(m_statistics.tokens - rows + r))
+            continue;
+        ++m_held;
+        const bool kept = drift.heldRows < kHeldRows;
+        drift.heldRows += kept;
+        for (std::int64_t j = 0; j < cols; ++j) {
+            float& lost = m_lost[static_cast<std::size_t>(j * rows + r)];
+            if (kept) {
+                drift.heldInputs.push_back(x[r * cols + j]);
+                drift.heldDrift.push_back(lost);
+            }
+            lost = 0;
+        }
+    }
+    addProduct(m_lost, m_transposed, rows, 0, cols, 0, drift.product);
 }
 
 void InputCollector::transpose(const float* x, const float* less, std::int64_t rows,
@@ -235,9 +266,11 @@ InputStatistics InputCollector::finish() {
         for (std::int64_t j = i + 1; j < s.cols; ++j)
             s.gram[static_cast<std::size_t>(i * s.cols + j)] =
                 s.gram[static_cast<std::size_t>(j * s.cols + i)];
-    for (std::vector<float>* sums : {&s.gram, &s.drift})
-        for (float& value : *sums)
-            value = static_cast<float>(value / count);
+    for (float& value : s.gram)
+        value = static_cast<float>(value / count);
+    const double used = std::max(1.0, count - static_cast<double>(m_held));
+    for (float& value : s.drift.product)
+        value = static_cast<float>(value / used);
     return std::move(m_statistics);
 }
 

@@ -10,6 +10,7 @@
 
 #include "engine/core/run_control.h"
 #include "engine/model/transformer.h"
+#include "engine/quant/input_statistics.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle {
@@ -33,21 +34,6 @@ double textOverlap(const std::string& calibration, const std::string& evaluation
 void warnOfOverlap(RunControl& control, const std::string& what, const std::string& text,
                    const std::string& evaluation);
 
-/// Of one input that one or several linear weights share. x_j is input channel j of a token.
-struct InputStatistics {
-    std::vector<float> meanSquare;     ///< [cols] mean of x_j^2: llama.cpp's importance matrix
-    std::vector<float> meanMagnitude;  ///< [cols] mean of |x_j|
-    std::vector<float> mean;           ///< [cols] mean of x_j
-    std::vector<float> maximum;        ///< [cols] max |x_j|
-    std::vector<float> gram;           ///< [cols, cols] mean of x x^T; empty unless asked for
-    /// [cols, cols] mean of (p - x) x^T, p what the plain model has in the place of x; likewise
-    std::vector<float> drift;
-    std::vector<float> sample;  ///< [sampleRows, cols] tokens evenly spread over the text
-    std::int64_t sampleRows = 0;
-    std::int64_t tokens = 0;
-    std::int64_t cols = 0;
-};
-
 class InputCollector {
 public:
     /// `sampleRows` of `tokens` tokens to come are kept. The gram is a float32 product of some
@@ -64,6 +50,9 @@ private:
     /// Takes in what waits.
     void flush();
     void addSums(const float* x, std::int64_t rows);
+    void addDrift(const float* x, std::int64_t rows);
+    /// Whether a token's drift is held back.
+    bool holdsBack(std::int64_t token) const;
     /// Rows from `from` on and columns [first, first + count) of sum += a b^T over tokens, both
     /// laid as [cols, rows].
     void addProduct(const std::vector<float>& a, const std::vector<float>& b, std::int64_t rows,
@@ -78,6 +67,7 @@ private:
     std::vector<float> m_transposed, m_lost;
     std::int64_t m_expected;
     std::int64_t m_keep;
+    std::int64_t m_held = 0;  ///< tokens whose drift was held back, also where it was not kept
 };
 
 /// The sequences as they stand before some layer, [tokens, hiddenSize] each.

@@ -40,6 +40,16 @@ double meanDiagonal(const std::vector<float>& gram, std::int64_t cols) {
     return mean;
 }
 
+/// x W^T [rows, outputs of W].
+std::vector<float> productsWith(const kernels::PackedWeight& weight, const float* x,
+                                std::int64_t rows, std::int64_t cols, kernels::WorkerPool& pool) {
+    kernels::Activations left;
+    left.assign(x, rows, cols, cols);
+    std::vector<float> out(static_cast<std::size_t>(rows * weight.rows()));
+    kernels::matmul(weight, left, out.data(), weight.rows(), nullptr, false, pool);
+    return out;
+}
+
 class Sweep {
 public:
     Sweep(const GptqFactor& factor, const GptqOptions& options, std::vector<float> weights,
@@ -253,38 +263,60 @@ GptqResult quantizeGptq(const std::string& name, const Weight& weight, const Gpt
     return sweep.result(pool);
 }
 
-OutputFollower::OutputFollower(const std::vector<float>& gram, std::vector<float>&& drift,
+OutputFollower::OutputFollower(const std::vector<float>& gram, InputDrift&& drift,
                                std::int64_t cols, double damping, kernels::WorkerPool& pool,
                                RunControl& control)
-    : m_pool(pool), m_control(control), m_cols(cols), m_factor(gram) {
+    : m_pool(pool), m_control(control), m_cols(cols), m_factor(gram), m_held(std::move(drift)) {
     // A product takes its weight as [out, in]: C^T here.
+    std::vector<float> product = std::move(m_held.product);
     for (std::int64_t i = 0; i < cols; ++i)
         for (std::int64_t j = 0; j < i; ++j)
-            std::swap(drift[static_cast<std::size_t>(i * cols + j)],
-                      drift[static_cast<std::size_t>(j * cols + i)]);
+            std::swap(product[static_cast<std::size_t>(i * cols + j)],
+                      product[static_cast<std::size_t>(j * cols + i)]);
     kernels::WeightView view;
     view.rows = view.cols = cols;
-    view.data = drift.data();
+    view.data = product.data();
     m_drift = kernels::PackedWeight::pack(view, pool);
-    drift = {};
     const float ridge = static_cast<float>(damping * meanDiagonal(gram, cols));
     for (std::int64_t j = 0; j < cols; ++j)
         m_factor[static_cast<std::size_t>(j * cols + j)] += ridge;
     m_usable = choleskyInPlace(m_factor.data(), cols, pool, control);
 }
 
-std::vector<float> OutputFollower::target(const std::vector<float>& weights) const {
+OutputFollower::Target OutputFollower::target(const std::vector<float>& weights) const {
     if (!m_usable)
-        return weights;
+        return {weights, 0};
     const auto rows = static_cast<std::int64_t>(weights.size()) / m_cols;
-    kernels::Activations x;
-    x.assign(weights.data(), rows, m_cols, m_cols);
-    std::vector<float> out(weights.size());
-    kernels::matmul(m_drift, x, out.data(), m_cols, nullptr, false, m_pool);
-    solveRowsInPlace(m_factor.data(), m_cols, out.data(), rows, m_pool, m_control);
-    for (std::size_t i = 0; i < out.size(); ++i)
-        out[i] += weights[i];
-    return out;
+    std::vector<float> correction = productsWith(m_drift, weights.data(), rows, m_cols, m_pool);
+    solveRowsInPlace(m_factor.data(), m_cols, correction.data(), rows, m_pool, m_control);
+    const double trust = trustIn(correction, weights);
+    for (std::size_t i = 0; i < correction.size(); ++i)
+        correction[i] = weights[i] + static_cast<float>(trust) * correction[i];
+    return {std::move(correction), trust};
+}
+
+/// The t that brings t D x closest to W (p - x) over the tokens held back.
+double OutputFollower::trustIn(const std::vector<float>& correction,
+                               const std::vector<float>& weights) const {
+    if (m_held.heldRows == 0)
+        return 1;
+    const auto rows = static_cast<std::int64_t>(weights.size()) / m_cols;
+    const auto outputs = [&](const std::vector<float>& w, const std::vector<float>& x) {
+        kernels::WeightView view;
+        view.rows = rows;
+        view.cols = m_cols;
+        view.data = w.data();
+        return productsWith(kernels::PackedWeight::pack(view, m_pool), x.data(), m_held.heldRows,
+                            m_cols, m_pool);
+    };
+    const std::vector<float> said = outputs(correction, m_held.heldInputs);
+    const std::vector<float> wanted = outputs(weights, m_held.heldDrift);
+    double agreement = 0, power = 0;
+    for (std::size_t i = 0; i < said.size(); ++i) {
+        agreement += static_cast<double>(said[i]) * wanted[i];
+        power += static_cast<double>(said[i]) * said[i];
+    }
+    return power > 0 ? std::clamp(agreement / power, 0.0, 1.0) : 0;
 }
 
 }  // namespace fettle

@@ -13,6 +13,7 @@
 
 #include "engine/core/run_control.h"
 #include "engine/quant/group_quantizer.h"
+#include "engine/quant/input_statistics.h"
 #include "kernels/ops/matmul.h"
 #include "kernels/ops/worker_pool.h"
 
@@ -57,22 +58,30 @@ GptqResult quantizeGptq(const std::string& name, const Weight& weight, const Gpt
 
 /// What weights should be so that their products with the inputs at hand come closest to the plain
 /// weights' with the plain inputs p, for which the layers before have made x (GPTAQ, Li et al.
-/// 2025, arXiv 2504.02692): W + W C (H + damping)^-1, C the mean of (p - x) x^T. Made once for all
-/// weights that share the input.
+/// 2025, arXiv 2504.02692): W + t W C (H + damping)^-1, C the mean of (p - x) x^T. Made once for
+/// all weights that share the input.
+/// With few tokens for many inputs most of the correction is learned by heart, and harms. So t,
+/// between 0 and 1, is what is best for the tokens held back; 1 where there are none.
 class OutputFollower {
 public:
-    /// `gram` and `drift` [cols, cols]; the drift's memory is reused.
-    OutputFollower(const std::vector<float>& gram, std::vector<float>&& drift, std::int64_t cols,
+    /// `gram` [cols, cols]; the drift's memory is reused.
+    OutputFollower(const std::vector<float>& gram, InputDrift&& drift, std::int64_t cols,
                    double damping, kernels::WorkerPool& pool, RunControl& control);
-    /// [rows, cols]; the weights themselves where H cannot be factored.
-    std::vector<float> target(const std::vector<float>& weights) const;
+    struct Target {
+        std::vector<float> weights;  ///< [rows, cols]; as they were where H cannot be factored
+        double trust = 0;            ///< t
+    };
+    Target target(const std::vector<float>& weights) const;
 
 private:
+    double trustIn(const std::vector<float>& correction, const std::vector<float>& weights) const;
+
     kernels::WorkerPool& m_pool;
     RunControl& m_control;
     std::int64_t m_cols;
     std::vector<float> m_factor;
     kernels::PackedWeight m_drift;
+    InputDrift m_held;
     bool m_usable = false;
 };
 

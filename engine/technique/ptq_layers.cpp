@@ -354,12 +354,16 @@ private:
                   float inputRange) {
         std::optional<GptqFactor> factor;
         std::map<std::string, std::vector<float>> targets;
-        if (!statistics.drift.empty()) {
+        m_trust.clear();
+        if (!statistics.drift.product.empty()) {
             const OutputFollower follower(statistics.gram, std::move(statistics.drift),
                                           statistics.cols, m_options.damping, m_context.pool,
                                           m_context.control);
-            for (const std::string& each : names)
-                targets[each] = follower.target(m_model.weight(each).toFloat());
+            for (const std::string& each : names) {
+                OutputFollower::Target target = follower.target(m_model.weight(each).toFloat());
+                targets[each] = std::move(target.weights);
+                m_trust[each] = target.trust;
+            }
         }
         if (m_options.gptq) {
             factor = factorInputs(statistics.gram, statistics.cols, m_options.damping,
@@ -481,6 +485,8 @@ private:
                                  ? e.cross / std::sqrt(e.signal * quantizedSignal)
                                  : 1);
         add("bits", m_model.weight(each).bitsPerWeight());
+        if (const auto trust = m_trust.find(each); trust != m_trust.end())
+            add("follow_trust", trust->second);
         // What stands out among the inputs: the largest value, and the channel with the most power
         // against the middle one's.
         std::vector<float> powers = statistics.meanSquare;
@@ -502,6 +508,7 @@ private:
     Model m_plainModel;
     std::optional<Transformer> m_plainTransformer;
     std::optional<CalibrationStream> m_plain;
+    std::map<std::string, double> m_trust;  ///< of the weights at hand that follow outputs
     std::int64_t m_layer = 0;
     std::int64_t m_firstLayer = 0;  ///< that this run works on
     double m_start = 0;

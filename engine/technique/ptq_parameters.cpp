@@ -186,7 +186,9 @@ TechniqueDescriptor ptqDescriptor() {
     ParameterSchema follow = parameter(
         "follow_outputs", "Make up for layers before", ParameterType::Bool, true,
         "Aims every layer at what the plain model gives, so that it also makes up for what the "
-        "layers before it have lost (GPTAQ). Runs the calibration text through both.");
+        "layers before it have lost (GPTAQ), as far as tokens held back from it bear that out. "
+        "Runs "
+        "the calibration text through both.");
     follow.sweepable = true;
     follow.visibleWhen = compensates;
 

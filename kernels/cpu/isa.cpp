@@ -108,6 +108,17 @@ bool hasBf16Products() {
 #endif
 }
 
+bool hasBf16Tiles() {
+#if defined(__x86_64__)
+    if (!hasBf16Products() || currentIsa() != Isa::Amx)
+        return false;
+    static const bool right = (leaf(7).edx >> 22 & 1u) != 0 && amx_bf16::tilesMultiplyRight();
+    return right;
+#else
+    return false;
+#endif
+}
+
 const char* name(Isa isa) {
     switch (isa) {
         case Isa::Baseline:

@@ -16,6 +16,8 @@ void setIsa(Isa isa);
 /// Products of bfloat16 pairs (AVX512_BF16), which come with some processors of the AVX-512 level.
 /// False where a lower level was chosen.
 bool hasBf16Products();
+/// Those on AMX's tiles, many times as fast. False where a lower level was chosen.
+bool hasBf16Tiles();
 /// "AVX-512 VNNI"
 const char* name(Isa isa);
 /// Processor name as the operating system gives it.

@@ -17,6 +17,9 @@ extern const TrainTable kTrainTable;
 namespace bf16 {
 extern const GemmKernels kGemm;
 }
+namespace amx_bf16 {
+extern const GemmKernels kGemm;
+}
 #endif
 
 const TrainTable& trainKernels() {
@@ -37,7 +40,7 @@ const TrainTable& trainKernels() {
 const GemmKernels& gemmKernels(bool bf16) {
 #if defined(__x86_64__)
     if (bf16)
-        return bf16::kGemm;
+        return hasBf16Tiles() ? amx_bf16::kGemm : bf16::kGemm;
 #endif
     return trainKernels().gemm;
 }

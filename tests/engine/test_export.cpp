@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <random>
 
@@ -163,16 +164,33 @@ TEST_F(ExportTest, FixturesInEveryPlainFormat) {
     }
 }
 
-TEST_F(ExportTest, KQuantsMixTypesAsLlamaCppDoes) {
+/// Rows of whole super-blocks.
+Model wide(const fs::path& folder, int layers) {
     nlohmann::json config = test::tinyConfig("llama");
     config["hidden_size"] = 256;
     config["intermediate_size"] = 512;
-    config["num_hidden_layers"] = 8;
+    config["num_hidden_layers"] = layers;
     test::FolderParts parts = test::tinyParts("llama");
     parts.config = config;
     parts.tensors = test::tinyTensors(config);
-    test::writeFolder(m_folder / "wide", parts);
-    const Model model = loadModel((m_folder / "wide").string());
+    test::writeFolder(folder / "wide", parts);
+    return loadModel((folder / "wide").string());
+}
+
+CalibrationText randomText() {
+    CalibrationText text;
+    std::mt19937 rng(7);
+    for (int s = 0; s < 64; ++s) {
+        text.sequences.emplace_back();
+        for (int i = 0; i < 16; ++i)
+            text.sequences.back().push_back(static_cast<std::int32_t>(rng() % test::kVocabulary));
+    }
+    text.tokens = 64 * 16;
+    return text;
+}
+
+TEST_F(ExportTest, KQuantsMixTypesAsLlamaCppDoes) {
+    const Model model = wide(m_folder.path(), 8);
     ImportanceMatrix importance;
     for (const std::string& name : linearWeightNames(model.config)) {
         std::vector<float>& values = importance[name];
@@ -221,24 +239,34 @@ TEST_F(ExportTest, KQuantsMixTypesAsLlamaCppDoes) {
         "Q5_0");
 }
 
+TEST_F(ExportTest, ChoosingCodesUnderATextStopsWhenAsked) {
+    class StopInTheMiddle : public NullProgress {
+    public:
+        void progress(const JobProgress& progress) override {
+            if (progress.fraction > 0 && !stop.stop_requested()) {
+                asked = std::chrono::steady_clock::now();
+                stop.request_stop();
+            }
+        }
+        std::stop_source stop;
+        std::chrono::steady_clock::time_point asked;
+    };
+    const Model model = wide(m_folder.path(), 3);
+    StopInTheMiddle sink;
+    RunControl control(sink.stop.get_token(), nullptr, sink);
+    CpuBackend backend(2);
+    EXPECT_THROW(
+        withKQuantCodes(model, kernels::WeightFormat::Q4_K, randomText(), backend, control),
+        Cancelled);
+    EXPECT_TRUE(sink.stop.stop_requested());
+    EXPECT_LT(std::chrono::steady_clock::now() - sink.asked, std::chrono::milliseconds(200));
+    for (const std::string& name : linearWeightNames(model.config))
+        EXPECT_FALSE(model.weight(name).isQuantized()) << name;
+}
+
 TEST_F(ExportTest, KQuantCodesChosenUnderATextKeepTheModelCloser) {
-    nlohmann::json config = test::tinyConfig("llama");
-    config["hidden_size"] = 256;
-    config["intermediate_size"] = 512;
-    config["num_hidden_layers"] = 2;
-    test::FolderParts parts = test::tinyParts("llama");
-    parts.config = config;
-    parts.tensors = test::tinyTensors(config);
-    test::writeFolder(m_folder / "wide", parts);
-    const Model model = loadModel((m_folder / "wide").string());
-    CalibrationText text;
-    std::mt19937 rng(7);
-    for (int s = 0; s < 64; ++s) {
-        text.sequences.emplace_back();
-        for (int i = 0; i < 16; ++i)
-            text.sequences.back().push_back(static_cast<std::int32_t>(rng() % test::kVocabulary));
-    }
-    text.tokens = 64 * 16;
+    const Model model = wide(m_folder.path(), 2);
+    const CalibrationText text = randomText();
     QuietControl quiet;
     CpuBackend backend(2);
     const auto logits = [&](const Model& m) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/core/random.h"
+#include "engine/quant/calibration.h"
 #include "engine/quant/cholesky.h"
 #include "engine/quant/gptq.h"
 
@@ -152,9 +153,10 @@ TEST(OutputFollowing, TargetGivesThePlainOutputsFromTheInputsAtHand) {
         lost[i] = plain[i] - x[i];
     const std::vector<float> w = normals(rows * cols, 4);
     const std::vector<float> gram = meanProduct(x, x, tokens, cols);
-    const OutputFollower follower(gram, meanProduct(lost, x, tokens, cols), cols, 1e-6, pool,
-                                  control);
-    const std::vector<float> target = follower.target(w);
+    InputDrift drift;
+    drift.product = meanProduct(lost, x, tokens, cols);
+    const OutputFollower follower(gram, std::move(drift), cols, 1e-6, pool, control);
+    const std::vector<float> target = follower.target(w).weights;
     const auto missed = [&](const std::vector<float>& weights) {
         double sum = 0;
         for (std::int64_t t = 0; t < tokens; ++t)
@@ -178,6 +180,31 @@ TEST(OutputFollowing, TargetGivesThePlainOutputsFromTheInputsAtHand) {
             other[i] += step;
             EXPECT_GT(missed(other), best);
         }
+}
+
+/// Inputs that have lost what nothing in them tells of (`noise`), or a fixed share of themselves.
+double trustOf(bool noise, std::int64_t tokens, std::int64_t cols) {
+    kernels::WorkerPool pool(2);
+    NullProgress sink;
+    RunControl control({}, nullptr, sink);
+    const std::vector<float> x = normals(tokens * cols, 1), other = normals(tokens * cols, 2);
+    std::vector<float> plain(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i)
+        plain[i] = noise ? x[i] + 0.1f * other[i] : 1.1f * x[i];
+    InputCollector collector(cols, tokens, true, 0, pool);
+    constexpr std::int64_t together = 50;
+    for (std::int64_t t = 0; t < tokens; t += together)
+        collector.add(x.data() + t * cols, std::min(together, tokens - t), plain.data() + t * cols);
+    InputStatistics statistics = collector.finish();
+    EXPECT_GT(statistics.drift.heldRows, tokens / 20);
+    const OutputFollower follower(statistics.gram, std::move(statistics.drift), cols, 1e-3, pool,
+                                  control);
+    return follower.target(normals(40 * cols, 3)).trust;
+}
+
+TEST(OutputFollowing, WhatTokensHeldBackDoNotBearOutIsNotFollowed) {
+    EXPECT_LT(trustOf(true, 400, 128), 0.05);  // a third of the noise would be learned by heart
+    EXPECT_GT(trustOf(false, 400, 128), 0.95);
 }
 
 }  // namespace

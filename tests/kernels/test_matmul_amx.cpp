@@ -1,6 +1,10 @@
-// The AMX products on emulated tiles against the AVX-512 level, bit for bit; on a processor with
-// AMX also the real tiles.
+// The AMX products on emulated tiles: integers against the AVX-512 level bit for bit, bfloat16
+// against plain sums; on a processor with AMX also the real tiles.
 #include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
 
 #include "kernels/cpu/amx/permission.h"
 #include "kernels/ops/matmul.h"
@@ -89,6 +93,93 @@ TEST(MatmulAmxHardware, TilesMultiplyRight) {
         GTEST_SKIP() << "this processor or operating system offers no AMX";
     EXPECT_TRUE(requestTiles());
     EXPECT_TRUE(amx::tilesMultiplyRight());
+}
+
+struct Bf16Case {
+    std::int64_t m, n, k;
+    bool transposed, accumulate;
+};
+
+std::vector<float> bf16Product(const GemmKernels& kernels, const Bf16Case& c,
+                               const std::vector<float>& a, const std::vector<float>& b,
+                               std::vector<float> out) {
+    const std::int64_t panels = (c.n + kernels.width - 1) / kernels.width;
+    const std::int64_t stride = (c.k + 1) / 2 * kernels.width;
+    // What lies behind the last step of a panel must not count.
+    std::vector<float> packed(static_cast<std::size_t>(panels * stride + 16 * kernels.width),
+                              std::numeric_limits<float>::quiet_NaN());
+    for (std::int64_t p = 0; p < panels; ++p) {
+        const GemmPack piece = {b.data() + p * kernels.width * c.k,
+                                c.k,
+                                1,
+                                std::min(kernels.width, c.n - p * kernels.width),
+                                c.k,
+                                packed.data() + p * stride};
+        kernels.pack(&piece);
+    }
+    const GemmBlock block = {c.m,
+                             c.n,
+                             c.k,
+                             a.data(),
+                             c.transposed ? 1 : c.k,
+                             c.transposed ? c.m : 1,
+                             packed.data(),
+                             stride,
+                             out.data(),
+                             c.n + 2,
+                             c.accumulate};
+    kernels.block(&block);
+    return out;
+}
+
+class GemmAmx : public testing::TestWithParam<Bf16Case> {};
+
+TEST_P(GemmAmx, TilesOfBfloat16GiveTheSumsOfRoundedFactors) {
+    if (!hasBf16Products())
+        GTEST_SKIP() << "the factors are packed with AVX512_BF16, which this processor lacks";
+    const Bf16Case& c = GetParam();
+    const std::vector<float> a = test::randomFloats(c.m * c.k, 1),
+                             b = test::randomFloats(c.n * c.k, 2),
+                             start = test::randomFloats(c.m * (c.n + 2), 3);
+    const EmulatedGemm before = emulatedBf16Gemm();
+    const std::vector<float> got = bf16Product(before.kernels, c, a, b, start);
+    const EmulatedGemm after = emulatedBf16Gemm();
+    ASSERT_EQ(after.fault, nullptr) << after.fault;
+    EXPECT_GT(after.products, before.products);
+    const auto rounded = [](float x) {
+        std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+        bits = (bits + 0x7FFFU + (bits >> 16 & 1U)) & 0xFFFF0000U;
+        return static_cast<double>(std::bit_cast<float>(bits));
+    };
+    for (std::int64_t i = 0; i < c.m; ++i)
+        for (std::int64_t j = 0; j < c.n + 2; ++j) {
+            const auto at = static_cast<std::size_t>(i * (c.n + 2) + j);
+            double want = c.accumulate || j >= c.n ? start[at] : 0;
+            for (std::int64_t k = 0; k < c.k && j < c.n; ++k)
+                want +=
+                    rounded(a[static_cast<std::size_t>(c.transposed ? k * c.m + i : i * c.k + k)]) *
+                    rounded(b[static_cast<std::size_t>(j * c.k + k)]);
+            ASSERT_NEAR(got[at], want, 1e-5 * std::sqrt(static_cast<double>(c.k)) + 1e-6)
+                << i << ", " << j;
+        }
+    if (!hasBf16Tiles())
+        return;
+    EXPECT_EQ(bf16Product(gemmKernels(true), c, a, b, start), got)
+        << "the processor's tiles and the emulated ones";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, GemmAmx,
+    testing::Values(Bf16Case{1, 1, 1, false, false}, Bf16Case{16, 32, 32, false, true},
+                    Bf16Case{17, 33, 31, false, false}, Bf16Case{33, 40, 65, true, true},
+                    Bf16Case{129, 64, 514, false, true}, Bf16Case{150, 31, 1030, true, false}));
+
+TEST(MatmulAmxHardware, TilesOfBfloat16MultiplyRight) {
+    if (bestIsa() < Isa::Amx || !hasBf16Products())
+        GTEST_SKIP() << "this processor or operating system offers no AMX";
+    EXPECT_TRUE(hasBf16Tiles());
+    const IsaScope scope(Isa::Avx512Vnni);
+    EXPECT_FALSE(hasBf16Tiles());
 }
 
 }  // namespace

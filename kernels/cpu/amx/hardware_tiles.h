@@ -2,7 +2,8 @@
 // (permission.h).
 #pragma once
 
-#include "kernels/cpu/amx/int_tiles.h"
+#include "kernels/cpu/amx/tile_config.h"
+#include "kernels/cpu/simd/vec16.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 
@@ -27,6 +28,11 @@ struct HardwareTiles {
     template <int Sums, int A, int B>
     FETTLE_MEMBER_INLINE static void multiply() {
         asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
+    }
+    /// sums += pairs of bfloat16 of A x those of B.
+    template <int Sums, int A, int B>
+    FETTLE_MEMBER_INLINE static void multiplyBf16() {
+        asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
     }
 };
 

@@ -9,20 +9,11 @@
 // of one panel each.
 #pragma once
 
+#include "kernels/cpu/amx/tile_config.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd/int_piece.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
-
-/// What LDTILECFG reads (palette 1).
-struct TileConfig {
-    std::uint8_t palette = 1;
-    std::uint8_t startRow = 0;
-    std::uint8_t reserved[14] = {};
-    std::uint16_t columnBytes[16] = {};
-    std::uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileConfig) == 64);
 
 constexpr int kAmxPanels = 2;
 constexpr std::int64_t kAmxRows = 32;        // two tiles of activation rows

@@ -1,5 +1,6 @@
 // The integer products of the AMX level; everything else it takes from AVX-512.
 #include "kernels/cpu/amx/hardware_tiles.h"
+#include "kernels/cpu/amx/int_tiles.h"
 #include "kernels/cpu/amx/permission.h"
 
 namespace fettle::kernels {

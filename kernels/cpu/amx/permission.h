@@ -11,5 +11,9 @@ namespace amx {
 /// requestTiles() only.
 bool tilesMultiplyRight();
 }  // namespace amx
+namespace amx_bf16 {
+/// The same of bfloat16; on a processor that also has AVX512_BF16, which packs the factors.
+bool tilesMultiplyRight();
+}  // namespace amx_bf16
 
 }  // namespace fettle::kernels

@@ -1,78 +1,17 @@
 // Products of matrices rounded to bfloat16 with VDPBF16PS: two steps of k a lane and instruction.
 // Both factors are rounded while they are packed, so that nobody holds a second copy of them. The
 // sum of an output is one chain over the pairs of steps in order, whatever the blocking.
-#include <immintrin.h>
-
-#include "kernels/cpu/train_table.h"
+#include "kernels/cpu/bf16/pack.h"
 
 namespace fettle::kernels::bf16 {
 namespace {
 
-constexpr int kRows = 12, kVectors = 2;
-constexpr std::int64_t kWidth = 16 * kVectors;
+constexpr int kRows = 12;
 // Steps of k whose panel of b (24 KiB) stays in the first-level cache for all rows.
 constexpr std::int64_t kSteps = 384;
 // Rows of a that are packed at once.
 constexpr std::int64_t kPackRows = 8 * kRows;
 constexpr std::int64_t kPairs = kSteps / 2;
-
-__mmask16 firstLanes(std::int64_t count) {
-    return count >= 16  ? static_cast<__mmask16>(0xFFFF)
-           : count <= 0 ? static_cast<__mmask16>(0)
-                        : static_cast<__mmask16>((1U << count) - 1);
-}
-
-/// Sixteen pairs of neighbours from x[0..count), zero beyond.
-__m512i neighbours(const float* x, std::int64_t count) {
-    const __m512 low = _mm512_maskz_loadu_ps(firstLanes(count), x);
-    const __m512 high =
-        count > 16 ? _mm512_maskz_loadu_ps(firstLanes(count - 16), x + 16) : _mm512_setzero_ps();
-    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
-/// Pairs (x[i], y[i]) of `count` lanes; y may be null: zeros.
-__m512i interleaved(const float* x, const float* y, std::int64_t count) {
-    alignas(64) static constexpr std::uint16_t order[32] = {
-        0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const __mmask16 lanes = firstLanes(count);
-    const __m512 low = _mm512_maskz_loadu_ps(lanes, x);
-    const __m512 high = y ? _mm512_maskz_loadu_ps(lanes, y) : _mm512_setzero_ps();
-    return _mm512_permutexvar_epi16(_mm512_load_si512(order),
-                                    (__m512i)_mm512_cvtne2ps_pbh(high, low));
-}
-
-/// Rows and columns of sixteen vectors change places.
-void transpose(__m512i (&r)[16]) {
-    __m512i t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    // r[4 g + c] now holds, in its part q of 128 bits, columns 4 q + c of rows 4 g to 4 g + 3.
-    for (int c = 0; c < 4; ++c) {
-        const __m512i low = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x44),
-                      high = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xEE),
-                      low2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x44),
-                      high2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xEE);
-        t[c] = _mm512_shuffle_i32x4(low, low2, 0x88);
-        t[4 + c] = _mm512_shuffle_i32x4(low, low2, 0xDD);
-        t[8 + c] = _mm512_shuffle_i32x4(high, high2, 0x88);
-        t[12 + c] = _mm512_shuffle_i32x4(high, high2, 0xDD);
-    }
-    for (int i = 0; i < 16; ++i)
-        r[i] = t[i];
-}
-
-std::int64_t pairs(std::int64_t steps) {
-    return (steps + 1) / 2;
-}
 
 /// Pairs of steps of `rows` rows of a as the tiles read them: [row][pair] where steps are
 /// neighbours in a, else [pair][row].
@@ -107,7 +46,7 @@ __attribute__((always_inline)) inline void tile(const std::uint32_t* a, const fl
     for (std::int64_t p = 0; p < count; ++p) {
         __m512bh columns[kVectors];
         for (int v = 0; v < kVectors; ++v)
-            columns[v] = (__m512bh)_mm512_loadu_si512(b + p * kWidth + 16 * v);
+            columns[v] = (__m512bh)_mm512_loadu_si512(b + p * kPanelWidth + 16 * v);
 #pragma GCC unroll 12
         for (int i = 0; i < M; ++i) {
             const std::uint32_t pair = Transposed ? a[p * kPackRows + i] : a[i * kPairs + p];
@@ -140,26 +79,27 @@ void blockOf(const GemmBlock& g) {
             const std::int64_t steps = g.k - step < kSteps ? g.k - step : kSteps;
             const bool accumulate = g.accumulate || step > 0;
             packRows<Transposed>(g, row, rows, step, steps, packed);
-            const float* b = g.b + step / 2 * kWidth;
-            for (std::int64_t column = 0; column < g.cols; column += kWidth, b += g.panelStride) {
+            const float* b = g.b + step / 2 * kPanelWidth;
+            for (std::int64_t column = 0; column < g.cols;
+                 column += kPanelWidth, b += g.panelStride) {
                 const std::int64_t cols = g.cols - column;
                 for (std::int64_t i = 0; i < rows; i += kRows) {
                     const std::uint32_t* a = packed + i * (Transposed ? 1 : kPairs);
                     float* c = g.c + (row + i) * g.cStride + column;
                     const std::int64_t left = rows - i < kRows ? rows - i : kRows;
-                    if (cols >= kWidth) {
+                    if (cols >= kPanelWidth) {
                         tileUpTo<kRows, Transposed>(a, b, pairs(steps), c, g.cStride, accumulate,
                                                     left);
                         continue;
                     }
                     // The last columns go through a full-width copy.
-                    float edge[kRows][kWidth] = {};
+                    float edge[kRows][kPanelWidth] = {};
                     const auto bytes = static_cast<std::size_t>(cols) * sizeof(float);
                     if (accumulate)
                         for (std::int64_t r = 0; r < left; ++r)
                             __builtin_memcpy(edge[r], c + r * g.cStride, bytes);
-                    tileUpTo<kRows, Transposed>(a, b, pairs(steps), edge[0], kWidth, accumulate,
-                                                left);
+                    tileUpTo<kRows, Transposed>(a, b, pairs(steps), edge[0], kPanelWidth,
+                                                accumulate, left);
                     for (std::int64_t r = 0; r < left; ++r)
                         __builtin_memcpy(c + r * g.cStride, edge[r], bytes);
                 }
@@ -175,34 +115,9 @@ void block(const GemmBlock* block) {
         blockOf<true>(*block);
 }
 
-void pack(const GemmPack* piece) {
-    const GemmPack& p = *piece;
-    if (p.column == 1) {
-        for (std::int64_t s = 0; s < p.k; s += 2) {
-            const float* x = p.from + s * p.step;
-            const float* y = s + 1 < p.k ? x + p.step : nullptr;
-            for (std::int64_t j = 0; j < kWidth; j += 16)
-                _mm512_storeu_si512(p.to + s / 2 * kWidth + j,
-                                    interleaved(x + j, y ? y + j : nullptr, p.cols - j));
-        }
-        return;
-    }
-    for (std::int64_t j = 0; j < kWidth; j += 16)
-        for (std::int64_t s = 0; s < p.k; s += 32) {
-            __m512i square[16];
-            for (int i = 0; i < 16; ++i)
-                square[i] = j + i < p.cols ? neighbours(p.from + (j + i) * p.column + s, p.k - s)
-                                           : _mm512_setzero_si512();
-            transpose(square);
-            const std::int64_t count = pairs(p.k - s) < 16 ? pairs(p.k - s) : 16;
-            for (std::int64_t i = 0; i < count; ++i)
-                _mm512_storeu_si512(p.to + (s / 2 + i) * kWidth + j, square[i]);
-        }
-}
-
 }  // namespace
 
 extern const GemmKernels kGemm;
-const GemmKernels kGemm = {kWidth, kRows, 2, block, pack};
+const GemmKernels kGemm = {kPanelWidth, kRows, 2, block, packPanel};
 
 }  // namespace fettle::kernels::bf16

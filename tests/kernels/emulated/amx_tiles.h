@@ -1,7 +1,8 @@
-// The AMX kernels without an AMX processor, see amx_tiles.cpp.
+// The AMX kernels without an AMX processor, see emulated_tiles.h.
 #pragma once
 
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/train_table.h"
 
 namespace fettle::kernels {
 
@@ -10,5 +11,13 @@ bool emulatedAmxPanels(const MatmulArgs& args, std::int64_t begin, std::int64_t 
 /// What the processor would have refused so far, or null.
 const char* emulatedAmxFault();
 long emulatedAmxProducts();
+
+/// The products of bfloat16, and the same of them so far.
+struct EmulatedGemm {
+    GemmKernels kernels;
+    const char* fault;
+    long products;
+};
+EmulatedGemm emulatedBf16Gemm();
 
 }  // namespace fettle::kernels
