@@ -1,6 +1,7 @@
 #include "engine/quant/calibration.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -10,7 +11,6 @@
 #include "engine/core/error.h"
 #include "engine/core/random.h"
 #include "engine/eval/text_windows.h"
-#include "kernels/ops/matmul.h"
 
 namespace fettle {
 
@@ -21,9 +21,9 @@ constexpr std::size_t kLineLength = 40;
 // Rows that are taken in together: enough for a product to be worth the sums it is added to.
 constexpr std::int64_t kRowsTogether = 1024;
 constexpr std::int64_t kSumGrain = 32;
-constexpr std::int64_t kTransposeTile = 16;
+constexpr std::int64_t kSumRows = 16;
 // Columns of the gram that are computed together, from their own row on: the rest is its mirror.
-constexpr std::int64_t kGramBlock = 128;
+constexpr std::int64_t kGramBlock = 256;
 // What a half of a layer computes is kept for the next step up to here; beyond it is computed
 // again.
 constexpr std::size_t kKeptBytes = std::size_t{256} << 20;
@@ -152,15 +152,33 @@ void InputCollector::addSums(const float* x, std::int64_t rows) {
     InputStatistics& s = m_statistics;
     const std::int64_t cols = s.cols;
     m_pool.parallelFor(cols, kSumGrain, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-        for (std::int64_t r = 0; r < rows; ++r) {
-            const float* token = x + r * cols;
-            for (std::int64_t j = begin; j < end; ++j) {
-                const auto at = static_cast<std::size_t>(j);
-                const float magnitude = std::fabs(token[j]);
-                m_squares[at] += static_cast<double>(token[j]) * token[j];
-                m_magnitudes[at] += magnitude;
-                m_sums[at] += token[j];
-                s.maximum[at] = std::max(s.maximum[at], magnitude);
+        for (std::int64_t first = begin; first < end; first += kSumGrain) {
+            const std::int64_t width = std::min(kSumGrain, end - first);
+            std::array<float, kSumGrain> maximum{}, token{};
+            for (std::int64_t row = 0; row < rows; row += kSumRows) {
+                // A few tokens are added up in float32, which takes several columns at a time.
+                std::array<float, kSumGrain> squares{}, magnitudes{}, sums{};
+                for (std::int64_t r = row; r < std::min(rows, row + kSumRows); ++r) {
+                    std::copy_n(x + r * cols + first, width, token.begin());
+                    for (std::size_t j = 0; j < token.size(); ++j) {
+                        const float value = token[j], magnitude = std::fabs(value);
+                        squares[j] += value * value;
+                        magnitudes[j] += magnitude;
+                        sums[j] += value;
+                        maximum[j] = maximum[j] < magnitude ? magnitude : maximum[j];
+                    }
+                }
+                for (std::int64_t j = 0; j < width; ++j) {
+                    const auto at = static_cast<std::size_t>(first + j),
+                               i = static_cast<std::size_t>(j);
+                    m_squares[at] += squares[i];
+                    m_magnitudes[at] += magnitudes[i];
+                    m_sums[at] += sums[i];
+                }
+            }
+            for (std::int64_t j = 0; j < width; ++j) {
+                float& most = s.maximum[static_cast<std::size_t>(first + j)];
+                most = std::max(most, maximum[static_cast<std::size_t>(j)]);
             }
         }
     });
@@ -182,12 +200,11 @@ void InputCollector::flush() {
         }
     }
     s.tokens += rows;
-    if (!s.gram.empty() || !m_waitingPlain.empty())
-        transpose(x, nullptr, rows, m_transposed);
     if (!s.gram.empty())
         for (std::int64_t j = 0; j < cols; j += kGramBlock)
-            addProduct(m_transposed, m_transposed, rows, j, std::min(kGramBlock, cols - j), j,
-                       s.gram);
+            kernels::gemm({kernels::GemmLayout::TN, cols - j, std::min(kGramBlock, cols - j), rows,
+                           x + j, cols, x + j, cols, s.gram.data() + j * cols + j, cols, true},
+                          m_scratch, m_pool);
     if (!m_waitingPlain.empty())
         addDrift(x, rows);
     m_waiting.clear();
@@ -204,53 +221,25 @@ void InputCollector::addDrift(const float* x, std::int64_t rows) {
     InputDrift& drift = m_statistics.drift;
     const std::int64_t cols = m_statistics.cols;
     drift.product.resize(static_cast<std::size_t>(cols * cols));
-    transpose(m_waitingPlain.data(), x, rows, m_lost);
+    float* lost = m_waitingPlain.data();
+    m_pool.parallelFor(rows, 64, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+        for (std::int64_t i = begin * cols; i < end * cols; ++i)
+            lost[i] -= x[i];
+    });
     for (std::int64_t r = 0; r < rows; ++r) {
         if (!holdsBack(m_statistics.tokens - rows + r))
             continue;
         ++m_held;
-        const bool kept = drift.heldRows < kHeldRows;
-        drift.heldRows += kept;
-        for (std::int64_t j = 0; j < cols; ++j) {
-            float& lost = m_lost[static_cast<std::size_t>(j * rows + r)];
-            if (kept) {
-                drift.heldInputs.push_back(x[r * cols + j]);
-                drift.heldDrift.push_back(lost);
-            }
-            lost = 0;
+        if (drift.heldRows < kHeldRows) {
+            ++drift.heldRows;
+            drift.heldInputs.insert(drift.heldInputs.end(), x + r * cols, x + (r + 1) * cols);
+            drift.heldDrift.insert(drift.heldDrift.end(), lost + r * cols, lost + (r + 1) * cols);
         }
+        std::fill_n(lost + r * cols, cols, 0.0f);
     }
-    addProduct(m_lost, m_transposed, rows, 0, cols, 0, drift.product);
-}
-
-void InputCollector::transpose(const float* x, const float* less, std::int64_t rows,
-                               std::vector<float>& out) {
-    const std::int64_t cols = m_statistics.cols;
-    out.resize(static_cast<std::size_t>(rows * cols));
-    m_pool.parallelFor(cols, 16, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-        // In tiles, so that both sides stay in the cache.
-        for (std::int64_t tile = 0; tile < rows; tile += kTransposeTile) {
-            const std::int64_t last = std::min(rows, tile + kTransposeTile);
-            for (std::int64_t j = begin; j < end; ++j)
-                for (std::int64_t r = tile; r < last; ++r)
-                    out[static_cast<std::size_t>(j * rows + r)] =
-                        less ? x[r * cols + j] - less[r * cols + j] : x[r * cols + j];
-        }
-    });
-}
-
-void InputCollector::addProduct(const std::vector<float>& a, const std::vector<float>& b,
-                                std::int64_t rows, std::int64_t first, std::int64_t count,
-                                std::int64_t from, std::vector<float>& sum) {
-    const std::int64_t cols = m_statistics.cols;
-    kernels::WeightView view;
-    view.rows = count;
-    view.cols = rows;
-    view.data = b.data() + first * rows;
-    kernels::Activations left;
-    left.assign(a.data() + from * rows, cols - from, rows, rows);
-    kernels::matmul(kernels::PackedWeight::pack(view, m_pool), left,
-                    sum.data() + from * cols + first, cols, nullptr, true, m_pool);
+    kernels::gemm({kernels::GemmLayout::TN, cols, cols, rows, lost, cols, x, cols,
+                   drift.product.data(), cols, true},
+                  m_scratch, m_pool);
 }
 
 InputStatistics InputCollector::finish() {

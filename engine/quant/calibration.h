@@ -11,6 +11,7 @@
 #include "engine/core/run_control.h"
 #include "engine/model/transformer.h"
 #include "engine/quant/input_statistics.h"
+#include "kernels/ops/gemm.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle {
@@ -53,18 +54,12 @@ private:
     void addDrift(const float* x, std::int64_t rows);
     /// Whether a token's drift is held back.
     bool holdsBack(std::int64_t token) const;
-    /// Rows from `from` on and columns [first, first + count) of sum += a b^T over tokens, both
-    /// laid as [cols, rows].
-    void addProduct(const std::vector<float>& a, const std::vector<float>& b, std::int64_t rows,
-                    std::int64_t first, std::int64_t count, std::int64_t from,
-                    std::vector<float>& sum);
-    void transpose(const float* x, const float* less, std::int64_t rows, std::vector<float>& out);
 
     kernels::WorkerPool& m_pool;
     InputStatistics m_statistics;
     std::vector<double> m_squares, m_magnitudes, m_sums;
     std::vector<float> m_waiting, m_waitingPlain;  ///< rows of short sequences
-    std::vector<float> m_transposed, m_lost;
+    kernels::GemmScratch m_scratch;
     std::int64_t m_expected;
     std::int64_t m_keep;
     std::int64_t m_held = 0;  ///< tokens whose drift was held back, also where it was not kept

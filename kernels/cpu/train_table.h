@@ -38,6 +38,7 @@ struct GemmPack {
 struct GemmKernels {
     std::int64_t width, rows;
     std::int64_t stepsPerFloat;  ///< of packed b
+    std::int64_t unitPanels;     ///< of b that a block of rows, packed once, is worth
     void (*block)(const GemmBlock* block);
     void (*pack)(const GemmPack* piece);
 };

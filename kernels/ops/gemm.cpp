@@ -13,8 +13,7 @@ namespace {
 // What is packed at once: at most this many columns and steps of b (16 MiB).
 constexpr std::int64_t kPackedColumns = 2048;
 constexpr std::int64_t kPackedSteps = 2048;
-// Units of work: this many panels times some register tiles of rows.
-constexpr std::int64_t kUnitPanels = 8;
+// Units of work: this many register tiles of rows times some panels.
 constexpr std::int64_t kUnitTiles = 8;
 
 std::int64_t up(std::int64_t value, std::int64_t unit) {
@@ -70,7 +69,7 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
 
             // Small products are cut finer, so that every thread gets some; where a cut lies does
             // not change any sum.
-            std::int64_t unitTiles = kUnitTiles, unitPanels = kUnitPanels;
+            std::int64_t unitTiles = kUnitTiles, unitPanels = kernels.unitPanels;
             const std::int64_t tiles = up(g.m, kernels.rows);
             const auto units = [&] { return up(tiles, unitTiles) * up(panels, unitPanels); };
             while (units() < 6 * pool.threads() && (unitTiles > 2 || unitPanels > 2))

@@ -78,9 +78,8 @@ TEST_P(MatmulAmx, EqualsAvx512BitForBit) {
 std::vector<FormatCase> tileFormats() {
     std::vector<FormatCase> all;
     for (const FormatCase& c : test::allFormats())
-        if (!c.plain() && c.format != WeightFormat::Q3_K && c.format != WeightFormat::Q6_K &&
-            c.format != WeightFormat::NvFp4 && c.format != WeightFormat::Fp8Channel &&
-            !isWidened(c.format))  // those stay with AVX-512
+        // What has scales every 32 values, of weights or activations, stays with AVX-512.
+        if (c.format == WeightFormat::Int8Channel && c.rounding() != ActivationFormat::Int8Group32)
             all.push_back(c);
     return all;
 }

@@ -13,9 +13,11 @@ namespace fettle::kernels::FETTLE_SIMD {
 
 constexpr std::int64_t kTile = 16;             // rows, columns and pairs of steps of a tile
 constexpr std::int64_t kTileRows = 2 * kTile;  // rows of a that meet a panel of b at once
-// Steps of k whose panel of b (32 KiB) stays in the first-level cache for all rows.
-constexpr std::int64_t kTileSteps = 512;
+// At most this many steps of k are added up in the tiles: their panel of b (48 KiB) all but stays
+// in the first-level cache for all rows.
+constexpr std::int64_t kTileSteps = 768;
 constexpr std::int64_t kTilePackRows = 128;
+constexpr std::int64_t kTileUnitPanels = 32;
 constexpr std::int64_t kTileBlocks = kTileSteps / (2 * kTile);  // of 32 steps
 
 struct Bf16Scratch {
@@ -38,27 +40,32 @@ static inline TileConfig fullTiles() {
 static inline void packTiles(const GemmBlock& g, std::int64_t first, std::int64_t rows,
                              std::int64_t step, std::int64_t steps, Bf16Scratch& scratch) {
     const std::int64_t blocks = (steps + 2 * kTile - 1) / (2 * kTile);
-    for (std::int64_t t = 0; t * kTile < rows; ++t)
+    for (std::int64_t t = 0; t * kTile < rows; ++t) {
+        const std::int64_t left = rows - t * kTile;
+        const float* from = g.a + (first + t * kTile) * g.aRow + step * g.aStep;
+        if (g.aStep == 1) {
+            for (std::int64_t i = 0; i < kTile; ++i)
+                for (std::int64_t b = 0; b < blocks; ++b)
+                    _mm512_store_si512(scratch.a[t][b][i],
+                                       i < left ? neighbours(from + i * g.aRow + b * 2 * kTile,
+                                                             steps - b * 2 * kTile)
+                                                : _mm512_setzero_si512());
+            continue;
+        }
         for (std::int64_t b = 0; b < blocks; ++b) {
-            const std::int64_t at = b * 2 * kTile, left = rows - t * kTile;
-            const float* from = g.a + (first + t * kTile) * g.aRow + (step + at) * g.aStep;
             __m512i square[kTile];
-            if (g.aStep == 1) {
-                for (std::int64_t i = 0; i < kTile; ++i)
-                    square[i] = i < left ? neighbours(from + i * g.aRow, steps - at)
-                                         : _mm512_setzero_si512();
-            } else {
-                for (std::int64_t p = 0; p < kTile; ++p) {
-                    const std::int64_t here = steps - at - 2 * p;
-                    const float* x = from + 2 * p * g.aStep;
-                    square[p] = here <= 0 ? _mm512_setzero_si512()
-                                          : interleaved(x, here > 1 ? x + g.aStep : nullptr, left);
-                }
-                transpose(square);
+            for (std::int64_t p = 0; p < kTile; ++p) {
+                const std::int64_t at = b * 2 * kTile + 2 * p;
+                const float* x = from + at * g.aStep;
+                square[p] = at >= steps
+                                ? _mm512_setzero_si512()
+                                : interleaved(x, at + 1 < steps ? x + g.aStep : nullptr, left);
             }
+            transpose(square);
             for (std::int64_t i = 0; i < kTile; ++i)
                 _mm512_store_si512(scratch.a[t][b][i], square[i]);
         }
+    }
 }
 
 /// c [16 RowTiles, 32] = or += the rows packed from tile `row` on, times a panel of b of `blocks`
@@ -139,11 +146,14 @@ template <class Tiles>
 static void bf16Block(const GemmBlock* block) {
     const GemmBlock& g = *block;
     Bf16Scratch scratch;
+    // As few parts as possible, of about the same length: every part reads and writes all of c.
+    const std::int64_t parts = (g.k + kTileSteps - 1) / kTileSteps;
+    const std::int64_t most = (g.k + parts * 2 * kTile - 1) / (parts * 2 * kTile) * 2 * kTile;
     Tiles::configure(fullTiles());
     for (std::int64_t row = 0; row < g.rows; row += kTilePackRows) {
         const std::int64_t rows = g.rows - row < kTilePackRows ? g.rows - row : kTilePackRows;
-        for (std::int64_t step = 0; step < g.k; step += kTileSteps) {
-            const std::int64_t steps = g.k - step < kTileSteps ? g.k - step : kTileSteps;
+        for (std::int64_t step = 0; step < g.k; step += most) {
+            const std::int64_t steps = g.k - step < most ? g.k - step : most;
             const std::int64_t blocks = steps / (2 * kTile), rest = pairs(steps % (2 * kTile));
             packTiles(g, row, rows, step, steps, scratch);
             const float* b = g.b + step / 2 * kPanelWidth;

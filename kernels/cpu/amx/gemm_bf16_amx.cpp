@@ -31,6 +31,7 @@ bool tilesMultiplyRight() {
 }
 
 extern const GemmKernels kGemm;
-const GemmKernels kGemm = {kPanelWidth, kTileRows, 2, bf16Block<HardwareTiles>, packPanel};
+const GemmKernels kGemm = {kPanelWidth, kTileRows, 2, kTileUnitPanels, bf16Block<HardwareTiles>,
+                           packPanel};
 
 }  // namespace fettle::kernels::amx_bf16

@@ -23,7 +23,7 @@ bool tilesMultiplyRight() {
         for (int j = 0; j < k / 4; ++j)
             for (int n = 0; n < 64; ++n)
                 b[p][j][n] = static_cast<std::uint8_t>(p * 101 + j * 29 + n * 7);
-    HardwareTiles::configure(tileConfig(rows, k));
+    HardwareTiles::configure(tileConfig(rows));
     HardwareTiles::zero<0>();
     HardwareTiles::zero<1>();
     HardwareTiles::zero<2>();

@@ -7,7 +7,7 @@
 namespace fettle::kernels {
 
 EmulatedGemm emulatedBf16Gemm() {
-    return {{FETTLE_SIMD::kPanelWidth, FETTLE_SIMD::kTileRows, 2,
+    return {{FETTLE_SIMD::kPanelWidth, FETTLE_SIMD::kTileRows, 2, FETTLE_SIMD::kTileUnitPanels,
              FETTLE_SIMD::bf16Block<FETTLE_SIMD::EmulatedTiles>, FETTLE_SIMD::packPanel},
             FETTLE_SIMD::state.fault,
             FETTLE_SIMD::state.products};
