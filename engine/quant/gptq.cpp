@@ -1,7 +1,6 @@
 #include "engine/quant/gptq.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -9,6 +8,7 @@
 #include "engine/core/error.h"
 #include "engine/quant/cholesky.h"
 #include "engine/quant/gptq_refine.h"
+#include "engine/quant/lanes.h"
 #include "engine/quant/rtn.h"
 #include "engine/quant/super_blocks.h"
 #include "kernels/ops/matmul.h"
@@ -17,9 +17,7 @@ namespace fettle {
 
 namespace {
 
-constexpr std::int64_t kLanes = 16;  // rows that go through a block together
 constexpr int kDampingAttempts = 4;
-using Lanes = std::array<float, kLanes>;
 
 std::vector<std::int64_t> columnOrder(const std::vector<float>& gram, std::int64_t cols,
                                       bool activationOrder) {
@@ -164,12 +162,7 @@ private:
             Lanes sum{};
             for (std::int64_t r = 0; sums && r < count; ++r)
                 sum[static_cast<std::size_t>(r)] = sums[(first + r) * stride + j];
-            for (std::int64_t i = 0; i < j; ++i) {
-                const Lanes& d = done[static_cast<std::size_t>(i)];
-                const float f = factor[i];
-                for (std::size_t r = 0; r < kLanes; ++r)
-                    sum[r] += d[r] * f;
-            }
+            addWeighted(sum, done.data(), factor, j);
             const std::int64_t column = m_factor.order[static_cast<std::size_t>(b + j)];
             Lanes& out = done[static_cast<std::size_t>(j)];
             out = {};

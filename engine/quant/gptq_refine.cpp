@@ -1,18 +1,16 @@
 #include "engine/quant/gptq_refine.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
+#include "engine/quant/lanes.h"
 #include "kernels/ops/matmul.h"
 
 namespace fettle {
 
 namespace {
 
-constexpr std::int64_t kLanes = 16;  // rows that go through a block together
 constexpr std::int64_t kBlock = 128;
-using Lanes = std::array<float, kLanes>;
 
 class Descent {
 public:
@@ -102,9 +100,7 @@ private:
             for (std::int64_t r = 0; r < count; ++r)
                 q[static_cast<std::size_t>(r)] = m_t.codes[(first + r) * m_t.cols + b + j];
             const float* h = m_t.gram + (b + j) * m_t.cols + b;
-            for (std::int64_t i = 0; i < width; ++i)
-                for (std::size_t r = 0; r < kLanes; ++r)
-                    product[static_cast<std::size_t>(i)][r] += q[r] * h[i];
+            addMultiples(product.data(), q, h, width);
             for (std::size_t r = 0; r < kLanes; ++r)
                 product[static_cast<std::size_t>(j)][r] += q[r] * m_t.ridge;
         }
@@ -137,7 +133,7 @@ private:
                       std::int64_t j, std::vector<Lanes>& gradient) {
         const float* h = m_t.gram + (b + j) * m_t.cols + b;
         const std::int64_t group = (b + j) / m_group;
-        Lanes change{};
+        Lanes change{};  // less what values grow by
         bool any = false;
         for (std::int64_t r = 0; r < count; ++r) {
             const auto lane = static_cast<std::size_t>(r);
@@ -148,17 +144,14 @@ private:
                 1.0f / scale, shift);
             if (best == code)
                 continue;
-            change[lane] = (best - code) * scale;
+            change[lane] = (code - best) * scale;
             code = best;
             any = true;
         }
         if (!any)
             return;
-        for (std::int64_t i = 0; i < width; ++i)
-            for (std::size_t r = 0; r < kLanes; ++r)
-                gradient[static_cast<std::size_t>(i)][r] -= change[r] * h[i];
-        for (std::size_t r = 0; r < kLanes; ++r)
-            gradient[static_cast<std::size_t>(j)][r] -= change[r] * m_t.ridge;
+        addMultiples(gradient.data(), change, h, width);
+        addMultiples(gradient.data() + j, change, &m_t.ridge, 1);
     }
 
     /// G += changes H[block, :].
