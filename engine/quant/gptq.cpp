@@ -11,6 +11,7 @@
 #include "engine/quant/lanes.h"
 #include "engine/quant/rtn.h"
 #include "engine/quant/super_blocks.h"
+#include "kernels/ops/gemm.h"
 #include "kernels/ops/matmul.h"
 
 namespace fettle {
@@ -38,14 +39,17 @@ double meanDiagonal(const std::vector<float>& gram, std::int64_t cols) {
     return mean;
 }
 
-/// x W^T [rows, outputs of W].
-std::vector<float> productsWith(const kernels::PackedWeight& weight, const float* x,
-                                std::int64_t rows, std::int64_t cols, kernels::WorkerPool& pool) {
-    kernels::Activations left;
-    left.assign(x, rows, cols, cols);
-    std::vector<float> out(static_cast<std::size_t>(rows * weight.rows()));
-    kernels::matmul(weight, left, out.data(), weight.rows(), nullptr, false, pool);
-    return out;
+/// a b or, as `layout` says, a b^T; a [rows, cols], b [cols, out] or [out, cols].
+std::vector<float> product(kernels::GemmLayout layout, const std::vector<float>& a,
+                           const std::vector<float>& b, std::int64_t rows, std::int64_t out,
+                           kernels::WorkerPool& pool) {
+    const std::int64_t cols = static_cast<std::int64_t>(a.size()) / rows;
+    std::vector<float> c(static_cast<std::size_t>(rows * out));
+    kernels::GemmScratch scratch;
+    kernels::gemm({layout, rows, out, cols, a.data(), cols, b.data(),
+                   layout == kernels::GemmLayout::NT ? cols : out, c.data(), out},
+                  scratch, pool);
+    return c;
 }
 
 class Sweep {
@@ -224,11 +228,15 @@ GptqFactor factorInputs(const std::vector<float>& gram, std::int64_t cols, doubl
     if (!factor.usable)
         return factor;
     factor.ridge = static_cast<float>(factor.damping * mean);
-    factor.lower.assign(gram.size(), 0);
-    for (std::int64_t j = 0; j < cols; ++j)
-        for (std::int64_t i = 0; i <= j; ++i)
-            factor.lower[static_cast<std::size_t>(j * cols + i)] =
-                flipped[static_cast<std::size_t>((cols - 1 - i) * cols + cols - 1 - j)];
+    // The factor read backwards: (r, c) and (cols - 1 - c, cols - 1 - r) change places.
+    for (std::int64_t r = 0; r < cols; ++r) {
+        for (std::int64_t c = 0; c <= r && r + c < cols - 1; ++c)
+            std::swap(flipped[static_cast<std::size_t>(r * cols + c)],
+                      flipped[static_cast<std::size_t>((cols - 1 - c) * cols + cols - 1 - r)]);
+        std::fill_n(flipped.begin() + static_cast<std::ptrdiff_t>(r * cols + r + 1), cols - 1 - r,
+                    0.0f);
+    }
+    factor.lower = std::move(flipped);
     return factor;
 }
 
@@ -259,17 +267,7 @@ GptqResult quantizeGptq(const std::string& name, const Weight& weight, const Gpt
 OutputFollower::OutputFollower(const std::vector<float>& gram, InputDrift&& drift,
                                std::int64_t cols, double damping, kernels::WorkerPool& pool,
                                RunControl& control)
-    : m_pool(pool), m_control(control), m_cols(cols), m_factor(gram), m_held(std::move(drift)) {
-    // A product takes its weight as [out, in]: C^T here.
-    std::vector<float> product = std::move(m_held.product);
-    for (std::int64_t i = 0; i < cols; ++i)
-        for (std::int64_t j = 0; j < i; ++j)
-            std::swap(product[static_cast<std::size_t>(i * cols + j)],
-                      product[static_cast<std::size_t>(j * cols + i)]);
-    kernels::WeightView view;
-    view.rows = view.cols = cols;
-    view.data = product.data();
-    m_drift = kernels::PackedWeight::pack(view, pool);
+    : m_pool(pool), m_control(control), m_cols(cols), m_factor(gram), m_drift(std::move(drift)) {
     const float ridge = static_cast<float>(damping * meanDiagonal(gram, cols));
     for (std::int64_t j = 0; j < cols; ++j)
         m_factor[static_cast<std::size_t>(j * cols + j)] += ridge;
@@ -280,7 +278,8 @@ OutputFollower::Target OutputFollower::target(const std::vector<float>& weights)
     if (!m_usable)
         return {weights, 0};
     const auto rows = static_cast<std::int64_t>(weights.size()) / m_cols;
-    std::vector<float> correction = productsWith(m_drift, weights.data(), rows, m_cols, m_pool);
+    std::vector<float> correction =
+        product(kernels::GemmLayout::NN, weights, m_drift.product, rows, m_cols, m_pool);
     solveRowsInPlace(m_factor.data(), m_cols, correction.data(), rows, m_pool, m_control);
     const double trust = trustIn(correction, weights);
     for (std::size_t i = 0; i < correction.size(); ++i)
@@ -291,19 +290,14 @@ OutputFollower::Target OutputFollower::target(const std::vector<float>& weights)
 /// The t that brings t D x closest to W (p - x) over the tokens held back.
 double OutputFollower::trustIn(const std::vector<float>& correction,
                                const std::vector<float>& weights) const {
-    if (m_held.heldRows == 0)
+    if (m_drift.heldRows == 0)
         return 1;
     const auto rows = static_cast<std::int64_t>(weights.size()) / m_cols;
-    const auto outputs = [&](const std::vector<float>& w, const std::vector<float>& x) {
-        kernels::WeightView view;
-        view.rows = rows;
-        view.cols = m_cols;
-        view.data = w.data();
-        return productsWith(kernels::PackedWeight::pack(view, m_pool), x.data(), m_held.heldRows,
-                            m_cols, m_pool);
+    const auto outputs = [&](const std::vector<float>& x, const std::vector<float>& w) {
+        return product(kernels::GemmLayout::NT, x, w, m_drift.heldRows, rows, m_pool);
     };
-    const std::vector<float> said = outputs(correction, m_held.heldInputs);
-    const std::vector<float> wanted = outputs(weights, m_held.heldDrift);
+    const std::vector<float> said = outputs(m_drift.heldInputs, correction);
+    const std::vector<float> wanted = outputs(m_drift.heldDrift, weights);
     double agreement = 0, power = 0;
     for (std::size_t i = 0; i < said.size(); ++i) {
         agreement += static_cast<double>(said[i]) * wanted[i];

@@ -80,8 +80,7 @@ private:
     RunControl& m_control;
     std::int64_t m_cols;
     std::vector<float> m_factor;
-    kernels::PackedWeight m_drift;
-    InputDrift m_held;
+    InputDrift m_drift;
     bool m_usable = false;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/quant/lanes.h"
+#include "kernels/ops/gemm.h"
 #include "kernels/ops/matmul.h"
 
 namespace fettle {
@@ -50,13 +51,10 @@ private:
         for (std::size_t i = 0; i < count; ++i)
             rest[i] = m_t.weights[i] - value(static_cast<std::int64_t>(i));
         m_gradient.resize(count);
-        kernels::WeightView view;
-        view.rows = view.cols = m_t.cols;
-        view.data = m_t.gram;
-        kernels::Activations x;
-        x.assign(rest.data(), m_t.rows, m_t.cols, m_t.cols);
-        kernels::matmul(kernels::PackedWeight::pack(view, m_pool), x, m_gradient.data(), m_t.cols,
-                        nullptr, false, m_pool);
+        kernels::GemmScratch scratch;
+        kernels::gemm({kernels::GemmLayout::NN, m_t.rows, m_t.cols, m_t.cols, rest.data(), m_t.cols,
+                       m_t.gram, m_t.cols, m_gradient.data(), m_t.cols},
+                      scratch, m_pool);
         for (std::size_t i = 0; i < count; ++i)
             m_gradient[i] += m_t.ridge * rest[i];
     }

@@ -5,6 +5,7 @@
 
 #include "engine/core/random.h"
 #include "engine/eval/statistics.h"
+#include "engine/speculative/code_sample.h"
 
 namespace fettle {
 
@@ -335,6 +336,8 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
         trial.copySpeedup = addClass("copy", copiesOf(prose));
     if (!options.thorough)
         return out;
+    const std::vector<std::int32_t> code = model.tokenizer->encode(kCodeSample, false);
+    addClass("code", proseOf(code, std::min(size, code.size() / 2), prose.size()));
     addClass("random", noiseLike(prose, target.config().vocabularySize));
     trial.series.push_back({"acceptance_by_temperature", 0, rate(counts)});
     for (const double temperature : {0.7, 1.0}) {

@@ -10,6 +10,7 @@
 #include "engine/quant/gptq.h"
 #include "engine/quant/low_rank.h"
 #include "engine/quant/rtn.h"
+#include "kernels/ops/gemm.h"
 #include "kernels/ops/matmul.h"
 
 namespace fettle {
@@ -61,21 +62,20 @@ OutputError gramError(const std::vector<float>& w, const std::vector<float>& dif
                       const InputStatistics& statistics, kernels::WorkerPool& pool) {
     const std::int64_t cols = statistics.cols;
     const auto rows = static_cast<std::int64_t>(w.size()) / cols;
-    kernels::WeightView view;
-    view.rows = view.cols = cols;
-    view.data = statistics.gram.data();
-    const kernels::PackedWeight gram = kernels::PackedWeight::pack(view, pool);
     std::vector<float> product(w.size());
-    kernels::Activations x;
+    kernels::GemmScratch scratch;
+    const auto multiply = [&](const std::vector<float>& values) {
+        kernels::gemm({kernels::GemmLayout::NN, rows, cols, cols, values.data(), cols,
+                       statistics.gram.data(), cols, product.data(), cols},
+                      scratch, pool);
+    };
     OutputError sums;
-    x.assign(w.data(), rows, cols, cols);
-    kernels::matmul(gram, x, product.data(), cols, nullptr, false, pool);
+    multiply(w);
     for (std::size_t i = 0; i < w.size(); ++i) {
         sums.signal += static_cast<double>(w[i]) * product[i];
         sums.cross += (static_cast<double>(w[i]) - difference[i]) * product[i];
     }
-    x.assign(difference.data(), rows, cols, cols);
-    kernels::matmul(gram, x, product.data(), cols, nullptr, false, pool);
+    multiply(difference);
     for (std::size_t i = 0; i < w.size(); ++i)
         sums.error += static_cast<double>(difference[i]) * product[i];
     return sums;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a Llama of a given shape with random bfloat16 weights, a tensor at a time: a model that is larger than memory.
 
-    make_large_model.py OUT_FOLDER --tokenizer FOLDER [--shape 8b|1b|tiny]
+    make_large_model.py OUT_FOLDER --tokenizer FOLDER [--shape 8b|1b|tiny] [--layers N]
 
 The tokenizer is that of another model's folder; the rest of the vocabulary is padding. Weights are normal with deviation
 0.02, drawn once and used again from shifting places, which is all that timing and memory ask for. Then, for example,
@@ -53,9 +53,10 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--shape", choices=SHAPES, default="8b")
+    parser.add_argument("--layers", type=int, help="fewer of them, where one layer tells enough")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    shape = SHAPES[options.shape]
+    shape = SHAPES[options.shape] | ({"num_hidden_layers": options.layers} if options.layers else {})
     options.out.mkdir(parents=True, exist_ok=True)
     for file in options.tokenizer.iterdir():
         if "token" in file.name:

@@ -536,7 +536,7 @@ TEST_F(SpeculativeDecoding, RecipeMeasuresAndTheArtifactRemembersItsDraft) {
     }
     for (const char* name :
          {"speedup", "expected_speedup", "acceptance_rate", "mean_accepted_length", "draft_bytes",
-          "acceptance_rate_copy", "speedup_random", "ttft_ms"})
+          "acceptance_rate_copy", "acceptance_rate_code", "speedup_random", "ttft_ms"})
         EXPECT_EQ(values.count(name), 1u) << name;
     EXPECT_EQ(values["identical_output"], 100);
     EXPECT_GT(values["acceptance_rate"], 20);
