@@ -50,14 +50,17 @@ int availableProcessors() {
 }  // namespace
 
 struct WorkerPool::State {
+    // The gate to the current task: its number, whether one may still enter, how many have.
+    static constexpr std::uint64_t kOpen = std::uint64_t{1} << 31;
+    static constexpr std::uint64_t kEntered = kOpen - 1;
+
     int threads = 1;
     int pauses = kPauses;
     const std::function<void(int, int)>* task = nullptr;
-    alignas(64) std::atomic<std::uint32_t> generation{
-        0};  // bumped once per run(); workers wait on it
-    alignas(64) std::atomic<std::uint32_t> pending{
-        0};  // workers that have not finished the current run()
-    alignas(64) std::atomic<std::int64_t> next{0};  // parallelFor's next chunk
+    alignas(64) std::atomic<std::uint32_t> generation{0};  // tasks so far; workers wait on it
+    alignas(64) std::atomic<std::uint64_t> gate{0};
+    alignas(64) std::atomic<std::uint32_t> finished{0};  // workers that entered and are through
+    alignas(64) std::atomic<std::int64_t> next{0};       // parallelFor's next chunk
     std::atomic<bool> stop{false};
     std::atomic<bool> failed{false};
     std::mutex failureMutex;
@@ -75,20 +78,58 @@ struct WorkerPool::State {
         }
     }
 
+    bool enter(std::uint32_t number) {
+        std::uint64_t now = gate.load(std::memory_order_acquire);
+        while (now >> 32 == number && (now & kOpen))
+            if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel))
+                return true;
+        return false;
+    }
+
     void work(int thread) {
         std::uint32_t seen = 0;
         while (true) {
             const auto changed = [&] { return generation.load(std::memory_order_acquire) != seen; };
             if (!spin(pauses, changed))
                 generation.wait(seen, std::memory_order_acquire);
-            if (!changed())
-                continue;
-            ++seen;
+            seen = generation.load(std::memory_order_acquire);
             if (stop.load(std::memory_order_relaxed))
                 return;
+            if (!enter(seen))
+                continue;
             perform(thread);
-            if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1)
-                pending.notify_one();
+            finished.fetch_add(1, std::memory_order_acq_rel);
+            finished.notify_one();
+        }
+    }
+
+    void awaitFinished(std::uint32_t count) {
+        while (!spin(pauses, [&] { return finished.load(std::memory_order_acquire) == count; })) {
+            const std::uint32_t now = finished.load(std::memory_order_acquire);
+            if (now != count)
+                finished.wait(now, std::memory_order_acquire);
+        }
+    }
+
+    /// Runs the task on this thread and on workers; unless `everyone` has to take part, on those
+    /// that come before this thread is through. A worker that sleeps, or waits for a processor,
+    /// then keeps nobody waiting.
+    void run(const std::function<void(int, int)>& what, bool everyone) {
+        task = &what;
+        failed.store(false, std::memory_order_relaxed);
+        finished.store(0, std::memory_order_relaxed);
+        const std::uint32_t number = generation.load(std::memory_order_relaxed) + 1;
+        gate.store(std::uint64_t{number} << 32 | kOpen, std::memory_order_release);
+        generation.store(number, std::memory_order_release);
+        generation.notify_all();
+        perform(0);
+        if (everyone)
+            awaitFinished(static_cast<std::uint32_t>(threads - 1));
+        awaitFinished(static_cast<std::uint32_t>(gate.fetch_and(~kOpen, std::memory_order_acq_rel) &
+                                                 kEntered));
+        if (failed.load(std::memory_order_relaxed)) {
+            const std::exception_ptr caught = std::exchange(failure, nullptr);
+            std::rethrow_exception(caught);
         }
     }
 };
@@ -120,24 +161,9 @@ int WorkerPool::threads() const {
 }
 
 void WorkerPool::run(const std::function<void(int, int)>& task) {
-    State& s = *m_state;
-    if (s.threads == 1)
+    if (m_state->threads == 1)
         return task(0, 1);
-    s.task = &task;
-    s.failed.store(false, std::memory_order_relaxed);
-    s.pending.store(static_cast<std::uint32_t>(s.threads - 1), std::memory_order_relaxed);
-    s.generation.fetch_add(1, std::memory_order_release);
-    s.generation.notify_all();
-    s.perform(0);
-    while (!spin(s.pauses, [&] { return s.pending.load(std::memory_order_acquire) == 0; })) {
-        const std::uint32_t left = s.pending.load(std::memory_order_acquire);
-        if (left != 0)
-            s.pending.wait(left, std::memory_order_acquire);
-    }
-    if (s.failed.load(std::memory_order_relaxed)) {
-        const std::exception_ptr failure = std::exchange(s.failure, nullptr);
-        std::rethrow_exception(failure);
-    }
+    m_state->run(task, true);
 }
 
 void WorkerPool::parallelFor(std::int64_t count, std::int64_t grain,
@@ -157,8 +183,8 @@ void WorkerPool::parallelFor(std::int64_t count, std::int64_t grain,
             body(begin, std::min(begin + grain, count), thread);
         }
     };
-    run(std::ref(
-        task));  // by reference: a decoder step makes thousands of these, none may allocate
+    // By reference: a decoder step makes thousands of these, none may allocate.
+    s.run(std::ref(task), false);
 }
 
 }  // namespace fettle::kernels

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -85,6 +86,23 @@ TEST(WorkerPool, MoreThreadsThanProcessorsAreHarmless) {
         total += sum;
     }
     EXPECT_EQ(total, 2000 * 64);
+}
+
+TEST(WorkerPool, WhoComesLateKeepsNobodyWaiting) {
+    WorkerPool pool(3);
+    // A call waits for no worker that has not come, and lets none in once it is over: short calls
+    // in a row, now and then after the workers fell asleep.
+    for (int round = 0; round < 2000; ++round) {
+        std::array<std::atomic<int>, 7> seen{};
+        pool.parallelFor(7, 1, [&](std::int64_t begin, std::int64_t end, int) {
+            for (std::int64_t i = begin; i < end; ++i)
+                seen[static_cast<std::size_t>(i)].fetch_add(1);
+        });
+        for (const std::atomic<int>& count : seen)
+            ASSERT_EQ(count.load(), 1) << round;
+        if (round % 500 == 0)
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
 }
 
 TEST(WorkerPool, PoolsInSeveralThreadsDoNotMeet) {
