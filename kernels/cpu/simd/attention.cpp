@@ -162,6 +162,12 @@ void unpackKeys(const State& s, std::int64_t position, float* to) {
     const bool gathered = s.branch && position + 16 > a.text;
     if (width >= 16 && !gathered) {
         const std::int64_t from = plane + position * a.headDim;
+        if (a.kvType == KvType::F16) {  // by far the most frequent
+            const auto* halves = static_cast<const std::uint16_t*>(a.keys) + from;
+            for (std::int64_t i = 0; i < 16 * a.headDim; i += 16)
+                storeF(to + i, loadHalf(halves + i));
+            return;
+        }
         const F32x16 shared = s.keyScales ? loadF(s.keyScales + position) : setF(1.0F);
         F32x16 scale = shared;
         for (std::int64_t d = 0; d < a.headDim; ++d) {
@@ -204,6 +210,13 @@ void unpackValues(const State& s, std::int64_t position, std::int64_t count, std
     const AttentionArgs& a = s.a;
     const std::int64_t plane = s.part.kvHead * a.capacity * a.headDim + first,
                        left = a.headDim - first;
+    if (a.kvType == KvType::F16 && left >= 16 && !s.branch) {
+        const auto* halves =
+            static_cast<const std::uint16_t*>(a.values) + plane + position * a.headDim;
+        for (std::int64_t k = 0; k < count; ++k)
+            storeF(to + 16 * k, loadHalf(halves + k * a.headDim));
+        return;
+    }
     for (std::int64_t k = 0; k < count; ++k) {
         const std::int64_t slot = slotOf(s, position + k), from = plane + slot * a.headDim;
         float scale = s.valueScales ? s.valueScales[slot] : 1.0F;
