@@ -82,10 +82,10 @@ void addDrafts(CLI::App& app, CommandLine& line) {
     DraftTrialRequest& request = options->request;
     command->add_option("MODEL", request.modelPath, "Folder, .gguf file, or demo")->required();
     command
-        ->add_option(
-            "--draft", request.drafts,
-            "Drafts to try, with commas: models, text:MODEL, heads, ngram, suffix, self:N, "
-            "self:SCHEME")
+        ->add_option("--draft", request.drafts,
+                     "Drafts to try, with commas: models, SCHEME:MODEL (int8:...), text:MODEL, "
+                     "heads, ngram, suffix, self:N, "
+                     "self:SCHEME")
         ->delimiter(',');
     command
         ->add_option("--draft-tokens", request.draftTokens,

@@ -42,9 +42,11 @@ void addKvCacheOption(CLI::App& command, std::string& kvCache) {
 
 void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTokens,
                      std::string& draftTree) {
-    command.add_option("--draft", draft,
-                       "Decode speculatively: a draft model, ngram, suffix, self:N or self:SCHEME; "
-                       "none ignores the draft that the model names");
+    command.add_option(
+        "--draft", draft,
+        "Decode speculatively: a draft model, SCHEME:MODEL to round it (int8:...), ngram, suffix, "
+        "self:N or self:SCHEME; "
+        "none ignores the draft that the model names");
     command.add_option("--draft-tokens", draftTokens,
                        "Tokens drafted per round, or auto (default): as many as pay");
     command.add_option("--draft-tree", draftTree,

@@ -29,6 +29,7 @@ std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path
         setup.tree = json.value("tree", "off");
         draftTree(setup.tree);
         setup.reencode = json.value("reencode", false);
+        setup.draftScheme = json.value("draft_scheme", "");
         setup.skippedLayers = json.value("skipped_layers", std::vector<int>{});
         fixedDraftTokens(setup.draftTokens);
     } catch (const nlohmann::json::exception& error) {
@@ -64,6 +65,8 @@ nlohmann::json toJson(const SpeculativeSetup& setup) {
         json["tree"] = setup.tree;
     if (setup.reencode)
         json["reencode"] = true;
+    if (!setup.draftScheme.empty())
+        json["draft_scheme"] = setup.draftScheme;
     if (!setup.skippedLayers.empty())
         json["skipped_layers"] = setup.skippedLayers;
     return json;

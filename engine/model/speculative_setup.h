@@ -3,7 +3,7 @@
 //
 //   {"target": ".", "draft": "draft" | "ngram" | "suffix" | "self:N" | "self:SCHEME",
 //    "draft_tokens": "auto" | number, "tree": "off" | "auto" | "3-2-1", "reencode": bool,
-//    "skipped_layers": [..]}
+//    "draft_scheme": "int8", "skipped_layers": [..]}
 //
 // A draft model lies in the folder that "draft" names, relative to the file; with "reencode" it may
 // have another tokenizer. Heads lie there too, see draft_heads.h.
@@ -26,6 +26,8 @@ struct SpeculativeSetup {
     std::string tree = "off";
     /// A draft model speaks of other tokens: text is encoded anew between the two.
     bool reencode = false;
+    /// The weights of a draft model are rounded to this scheme once they are loaded; empty: kept.
+    std::string draftScheme;
     std::vector<int> skippedLayers;  ///< self:N: the layers that are left out
 
     /// Heads on the model's hidden states: read from the folder that `draft` names, or just made.

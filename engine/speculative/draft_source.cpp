@@ -55,6 +55,26 @@ SelfDraft parseSelf(const std::string& draft, const ModelConfig& target) {
 
 constexpr const char* kTextPrefix = "text:";
 
+/// Splits "SCHEME:MODEL"; other words stay whole.
+void takeScheme(SpeculativeSetup& setup) {
+    const std::size_t colon = setup.draft.find(':');
+    if (colon == std::string::npos)
+        return;
+    const std::string id = setup.draft.substr(0, colon);
+    const std::optional<QuantScheme> scheme = findQuantScheme(id);
+    if (!scheme || !scheme->hasQuantizer())
+        return;
+    setup.draftScheme = id;
+    setup.draft.erase(0, colon + 1);
+}
+
+QuantScheme schemeOf(const SpeculativeSetup& setup) {
+    const std::optional<QuantScheme> scheme = findQuantScheme(setup.draftScheme);
+    if (!scheme || !scheme->hasQuantizer())
+        refuseDraft(setup.draft, "there is no scheme \"" + setup.draftScheme + "\" to round it to");
+    return *scheme;
+}
+
 Model loadDraft(const SpeculativeSetup& setup, const Model& target, RunControl& control) {
     Model draft = loadModel(setup.draft, &control);
     if (setup.reencode)
@@ -77,17 +97,21 @@ std::string draftRefusal(const Model& target, const Model& draft) {
            match.difference;
 }
 
-Model quantizedCopy(const Model& model, const QuantScheme& scheme, kernels::WorkerPool& pool,
-                    RunControl& control) {
+Model quantizedCopy(const Model& model, const QuantScheme& scheme, bool head,
+                    kernels::WorkerPool& pool, RunControl& control) {
     Model copy = model;
+    if (head && copy.config.tiedEmbeddings) {
+        copy.weights["lm_head.weight"] = copy.weight("embed.weight");
+        copy.config.tiedEmbeddings = false;
+    }
     RtnOptions options;
     options.scheme = scheme;
     options.search = ScaleSearch::Absmax;
-    for (const std::string& name : linearWeightNames(model.config)) {
+    for (const std::string& name : linearWeightNames(copy.config)) {
         control.check();
-        if (!model.has(name) || name == "lm_head.weight")
+        if (!copy.has(name) || (name == "lm_head.weight" && !head))
             continue;
-        const Weight& weight = model.weight(name);
+        const Weight weight = copy.weight(name);
         const std::int64_t cols = weight.shape().at(1);
         if (cols % 32 != 0 || (scheme.groupSize > 0 && cols % scheme.groupSize != 0))
             continue;
@@ -101,12 +125,15 @@ SpeculativeSetup namedDraft(const DraftWords& words) {
     setup.reencode = words.draft.rfind(kTextPrefix, 0) == 0;
     setup.draft =
         setup.reencode ? words.draft.substr(std::string_view(kTextPrefix).size()) : words.draft;
+    takeScheme(setup);
     setup.draftTokens = words.draftTokens.empty() ? "auto" : words.draftTokens;
     setup.tree = words.tree.empty() ? "off" : words.tree;
     fixedDraftTokens(setup.draftTokens);
     draftTree(setup.tree);
-    if (setup.draft.empty() || (setup.reencode && !setup.hasModel()))
-        refuseDraft(words.draft, "name a model, text:MODEL, ngram, suffix, self:N or self:SCHEME");
+    if (setup.draft.empty() ||
+        ((setup.reencode || !setup.draftScheme.empty()) && !setup.hasModel()))
+        refuseDraft(words.draft,
+                    "name a model, SCHEME:MODEL, text:MODEL, ngram, suffix, self:N or self:SCHEME");
     return setup;
 }
 
@@ -122,6 +149,8 @@ SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend
         else if (const std::string refusal = headsRefusal(*setup.heads, target); !refusal.empty())
             throwBadInput(draft, "cannot draft for " + target.name + ": " + refusal);
     } else if (setup.hasModel()) {
+        if (!setup.draftScheme.empty())
+            schemeOf(setup);
         loadDraft(setup, target, control);
     } else if (draft.rfind("self:", 0) == 0) {
         const SelfDraft self = parseSelf(draft, target.config);
@@ -149,7 +178,11 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
     if (setup.heads)
         return std::make_unique<MedusaProposer>(*setup.heads, target, backend, control);
     if (setup.hasModel()) {
-        const Model draft = loadDraft(setup, target, control);
+        Model draft = loadDraft(setup, target, control);
+        if (!setup.draftScheme.empty()) {
+            draft = quantizedCopy(draft, schemeOf(setup), true, pool, control);
+            draft.name += " as " + setup.draftScheme;
+        }
         auto transformer = std::make_unique<Transformer>(draft, backend, nullptr);
         if (setup.reencode)
             return std::make_unique<ReencodingProposer>(
@@ -161,7 +194,7 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
     if (self.scheme)
         return std::make_unique<SelfProposer>(
             "the model itself as " + self.scheme->id, targetTransformer,
-            std::make_unique<Transformer>(quantizedCopy(target, *self.scheme, pool, control),
+            std::make_unique<Transformer>(quantizedCopy(target, *self.scheme, false, pool, control),
                                           backend, nullptr),
             Transformer::SkippedLayers{});
     Transformer::SkippedLayers skipped(static_cast<std::size_t>(target.config.layerCount()));

@@ -1,5 +1,5 @@
-// From the words that name a draft - a model, "text:MODEL", "ngram", "suffix", "self:N",
-// "self:SCHEME" - to a proposer for a target.
+// From the words that name a draft - a model, "SCHEME:MODEL", "text:MODEL", "ngram", "suffix",
+// "self:N", "self:SCHEME" - to a proposer for a target.
 #pragma once
 
 #include "engine/backend/backend.h"
@@ -35,8 +35,9 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
                                        kernels::WorkerPool& pool, RunControl& control);
 std::unique_ptr<DraftLength> makeDraftLength(const SpeculativeSetup& setup);
 
-/// The linear weights of `model` rounded to `scheme`; those whose rows do not divide stay.
-Model quantizedCopy(const Model& model, const QuantScheme& scheme, kernels::WorkerPool& pool,
-                    RunControl& control);
+/// The linear weights of `model` rounded to `scheme`, with `head` the output matrix too, which gets
+/// weights of its own; those whose rows do not divide stay.
+Model quantizedCopy(const Model& model, const QuantScheme& scheme, bool head,
+                    kernels::WorkerPool& pool, RunControl& control);
 
 }  // namespace fettle

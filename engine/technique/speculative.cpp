@@ -24,9 +24,10 @@ TechniqueDescriptor speculativeDescriptor() {
     ParameterSchema draft = parameter(
         "draft", "Draft", ParameterType::Text, "ngram",
         "Who guesses. A model (folder, .gguf file or demo-draft) that shares the tokenizer; "
-        "text:MODEL: "
-        "one with another tokenizer, through the text it writes; ngram: "
-        "what followed the same words earlier in the text; suffix: the same for matches of any "
+        "SCHEME:MODEL, such as int8:demo-draft: the same, rounded once it is loaded, which costs "
+        "few guesses and no text; text:MODEL: one with another tokenizer, through the text it "
+        "writes; ngram: what followed the same words earlier in the text; suffix: the same for "
+        "matches of any "
         "length, earlier texts included; self:N: the model itself without its N least influential "
         "layers; self:SCHEME, such as self:int4-g32: the model itself, quantized more strongly.");
     draft.sweepable = true;

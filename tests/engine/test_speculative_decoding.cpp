@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "engine/backend/cpu_backend.h"
 #include "engine/core/random.h"
@@ -109,7 +110,8 @@ TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts)
                                 {"ngram", "12", "auto"},
                                 {"suffix", "8", "auto"},
                                 {"self:1", "8", "2-2-1"},
-                                {"text:demo-draft", "4"}};
+                                {"text:demo-draft", "4"},
+                                {"int8:demo-draft", "4"}};
     std::vector<std::unique_ptr<Proposer>> proposers;
     std::vector<SpeculativeSetup> setups;
     for (const Way& way : ways) {
@@ -391,6 +393,31 @@ TEST_F(SpeculativeDecoding, AnotherTokenizersDraftIsRightNearlyAsOftenThroughIts
         ASSERT_EQ(decode(prompt(i), 24, foreign.get(), &four),
                   decode(prompt(i), 24, nullptr, nullptr))
             << "prompt " << i;
+}
+
+TEST_F(SpeculativeDecoding, ARoundedDraftIsHalfTheSizeAndGuessesAsWell) {
+    const SpeculativeSetup whole = setup("demo-draft", "4"),
+                           rounded = setup("int8:demo-draft", "4");
+    EXPECT_EQ(rounded.draftScheme, "int8");
+    EXPECT_EQ(rounded.draft, whole.draft);
+    FixedDraftLength four(4);
+    const auto plain = proposer(whole), quantized = proposer(rounded);
+    EXPECT_NE(quantized->description().find("int8"), std::string::npos);
+    EXPECT_LT(static_cast<double>(quantized->bytes()), 0.85 * static_cast<double>(plain->bytes()));
+    for (std::size_t i = 0; i < 16; ++i)
+        decode(prompt(5 * i), 32, plain.get(), &four);
+    const double expected = m_counts.meanAcceptedLength();
+    m_counts = {};
+    for (std::size_t i = 0; i < 16; ++i)
+        decode(prompt(5 * i), 32, quantized.get(), &four);
+    EXPECT_GT(m_counts.meanAcceptedLength(), 0.95 * expected);
+    // The file beside the weights says so too.
+    test::TempFolder folder;
+    std::ofstream(folder / kSpeculativeFile) << toJson(rounded);
+    EXPECT_EQ(readSpeculativeSetup(folder.path())->draftScheme, "int8");
+    // A scheme alone is no draft, and what is no scheme is the name of a model.
+    EXPECT_THROW(namedDraft({"int8:ngram", "", ""}), EngineError);
+    EXPECT_EQ(namedDraft({"drafts:small", "", ""}).draft, "drafts:small");
 }
 
 TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {

@@ -163,7 +163,8 @@ QWidget* DraftLabPage::buildDrafts() {
     m_more->setPlaceholderText(tr("further ones: self:2, text:/path/to/model"));
     m_more->setAccessibleName(tr("Further drafts"));
     m_more->setToolTip(
-        tr("With commas. A model's folder or file; text:MODEL for one of another tokenizer; self:N "
+        tr("With commas. A model's folder or file; int8:MODEL for one rounded while it is loaded; "
+           "text:MODEL for one of another tokenizer; self:N "
            "leaves the N least influential layers out; self:SCHEME quantizes more strongly."));
     column->addWidget(m_more);
     connect(m_more, &QLineEdit::textChanged, this, &DraftLabPage::updateButtons);
