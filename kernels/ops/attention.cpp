@@ -13,7 +13,7 @@ namespace fettle::kernels {
 namespace {
 
 constexpr std::int64_t kSerialWork =
-    1 << 17;  // multiplications below which waking threads costs more than it saves
+    1 << 15;  // multiplications up to which handing over costs more than it saves
 
 void check(const AttentionArgs& a) {
     if (a.kvHeads <= 0 || a.heads <= 0 || a.heads % a.kvHeads != 0 || a.headDim <= 0)
@@ -150,7 +150,7 @@ void attention(const AttentionArgs& args, WorkerPool& pool) {
     const KernelTable& table = kernels();
     const std::int64_t context =
         args.window > 0 ? std::min(args.window, args.past + args.tokens) : args.past + args.tokens;
-    const bool serial = args.tokens * args.heads * args.headDim * context < kSerialWork;
+    const bool serial = args.tokens * args.heads * args.headDim * context <= kSerialWork;
     const Cut c = cut(args, serial ? 1 : pool.threads());
     const std::int64_t group = args.heads / args.kvHeads, perToken = args.kvHeads * c.headParts;
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {

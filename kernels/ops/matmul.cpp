@@ -21,8 +21,8 @@ constexpr std::int64_t kRowTile = 12;    // a multiple of every kernel's registe
 constexpr std::int64_t kRowBlock = 384;  // rows that share one unpacking of the weights
 constexpr std::int64_t kDirectRows =
     8;  // up to here memory speed decides and panels are shared out in long runs
-constexpr std::size_t kChunkBytes =
-    96 * 1024;  // weights per piece of work when memory speed decides
+constexpr std::int64_t kChunkBytes =
+    64 * 1024;  // weights per piece of work when memory speed decides, at least
 
 /// Large weights ask for huge pages: decoding walks all of them for every token.
 std::byte* allocate(std::size_t bytes) {
@@ -131,13 +131,16 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
     };
     const auto threads = static_cast<std::int64_t>(pool.threads());
     if (args.m <= kDirectRows) {
-        const auto smallest =
-            static_cast<std::int64_t>((kChunkBytes + layout.panelBytes - 1) / layout.panelBytes);
-        const std::int64_t grain = std::max(smallest, layout.panels / (threads * 4)) + 3;
+        // Pieces of equal size, as many as make a multiple of the threads, none of them too small
+        // to be worth handing over; whole fours of panels, which kernels take together.
+        const auto bytes = static_cast<std::int64_t>(layout.panelBytes) * layout.panels;
+        const std::int64_t worth = bytes / kChunkBytes, most = 4 * threads;
+        const std::int64_t pieces = worth < threads ? 1 : std::min(worth / threads * threads, most);
+        const std::int64_t grain = ((layout.panels + pieces - 1) / pieces + 3) / 4 * 4;
         const auto body = [&](std::int64_t begin, std::int64_t end, int) {
             panels(args, begin, end);
         };
-        return pool.parallelFor(layout.panels, grain / 4 * 4, std::ref(body));
+        return pool.parallelFor(layout.panels, grain, std::ref(body));
     }
     // Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread
     // has some.
