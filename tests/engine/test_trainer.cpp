@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <thread>
 
 #include "engine/data/data_loader.h"
 #include "engine/train/train_checkpoint.h"
@@ -25,7 +26,12 @@ public:
         if (level == JobLog::Level::Warning)
             warnings.push_back(text);
     }
-    void progress(const JobProgress& p) override { finishable = finishable || p.finishable; }
+    void progress(const JobProgress& p) override {
+        finishable = finishable || p.finishable;
+        // Reports come at most so often; who waits longer misses none, however fast the work is.
+        if (!finishable)
+            std::this_thread::sleep_for(std::chrono::milliseconds(110));
+    }
 
     std::map<std::string, std::map<double, double>> curves;
     std::vector<std::string> warnings;
