@@ -287,7 +287,8 @@ OutputFollower::Target OutputFollower::target(const std::vector<float>& weights)
     return {std::move(correction), trust};
 }
 
-/// The t that brings t D x closest to W (p - x) over the tokens held back.
+/// The t that brings t D x closest to W (p - x) over the tokens held back, all of which count
+/// alike: by their power the few with massive activations would decide for all others.
 double OutputFollower::trustIn(const std::vector<float>& correction,
                                const std::vector<float>& weights) const {
     if (m_drift.heldRows == 0)
@@ -299,9 +300,19 @@ double OutputFollower::trustIn(const std::vector<float>& correction,
     const std::vector<float> said = outputs(m_drift.heldInputs, correction);
     const std::vector<float> wanted = outputs(m_drift.heldDrift, weights);
     double agreement = 0, power = 0;
-    for (std::size_t i = 0; i < said.size(); ++i) {
-        agreement += static_cast<double>(said[i]) * wanted[i];
-        power += static_cast<double>(said[i]) * said[i];
+    for (std::int64_t token = 0; token < m_drift.heldRows; ++token) {
+        double together = 0, alone = 0, drift = 0;
+        for (std::int64_t i = token * rows; i < (token + 1) * rows; ++i) {
+            const double s = said[static_cast<std::size_t>(i)],
+                         w = wanted[static_cast<std::size_t>(i)];
+            together += s * w;
+            alone += s * s;
+            drift += w * w;
+        }
+        if (drift > 0) {
+            agreement += together / drift;
+            power += alone / drift;
+        }
     }
     return power > 0 ? std::clamp(agreement / power, 0.0, 1.0) : 0;
 }
