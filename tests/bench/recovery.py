@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """How much of what ptq loses qat and qad win back: recovery.py FETTLE_CLI MODEL TRAIN EVALUATE [--schemes int3-g128,int2-g64]
-[--tasks FILE] [--tokens 200000] [--max-tokens 16384] [--context 256] [--seed 1] [--threads 0] [--params JSON]
+[--tasks FILE] [--tokens 200000] [--max-tokens 16384] [--context 256] [--seed 1] [--threads 0] [--params JSON] [--ptq JSON]
 
 Runs ptq, ptq + qat and ptq + qad for each scheme through fettle-cli and prints perplexity and divergence from the original on the
 evaluation text, which training never sees, and the share of the lost perplexity and task accuracy that came back. The interval of
@@ -58,13 +58,14 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--params", type=json.loads, default={}, help="more parameters of qat and qad")
+    parser.add_argument("--ptq", type=json.loads, default={}, help="more parameters of ptq: how badly it begins")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         arguments.db = folder + "/recovery.db"
         original = run(arguments, [], "original")
         row("original", original, None, None)
         for scheme in arguments.schemes.split(","):
-            ptq = {"technique": "ptq", "params": {"scheme": scheme}}
+            ptq = {"technique": "ptq", "params": {"scheme": scheme, **arguments.ptq}}
             quantized = run(arguments, [ptq], "ptq " + scheme)
             row(f"{scheme} ptq", quantized, None, None)
             for technique in ("qat", "qad"):
