@@ -99,8 +99,7 @@ private:
                 q[static_cast<std::size_t>(r)] = m_t.codes[(first + r) * m_t.cols + b + j];
             const float* h = m_t.gram + (b + j) * m_t.cols + b;
             addMultiples(product.data(), q, h, width);
-            for (std::size_t r = 0; r < kLanes; ++r)
-                product[static_cast<std::size_t>(j)][r] += q[r] * m_t.ridge;
+            addMultiples(product.data() + j, q, &m_t.ridge, 1);
         }
         Lanes step{};
         for (std::int64_t r = 0; r < count; ++r) {

@@ -149,8 +149,6 @@ SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend
         else if (const std::string refusal = headsRefusal(*setup.heads, target); !refusal.empty())
             throwBadInput(draft, "cannot draft for " + target.name + ": " + refusal);
     } else if (setup.hasModel()) {
-        if (!setup.draftScheme.empty())
-            schemeOf(setup);
         loadDraft(setup, target, control);
     } else if (draft.rfind("self:", 0) == 0) {
         const SelfDraft self = parseSelf(draft, target.config);

@@ -66,6 +66,15 @@ protected:
         return decoder.text();
     }
 
+    /// Of chains of four on sixteen prompts.
+    double acceptedLength(Proposer& proposer) {
+        FixedDraftLength four(4);
+        m_counts = {};
+        for (std::size_t i = 0; i < 16; ++i)
+            decode(prompt(5 * i), 32, &proposer, &four);
+        return m_counts.meanAcceptedLength();
+    }
+
     NullProgress m_sink;
     RunControl m_control;
     Model m_model;
@@ -377,13 +386,7 @@ TEST_F(SpeculativeDecoding, AnotherTokenizersDraftIsRightNearlyAsOftenThroughIts
     EXPECT_TRUE(words.reencode);
     FixedDraftLength four(4);
     const auto same = proposer(direct), reencoded = proposer(words);
-    for (std::size_t i = 0; i < 16; ++i)
-        decode(prompt(5 * i), 32, same.get(), &four);
-    const double expected = m_counts.meanAcceptedLength();
-    m_counts = {};
-    for (std::size_t i = 0; i < 16; ++i)
-        decode(prompt(5 * i), 32, reencoded.get(), &four);
-    EXPECT_GT(m_counts.meanAcceptedLength(), 0.8 * expected);
+    EXPECT_GT(acceptedLength(*reencoded), 0.8 * acceptedLength(*same));
     // And one that really is another.
     const auto path = test::fixture("qwen3-draft-500k");
     FETTLE_NEED_FILE(path);
@@ -400,17 +403,10 @@ TEST_F(SpeculativeDecoding, ARoundedDraftIsHalfTheSizeAndGuessesAsWell) {
                            rounded = setup("int8:demo-draft", "4");
     EXPECT_EQ(rounded.draftScheme, "int8");
     EXPECT_EQ(rounded.draft, whole.draft);
-    FixedDraftLength four(4);
     const auto plain = proposer(whole), quantized = proposer(rounded);
     EXPECT_NE(quantized->description().find("int8"), std::string::npos);
     EXPECT_LT(static_cast<double>(quantized->bytes()), 0.85 * static_cast<double>(plain->bytes()));
-    for (std::size_t i = 0; i < 16; ++i)
-        decode(prompt(5 * i), 32, plain.get(), &four);
-    const double expected = m_counts.meanAcceptedLength();
-    m_counts = {};
-    for (std::size_t i = 0; i < 16; ++i)
-        decode(prompt(5 * i), 32, quantized.get(), &four);
-    EXPECT_GT(m_counts.meanAcceptedLength(), 0.95 * expected);
+    EXPECT_GT(acceptedLength(*quantized), 0.95 * acceptedLength(*plain));
     // The file beside the weights says so too.
     test::TempFolder folder;
     std::ofstream(folder / kSpeculativeFile) << toJson(rounded);
