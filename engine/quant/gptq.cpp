@@ -8,11 +8,11 @@
 #include "engine/core/error.h"
 #include "engine/quant/cholesky.h"
 #include "engine/quant/gptq_refine.h"
-#include "engine/quant/lanes.h"
+#include "engine/quant/panel_grids.h"
 #include "engine/quant/rtn.h"
 #include "engine/quant/super_blocks.h"
+#include "kernels/ops/code_panel.h"
 #include "kernels/ops/gemm.h"
-#include "kernels/ops/matmul.h"
 
 namespace fettle {
 
@@ -64,11 +64,10 @@ public:
           m_rows(rows),
           m_cols(cols),
           m_group(m_quantizer.groupSize(cols)),
-          m_codes(m_weights.size()),
+          m_groups(cols / m_group),
           m_units(m_weights.size()),
-          m_grids(static_cast<std::size_t>(rows * (cols / m_group))),
-          m_errors(m_weights.size()),
-          m_losses(static_cast<std::size_t>(rows)) {}
+          m_grids(static_cast<std::size_t>(rows * m_groups)),
+          m_losses(static_cast<std::size_t>(panels())) {}
 
     void findScales(const std::vector<float>& inputPower, kernels::WorkerPool& pool,
                     RunControl& control) {
@@ -78,45 +77,35 @@ public:
             m_grids = m_blocks->grids();
             return;
         }
-        const std::int64_t groups = m_cols / m_group;
-        pool.parallelFor(m_rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-            for (std::int64_t i = begin * groups; i < end * groups && !control.cancelled(); ++i)
-                m_grids[static_cast<std::size_t>(i)] =
-                    m_quantizer.gridOf(m_weights.data() + i * m_group,
-                                       inputPower.data() + i % groups * m_group, m_group);
-        });
+        if (m_quantizer.searchesScales())
+            eachPanel(pool, control, [&](std::int64_t panel) {
+                std::vector<float> w(panelSize(m_cols)), scales(panelSize(1));
+                kernels::toPanel(m_weights.data(), m_rows, m_cols, panel * kCodeRows, 0, w.data());
+                for (std::int64_t g = 0; g < m_groups; ++g) {
+                    m_quantizer.searchScales(w.data() + g * m_group * kCodeRows,
+                                             inputPower.data() + g * m_group, m_group,
+                                             scales.data());
+                    const std::int64_t first = panel * kCodeRows;
+                    for (std::int64_t r = first; r < std::min(m_rows, first + kCodeRows); ++r)
+                        m_grids[static_cast<std::size_t>(r * m_groups + g)].scale =
+                            scales[static_cast<std::size_t>(r - first)];
+                }
+            });
+        else
+            pool.parallelFor(m_rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+                for (std::int64_t i = begin * m_groups; i < end * m_groups && !control.cancelled();
+                     ++i)
+                    m_grids[static_cast<std::size_t>(i)] =
+                        m_quantizer.gridOf(m_weights.data() + i * m_group,
+                                           inputPower.data() + i % m_groups * m_group, m_group);
+            });
         control.check();
-        shareScales(m_options.scheme, m_rows, groups, m_grids.data());
+        shareScales(m_options.scheme, m_rows, m_groups, m_grids.data());
     }
 
     void run(kernels::WorkerPool& pool, RunControl& control) {
-        const std::int64_t block = std::max<std::int64_t>(1, m_options.block);
-        std::vector<float> sums(static_cast<std::size_t>(m_rows * block)), factors;
-        kernels::Activations errors;
-        for (std::int64_t b = 0; b < m_cols; b += block) {
-            control.check();
-            const std::int64_t width = std::min(block, m_cols - b);
-            if (b > 0) {
-                // What the columns done so far leave for those of this block.
-                factors.resize(static_cast<std::size_t>(width * b));
-                for (std::int64_t j = 0; j < width; ++j)
-                    std::copy_n(m_factor.lower.data() + (b + j) * m_cols, b,
-                                factors.data() + j * b);
-                kernels::WeightView view;
-                view.rows = width;
-                view.cols = b;
-                view.data = factors.data();
-                errors.assign(m_errors.data(), m_rows, b, m_cols);
-                kernels::matmul(kernels::PackedWeight::pack(view, pool), errors, sums.data(), block,
-                                nullptr, false, pool);
-            }
-            pool.parallelFor((m_rows + kLanes - 1) / kLanes, 1,
-                             [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-                                 for (std::int64_t t = begin; t < end; ++t)
-                                     quantizeBlock(t * kLanes, b, width,
-                                                   b > 0 ? sums.data() : nullptr, block);
-                             });
-        }
+        eachPanel(pool, control, [&](std::int64_t panel) { quantizePanel(panel, control); });
+        control.check();
     }
 
     /// Codes and scales once more, all with all others known.
@@ -130,76 +119,87 @@ public:
         target.codes = m_units.data();
         target.grids = m_grids.data();
         target.fixedScales = m_blocks.has_value() || m_options.scheme.rowsPerScale() > 1;
-        m_refined = true;
         m_refinedLoss = refineCodes(target, m_quantizer, m_options.refinePasses, pool, control);
-        for (std::size_t i = 0; i < m_units.size(); ++i)
-            m_codes[i] = m_quantizer.encode(m_units[i],
-                                            m_grids[i / static_cast<std::size_t>(m_group)].shift);
     }
 
     GptqResult result(kernels::WorkerPool& pool) {
         GptqResult result;
-        result.tensor = packed(pool);
-        result.loss = m_refinedLoss;
-        for (const double loss : m_losses)
-            result.loss += m_refined ? 0 : loss;
+        result.loss =
+            m_refinedLoss ? *m_refinedLoss : std::accumulate(m_losses.begin(), m_losses.end(), 0.0);
+        std::vector<std::int8_t> codes(m_units.size());
+        pool.parallelFor(m_rows, 8, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+            for (std::int64_t i = begin * m_groups; i < end * m_groups; ++i)
+                for (std::int64_t j = i * m_group; j < (i + 1) * m_group; ++j)
+                    codes[static_cast<std::size_t>(j)] =
+                        m_quantizer.encode(m_units[static_cast<std::size_t>(j)],
+                                           m_grids[static_cast<std::size_t>(i)].shift);
+        });
+        if (m_blocks) {
+            m_blocks->setCodes(codes, pool);
+            result.tensor = m_blocks->tensor();
+        } else {
+            result.tensor = packCodes(m_options.scheme, m_rows, m_cols, codes.data(),
+                                      m_grids.data(), m_options.scaleType, m_options.globalScale);
+        }
         return result;
     }
 
 private:
-    QuantizedTensor packed(kernels::WorkerPool& pool) {
-        if (m_blocks) {
-            m_blocks->setCodes(m_codes, pool);
-            return m_blocks->tensor();
-        }
-        return packCodes(m_options.scheme, m_rows, m_cols, m_codes.data(), m_grids.data(),
-                         m_options.scaleType, m_options.globalScale);
+    static constexpr std::int64_t kCodeRows = kernels::kCodeRows;
+    std::int64_t panels() const { return (m_rows + kCodeRows - 1) / kCodeRows; }
+    static std::size_t panelSize(std::int64_t cols) {
+        return static_cast<std::size_t>(cols * kCodeRows);
     }
-    /// Columns [b, b + width) of up to 16 rows. `sums` [rows, stride] comes from columns before b.
-    void quantizeBlock(std::int64_t first, std::int64_t b, std::int64_t width, const float* sums,
-                       std::int64_t stride) {
-        const std::int64_t count = std::min(kLanes, m_rows - first);
-        const std::int64_t groups = m_cols / m_group;
-        std::vector<Lanes> done(static_cast<std::size_t>(width));
-        for (std::int64_t j = 0; j < width; ++j) {
-            const float* factor = m_factor.lower.data() + (b + j) * m_cols + b;
-            Lanes sum{};
-            for (std::int64_t r = 0; sums && r < count; ++r)
-                sum[static_cast<std::size_t>(r)] = sums[(first + r) * stride + j];
-            addWeighted(sum, done.data(), factor, j);
-            const std::int64_t column = m_factor.order[static_cast<std::size_t>(b + j)];
-            Lanes& out = done[static_cast<std::size_t>(j)];
-            out = {};
-            for (std::int64_t r = 0; r < count; ++r) {
-                const auto lane = static_cast<std::size_t>(r);
-                const auto at = static_cast<std::size_t>((first + r) * m_cols + column);
-                const auto [scale, shift] =
-                    m_grids[static_cast<std::size_t>((first + r) * groups + column / m_group)];
-                const float target = m_weights[at] + sum[lane] / factor[j];
-                const float q = m_quantizer.codeOf(target, 1.0f / scale, shift);
-                m_codes[at] = m_quantizer.encode(q, shift);
-                m_units[at] = q;
-                out[lane] = m_weights[at] - q * scale;
-                m_errors[static_cast<std::size_t>((first + r) * m_cols + b + j)] = out[lane];
-                const double left = (static_cast<double>(target) - q * scale) * factor[j];
-                m_losses[static_cast<std::size_t>(first + r)] += left * left;
-            }
+    template <class F>
+    void eachPanel(kernels::WorkerPool& pool, RunControl& control, const F& f) {
+        pool.parallelFor(panels(), 1, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
+            for (std::int64_t panel = begin; panel < end && !control.cancelled(); ++panel)
+                f(panel);
+        });
+    }
+
+    void quantizePanel(std::int64_t panel, RunControl& control) {
+        const std::int64_t first = panel * kCodeRows;
+        const std::int64_t block = std::max<std::int64_t>(1, m_options.block);
+        std::vector<float> weights(panelSize(m_cols)), codes(panelSize(m_cols)),
+            errors(panelSize(m_cols)), sums(panelSize(block)), losses(panelSize(1));
+        kernels::toPanel(m_weights.data(), m_rows, m_cols, first, 0, weights.data());
+        const PanelGrids grids(m_grids.data(), m_rows, m_groups, first);
+        kernels::PanelSweep sweep;
+        sweep.rule = m_quantizer.rule();
+        sweep.group = m_group;
+        sweep.factorStride = m_cols;
+        sweep.weights = weights.data();
+        sweep.scales = grids.scales.data();
+        sweep.shifts = grids.shifts.data();
+        sweep.sums = sums.data();
+        sweep.codes = codes.data();
+        sweep.losses = losses.data();
+        for (std::int64_t b = 0; b < m_cols && !control.cancelled(); b += block) {
+            sweep.width = std::min(block, m_cols - b);
+            // What the columns done so far leave for those of this block.
+            kernels::panelProduct({sweep.width, b, m_factor.lower.data() + b * m_cols, m_cols,
+                                   errors.data(), sums.data(), false});
+            sweep.columns = m_factor.order.data() + b;
+            sweep.factor = m_factor.lower.data() + b * m_cols + b;
+            sweep.errors = errors.data() + b * kCodeRows;
+            kernels::sweepColumns(sweep);
         }
+        kernels::fromPanel(codes.data(), m_rows, m_cols, first, m_units.data());
+        for (std::int64_t r = 0; r < std::min(kCodeRows, m_rows - first); ++r)
+            m_losses[static_cast<std::size_t>(panel)] += losses[static_cast<std::size_t>(r)];
     }
 
     const GptqFactor& m_factor;
     const GptqOptions& m_options;
     GroupQuantizer m_quantizer;
     std::vector<float> m_weights;  // [rows, cols]
-    std::int64_t m_rows, m_cols, m_group;
-    std::vector<std::int8_t> m_codes;  // [rows, cols]
-    std::vector<float> m_units;        // [rows, cols] the same in units of the grid
-    std::vector<GroupGrid> m_grids;    // [rows, groups]
-    std::vector<float> m_errors;       // [rows, cols] W - W^ in the factor's order
-    std::vector<double> m_losses;      // [rows]
+    std::int64_t m_rows, m_cols, m_group, m_groups;
+    std::vector<float> m_units;      // [rows, cols] codes in units of the grid
+    std::vector<GroupGrid> m_grids;  // [rows, groups]
+    std::vector<double> m_losses;    // [panels]
     std::optional<SuperBlocks> m_blocks;
-    bool m_refined = false;
-    double m_refinedLoss = 0;
+    std::optional<double> m_refinedLoss;
 };
 
 }  // namespace

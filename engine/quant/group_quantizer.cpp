@@ -1,6 +1,7 @@
 #include "engine/quant/group_quantizer.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -297,6 +298,77 @@ float GroupQuantizer::scaleOf(const float* w, const float* h, std::int64_t n, fl
     return searchedScale<Grid::Integer>(w, h, n, base);
 }
 
+kernels::CodeRule GroupQuantizer::rule() const {
+    using Kind = kernels::CodeRule::Kind;
+    kernels::CodeRule rule;
+    switch (m_grid) {
+        case Grid::E2m1:
+            rule.kind = Kind::Floating;
+            rule.grid = kernels::e2m1Grid();
+            break;
+        case Grid::E4m3:
+            rule.kind = Kind::Floating;
+            rule.grid = kernels::e4m3Grid();
+            break;
+        case Grid::E2m3:
+            rule.kind = Kind::Floating;
+            rule.grid = kernels::e2m3Grid();
+            break;
+        case Grid::Nf4:
+            rule.kind = Kind::Table;
+            std::copy_n(kernels::kNf4, 16, rule.table);
+            break;
+        case Grid::Affine:
+        case Grid::Integer:
+            rule.kind = m_grid == Grid::Affine ? Kind::Shifted : Kind::Whole;
+            rule.grid =
+                kernels::integerGrid(static_cast<int>(m_lowest), static_cast<int>(m_highest));
+    }
+    return rule;
+}
+
+void GroupQuantizer::searchScales(const float* w, const float* h, std::int64_t n,
+                                  float* scales) const {
+    constexpr auto kRows = static_cast<std::size_t>(kernels::kCodeRows);
+    using Row = std::array<float, kRows>;
+    Row base{}, best{}, bestError{}, wanted{}, stored{}, error{}, wq{}, qq{};
+    for (std::int64_t j = 0; j < n; ++j)
+        for (std::size_t r = 0; r < kRows; ++r)
+            base[r] = std::max(base[r],
+                               std::fabs(w[j * kernels::kCodeRows + static_cast<std::int64_t>(r)]));
+    const auto measure = [&](const Row& tried) {
+        kernels::tryScales({rule(), w, h, n, tried.data(), error.data(), wq.data(), qq.data()});
+    };
+    const auto offer = [&] {
+        for (std::size_t r = 0; r < kRows; ++r)
+            stored[r] = storedScale(wanted[r]);
+        measure(stored);
+        for (std::size_t r = 0; r < kRows; ++r)
+            if (stored[r] > 0 && error[r] < bestError[r]) {
+                bestError[r] = error[r];
+                best[r] = stored[r];
+            }
+    };
+    for (std::size_t r = 0; r < kRows; ++r) {
+        base[r] /= m_highest;
+        // Any gives zeros to a row of zeros.
+        best[r] = storedScale(base[r] > 0 ? base[r] : 1);
+    }
+    measure(best);
+    bestError = error;
+    for (float ratio = m_firstRatio; ratio <= m_lastRatio; ratio += kRatioStep) {
+        for (std::size_t r = 0; r < kRows; ++r)
+            wanted[r] = base[r] * ratio;
+        offer();
+    }
+    measure(best);
+    for (std::size_t r = 0; r < kRows; ++r)
+        wanted[r] = wq[r] > 0 && qq[r] > 0 ? static_cast<float>(static_cast<double>(wq[r]) / qq[r])
+                                           : best[r];
+    offer();
+    std::copy(best.begin(), best.end(), scales);
+}
+
 void GroupQuantizer::roundTrip(const float* w, std::int64_t n, GroupGrid grid, float* out) const {
     const float inverse = 1.0f / grid.scale;
     for (std::int64_t j = 0; j < n; ++j)
@@ -312,7 +384,7 @@ std::int8_t GroupQuantizer::encode(float code, float shift) const {
         return static_cast<std::int8_t>(kernels::floatToE2m3(code / 8));
     if (m_grid == Grid::Nf4)
         return static_cast<std::int8_t>(kernels::floatToNf4(code));
-    return static_cast<std::int8_t>(std::nearbyint(code - shift));
+    return static_cast<std::int8_t>((code - shift + kRoundMagic) - kRoundMagic);
 }
 
 namespace {

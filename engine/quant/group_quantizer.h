@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "engine/tensor/weight.h"
+#include "kernels/ops/code_panel.h"
 
 namespace fettle {
 
@@ -53,6 +54,12 @@ public:
     /// ratios refined by least squares, weighted by h [n] where it is not null. 1 (or the nearest
     /// stored scale) for a group of zeros.
     GroupGrid gridOf(const float* w, const float* h, std::int64_t n) const;
+    /// Whether gridOf() chooses the scale alone, from trials.
+    bool searchesScales() const { return m_symmetric && m_search == ScaleSearch::Mse; }
+    /// The scales that gridOf() finds, of n columns of a panel w [n, kCodeRows] at a time.
+    void searchScales(const float* w, const float* h, std::int64_t n, float* scales) const;
+    /// codeOf() as kernels take it.
+    kernels::CodeRule rule() const;
     /// The nearest scale that can be stored, above zero.
     float storedScale(float scale) const;
     /// The code of a value under the scale whose inverse is given, in units of the grid.

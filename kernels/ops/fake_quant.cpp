@@ -40,6 +40,9 @@ CodeGrid e4m3Grid() {
 CodeGrid e2m1Grid() {
     return floatGrid(12.0F, 2.0F, 1);
 }
+CodeGrid e2m3Grid() {
+    return floatGrid(60.0F, 8.0F, 3);
+}
 
 bool ActivationRounding::operator==(const ActivationRounding& o) const {
     return scale == o.scale && block == o.block && globalScale == o.globalScale &&

@@ -24,6 +24,9 @@ CodeGrid integerGrid(int lowest, int highest);
 CodeGrid e4m3Grid();
 /// 4-bit floats, counted in halves: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives.
 CodeGrid e2m1Grid();
+/// 6-bit floats, counted in eighths: 0 to 16, every second to 32, every fourth to 60, and their
+/// negatives.
+CodeGrid e2m3Grid();
 
 /// A weight w [rows, cols] whose rows have a scale per `group` values: code = nearest of the grid
 /// to w / step, value = code * scale.

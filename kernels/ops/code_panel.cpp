@@ -1,0 +1,48 @@
+#include "kernels/ops/code_panel.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/quant_table.h"
+
+namespace fettle::kernels {
+
+namespace {
+constexpr std::int64_t kTurn = 64;  // columns turned together, so that both sides stay in the cache
+}
+
+void toPanel(const float* matrix, std::int64_t rows, std::int64_t cols, std::int64_t first,
+             float rest, float* panel) {
+    const std::int64_t count = std::min(kCodeRows, rows - first);
+    for (std::int64_t c = 0; c < cols; c += kTurn) {
+        const std::int64_t end = std::min(cols, c + kTurn);
+        for (std::int64_t r = 0; r < count; ++r)
+            for (std::int64_t j = c; j < end; ++j)
+                panel[j * kCodeRows + r] = matrix[(first + r) * cols + j];
+        for (std::int64_t j = c; j < end && count < kCodeRows; ++j)
+            std::fill_n(panel + j * kCodeRows + count, kCodeRows - count, rest);
+    }
+}
+
+void fromPanel(const float* panel, std::int64_t rows, std::int64_t cols, std::int64_t first,
+               float* matrix) {
+    const std::int64_t count = std::min(kCodeRows, rows - first);
+    for (std::int64_t c = 0; c < cols; c += kTurn)
+        for (std::int64_t r = 0; r < count; ++r)
+            for (std::int64_t j = c; j < std::min(cols, c + kTurn); ++j)
+                matrix[(first + r) * cols + j] = panel[j * kCodeRows + r];
+}
+
+void panelProduct(const PanelProduct& product) {
+    quantKernels().panelProduct(&product);
+}
+void tryScales(const ScaleTrial& trial) {
+    quantKernels().tryScales(&trial);
+}
+void sweepColumns(const PanelSweep& sweep) {
+    quantKernels().sweepColumns(&sweep);
+}
+void improveCodes(const PanelDescent& descent) {
+    quantKernels().improveCodes(&descent);
+}
+
+}  // namespace fettle::kernels
