@@ -570,24 +570,28 @@ void Transformer::writeLogits(const float* hidden, std::int64_t rows, float* out
         m_backend.softcap(out, m_config.finalSoftcap, rows * m_config.vocabularySize);
 }
 
-void Transformer::replaceLinear(const std::string& name, const Weight& weight) {
-    const auto place = [&](Linear& linear) {
-        if (linear.name != name || !linear.weight)
-            return false;
-        if (weight.shape() != Shape{linear.weight->rows(), linear.weight->cols()})
-            throw EngineError(ErrorKind::Internal,
-                              name + " is replaced by a weight of another shape");
-        setWeight(linear, weight);
-        return true;
-    };
-    if (place(m_head))
-        return;
+Transformer::Linear& Transformer::linearNamed(const std::string& name) {
+    if (m_head.name == name && m_head.weight)
+        return m_head;
     for (Layer& layer : m_layers)
         for (Linear* linear :
              {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            if (place(*linear))
-                return;
+            if (linear->name == name && linear->weight)
+                return *linear;
     throw EngineError(ErrorKind::Usage, "the model has no linear weight " + name);
+}
+
+void Transformer::replaceLinear(const std::string& name, const Weight& weight) {
+    Linear& linear = linearNamed(name);
+    if (weight.shape() != Shape{linear.weight->rows(), linear.weight->cols()})
+        throw EngineError(ErrorKind::Internal, name + " is replaced by a weight of another shape");
+    setWeight(linear, weight);
+}
+
+void Transformer::refreshLinear(const Model& model, const std::string& name) {
+    Linear& linear = linearNamed(name);
+    const std::int64_t rows = linear.weight->rows(), cols = linear.weight->cols();
+    linear = loadLinear(model, name.substr(0, name.rfind('.')), rows, cols, nullptr);
 }
 
 const float* Transformer::deviceLogits(std::int64_t first, std::int64_t count) {

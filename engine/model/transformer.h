@@ -93,6 +93,8 @@ public:
     enum class Half : std::uint8_t { Attention, FeedForward };
     /// Prepares layer `index` of `model` and drops the one prepared before.
     void prepareLayer(const Model& model, std::int64_t index, RunControl* control);
+    /// Takes linear weight `name` of the layer prepared, and its bias, from `model` anew.
+    void refreshLinear(const Model& model, const std::string& name);
     /// What the model's first layer sees of `ids`.
     void embedTokens(std::span<const std::int32_t> ids, float* x);
     /// Input of q, k, v or of gate, up: [tokens, hiddenSize]; valid until the next call.
@@ -137,6 +139,8 @@ private:
     };
 
     void loadLayer(const Model& model, std::int64_t index, RunControl* control);
+    /// Prepared before; throws EngineError(Usage) where there is none.
+    Linear& linearNamed(const std::string& name);
     void setWeight(Linear& linear, const Weight& weight);
     Linear loadLinear(const Model& model, const std::string& name, std::int64_t rows,
                       std::int64_t cols, RunControl* control);

@@ -4,7 +4,8 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/ops/matmul.h"
+#include "kernels/ops/code_panel.h"
+#include "kernels/ops/gemm.h"
 
 namespace fettle {
 
@@ -34,11 +35,32 @@ bool factorDiagonal(float* a, std::int64_t n, std::int64_t b, std::int64_t width
     return true;
 }
 
+/// The panel solves below the diagonal block take as many rows as a panel has lanes.
+using Panel = std::vector<float>;
+
+Panel panelOf(std::int64_t columns) {
+    return Panel(static_cast<std::size_t>(columns * kernels::kCodeRows));
+}
+
+/// Calls body(first row, rows) for every panel of [begin, end), on all threads.
+template <class F>
+void eachPanel(std::int64_t begin, std::int64_t end, kernels::WorkerPool& pool, RunControl& control,
+               const F& body) {
+    const std::int64_t panels = (end - begin + kernels::kCodeRows - 1) / kernels::kCodeRows;
+    pool.parallelFor(panels, 1, [&](std::int64_t from, std::int64_t to, int /*thread*/) {
+        for (std::int64_t p = from; p < to && !control.cancelled(); ++p) {
+            const std::int64_t first = begin + p * kernels::kCodeRows;
+            body(first, std::min(kernels::kCodeRows, end - first));
+        }
+    });
+}
+
 }  // namespace
 
 bool choleskyInPlace(float* a, std::int64_t n, kernels::WorkerPool& pool, RunControl& control) {
-    kernels::Activations left;
+    kernels::GemmScratch scratch;
     std::vector<float> negated;
+    const Panel nothing = panelOf(kBlock);
     for (std::int64_t b = 0; b < n; b += kBlock) {
         control.check();
         const std::int64_t width = std::min(kBlock, n - b);
@@ -48,90 +70,49 @@ bool choleskyInPlace(float* a, std::int64_t n, kernels::WorkerPool& pool, RunCon
             for (std::int64_t i = 0; i < width; ++i)
                 for (std::int64_t k = 0; k < b; ++k)
                     negated[static_cast<std::size_t>(i * b + k)] = -a[(b + i) * n + k];
-            kernels::WeightView view;
-            view.rows = width;
-            view.cols = b;
-            view.data = negated.data();
-            left.assign(a + b * n, n - b, b, n);
-            kernels::matmul(kernels::PackedWeight::pack(view, pool), left, a + b * n + b, n,
-                            nullptr, true, pool);
+            kernels::gemm({kernels::GemmLayout::NT, n - b, width, b, a + b * n, n, negated.data(),
+                           b, a + b * n + b, n, true},
+                          scratch, pool);
         }
         if (!factorDiagonal(a, n, b, width))
             return false;
-        pool.parallelFor(n - b - width, 16,
-                         [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-                             for (std::int64_t i = b + width + begin; i < b + width + end; ++i) {
-                                 float* row = a + i * n + b;
-                                 for (std::int64_t j = 0; j < width; ++j) {
-                                     const float* factor = a + (b + j) * n + b;
-                                     double sum = row[j];
-                                     for (std::int64_t k = 0; k < j; ++k)
-                                         sum -= static_cast<double>(row[k]) * factor[k];
-                                     row[j] = static_cast<float>(sum / factor[j]);
-                                 }
-                             }
-                         });
+        // L[below, b:b+width] L[block]^T = A[below, b:b+width]
+        eachPanel(b + width, n, pool, control, [&](std::int64_t first, std::int64_t rows) {
+            Panel x = panelOf(width);
+            float* part = a + first * n + b;
+            kernels::toPanel(part, n, rows, width, x.data());
+            kernels::panelSolve({width, a + b * n + b, n, 1, x.data(), nothing.data()});
+            kernels::fromPanel(x.data(), rows, width, part, n);
+        });
     }
+    control.check();
     return true;
 }
 
-void solveRowsInPlace(const float* l, std::int64_t n, float* x, std::int64_t rows,
+void solveRowsInPlace(const float* l, std::int64_t n, float* b, std::int64_t rows,
                       kernels::WorkerPool& pool, RunControl& control) {
-    std::vector<float> part;
-    kernels::Activations left;
-    // x[:, b:b+width] -= x[:, from:from+count] M^T, M [width, count] given by `element`.
-    const auto subtract = [&](std::int64_t b, std::int64_t width, std::int64_t from,
-                              std::int64_t count, const auto& element) {
-        part.resize(static_cast<std::size_t>(width * count));
-        for (std::int64_t i = 0; i < width; ++i)
-            for (std::int64_t k = 0; k < count; ++k)
-                part[static_cast<std::size_t>(i * count + k)] = -element(b + i, from + k);
-        kernels::WeightView view;
-        view.rows = width;
-        view.cols = count;
-        view.data = part.data();
-        left.assign(x + from, rows, count, n);
-        kernels::matmul(kernels::PackedWeight::pack(view, pool), left, x + b, n, nullptr, true,
-                        pool);
-    };
-    const auto eachRow = [&](const auto& body) {
-        pool.parallelFor(rows, 16, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-            for (std::int64_t r = begin; r < end; ++r)
-                body(x + r * n);
-        });
-    };
-    // Y L^T = B, first column first.
-    for (std::int64_t b = 0; b < n; b += kBlock) {
-        control.check();
-        const std::int64_t end = std::min(n, b + kBlock);
-        if (b > 0)
-            subtract(b, end - b, 0, b,
-                     [&](std::int64_t i, std::int64_t k) { return l[i * n + k]; });
-        eachRow([&](float* row) {
-            for (std::int64_t j = b; j < end; ++j) {
-                double sum = row[j];
-                for (std::int64_t k = b; k < j; ++k)
-                    sum -= static_cast<double>(row[k]) * l[j * n + k];
-                row[j] = static_cast<float>(sum / l[j * n + j]);
-            }
-        });
-    }
-    // X L = Y, last column first.
-    for (std::int64_t b = (n - 1) / kBlock * kBlock; b >= 0; b -= kBlock) {
-        control.check();
-        const std::int64_t end = std::min(n, b + kBlock);
-        if (end < n)
-            subtract(b, end - b, end, n - end,
-                     [&](std::int64_t i, std::int64_t k) { return l[k * n + i]; });
-        eachRow([&](float* row) {
-            for (std::int64_t j = end - 1; j >= b; --j) {
-                double sum = row[j];
-                for (std::int64_t k = j + 1; k < end; ++k)
-                    sum -= static_cast<double>(row[k]) * l[k * n + j];
-                row[j] = static_cast<float>(sum / l[j * n + j]);
-            }
-        });
-    }
+    constexpr std::int64_t kLane = kernels::kCodeRows;
+    eachPanel(0, rows, pool, control, [&](std::int64_t first, std::int64_t count) {
+        Panel x = panelOf(n), sums = panelOf(kBlock);
+        kernels::toPanel(b + first * n, n, count, n, x.data());
+        // Y L^T = B, first column first.
+        for (std::int64_t j = 0; j < n; j += kBlock) {
+            const std::int64_t width = std::min(kBlock, n - j);
+            kernels::panelProduct({width, j, l + j * n, n, 1, x.data(), sums.data(), false});
+            kernels::panelSolve({width, l + j * n + j, n, 1, x.data() + j * kLane, sums.data()});
+        }
+        // X L = Y, last column first.
+        for (std::int64_t end = n; end > 0; end -= kBlock) {
+            const std::int64_t width = std::min(kBlock, end), j = end - width;
+            kernels::panelProduct({width, n - end, l + end * n + j, 1, n, x.data() + end * kLane,
+                                   sums.data(), false});
+            const std::int64_t last = end - 1;
+            kernels::panelSolve({width, l + last * n + last, -1, -n, x.data() + last * kLane,
+                                 sums.data() + (width - 1) * kLane, -kLane});
+        }
+        kernels::fromPanel(x.data(), count, n, b + first * n, n);
+    });
+    control.check();
 }
 
 }  // namespace fettle

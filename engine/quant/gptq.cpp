@@ -80,15 +80,15 @@ public:
         if (m_quantizer.searchesScales())
             eachPanel(pool, control, [&](std::int64_t panel) {
                 std::vector<float> w(panelSize(m_cols)), scales(panelSize(1));
-                kernels::toPanel(m_weights.data(), m_rows, m_cols, panel * kCodeRows, 0, w.data());
+                kernels::toPanel(m_weights.data() + panel * kCodeRows * m_cols, m_cols,
+                                 rowsOf(panel), m_cols, w.data());
                 for (std::int64_t g = 0; g < m_groups; ++g) {
                     m_quantizer.searchScales(w.data() + g * m_group * kCodeRows,
                                              inputPower.data() + g * m_group, m_group,
                                              scales.data());
-                    const std::int64_t first = panel * kCodeRows;
-                    for (std::int64_t r = first; r < std::min(m_rows, first + kCodeRows); ++r)
-                        m_grids[static_cast<std::size_t>(r * m_groups + g)].scale =
-                            scales[static_cast<std::size_t>(r - first)];
+                    for (std::int64_t r = 0; r < rowsOf(panel); ++r)
+                        m_grids[static_cast<std::size_t>((panel * kCodeRows + r) * m_groups + g)]
+                            .scale = scales[static_cast<std::size_t>(r)];
                 }
             });
         else
@@ -147,6 +147,9 @@ public:
 private:
     static constexpr std::int64_t kCodeRows = kernels::kCodeRows;
     std::int64_t panels() const { return (m_rows + kCodeRows - 1) / kCodeRows; }
+    std::int64_t rowsOf(std::int64_t panel) const {
+        return std::min(kCodeRows, m_rows - panel * kCodeRows);
+    }
     static std::size_t panelSize(std::int64_t cols) {
         return static_cast<std::size_t>(cols * kCodeRows);
     }
@@ -163,7 +166,8 @@ private:
         const std::int64_t block = std::max<std::int64_t>(1, m_options.block);
         std::vector<float> weights(panelSize(m_cols)), codes(panelSize(m_cols)),
             errors(panelSize(m_cols)), sums(panelSize(block)), losses(panelSize(1));
-        kernels::toPanel(m_weights.data(), m_rows, m_cols, first, 0, weights.data());
+        kernels::toPanel(m_weights.data() + first * m_cols, m_cols, rowsOf(panel), m_cols,
+                         weights.data());
         const PanelGrids grids(m_grids.data(), m_rows, m_groups, first);
         kernels::PanelSweep sweep;
         sweep.rule = m_quantizer.rule();
@@ -178,15 +182,16 @@ private:
         for (std::int64_t b = 0; b < m_cols && !control.cancelled(); b += block) {
             sweep.width = std::min(block, m_cols - b);
             // What the columns done so far leave for those of this block.
-            kernels::panelProduct({sweep.width, b, m_factor.lower.data() + b * m_cols, m_cols,
+            kernels::panelProduct({sweep.width, b, m_factor.lower.data() + b * m_cols, m_cols, 1,
                                    errors.data(), sums.data(), false});
             sweep.columns = m_factor.order.data() + b;
             sweep.factor = m_factor.lower.data() + b * m_cols + b;
             sweep.errors = errors.data() + b * kCodeRows;
             kernels::sweepColumns(sweep);
         }
-        kernels::fromPanel(codes.data(), m_rows, m_cols, first, m_units.data());
-        for (std::int64_t r = 0; r < std::min(kCodeRows, m_rows - first); ++r)
+        kernels::fromPanel(codes.data(), rowsOf(panel), m_cols, m_units.data() + first * m_cols,
+                           m_cols);
+        for (std::int64_t r = 0; r < rowsOf(panel); ++r)
             m_losses[static_cast<std::size_t>(panel)] += losses[static_cast<std::size_t>(r)];
     }
 

@@ -25,6 +25,7 @@ public:
           m_quantizer(quantizer),
           m_control(control),
           m_first(first),
+          m_rows(std::min(kCodeRows, target.rows - first)),
           m_group(quantizer.groupSize(target.cols)),
           m_groups(target.cols / m_group),
           // Whole groups to a block, so that a scale is changed within one.
@@ -35,8 +36,10 @@ public:
           m_gradient(size(target.cols)),
           m_changes(size(m_block)),
           m_products(size(m_block)) {
-        kernels::toPanel(target.weights, target.rows, target.cols, first, 0, m_rest.data());
-        kernels::toPanel(target.codes, target.rows, target.cols, first, 0, m_codes.data());
+        kernels::toPanel(target.weights + first * target.cols, target.cols, m_rows, target.cols,
+                         m_rest.data());
+        kernels::toPanel(target.codes + first * target.cols, target.cols, m_rows, target.cols,
+                         m_codes.data());
     }
 
     /// tr(R H R^T) of the panel afterwards.
@@ -51,15 +54,15 @@ public:
                     return 0;
                 improveBlock(b, std::min(m_block, m_t.cols - b));
             }
-        kernels::fromPanel(m_codes.data(), m_t.rows, m_t.cols, m_first, m_t.codes);
-        const std::int64_t rows = std::min(kCodeRows, m_t.rows - m_first);
-        for (std::int64_t r = 0; r < rows; ++r)
+        kernels::fromPanel(m_codes.data(), m_rows, m_t.cols, m_t.codes + m_first * m_t.cols,
+                           m_t.cols);
+        for (std::int64_t r = 0; r < m_rows; ++r)
             for (std::int64_t g = 0; g < m_groups; ++g)
                 m_t.grids[(m_first + r) * m_groups + g].scale =
                     m_grids.scales[static_cast<std::size_t>(g * kCodeRows + r)];
         double loss = 0;
         for (std::int64_t j = 0; j < m_t.cols; ++j)
-            for (std::int64_t r = 0; r < rows; ++r)
+            for (std::int64_t r = 0; r < m_rows; ++r)
                 loss += static_cast<double>(rest(j, r)) * m_gradient[at(j, r)];
         return loss;
     }
@@ -80,7 +83,7 @@ private:
     void startGradient() {
         for (std::int64_t j = 0; j < m_t.cols && !m_control.cancelled(); j += kRidgeColumns)
             kernels::panelProduct({std::min(kRidgeColumns, m_t.cols - j), m_t.cols,
-                                   m_t.gram + j * m_t.cols, m_t.cols, m_rest.data(),
+                                   m_t.gram + j * m_t.cols, m_t.cols, 1, m_rest.data(),
                                    m_gradient.data() + at(j, 0), false});
         for (std::size_t i = 0; i < m_gradient.size(); ++i)
             m_gradient[i] += m_t.ridge * m_rest[i];
@@ -119,7 +122,7 @@ private:
 
     /// Gradient of columns [from, to) after the changes of block [b, b + width).
     void follow(std::int64_t from, std::int64_t to, std::int64_t b, std::int64_t width) {
-        kernels::panelProduct({to - from, width, m_t.gram + from * m_t.cols + b, m_t.cols,
+        kernels::panelProduct({to - from, width, m_t.gram + from * m_t.cols + b, m_t.cols, 1,
                                m_changes.data(), m_gradient.data() + at(from, 0), true});
     }
 
@@ -127,7 +130,7 @@ private:
     /// e - 2 d (q G) + d^2 (q H q) when a scale grows by d.
     void improveScales(std::int64_t b, std::int64_t width, std::int64_t g) {
         // q H, columns of the block
-        kernels::panelProduct({width, m_group, m_t.gram + b * m_t.cols + g, m_t.cols,
+        kernels::panelProduct({width, m_group, m_t.gram + b * m_t.cols + g, m_t.cols, 1,
                                m_codes.data() + at(g, 0), m_products.data(), false});
         std::array<float, static_cast<std::size_t>(kCodeRows)> slope{}, curve{}, step{};
         for (std::int64_t j = g; j < g + m_group; ++j)
@@ -160,7 +163,7 @@ private:
     const RefineTarget& m_t;
     const GroupQuantizer& m_quantizer;
     RunControl& m_control;
-    std::int64_t m_first, m_group, m_groups, m_block;
+    std::int64_t m_first, m_rows, m_group, m_groups, m_block;
     PanelGrids m_grids;
     std::vector<float> m_rest;  // R = W - W^
     std::vector<float> m_codes, m_gradient;

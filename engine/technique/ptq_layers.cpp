@@ -120,6 +120,7 @@ public:
             if (m_options.rotation)
                 m_options.rotation->rotateLayer(m_model, i);
             m_plainModel = m_model;
+            prepare();
             preparePlain();
             const std::size_t firstMetric = m_context.layerMetrics.size();
             for (const Half half : {Half::Attention, Half::FeedForward}) {
@@ -248,12 +249,11 @@ private:
 
     void quantizeHalf(Half half) {
         if (m_options.scaling) {
-            prepare();
             scaleOutput(half);
             scaleInputs(half);
+            prepare();
             preparePlain();
         }
-        prepare();
         const std::vector<std::string> first = wanted(inputs(half)), last = wanted({output(half)});
         for (const bool inner : {false, true}) {
             const std::vector<std::string>& names = inner ? last : first;
@@ -265,7 +265,8 @@ private:
             quantize(names,
                      collect(half, inner, inner ? innerCols(half) : m_model.config.hiddenSize),
                      range);
-            prepare();
+            for (const std::string& each : names)
+                m_transformer.refreshLinear(m_model, each);
         }
         m_stream.advance(m_layer, half);
         if (m_plain)

@@ -8,6 +8,7 @@ namespace fettle::kernels {
 
 struct QuantTable {
     void (*panelProduct)(const PanelProduct* product);
+    void (*panelSolve)(const PanelSolve* solve);
     void (*tryScales)(const ScaleTrial* trial);
     void (*sweepColumns)(const PanelSweep* sweep);
     void (*improveCodes)(const PanelDescent* descent);

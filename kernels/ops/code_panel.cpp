@@ -10,30 +10,31 @@ namespace {
 constexpr std::int64_t kTurn = 64;  // columns turned together, so that both sides stay in the cache
 }
 
-void toPanel(const float* matrix, std::int64_t rows, std::int64_t cols, std::int64_t first,
-             float rest, float* panel) {
-    const std::int64_t count = std::min(kCodeRows, rows - first);
+void toPanel(const float* matrix, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+             float* panel) {
     for (std::int64_t c = 0; c < cols; c += kTurn) {
         const std::int64_t end = std::min(cols, c + kTurn);
-        for (std::int64_t r = 0; r < count; ++r)
+        for (std::int64_t r = 0; r < rows; ++r)
             for (std::int64_t j = c; j < end; ++j)
-                panel[j * kCodeRows + r] = matrix[(first + r) * cols + j];
-        for (std::int64_t j = c; j < end && count < kCodeRows; ++j)
-            std::fill_n(panel + j * kCodeRows + count, kCodeRows - count, rest);
+                panel[j * kCodeRows + r] = matrix[r * stride + j];
+        for (std::int64_t j = c; j < end && rows < kCodeRows; ++j)
+            std::fill_n(panel + j * kCodeRows + rows, kCodeRows - rows, 0.0F);
     }
 }
 
-void fromPanel(const float* panel, std::int64_t rows, std::int64_t cols, std::int64_t first,
-               float* matrix) {
-    const std::int64_t count = std::min(kCodeRows, rows - first);
+void fromPanel(const float* panel, std::int64_t rows, std::int64_t cols, float* matrix,
+               std::int64_t stride) {
     for (std::int64_t c = 0; c < cols; c += kTurn)
-        for (std::int64_t r = 0; r < count; ++r)
+        for (std::int64_t r = 0; r < rows; ++r)
             for (std::int64_t j = c; j < std::min(cols, c + kTurn); ++j)
-                matrix[(first + r) * cols + j] = panel[j * kCodeRows + r];
+                matrix[r * stride + j] = panel[j * kCodeRows + r];
 }
 
 void panelProduct(const PanelProduct& product) {
     quantKernels().panelProduct(&product);
+}
+void panelSolve(const PanelSolve& solve) {
+    quantKernels().panelSolve(&solve);
 }
 void tryScales(const ScaleTrial& trial) {
     quantKernels().tryScales(&trial);

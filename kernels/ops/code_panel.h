@@ -26,25 +26,38 @@ struct CodeRule {
     float table[16] = {};
 };
 
-/// rows [first, first + kCodeRows) of `matrix` [rows, cols] -> panel [cols, kCodeRows]; rows
-/// beyond the last one are `rest`.
-void toPanel(const float* matrix, std::int64_t rows, std::int64_t cols, std::int64_t first,
-             float rest, float* panel);
-/// And back; rows beyond the last one are dropped.
-void fromPanel(const float* panel, std::int64_t rows, std::int64_t cols, std::int64_t first,
-               float* matrix);
+/// `rows` <= kCodeRows rows of `matrix` [rows, cols], `stride` apart -> panel [cols, kCodeRows];
+/// the lanes beyond them are zero.
+void toPanel(const float* matrix, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+             float* panel);
+/// And back.
+void fromPanel(const float* panel, std::int64_t rows, std::int64_t cols, float* matrix,
+               std::int64_t stride);
 
-/// out [count, kCodeRows] = a x, or out + a x; a [count, steps] with rows aStride apart, x [steps,
+/// out [count, kCodeRows] = a x, or out + a x; a(i, k) = a[i * aRow + k * aStep], x [steps,
 /// kCodeRows]. Every element is one chain of fused multiply-adds in the order of the steps.
 struct PanelProduct {
     std::int64_t count = 0, steps = 0;
     const float* a = nullptr;
-    std::int64_t aStride = 0;
+    std::int64_t aRow = 0, aStep = 1;
     const float* x = nullptr;
     float* out = nullptr;
     bool accumulate = false;
 };
 void panelProduct(const PanelProduct& product);
+
+/// Solves T x = x - sums for a lower triangle t(i, k) = t[i * tRow + k * tStep] of `width`; column
+/// i of the panel lies at x + i * xStep. Negative strides go through an upper triangle from its
+/// end.
+struct PanelSolve {
+    std::int64_t width = 0;
+    const float* t = nullptr;
+    std::int64_t tRow = 0, tStep = 1;
+    float* x = nullptr;
+    const float* sums = nullptr;
+    std::int64_t xStep = kCodeRows;  ///< of `sums` too
+};
+void panelSolve(const PanelSolve& solve);
 
 /// What `n` columns w [n, kCodeRows] lose under a scale per lane, with the shift 0: error = sum
 /// h (w - q s)^2, and for the scale that would be best for the same codes wq = sum h w q and qq =

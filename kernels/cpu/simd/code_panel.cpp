@@ -20,7 +20,7 @@ constexpr int kRows = 2, kTogether = 1;
 template <int Rows>
 FETTLE_INLINE void productRows(const PanelProduct& p, std::int64_t first, std::int64_t lane) {
     F32x16 sums[Rows][kTogether];
-    const float* a = p.a + first * p.aStride;
+    const float* a = p.a + first * p.aRow;
     float* out = p.out + first * kCodeRows + lane;
     FETTLE_UNROLL(8)
     for (int r = 0; r < Rows; ++r)
@@ -34,7 +34,7 @@ FETTLE_INLINE void productRows(const PanelProduct& p, std::int64_t first, std::i
             x[v] = loadF(p.x + k * kCodeRows + lane + 16 * v);
         FETTLE_UNROLL(8)
         for (int r = 0; r < Rows; ++r) {
-            const F32x16 factor = setF(a[r * p.aStride + k]);
+            const F32x16 factor = setF(a[r * p.aRow + k * p.aStep]);
             FETTLE_UNROLL(2)
             for (int v = 0; v < kTogether; ++v)
                 sums[r][v] = fma(factor, x[v], sums[r][v]);
@@ -186,6 +186,25 @@ void product(const PanelProduct* product) {
             productRows<1>(*product, row, lane);
     }
 }
+void solve(const PanelSolve* solve) {
+    const PanelSolve& s = *solve;
+    for (std::int64_t i = 0; i < s.width; ++i) {
+        const float* t = s.t + i * s.tRow;
+        float* own = s.x + i * s.xStep;
+        F32x16 sums[kVectors];
+        for (int v = 0; v < kVectors; ++v)
+            sums[v] = loadF(s.sums + i * s.xStep + 16 * v);
+        for (std::int64_t k = 0; k < i; ++k) {
+            const F32x16 factor = setF(t[k * s.tStep]);
+            FETTLE_UNROLL(4)
+            for (int v = 0; v < kVectors; ++v)
+                sums[v] = fma(factor, loadF(s.x + k * s.xStep + 16 * v), sums[v]);
+        }
+        const F32x16 diagonal = setF(t[i * s.tStep]);
+        for (int v = 0; v < kVectors; ++v)
+            storeF(own + 16 * v, div(sub(loadF(own + 16 * v), sums[v]), diagonal));
+    }
+}
 void trial(const ScaleTrial* trial) {
     byKind(*trial, []<Kind K>(const ScaleTrial& t) { tryScalesOf<K>(t); });
 }
@@ -199,6 +218,6 @@ void descent(const PanelDescent* descent) {
 }  // namespace
 
 extern const QuantTable kQuantTable;
-const QuantTable kQuantTable = {product, trial, sweep, descent};
+const QuantTable kQuantTable = {product, solve, trial, sweep, descent};
 
 }  // namespace fettle::kernels::FETTLE_SIMD
