@@ -179,7 +179,7 @@ TEST_F(LayerFiles, OtherParametersAndDamagedFilesAreWorkedOutAgain) {
 }
 
 TEST_F(LayerFiles, ProgressNamesTheLayerItsErrorAndTheTimeLeft) {
-    StopAt sink;
+    StopAt sink("no such layer");
     quantize({{"scheme", "int4-g32"}, {"method", "gptq"}, {"calibration_tokens", 512}}, true, "",
              sink);
     const auto last = std::find_if(sink.details.rbegin(), sink.details.rend(),

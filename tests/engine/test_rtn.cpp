@@ -91,6 +91,32 @@ TEST_F(Rtn, StoredWeightsAreWhatTrainingSimulates) {
     }
 }
 
+TEST_F(Rtn, ScalesOfManyRowsAreThoseOfEach) {
+    constexpr std::int64_t rows = kernels::kCodeRows, cols = 64;
+    Tensor values = gaussian(rows, cols, 11);
+    std::fill_n(values.mutableAs<float>() + 3 * cols, cols, 0.0f);  // a row of zeros
+    std::vector<float> power(cols), panel(rows * cols), found(rows);
+    for (std::size_t j = 0; j < power.size(); ++j)
+        power[j] = 0.1f + static_cast<float>(j % 7);
+    kernels::toPanel(values.as<float>(), cols, rows, cols, panel.data());
+    for (const char* id : {"int8", "int4-g32", "int3-g64", "int2-g32", "fp8", "nvfp4", "mxfp4",
+                           "mxfp8-w8a16", "mxfp6-w6a16", "nf4"}) {
+        const GroupQuantizer quantizer(*findQuantScheme(id), ScaleSearch::Mse, DType::F16, 37.0f);
+        ASSERT_TRUE(quantizer.searchesScales()) << id;
+        const std::int64_t group = quantizer.groupSize(cols);
+        for (std::int64_t first = 0; first < cols; first += group)
+            for (const float* h : {static_cast<const float*>(power.data() + first),
+                                   static_cast<const float*>(nullptr)}) {
+                quantizer.searchScales(panel.data() + first * rows, h, group, found.data());
+                for (std::int64_t r = 0; r < rows; ++r)
+                    ASSERT_EQ(
+                        found[static_cast<std::size_t>(r)],
+                        quantizer.gridOf(values.as<float>() + r * cols + first, h, group).scale)
+                        << id << " row " << r;
+            }
+    }
+}
+
 TEST_F(Rtn, RowsShareScalesWhereTheSchemeSaysSo) {
     Tensor values = gaussian(200, 256, 7);
     for (std::int64_t j = 0; j < 256; ++j)
