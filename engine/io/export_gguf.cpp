@@ -32,13 +32,6 @@ bool isSuper(WeightFormat format) {
     return kernels::blockValues(format) == kSuper;
 }
 
-/// For rows that do not divide into super-blocks.
-WeightFormat smallerBlocks(WeightFormat format) {
-    return format == WeightFormat::Q3_K   ? WeightFormat::Q4_0
-           : format == WeightFormat::Q4_K ? WeightFormat::Q5_0
-                                          : WeightFormat::Q8_0;
-}
-
 /// The largest magnitude whose scale, or value, float16 holds.
 float largestValue(WeightFormat format) {
     switch (format) {
@@ -103,7 +96,7 @@ private:
             const WeightFormat wanted =
                 head ? WeightFormat::Q6_K
                      : kQuantMixture(m_format, place.canonical, m_model.config.layerCount());
-            return plan.cols() % kSuper == 0 ? wanted : smallerBlocks(wanted);
+            return kQuantForRows(wanted, plan.cols());
         }
         const bool fourBits = plan.weights.front()->isQuantized() &&
                               plan.weights.front()->quantized().scheme.bits <= 4;

@@ -38,50 +38,49 @@ void encodeQ8_0(const float* x, std::byte* out) {
         amax = std::max(amax, std::fabs(x[i]));
     const float d = amax / 127;
     const float inverse = inverseOf(d);
-    storeHalf(d, out);
     std::int8_t codes[kQuantizedBlock];
     for (int i = 0; i < kQuantizedBlock; ++i)
         codes[i] = static_cast<std::int8_t>(roundAway(x[i] * inverse));
-    std::memcpy(out + 2, codes, sizeof codes);
+    storeBlock(WeightFormat::Q8_0, d, codes, out);
 }
 
-void encodeQ4_0(const float* x, std::byte* out) {
+/// Q4_0 and Q5_0: the value of the largest magnitude gets the lowest code, -half.
+void encodeCentred(WeightFormat format, int half, const float* x, std::byte* out) {
     float largest = 0;  // by magnitude, with its sign; the first of equals
     for (int i = 0; i < kQuantizedBlock; ++i)
         if (std::fabs(x[i]) > std::fabs(largest))
             largest = x[i];
-    const float d = largest / -8;
-    const float inverse = inverseOf(d);
-    storeHalf(d, out);
-    // The product lies in [-8, 8], so the sum is positive and the cast cuts as trunc would.
-    const auto code = [&](float value) {
-        return std::min(15, static_cast<int>(value * inverse + 8.5f));
-    };
-    std::uint8_t codes[kQuantizedBlock / 2];
-    for (int j = 0; j < kQuantizedBlock / 2; ++j)
-        codes[j] = static_cast<std::uint8_t>(code(x[j]) | code(x[j + kQuantizedBlock / 2]) << 4);
-    std::memcpy(out + 2, codes, sizeof codes);
+    const float d = largest / static_cast<float>(-half), inverse = inverseOf(d);
+    std::int8_t codes[kQuantizedBlock];
+    // The product lies in [-half, half], so the sum is positive and the cast cuts as trunc would.
+    for (int i = 0; i < kQuantizedBlock; ++i)
+        codes[i] = static_cast<std::int8_t>(
+            std::min(2 * half - 1,
+                     static_cast<int>(x[i] * inverse + (static_cast<float>(half) + 0.5f))) -
+            half);
+    storeBlock(format, d, codes, out);
 }
 
-void encodeQ5_0(const float* x, std::byte* out) {
-    float largest = 0;  // as for Q4_0
-    for (int i = 0; i < kBlock; ++i)
-        if (std::fabs(x[i]) > std::fabs(largest))
-            largest = x[i];
-    const float d = largest / -16;
-    const float inverse = inverseOf(d);
-    storeHalf(d, out);
-    std::uint8_t bytes[4 + kBlock / 2] = {};
-    for (int i = 0; i < kBlock; ++i) {
-        const int code = std::min(31, static_cast<int>(x[i] * inverse + 16.5f));
+}  // namespace
+
+void storeBlock(WeightFormat format, float scale, const std::int8_t* codes, std::byte* out) {
+    storeHalf(scale, out);
+    out += 2;
+    if (format == WeightFormat::Q8_0) {
+        std::memcpy(out, codes, kQuantizedBlock);
+        return;
+    }
+    const bool five = format == WeightFormat::Q5_0;
+    const int half = five ? 16 : 8;
+    std::uint8_t bytes[4 + kQuantizedBlock / 2] = {};  // the fifth bits, then pairs of nibbles
+    for (int i = 0; i < kQuantizedBlock; ++i) {
+        const int code = codes[i] + half;
         bytes[i / 8] = static_cast<std::uint8_t>(bytes[i / 8] | (code >> 4) << (i % 8));
         std::uint8_t& pair = bytes[4 + i % 16];
         pair = static_cast<std::uint8_t>(pair | (code & 15) << (i < 16 ? 0 : 4));
     }
-    std::memcpy(out + 2, bytes, sizeof bytes);
+    std::memcpy(out, five ? bytes : bytes + 4, five ? sizeof bytes : sizeof bytes - 4);
 }
-
-}  // namespace
 
 void encodeRow(WeightFormat format, const float* values, std::int64_t count, std::byte* out) {
     switch (format) {
@@ -103,11 +102,11 @@ void encodeRow(WeightFormat format, const float* values, std::int64_t count, std
             return;
         case WeightFormat::Q5_0:
             for (std::int64_t i = 0; i < count; i += kBlock, out += 22)
-                encodeQ5_0(values + i, out);
+                encodeCentred(format, 16, values + i, out);
             return;
         case WeightFormat::Q4_0:
             for (std::int64_t i = 0; i < count; i += kQuantizedBlock, out += 18)
-                encodeQ4_0(values + i, out);
+                encodeCentred(format, 8, values + i, out);
             return;
         default:
             throw EngineError(ErrorKind::Internal,

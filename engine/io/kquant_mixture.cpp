@@ -24,4 +24,12 @@ WeightFormat kQuantMixture(WeightFormat base, const std::string& name, std::int6
     return value || down || name.ends_with("attn.o.weight") ? WeightFormat::Q4_K : base;
 }
 
+WeightFormat kQuantForRows(WeightFormat format, std::int64_t cols) {
+    if (cols % kernels::blockValues(format) == 0)
+        return format;
+    return format == WeightFormat::Q3_K   ? WeightFormat::Q4_0
+           : format == WeightFormat::Q4_K ? WeightFormat::Q5_0
+                                          : WeightFormat::Q8_0;
+}
+
 }  // namespace fettle

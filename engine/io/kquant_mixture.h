@@ -14,4 +14,8 @@ namespace fettle {
 kernels::WeightFormat kQuantMixture(kernels::WeightFormat base, const std::string& name,
                                     std::int64_t layers);
 
+/// `format`, or where rows of `cols` do not divide into its super-blocks the next format of blocks
+/// of 32.
+kernels::WeightFormat kQuantForRows(kernels::WeightFormat format, std::int64_t cols);
+
 }  // namespace fettle

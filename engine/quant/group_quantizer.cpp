@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "engine/core/error.h"
+#include "engine/io/gguf_quantize.h"
 #include "kernels/formats/small_float.h"
 
 namespace fettle {
@@ -72,9 +73,9 @@ GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DT
       m_group(scheme.granularity == Granularity::Group ? scheme.groupSize : 0),
       m_format(scheme.format),
       m_search(search),
-      m_scaleType(scaleType),
+      m_scaleType(scheme.isScaledBlock() ? DType::F16 : scaleType),
       m_globalScale(globalScale) {
-    if (!scheme.hasQuantizer() && !scheme.isSuperBlock())
+    if (!scheme.hasQuantizer() && !scheme.isSuperBlock() && !scheme.isScaledBlock())
         throw EngineError(ErrorKind::Internal,
                           "codes of " + scheme.id + " are not made by this quantizer");
     switch (scheme.format) {
@@ -425,6 +426,19 @@ Tensor packedTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t c
     return packed;
 }
 
+/// GGUF's blocks of 32, scales and all.
+Tensor blockTensor(const QuantScheme& scheme, std::int64_t rows, std::int64_t cols,
+                   const std::int8_t* codes, const GroupGrid* grids) {
+    const std::size_t bytes = kernels::blockBytes(scheme.format);
+    const std::int64_t blocks = rows * (cols / scheme.groupSize);
+    Tensor packed =
+        Tensor::allocateBytes(DType::Block, {rows, cols}, static_cast<std::size_t>(blocks) * bytes);
+    for (std::int64_t i = 0; i < blocks; ++i)
+        storeBlock(scheme.format, grids[i].scale, codes + i * scheme.groupSize,
+                   packed.mutableAs<std::byte>() + static_cast<std::size_t>(i) * bytes);
+    return packed;
+}
+
 constexpr std::int64_t kZerosPerWord = 8;
 
 Tensor packedZeros(const QuantScheme& scheme, std::int64_t rows, std::int64_t groups,
@@ -485,6 +499,10 @@ QuantizedTensor packCodes(const QuantScheme& scheme, std::int64_t rows, std::int
     tensor.rows = rows;
     tensor.cols = cols;
     tensor.globalScale = globalScale;
+    if (scheme.isScaledBlock()) {
+        tensor.codes = blockTensor(scheme, rows, cols, codes, grids);
+        return tensor;
+    }
     tensor.codes = packedTensor(scheme, rows, cols, codes);
     const DType type = ownScaleType(scheme.format, scaleType);
     tensor.scales = Tensor::allocate(type, {rows, cols / group});

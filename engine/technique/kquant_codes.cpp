@@ -5,12 +5,6 @@
 
 namespace fettle {
 
-namespace {
-
-constexpr std::int64_t kSuper = 256;
-
-}  // namespace
-
 Model withKQuantCodes(Model model, kernels::WeightFormat base, const CalibrationText& text,
                       Backend& backend, RunControl& control) {
     const Model original = model;
@@ -24,9 +18,14 @@ Model withKQuantCodes(Model model, kernels::WeightFormat base, const Calibration
     LayerwiseOptions options;
     options.gptq = true;
     options.schemeOf = [&](const std::string& name) -> std::optional<QuantScheme> {
-        if (layerOf(name) < 0 || original.weight(name).shape().at(1) % kSuper != 0)
+        if (layerOf(name) < 0)
             return std::nullopt;
-        return blockScheme(kQuantMixture(base, name, original.config.layerCount()));
+        const std::int64_t cols = original.weight(name).shape().at(1);
+        const QuantScheme scheme = blockScheme(
+            kQuantForRows(kQuantMixture(base, name, original.config.layerCount()), cols));
+        if (cols % scheme.groupSize != 0)
+            return std::nullopt;
+        return scheme;
     };
     quantizeLayerwise(model, text, options, context);
     return model;

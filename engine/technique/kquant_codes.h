@@ -13,8 +13,8 @@
 
 namespace fettle {
 
-/// `model` with the weights of its layers in the mixture named after `base` (kQuantMixture), where
-/// their rows divide into super-blocks; the others, and the head, stay as they are. Works layer by
+/// `model` with the weights of its layers in the mixture named after `base` (kQuantMixture,
+/// kQuantForRows); the head, and rows that do not divide into 32, stay as they are. Works layer by
 /// layer; the result is held in memory.
 Model withKQuantCodes(Model model, kernels::WeightFormat base, const CalibrationText& text,
                       Backend& backend, RunControl& control);

@@ -294,6 +294,13 @@ QWidget* DraftLabPage::buildResult() {
     for (int column = DraftTrialsModel::Speedup; column < DraftTrialsModel::Why; ++column) {
         m_table->setColumnWidth(column, kTableColumn);
     }
+    // The best row is bold, and its cells are the widest then.
+    QFont bold = font();
+    bold.setBold(true);
+    m_table->setColumnWidth(
+        DraftTrialsModel::PerPass,
+        std::max(kTableColumn, QFontMetrics(bold).horizontalAdvance(tr("00.00 tokens")) +
+                                   2 * style()->pixelMetric(QStyle::PM_FocusFrameHMargin) + 16));
     connect(m_table->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
             [this](const QModelIndex& current) { showCurrent(current.row()); });
     auto* content = new QSplitter(Qt::Vertical, this);
