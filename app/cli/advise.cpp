@@ -63,7 +63,10 @@ public:
         m_goal.minutes = options.minutes;
         m_goal.draft = options.draft;
         m_goal.seed = options.seed;
-        m_goal.layers = m_session.checkInputs().layers;
+        const ModelReport model = m_session.checkInputs();
+        m_goal.layers = model.layers;
+        m_goal.hiddenSize = model.hiddenSize;
+        m_goal.vocabulary = model.vocabularySize;
         const RunRequest usual = m_session.request({});
         m_goal.modelPath = usual.modelPath;
         m_goal.inputs = usual.inputs;

@@ -113,12 +113,9 @@ private:
             m_ladder.skip(stage, "Training (qat, qad)", reason);
             return true;
         }
-        const double share = std::min(1.0, m_ladder.secondsLeft() * kTrainingShare / seconds);
+        const double share = shareOf(seconds);
         if (share < kLeastTraining) {
-            m_ladder.skip(stage, "Training (qat, qad)",
-                          "it takes about " + minutes + " and " +
-                              formatDuration(std::max(0.0, m_ladder.secondsLeft())) +
-                              " of the budget are left");
+            m_ladder.skip(stage, "Training (qat, qad)", tooDear(seconds));
             return true;
         }
         m_ladder.decide(stage, base->title + " misses accuracy (" + lossText(base->metrics) +
@@ -186,13 +183,54 @@ private:
         m_ladder.decide("speculative", "Drafts are tried on " + base->title + " (" +
                                            resultText(base->metrics, m_ladder.baseline()) +
                                            "): the text stays the same, only the speed changes.");
+        std::vector<Recipe> candidates = draftCandidates(base->trial.recipe, m_goal);
         std::vector<std::size_t> finals;
-        if (!m_ladder.choose("speculative", draftCandidates(base->trial.recipe, m_goal), finals))
+        if (!addHead(Recipe(base->trial.recipe), candidates) ||
+            !m_ladder.choose("speculative", candidates, finals))
             return false;
         sayBest("speculative", finals);
         if (!finals.empty())
             sayWhetherDraftPays(m_ladder.rung(finals.front()));
         return true;
+    }
+
+    /// An EAGLE head beside the drafts that cost nothing to make, trained for as long as the budget
+    /// allows. False: the report asks.
+    bool addHead(const Recipe& base, std::vector<Recipe>& candidates) {
+        const std::string title = "EAGLE head";
+        const TechniqueDescriptor* eagle = findDescriptor(m_techniques, "eagle");
+        const std::string refusal = eagle ? headRefusal(m_goal) : absent("eagle");
+        if (!refusal.empty()) {
+            m_ladder.skip("speculative", title, refusal);
+            return true;
+        }
+        const double tokens = defaultTokens(*eagle);
+        RecipeEstimate cost;
+        if (!m_ladder.estimate(
+                m_ladder.trial("speculative", headCandidate(*eagle, base, tokens, m_goal), 1),
+                cost))
+            return false;
+        const double seconds = m_ladder.expectedSeconds("speculative", cost),
+                     share = shareOf(seconds);
+        if (share < kLeastTraining) {
+            m_ladder.skip("speculative", title, tooDear(seconds));
+            return true;
+        }
+        m_ladder.decide("speculative",
+                        "There is no draft model: an EAGLE head is tried as well, trained for " +
+                            formatMetric("training_tokens", std::floor(tokens * share)) +
+                            ", about " + formatDuration(seconds * share) + " in full.");
+        candidates.push_back(headCandidate(*eagle, base, std::floor(tokens * share), m_goal));
+        return true;
+    }
+
+    /// Of a training that takes `seconds`, what the budget allows.
+    double shareOf(double seconds) const {
+        return std::min(1.0, m_ladder.secondsLeft() * kTrainingShare / std::max(1e-9, seconds));
+    }
+    std::string tooDear(double seconds) const {
+        return "it takes about " + formatDuration(seconds) + " and " +
+               formatDuration(std::max(0.0, m_ladder.secondsLeft())) + " of the budget are left";
     }
 
     void sayWhetherDraftPays(const AdvisorRung& rung) {
@@ -263,13 +301,9 @@ private:
         RecipeEstimate cost;
         if (!m_ladder.estimate(m_ladder.trial("prune", usual.front(), 1), cost))
             return false;
-        const double seconds = std::max(1e-9, m_ladder.expectedSeconds("prune", cost));
-        const double share = std::min(1.0, m_ladder.secondsLeft() * kTrainingShare / seconds);
+        const double seconds = m_ladder.expectedSeconds("prune", cost), share = shareOf(seconds);
         if (share < kLeastTraining) {
-            m_ladder.skip("prune", title,
-                          "it takes about " + formatDuration(seconds) + " and " +
-                              formatDuration(std::max(0.0, m_ladder.secondsLeft())) +
-                              " of the budget are left");
+            m_ladder.skip("prune", title, tooDear(seconds));
             return true;
         }
         std::vector<std::size_t> finals;

@@ -32,6 +32,10 @@ const std::vector<SchemeMethods>& schemeMethods() {
 
 constexpr double kPruneRatios[] = {0.15, 0.3};
 constexpr double kSmallerRate = 1.0 / 3;
+// Where a head can draft for much less than a pass of its model takes: below this width a pass is
+// short and checking several tokens costs much of another, and a head that guesses among its usual
+// 8192 tokens multiplies as much as the model's own output matrix where there are no more of them.
+constexpr std::int64_t kLeastHeadWidth = 512, kLeastHeadVocabulary = 8192;
 
 bool eightBits(const std::string& scheme) {
     return scheme.find('8') == scheme.find_first_of("0123456789");
@@ -146,6 +150,29 @@ std::vector<Recipe> draftCandidates(const Recipe& base, const AdvisorGoal& goal)
     for (Recipe& recipe : recipes)
         recipe.seed = goal.seed;
     return recipes;
+}
+
+Recipe headCandidate(const TechniqueDescriptor& eagle, const Recipe& base, double tokens,
+                     const AdvisorGoal& goal) {
+    Recipe recipe = appended(base, "eagle", withTokens(eagle, tokens));
+    recipe.seed = goal.seed;
+    return recipe;
+}
+
+std::string headRefusal(const AdvisorGoal& goal) {
+    const std::string& draft = goal.draft;
+    const bool lookup = draft == "ngram" || draft == "suffix" || draft.rfind("self:", 0) == 0;
+    if (!draft.empty() && !lookup)
+        return "there is a draft model, " + draft;
+    if (goal.modelPath == "demo")
+        return "the bundled model has a draft model of its own";
+    if (goal.hiddenSize < kLeastHeadWidth || goal.vocabulary < kLeastHeadVocabulary)
+        return "a model of " + std::to_string(goal.hiddenSize) + " values a token and " +
+               std::to_string(goal.vocabulary) + " tokens is too small for one to pay; it takes " +
+               std::to_string(kLeastHeadWidth) + " and " + std::to_string(kLeastHeadVocabulary);
+    if (goal.inputs.train.empty())
+        return "it needs a training text";
+    return {};
 }
 
 std::vector<Recipe> pruneCandidates(const std::vector<TechniqueDescriptor>& techniques,

@@ -26,6 +26,11 @@ std::vector<Recipe> trainingCandidates(const std::vector<TechniqueDescriptor>& t
                                        const Recipe& base, double tokens, const AdvisorGoal& goal);
 /// Drafts that need no other model, then the one that the goal names.
 std::vector<Recipe> draftCandidates(const Recipe& base, const AdvisorGoal& goal);
+/// An EAGLE head for what the steps of `base` make, trained on `tokens`.
+Recipe headCandidate(const TechniqueDescriptor& eagle, const Recipe& base, double tokens,
+                     const AdvisorGoal& goal);
+/// Why no head is worth training for the goal's model, in words; empty if one is.
+std::string headRefusal(const AdvisorGoal& goal);
 /// Pruning, distilling where there is such a technique, then the steps of `base`.
 std::vector<Recipe> pruneCandidates(const std::vector<TechniqueDescriptor>& techniques,
                                     const Recipe& base, double tokens, const AdvisorGoal& goal);

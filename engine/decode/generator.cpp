@@ -51,10 +51,8 @@ public:
             added += piece.text;
             pieces.push_back(std::move(piece));
         }
-        if (!m_onPiece) {
-            m_report.text = m_tokenizer.decode(m_report.ids);
-            return;
-        }
+        if (!m_onPiece)
+            return;  // nobody reads along: the text is made once, of the whole answer
         for (int node = 0; node < round.draft.size(); ++node) {
             if (std::find(accepted.begin(), accepted.end(), node) != accepted.end())
                 continue;
@@ -125,6 +123,7 @@ GenerateReport generate(Transformer& transformer, const Tokenizer& tokenizer,
             decoder.next(options.maxNewTokens - static_cast<int>(report.ids.size()), control));
     }
     const double end = steadySeconds();
+    report.text = tokenizer.decode(report.ids);
     report.ttftMs = (firstToken - start) * 1e3;
     if (report.ids.size() > 1 && end > firstToken)
         report.decodeTokensPerSecond =

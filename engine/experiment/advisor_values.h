@@ -31,7 +31,8 @@ struct AdvisorTargets {
 
 struct AdvisorGoal {
     std::string modelPath;
-    std::int64_t layers = 0;  ///< decoder layers of the model; 0: unknown
+    std::int64_t layers = 0;                      ///< decoder layers of the model; 0: unknown
+    std::int64_t hiddenSize = 0, vocabulary = 0;  ///< likewise
     AdvisorTargets targets;
     RunInputs inputs;
     MeasureOptions measure;  ///< of an evaluation in full

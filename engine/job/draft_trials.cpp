@@ -116,7 +116,7 @@ private:
         trial.draftTokens = words.draftTokens;
         trial.tree = words.tree;
         try {
-            const SpeculativeSetup setup = makeSetup(words, model, m_backend, {}, m_control);
+            const SpeculativeSetup setup = setupOf(words, model);
             const std::unique_ptr<Proposer> proposer =
                 makeProposer(setup, model, target, m_backend, m_backend.pool(), m_control);
             const MeasureOptions& m = m_request.measure;
@@ -135,10 +135,25 @@ private:
         m_report.trials.push_back(std::move(trial));
     }
 
+    /// A draft is loaded, or its layers ranked, once for all its lengths and trees.
+    SpeculativeSetup setupOf(const DraftWords& words, const Model& model) {
+        if (!m_made || m_madeOf != words.draft) {
+            m_made = makeSetup(words, model, m_backend, {}, m_control);
+            m_madeOf = words.draft;
+            return *m_made;
+        }
+        const SpeculativeSetup setup = namedDraft(words);
+        m_made->draftTokens = setup.draftTokens;
+        m_made->tree = setup.tree;
+        return *m_made;
+    }
+
     const DraftTrialRequest& m_request;
     Backend& m_backend;
     RunControl& m_control;
     std::string m_text;
+    std::optional<SpeculativeSetup> m_made;
+    std::string m_madeOf;  ///< the words that named it
     DraftTrialReport m_report;
 };
 

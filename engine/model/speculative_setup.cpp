@@ -53,8 +53,18 @@ std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path
 }
 
 void readHeads(SpeculativeSetup& setup) {
-    if (setup.hasModel() && !setup.heads && holdsDraftHeads(setup.draft))
-        setup.heads = std::make_shared<const DraftHeads>(readDraftHeads(setup.draft));
+    if (!setup.hasModel() || setup.heads || !holdsDraftHeads(setup.draft))
+        return;
+    auto heads = std::make_shared<const DraftHeads>(readDraftHeads(setup.draft));
+    const auto refuse = [&](const std::string& what) {
+        throwBadInput(setup.draft, "holds " + heads->kind + " heads, and only a draft model " +
+                                       what + ": name the folder alone");
+    };
+    if (!setup.draftScheme.empty())
+        refuse("can be rounded to " + setup.draftScheme);
+    if (setup.reencode)
+        refuse("can meet the model as text");
+    setup.heads = std::move(heads);
 }
 
 nlohmann::json toJson(const SpeculativeSetup& setup) {

@@ -19,6 +19,7 @@
 namespace fettle {
 
 struct DraftHeads;
+struct Model;
 
 struct SpeculativeSetup {
     std::string draft;  ///< as above, a draft model as the path to load it from
@@ -32,6 +33,8 @@ struct SpeculativeSetup {
 
     /// Heads on the model's hidden states: read from the folder that `draft` names, or just made.
     std::shared_ptr<const DraftHeads> heads;
+    /// The draft model, if it has been loaded; its weights as its files have them.
+    std::shared_ptr<const Model> draftModel;
 
     /// Whether `draft` names a model rather than a way to do without one.
     bool hasModel() const;
@@ -43,7 +46,8 @@ constexpr const char* kDraftFolder = "draft";
 
 /// Reads `folder`/speculative.json; nothing where it is absent. Throws EngineError(BadInput).
 std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path& folder);
-/// Reads the heads, if it is heads that `setup.draft` names. Throws EngineError(BadInput).
+/// Reads the heads, if it is heads that `setup.draft` names. Throws EngineError(BadInput), also
+/// where they are to be rounded or to meet the model as text, which only a draft model can.
 void readHeads(SpeculativeSetup& setup);
 /// What the file holds; a draft model is named as kDraftFolder.
 nlohmann::json toJson(const SpeculativeSetup& setup);

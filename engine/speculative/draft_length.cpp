@@ -7,21 +7,26 @@ namespace fettle {
 
 namespace {
 
-constexpr double kWorthIt = 1.05;  // a promise below this is not worth the trouble
+// Drafting goes on while it promises not to lose; once it was given up it has to promise more.
+constexpr double kGivesUp = 1.0, kWorthIt = 1.05;
 constexpr double kUpdateUp = 0.15, kUpdateDown = 0.4;  // weights of a new time
 constexpr double kMostSurprise = 2;                    // times what was expected
-constexpr double kOverallDecay = 0.95;
+constexpr double kOverallDecay = 0.97;
 constexpr double kBinDecay = 0.98;
 constexpr double kBinPrior = 4;       // tokens that a bin's guess starts from
 constexpr double kFirstSlope = 0.08;  // of one step, per verified token, until it was measured
-constexpr double kGainUpdate = 0.05;  // weight of a new round's speed-up
+constexpr double kGainDecay = 0.97;   // of what rounds that drafted gave, from one to the next
 constexpr double kFirstLevel = 0.25;  // of one step, for a draft's level, until it was measured
-constexpr double kMostLost = 0.015;   // of all time
-constexpr double kAllowance = 1.5;    // steps that may be lost before any time has passed
+constexpr double kMostLost = 0.012;   // of all time
+constexpr double kAllowance = 1.2;    // steps that may be lost before any time has passed
 constexpr double kMostWon = 4;        // steps of credit that are remembered
 constexpr int kFirstDraft = 1;
 constexpr int kFirstInterval = 64;  // tokens without drafting before the next try
 constexpr int kLastInterval = 1024;
+// A small gain is a difference of two times: a plain step is then timed again after some rounds of
+// drafting, ever more of them.
+constexpr double kSmallGain = 1.2;
+constexpr int kLastStep = 128;
 
 /// A running mean that one slow moment of the machine cannot throw off: other work makes a time
 /// longer, never shorter. `expected` bounds the first value, if that is known.
@@ -108,7 +113,7 @@ double AdaptiveDraftLength::bestSpeedup() const {
     for (int g = 1; g <= kMostDrafted; ++g)
         best = std::max(best, expectedSpeedup(m_all.rate(), g, m_draftLevel / m_verify[1],
                                               verifySeconds(g + 1) / m_verify[1]));
-    return std::max(best, m_gain);  // trees gain more than the formula knows
+    return std::max(best, m_tokens / m_steps);  // which knows of trees and of confidence as well
 }
 
 int AdaptiveDraftLength::most() {
@@ -116,6 +121,10 @@ int AdaptiveDraftLength::most() {
         return 0;  // what a plain step takes must be known first
     if (m_pausedTokens > 0) {
         --m_pausedTokens;
+        return 0;
+    }
+    if (m_sinceStep >= m_stepInterval && bestSpeedup() < kSmallGain) {
+        m_stepInterval = std::min(2 * m_stepInterval, kLastStep);
         return 0;
     }
     const double risk = m_draftLevel + verifySeconds(2) - m_verify[1];
@@ -151,6 +160,7 @@ void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {
     learnCosts(round);
     m_elapsed += round.draftSeconds + round.verifySeconds;
+    m_sinceStep = round.verdict ? m_sinceStep + 1 : 0;
     if (!round.verdict)
         return;
     for (const int node : round.verdict->accepted)
@@ -168,12 +178,13 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
     m_balance += emitted * m_verify[1] - spent - (m_read ? round.draft->catchUpSeconds : 0);
     m_read = true;
     m_balance = std::min(m_balance, kMostWon * m_verify[1]);
-    if (!round.draft->isChain())
-        m_gain += kGainUpdate * (emitted * m_verify[1] / spent - m_gain);
-    if (bestSpeedup() >= kWorthIt) {
+    m_tokens = kGainDecay * m_tokens + emitted;
+    m_steps = kGainDecay * m_steps + spent / m_verify[1];
+    const double best = bestSpeedup();
+    if (best >= kWorthIt)
         m_interval = 0;
+    if (best >= (m_interval == 0 ? kGivesUp : kWorthIt))
         return;
-    }
     if (round.verdict->rejected.empty())
         return;  // a try that came true: look again at once
     m_interval = m_interval == 0 ? kFirstInterval : std::min(2 * m_interval, kLastInterval);

@@ -63,8 +63,9 @@ private:
 };
 
 /// Learns costs and acceptance as it goes; drafts while the next token is expected to raise the
-/// speed; stops drafting when nothing pays and tries again later, ever more rarely. What tries may
-/// lose is bounded by a share of the time spent.
+/// speed. Stops drafting where neither what was gained lately nor what acceptance and costs promise
+/// exceeds plain decoding, tries again later, ever more rarely, and goes on only where that
+/// promises more than nothing. What tries may lose is bounded by a share of the time spent.
 class AdaptiveDraftLength : public DraftLength {
 public:
     int most() override;
@@ -97,7 +98,10 @@ private:
     std::array<Rate, kBins> m_bins{};
     std::array<double, kMostTreeNodes + 2> m_verify{};  ///< seconds by tokens; 0: not seen yet
     double m_draftLevel = 0;                            ///< seconds per drafted level
-    double m_gain = 0;     ///< speed-up of the last rounds that drafted
+    // What the last rounds that drafted gave, and the plain steps that their time is worth.
+    double m_tokens = 4, m_steps = 4;
+    int m_sinceStep = 0;  ///< rounds that drafted since the last plain step
+    int m_stepInterval = 8;
     double m_elapsed = 0;  ///< seconds of all rounds
     double m_balance = 0;  ///< seconds won (or lost, below 0) by drafting
     bool m_read = false;   ///< the draft has read the prompt

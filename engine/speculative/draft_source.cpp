@@ -75,6 +75,33 @@ QuantScheme schemeOf(const SpeculativeSetup& setup) {
     return *scheme;
 }
 
+/// Rounds `draft` where the setup wants that, and prepares it.
+std::unique_ptr<Transformer> preparedDraft(const SpeculativeSetup& setup, Model& draft,
+                                           Backend& backend, kernels::WorkerPool& pool,
+                                           RunControl& control) {
+    const auto outOfMemory = [&] {
+        const std::string to = setup.draftScheme.empty() ? "" : ", rounded to " + setup.draftScheme;
+        throw EngineError(ErrorKind::OutOfMemory,
+                          "draft \"" + setup.draft + "\"" + to +
+                              ": not enough memory for it beside the model; a smaller draft, "
+                              "ngram or suffix needs less");
+    };
+    try {
+        if (!setup.draftScheme.empty()) {
+            draft = quantizedCopy(draft, schemeOf(setup), true, pool, control);
+            draft.name += " as " + setup.draftScheme;
+        }
+        return std::make_unique<Transformer>(draft, backend, nullptr);
+    } catch (const EngineError& error) {
+        if (error.kind() != ErrorKind::OutOfMemory)
+            throw;
+        outOfMemory();
+    } catch (const std::bad_alloc&) {
+        outOfMemory();
+    }
+    return nullptr;
+}
+
 Model loadDraft(const SpeculativeSetup& setup, const Model& target, RunControl& control) {
     Model draft = loadModel(setup.draft, &control);
     if (setup.reencode)
@@ -116,6 +143,7 @@ Model quantizedCopy(const Model& model, const QuantScheme& scheme, bool head,
         if (cols % 32 != 0 || (scheme.groupSize > 0 && cols % scheme.groupSize != 0))
             continue;
         copy.weights[name] = Weight(quantizeRtn(name, weight, options, pool, control).tensor);
+        weight.dropPages();
     }
     return copy;
 }
@@ -149,7 +177,7 @@ SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend
         else if (const std::string refusal = headsRefusal(*setup.heads, target); !refusal.empty())
             throwBadInput(draft, "cannot draft for " + target.name + ": " + refusal);
     } else if (setup.hasModel()) {
-        loadDraft(setup, target, control);
+        setup.draftModel = std::make_shared<const Model>(loadDraft(setup, target, control));
     } else if (draft.rfind("self:", 0) == 0) {
         const SelfDraft self = parseSelf(draft, target.config);
         if (self.layers > 0) {
@@ -176,12 +204,8 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
     if (setup.heads)
         return std::make_unique<MedusaProposer>(*setup.heads, target, backend, control);
     if (setup.hasModel()) {
-        Model draft = loadDraft(setup, target, control);
-        if (!setup.draftScheme.empty()) {
-            draft = quantizedCopy(draft, schemeOf(setup), true, pool, control);
-            draft.name += " as " + setup.draftScheme;
-        }
-        auto transformer = std::make_unique<Transformer>(draft, backend, nullptr);
+        Model draft = setup.draftModel ? *setup.draftModel : loadDraft(setup, target, control);
+        auto transformer = preparedDraft(setup, draft, backend, pool, control);
         if (setup.reencode)
             return std::make_unique<ReencodingProposer>(
                 "draft model " + draft.name + " through its text", std::move(transformer),

@@ -22,9 +22,10 @@ struct DraftWords {
 /// What `words` say, without a look at any model. Throws EngineError(Usage).
 SpeculativeSetup namedDraft(const DraftWords& words);
 
-/// Checks `words` for `target` without building anything. For self:N the layers are ranked on
-/// `rankingTexts`, or on a short English text of our own if there is none. Throws
-/// EngineError(Usage) for words that name no draft, (BadInput) for a model that does not fit.
+/// Checks `words` for `target`; a draft model is loaded and stays in the setup. For self:N the
+/// layers are ranked on `rankingTexts`, or on a short English text of our own if there is none.
+/// Throws EngineError(Usage) for words that name no draft, (BadInput) for a model that does not
+/// fit.
 SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend& backend,
                            const std::vector<std::vector<std::int32_t>>& rankingTexts,
                            RunControl& control);

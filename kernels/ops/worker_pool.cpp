@@ -56,12 +56,14 @@ struct WorkerPool::State {
 
     int threads = 1;
     int pauses = kPauses;
+    // Each group is a cache line of its own: what one thread writes while others poll or take
+    // chunks must not be beside what those read all the time.
+    alignas(64) std::atomic<std::uint64_t> gate{0};  // workers poll it
     const std::function<void(int, int)>* task = nullptr;
-    alignas(64) std::atomic<std::uint32_t> generation{0};  // tasks so far; workers wait on it
-    alignas(64) std::atomic<std::uint64_t> gate{0};
-    alignas(64) std::atomic<std::uint32_t> finished{0};  // workers that entered and are through
-    alignas(64) std::atomic<std::int64_t> next{0};       // parallelFor's next chunk
-    std::atomic<bool> stop{false};
+    alignas(64) std::atomic<std::uint32_t> generation{0};  // tasks so far; workers sleep on it
+    alignas(64) std::atomic<std::uint32_t> finished{0};    // workers that entered and are through
+    alignas(64) std::atomic<std::int64_t> next{0};         // parallelFor's next chunk
+    alignas(64) std::atomic<bool> stop{false};
     std::atomic<bool> failed{false};
     std::mutex failureMutex;
     std::exception_ptr failure;
@@ -89,13 +91,16 @@ struct WorkerPool::State {
     void work(int thread) {
         std::uint32_t seen = 0;
         while (true) {
-            const auto changed = [&] { return generation.load(std::memory_order_acquire) != seen; };
-            if (!spin(pauses, changed))
+            const auto number = [&] {
+                return static_cast<std::uint32_t>(gate.load(std::memory_order_acquire) >> 32);
+            };
+            if (!spin(pauses, [&] { return number() != seen; }))
                 generation.wait(seen, std::memory_order_acquire);
-            seen = generation.load(std::memory_order_acquire);
             if (stop.load(std::memory_order_relaxed))
                 return;
-            if (!enter(seen))
+            // Where the gate was seen before `generation` followed, the task is done already.
+            const std::uint32_t now = number();
+            if (std::exchange(seen, now) == now || !enter(now))
                 continue;
             perform(thread);
             finished.fetch_add(1, std::memory_order_acq_rel);

@@ -146,7 +146,7 @@ void benchShape(const Format& f, const Shape& s, WorkerPool& pool, double roof) 
         copies.push_back(makeWeight(f, s, pool));
     std::vector<float> y(static_cast<std::size_t>(512 * s.n));
     std::printf("%-12s %6ld -> %-6ld", f.label, static_cast<long>(s.k), static_cast<long>(s.n));
-    for (const std::int64_t m : {1, 2, 4, 8}) {
+    for (const std::int64_t m : {1, 2, 4, 8, 12, 16, 32}) {
         const std::vector<float> x = randomFloats(m * s.k);
         Activations a;
         const double time = best(3, [&] {

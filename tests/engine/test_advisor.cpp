@@ -47,6 +47,7 @@ std::vector<TechniqueDescriptor> allTechniques() {
             technique("qat", trained()),
             technique("qad", trained()),
             technique("speculative", {parameter("draft", ParameterType::Text, "ngram")}),
+            technique("eagle", {parameter("tokens", ParameterType::Int, 1000000)}),
             technique("prune", {choice("method", {"ffn", "layers"}),
                                 parameter("ratio", ParameterType::Double, 0.25)}),
             technique("distill", {parameter("tokens", ParameterType::Int, 1000000)})};
@@ -85,6 +86,9 @@ Numbers numbersOf(const AdvisorTrial& trial) {
             n.seconds += step.params.at("tokens").get<double>() / 2000;
         } else if (step.technique == "speculative") {
             n.speed *= step.params.at("draft") == "ngram" ? 1.3 : 1.1;
+        } else if (step.technique == "eagle") {
+            n.speed *= 1.5;
+            n.seconds += step.params.at("tokens").get<double>() / 2000;
         } else if (step.technique == "prune") {
             n.increase += 0.04;
             n.speed *= 1.2;
@@ -221,7 +225,7 @@ TEST(Advisor, ChoosesOnPartOfTheEvaluationFirst) {
 
 TEST(Advisor, ALossWithinChanceIsNotTrainedAway) {
     World world;
-    world.techniques.erase(world.techniques.begin() + 4, world.techniques.end());
+    world.techniques.erase(world.techniques.begin() + 5, world.techniques.end());
     world.goal.targets.maxPerplexityIncrease = 0.02;
     world.goal.targets.minSpeedup = 1.9;
     const AdvisorReport report = [&] {
@@ -270,6 +274,48 @@ TEST(Advisor, DraftsWhatMissesSpeedAlone) {
     const AdvisorRung& best = report.rungs[report.recommended.value()];
     EXPECT_EQ(best.trial.recipe.steps.back().technique, "speculative");
     EXPECT_TRUE(contains(allText(report), "Drafting pays: 1.30×")) << allText(report);
+}
+
+TEST(Advisor, WithoutADraftModelALargeOneIsGivenAnEagleHead) {
+    World world;
+    world.goal.targets.maxPerplexityIncrease = 0.02;
+    world.goal.targets.minSpeedup = 2.3;  // int8 with n-grams gives 2.08, with a head 2.4
+    world.goal.inputs.train = "train";
+    world.goal.hiddenSize = 2048;
+    world.goal.vocabulary = 32000;
+    const AdvisorReport report = world.climb();
+    ASSERT_TRUE(report.met) << allText(report);
+    const AdvisorRung& best = report.rungs[report.recommended.value()];
+    EXPECT_EQ(best.trial.recipe.steps.front().technique, "ptq");
+    EXPECT_EQ(best.trial.recipe.steps.back().technique, "eagle");
+    EXPECT_EQ(best.trial.recipe.steps.back().params.at("tokens"), 1000000);
+    EXPECT_TRUE(contains(allText(report), "There is no draft model: an EAGLE head is tried"))
+        << allText(report);
+
+    const auto refusal = [&](const std::function<void(World&)>& change) {
+        World other;
+        other.goal = world.goal;
+        change(other);
+        const std::string text = allText(other.climb());
+        for (const AdvisorTrial& trial : other.ran)
+            for (const RecipeStep& step : trial.recipe.steps)
+                EXPECT_NE(step.technique, "eagle") << text;
+        return text;
+    };
+    EXPECT_TRUE(contains(refusal([](World& w) { w.goal.draft = "small-model"; }),
+                         "EAGLE head is left out: there is a draft model, small-model"));
+    EXPECT_TRUE(contains(refusal([](World& w) { w.goal.hiddenSize = 256; }),
+                         "a model of 256 values a token and 32000 tokens is too small"));
+    EXPECT_TRUE(contains(refusal([](World& w) { w.goal.vocabulary = 2048; }), "2048 tokens"));
+    EXPECT_TRUE(contains(refusal([](World& w) { w.goal.inputs.train.clear(); }),
+                         "EAGLE head is left out: it needs a training text"));
+    EXPECT_TRUE(contains(refusal([](World& w) { w.goal.minutes = 4; }),
+                         "EAGLE head is left out: it takes about"));
+    EXPECT_TRUE(contains(refusal([](World& w) {
+                             std::erase_if(w.techniques,
+                                           [](const auto& t) { return t.id == "eagle"; });
+                         }),
+                         "no technique named eagle"));
 }
 
 TEST(Advisor, AbsentTechniquesAreNamed) {

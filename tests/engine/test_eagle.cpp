@@ -9,6 +9,7 @@
 #include "engine/decode/generator.h"
 #include "engine/distill/eagle_trainer.h"
 #include "engine/io/exporter.h"
+#include "engine/job/draft_trials.h"
 #include "engine/job/recipe_runner.h"
 #include "engine/model/model_initializer.h"
 #include "engine/speculative/draft_source.h"
@@ -211,6 +212,68 @@ TEST_F(EagleDrafting, HeadsTravelWithTheModelInTheLayoutOfOthers) {
         broken.config["draft_vocabulary"] = tokens;
         EXPECT_NE(refusal(broken).find("draft_vocabulary"), std::string::npos) << tokens;
     }
+}
+
+TEST_F(EagleDrafting, HeadsAreNeitherRoundedNorReadAsText) {
+    test::TempFolder folder;
+    const std::string eagle = (folder / "eagle").string(), medusa = (folder / "medusa").string();
+    writeDraftHeads(toDraftHeads(freshEagleHead(m_model, {2, 3, 700}, 1), m_model), eagle,
+                    m_control);
+    DraftHeads others;
+    others.kind = "medusa";
+    others.config = {{"model_type", "medusa"}};
+    others.tensors["lm_head.weight"] = Tensor::allocate(DType::F32, {2, 2});
+    writeDraftHeads(others, medusa, m_control);
+    const auto refusal = [](const auto& ask) -> std::string {
+        try {
+            ask();
+        } catch (const EngineError& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::BadInput) << error.what();
+            return error.what();
+        }
+        return "";
+    };
+    const std::vector<std::tuple<std::string, std::string, std::string>> wrong{
+        {"int8:" + eagle, eagle, "eagle heads, and only a draft model can be rounded to int8"},
+        {"int4-g32:" + medusa, medusa,
+         "medusa heads, and only a draft model can be rounded to int4-g32"},
+        {"text:" + eagle, eagle, "eagle heads, and only a draft model can meet the model as text"}};
+    for (const auto& [draft, where, why] : wrong) {
+        // As `generate`, `bench` and the Playground ask for it, and as a recipe does.
+        GenerateRequest generate;
+        generate.modelPath = "demo";
+        generate.draft = draft;
+        generate.prompt = "a";
+        const std::string said =
+            refusal([&, d = draft] { generateText(generate, m_backend, m_control); });
+        EXPECT_NE(said.find(where), std::string::npos) << said;
+        EXPECT_NE(said.find(why), std::string::npos) << said;
+        EXPECT_EQ(
+            refusal([&, d = draft] { requestedSetup(d, "", "", m_model, m_backend, m_control); }),
+            said);
+        RunRequest recipe;
+        recipe.modelPath = "demo";
+        recipe.recipe.steps = {{"speculative", {{"draft", draft}}}};
+        recipe.measure.speed = false;
+        EXPECT_EQ(refusal([&] { runRecipe(recipe, m_backend, m_control); }), said);
+        EstimateRequest asked;
+        asked.modelPath = "demo";
+        asked.recipe = recipe.recipe;
+        const RecipeEstimate estimate = estimateRun(asked, m_backend, m_control);
+        ASSERT_EQ(estimate.problems.size(), 1u);
+        EXPECT_NE(estimate.problems[0].find(said), std::string::npos) << estimate.problems[0];
+        // As the Drafts page tries it: a row that says why.
+        DraftTrialRequest trials;
+        trials.modelPath = "demo";
+        trials.drafts = {draft};
+        const DraftTrialReport report = tryDrafts(trials, m_backend, m_control);
+        ASSERT_EQ(report.trials.size(), 1u);
+        EXPECT_EQ(report.trials[0].refusal, said);
+    }
+    // As a model's folder names it.
+    test::writeFile(folder / kSpeculativeFile, R"({"draft": "eagle", "draft_scheme": "int8"})");
+    EXPECT_NE(refusal([&] { readSpeculativeSetup(folder.path()); }).find("rounded to int8"),
+              std::string::npos);
 }
 
 TEST_F(EagleDrafting, ARecipeGivesTheModelItsHead) {

@@ -10,8 +10,11 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/io/exporter.h"
 #include "engine/job/engine_worker.h"
+#include "engine/model/model_initializer.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/model_files.h"
 
 namespace fettle {
 namespace {
@@ -233,6 +236,60 @@ TEST(EngineWorker, TrainingWithTooLittleMemorySaysWhatTakesLessAndTheNextJobRuns
                 testing::ExitedWithCode(0),
                 "qat: not enough memory to train; set save_memory to true, lower batch_tokens "
                 "\\(4096 now\\)");
+}
+
+/// Likewise, in a process of its own: a draft that fits as its file has it and not rounded beside
+/// it, then the same target without.
+[[noreturn]] void draftWithinTooLittle(const std::string& draft) {
+    Events events;
+    EngineWorker worker(events.handler(), 1);
+    GenerateRequest request;
+    request.modelPath = "demo";
+    request.prompt = "The harbour was quiet";
+    request.maxNewTokens = 8;
+    const JobId warm = worker.post(request);
+    if (!events.waitFor<JobFinished>(warm))
+        std::_Exit(2);
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit{};
+    getrlimit(RLIMIT_AS, &limit);
+    const rlim_t before = limit.rlim_cur;
+    const auto file =
+        std::filesystem::file_size(std::filesystem::path(draft) / "model.safetensors");
+    limit.rlim_cur = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) + file + (60U << 20);
+    setrlimit(RLIMIT_AS, &limit);
+    request.draft = "int8:" + draft;
+    const JobId starved = worker.post(request);
+    if (!events.waitFor<JobFailed>(starved, 120))
+        std::_Exit(3);
+    limit.rlim_cur = before;
+    setrlimit(RLIMIT_AS, &limit);
+    const ErrorInfo error = events.get<JobFailed>(starved)->error;
+    std::fprintf(stderr, "%s\n", error.message.c_str());
+    if (error.kind != ErrorKind::OutOfMemory)
+        std::_Exit(4);
+    request.draft.clear();
+    const JobId fed = worker.post(request);
+    if (!events.waitFor<JobFinished>(fed))
+        std::_Exit(5);
+    const auto text = [&](JobId job) {
+        return std::get<GenerateReport>(events.get<JobFinished>(job)->result).text;
+    };
+    std::_Exit(text(fed) == text(warm) ? 0 : 6);
+}
+
+TEST(EngineWorker, ADraftThatIsTooLargeToRoundEndsInOneMessageAndTheNextJobRuns) {
+    const test::TempFolder folder;
+    const Model demo = loadModel("demo");
+    ModelConfig large = demo.config;
+    large.feedForwardSize = 32768;
+    NullProgress sink;
+    RunControl control({}, nullptr, sink);
+    writeModelFolder(randomModel(large, demo.tokenizer, 1, DType::BF16), folder / "draft", control);
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_EXIT(draftWithinTooLittle((folder / "draft").string()), testing::ExitedWithCode(0),
+                "draft .*rounded to int8: not enough memory for it beside the model");
 }
 #endif
 

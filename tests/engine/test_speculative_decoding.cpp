@@ -145,6 +145,22 @@ TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts)
     }
 }
 
+TEST_F(SpeculativeDecoding, ADraftModelIsLoadedOnce) {
+    const std::vector<std::int32_t> text = prompt(2), plain = decode(text, 24, nullptr, nullptr);
+    FixedDraftLength four(4);
+    for (const char* prefix : {"", "int8:", "text:"}) {
+        test::TempFolder folder;
+        fs::copy(loadModel("demo-draft").path, folder / "draft", fs::copy_options::recursive);
+        const SpeculativeSetup made = setup(prefix + (folder / "draft").string(), "4");
+        ASSERT_TRUE(made.draftModel);
+        fs::remove_all(folder / "draft");  // whoever loads it again finds nothing
+        const auto draft = proposer(made);
+        m_counts = {};
+        EXPECT_EQ(decode(text, 24, draft.get(), &four), plain) << prefix;
+        EXPECT_GT(m_counts.accepted, 0) << prefix;
+    }
+}
+
 TEST_F(SpeculativeDecoding, CacheIsWhatAFreshPassLeaves) {
     const SpeculativeSetup four = setup("self:1", "4");
     const auto self = proposer(four);

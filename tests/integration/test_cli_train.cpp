@@ -238,5 +238,44 @@ TEST_F(CliTrain, AKilledRecipeIsResumedInTheMiddleOfItsTraining) {
     EXPECT_FALSE(fs::exists(artifact.string() + ".checkpoints"));
 }
 
+/// Heads have no checkpoints: their run starts anew, and what was done before it is kept.
+TEST_F(CliTrain, AKilledTrainingOfHeadsIsResumedFromItsBeginning) {
+    for (const std::string kind : {"eagle", "medusa"}) {
+        const CliHome own;
+        const std::string recipe = std::string(R"({"name":"heads","steps":[{"technique":")") +
+                                   kind +
+                                   R"(","params":{"tokens":TOKENS,"batch_tokens":512}}],"seed":1})";
+        const auto words = [&](const char* tokens) {
+            std::string filled = recipe;
+            filled.replace(filled.find("TOKENS"), 6, tokens);
+            return Arguments{"run",          filled,       "--model",       "demo",      "--train",
+                             text,           "--no-speed", "--no-baseline", "--context", "64",
+                             "--max-tokens", "256",        "--json"};
+        };
+        CliProcess process(words("51200"), own.path());
+        ASSERT_TRUE(process.waitForError(kind == "eagle" ? "EAGLE head" : "Medusa heads", 300));
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        process.signal(SIGKILL);
+        process.wait();
+        const json list = own.run({"experiments", "list", "--json"}).json()["experiments"];
+        ASSERT_EQ(list.size(), 1u);
+        EXPECT_EQ(list[0]["status"], "interrupted");
+        const std::string id = std::to_string(list[0]["id"].get<int>());
+        EXPECT_FALSE(fs::exists(own.path() / "artifacts" / id)) << "half an artifact";
+        const CliResult resumed = own.run({"experiments", "resume", id, "--json"});
+        ASSERT_EQ(resumed.exitCode, 0) << resumed.err;
+        const json done = own.run({"experiments", "show", id, "--json"}).json();
+        EXPECT_EQ(done["status"], "finished");
+        const fs::path artifact = done["artifact"].get<std::string>();
+        EXPECT_TRUE(fs::exists(artifact / "draft/model.safetensors"));
+        const CliResult whole = own.run(words("51200"));
+        ASSERT_EQ(whole.exitCode, 0) << whole.err;
+        EXPECT_EQ(bytesOf(artifact / "draft/model.safetensors"),
+                  bytesOf(fs::path(whole.json()["artifact"].get<std::string>()) /
+                          "draft/model.safetensors"))
+            << kind;
+    }
+}
+
 }  // namespace
 }  // namespace fettle::test

@@ -56,13 +56,15 @@ void AdvisorController::start(AdvisorGoal goal) {
     m_running = true;
     ++m_ladder;
     emit reportChanged();
-    // The number of layers decides what can be left out.
+    // The number of layers decides what can be left out, the other sizes whether heads can draft.
     m_jobs->ask(
         InspectRequest{m_goal.modelPath}, this,
         [this, ladder = m_ladder](const JobResult& result) {
             if (const auto* model = std::get_if<ModelReport>(&result);
                 model && m_running && ladder == m_ladder) {
                 m_goal.layers = model->layers;
+                m_goal.hiddenSize = model->hiddenSize;
+                m_goal.vocabulary = model->vocabularySize;
                 step();
             }
         },

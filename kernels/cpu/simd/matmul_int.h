@@ -11,9 +11,10 @@
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-/// Few activation rows: weights stream from memory and are unpacked in registers.
+/// Few activation rows: weights stream from memory and are unpacked in registers, once for each
+/// tile of rows. Unpacking them for whole blocks of rows pays only beyond some such tiles.
 #if defined(__AVX512F__)
-constexpr std::int64_t kDirectRows = 8;
+constexpr std::int64_t kDirectRows = 24;
 #else
 constexpr std::int64_t kDirectRows = 4;
 #endif

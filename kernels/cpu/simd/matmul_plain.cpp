@@ -9,11 +9,17 @@
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
+// Up to kWideRows rows go through four panels at once: two chains of two steps each leave a unit
+// waiting for its own results where the weights come from a cache. Unpacking weights for whole
+// blocks of rows pays only beyond kDirectParts times kDirectRows.
 #if defined(__AVX512F__)
-constexpr int kDirectRows = 8;
+constexpr int kDirectRows = 8, kWideRows = 4, kDirectParts = 4;
 #else
-constexpr int kDirectRows = 4;
+constexpr int kDirectRows = 4, kWideRows = 1, kDirectParts = 1;
 #endif
+// How far ahead memory is asked for, over all panels that are read side by side: what is in flight
+// decides how much of its bandwidth is reached.
+constexpr std::int64_t kPrefetchBytes = 8192;
 constexpr std::int64_t kPieceValues = 128;  // k per piece: two panels take 16 KiB as float
 constexpr std::int64_t kBlockRows = 384;
 
@@ -105,24 +111,36 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
     for (int i = 0; i < M; ++i)
         for (int p = 0; p < P; ++p)
             f[i][p] = zeroF();
-    const std::uint8_t* first = w;
+    const std::uint8_t* const start = w;
     F32x16 scales[P];
     for (int p = 0; p < P; ++p)
         scales[p] = zeroF();
     std::int64_t k = 0;
     for (; k + 2 <= l.cols; k += 2, w += 2 * kStepBytes<F>) {
+        // Behind the end of these panels the next ones are asked for.
+        const std::uint8_t* ahead = w + kPrefetchBytes / P;
+        ahead += ahead >= start + next ? (P - 1) * next : 0;
         if constexpr (kGrouped<F>)
             if (k % l.scaleGroup == 0)
                 for (int p = 0; p < P; ++p)
-                    scales[p] = groupScale<F>(l, first + p * next, k);
+                    scales[p] = groupScale<F>(l, start + p * next, k);
+        // All weights first: one row's values are then needed only for as long as they multiply.
+        F32x16 even[P], odd[P];
         FETTLE_UNROLL(4)
         for (int p = 0; p < P; ++p) {
-            F32x16 even, odd;
-            loadPair<F>(w + p * next, scales[p], even, odd);
-            prefetch(w + p * next + 2048);
-            for (int i = 0; i < M; ++i) {
-                f[i][p] = fma(even, setF(x[i * a.xStride + k]), f[i][p]);
-                f[i][p] = fma(odd, setF(x[i * a.xStride + k + 1]), f[i][p]);
+            loadPair<F>(w + p * next, scales[p], even[p], odd[p]);
+            prefetch(ahead + p * next);
+            if constexpr (kStepBytes<F> == 64)
+                prefetch(ahead + p * next + 64);
+        }
+        FETTLE_UNROLL(8)
+        for (int i = 0; i < M; ++i) {
+            const F32x16 first = setF(x[i * a.xStride + k]),
+                         second = setF(x[i * a.xStride + k + 1]);
+            FETTLE_UNROLL(4)
+            for (int p = 0; p < P; ++p) {
+                f[i][p] = fma(even[p], first, f[i][p]);
+                f[i][p] = fma(odd[p], second, f[i][p]);
             }
         }
     }
@@ -137,24 +155,46 @@ void direct(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
                                    f[i][p]));
 }
 
+/// Rows [row, row + M) of panels [begin, end).
 template <WeightFormat F, int M>
-void directPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
-    constexpr int P = M == 1 ? 4 : 2;
+void directPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std::int64_t row) {
+    constexpr int P = M <= kWideRows ? 4 : 2;
     std::int64_t panel = begin;
     for (; panel + P <= end; panel += P)
-        direct<F, M, P>(a, panel, 0);
+        direct<F, M, P>(a, panel, row);
+    if (P > 2 && panel + 2 <= end) {
+        direct<F, M, 2>(a, panel, row);
+        panel += 2;
+    }
     for (; panel < end; ++panel)
-        direct<F, M, 1>(a, panel, 0);
+        direct<F, M, 1>(a, panel, row);
 }
 
+/// The same for `count` rows, at most M.
 template <WeightFormat F, int M>
-void directUpTo(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
+void directRows(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std::int64_t row,
+                std::int64_t count) {
     if constexpr (M > 1) {
-        if (a.m < M)
-            return directUpTo<F, M - 1>(a, begin, end);
+        if (count < M)
+            return directRows<F, M - 1>(a, begin, end, row, count);
     }
-    if (a.m == M)
-        directPanels<F, M>(a, begin, end);
+    if (count == M)
+        directPanels<F, M>(a, begin, end, row);
+}
+
+/// All rows, in as few and as even parts as there must be; four panels after the other, which the
+/// later parts find in the cache.
+template <WeightFormat F>
+void directParts(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
+    const std::int64_t parts = (a.m + kDirectRows - 1) / kDirectRows,
+                       step = parts > 1 ? 4 : end - begin;
+    for (std::int64_t panel = begin; panel < end; panel += step)
+        for (std::int64_t part = 0, row = 0; part < parts; ++part) {
+            const std::int64_t count = (a.m - row + parts - part - 1) / (parts - part);
+            directRows<F, kDirectRows>(a, panel, panel + step < end ? panel + step : end, row,
+                                       count);
+            row += count;
+        }
 }
 
 /// Values [from, from + count) of a panel's rows; `from` begins a piece, `count` is even where
@@ -209,8 +249,8 @@ void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int
 
 template <WeightFormat F>
 void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& scratch) {
-    if (a.m <= kDirectRows)
-        return directUpTo<F, kDirectRows>(a, begin, end);
+    if (a.m <= kDirectParts * kDirectRows)
+        return directParts<F>(a, begin, end);
     for (std::int64_t panel = begin; panel < end; panel += kTilePanels)
         for (std::int64_t row = 0; row < a.m; row += kBlockRows)
             blocked<F>(a, panel, end, row, a.m - row < kBlockRows ? a.m - row : kBlockRows,
