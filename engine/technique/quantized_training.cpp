@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <memory>
 #include <optional>
 
@@ -120,14 +121,10 @@ DataOptions dataOptions(const Model& model, TechniqueContext& context) {
     return data;
 }
 
-TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& loss,
-                              double parameters) {
+TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& loss) {
     TrainerOptions options;
     options.tokens = params.at("tokens").get<std::int64_t>();
     options.batchTokens = params.at("batch_tokens").get<std::int64_t>();
-    const double rate = params.at("learning_rate").get<double>();
-    options.rate.peak = static_cast<float>((rate > 0 ? rate : automaticLearningRate(parameters)) *
-                                           params.at("rate_factor").get<double>());
     options.rate.schedule = scheduleOf(params.at("schedule").get<std::string>());
     options.rate.warmup = params.at("warmup").get<double>();
     options.optimizer.decay = params.at("weight_decay").get<float>();
@@ -137,6 +134,25 @@ TrainerOptions trainerOptions(const nlohmann::json& params, const TrainLoss& los
     options.checkpointMinutes = params.at("checkpoint_minutes").get<double>();
     options.evaluateEvery = params.at("evaluate_every").get<std::int64_t>();
     return options;
+}
+
+/// The learning rate asked for, or the one that size and loss ask for, said aloud.
+float peakRate(const nlohmann::json& params, double parameters, std::optional<double> lost,
+               RunControl& control) {
+    double rate = params.at("learning_rate").get<double>();
+    const double factor = params.at("rate_factor").get<double>();
+    if (rate <= 0) {
+        rate = automaticLearningRate(parameters, lost);
+        char text[96];
+        std::snprintf(text, sizeof text, "learning rate %.2g", rate * factor);
+        std::string line = text;
+        if (lost) {
+            std::snprintf(text, sizeof text, ": rounding cost %.3f nats a token", *lost);
+            line += text;
+        }
+        control.info(line);
+    }
+    return static_cast<float>(rate * factor);
 }
 
 void addMetric(TechniqueContext& context, const char* name, const char* unit, double value) {
@@ -166,11 +182,14 @@ double recoveredShare(double quantized, double full, double now) {
     return std::fabs(lost) < kSmallestLoss * full ? 0 : 100 * (quantized - now) / lost;
 }
 
-double automaticLearningRate(double parameters) {
-    // Found on models of four million parameters at two and three bits; with the root of the size
-    // it meets what is usual for a billion, 1e-5 to 2e-5.
-    constexpr double kRate = 3e-4, kAtParameters = 4e6;
-    return std::clamp(kRate * std::sqrt(kAtParameters / std::max(1.0, parameters)), 1e-5, 1e-3);
+double automaticLearningRate(double parameters, std::optional<double> lost) {
+    // Found on models of four million parameters at two to four bits; with the root of the size it
+    // meets what is usual for a billion, 1e-5 to 2e-5.
+    constexpr double kRate = 3e-4, kAtParameters = 4e6, kUsualLoss = 0.11, kPower = 0.65;
+    const double ofSize =
+        std::clamp(kRate * std::sqrt(kAtParameters / std::max(1.0, parameters)), 1e-5, 1e-3);
+    const double share = std::max(0.0, lost.value_or(kUsualLoss)) / kUsualLoss;
+    return ofSize * std::clamp(std::pow(share, kPower), 0.25, 4.0);
 }
 
 std::vector<ParameterSchema> quantizedTrainingParameters() {
@@ -182,11 +201,13 @@ std::vector<ParameterSchema> quantizedTrainingParameters() {
     ParameterSchema rate = numberParameter(
         "learning_rate", "Learning rate", ParameterType::Double, 0, 0, 1, "",
         "At its peak, of weights. 0: by the size of the model, 3e-4 at four million parameters, "
-        "falling with their root to 4e-5 at 270 million and 2e-5 at a billion.");
+        "falling with their root to 4e-5 at 270 million and 2e-5 at a billion, and by what "
+        "rounding cost: a quarter of it for a tenth of what is lost at three bits, up to four "
+        "times as much where most is lost.");
     rate.sweepable = true;
     ParameterSchema factor = numberParameter(
         "rate_factor", "Times", ParameterType::Double, 1.0, 0.001, 1000, "",
-        "Multiplies the learning rate: a sweep around the rate that goes with the size.");
+        "Multiplies the learning rate: a sweep around the rate that goes with size and loss.");
     factor.sweepable = true;
     ParameterSchema batch =
         numberParameter("batch_tokens", "Batch", ParameterType::Int, 1024, 16, 1e8, "tokens",
@@ -259,8 +280,7 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
 
     control.beginPhase("Preparing", 0.05);
     DataLoader data(start.tokenizer, dataOptions(start, context), control);
-    TrainerOptions options =
-        trainerOptions(context.params, loss, static_cast<double>(start.parameters()));
+    TrainerOptions options = trainerOptions(context.params, loss);
     options.checkpointFolder = context.checkpointFolder;
     options.identity = technique + " " + modelHash(start, control);
     std::unique_ptr<Network> guide;
@@ -297,6 +317,11 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
                      {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
                       context.params.at("scale_rate").get<float>()});
     const Validation before = validate(student, source.validation(), loss, guide.get(), control);
+    std::optional<double> lost;
+    if (!data.validation().empty())
+        lost = std::log(before.perplexity / full.perplexity);
+    options.rate.peak =
+        peakRate(context.params, static_cast<double>(start.parameters()), lost, control);
     const double target = context.params.at("target_recovery").get<double>() / 100;
     if (target > 0)
         options.targetLoss =

@@ -165,11 +165,11 @@ TEST_F(ExportTest, FixturesInEveryPlainFormat) {
     }
 }
 
-/// Rows of whole super-blocks.
-Model wide(const fs::path& folder, int layers) {
+/// Rows of whole super-blocks, with a width that is a multiple of 256.
+Model wide(const fs::path& folder, int layers, int width = 256) {
     nlohmann::json config = test::tinyConfig("llama");
-    config["hidden_size"] = 256;
-    config["intermediate_size"] = 512;
+    config["hidden_size"] = width;
+    config["intermediate_size"] = 2 * width;
     config["num_hidden_layers"] = layers;
     test::FolderParts parts = test::tinyParts("llama");
     parts.config = config;
@@ -270,16 +270,20 @@ TEST_F(ExportTest, ChoosingCodesUnderATextStopsWhenAsked) {
 
 TEST_F(ExportTest, KQuantCodesChosenUnderATextKeepTheModelCloser) {
     // Rows that divide into super-blocks, and rows that do not.
-    for (const Model& model : {wide(m_folder.path(), 2), tiny(m_folder, "llama")}) {
+    for (const int width : {256, 192}) {
+        const Model model = wide(m_folder.path(), 2, width);
         const CalibrationText text = randomText();
         QuietControl quiet;
         CpuBackend backend(2);
         const auto logits = [&](const Model& m) {
+            constexpr std::size_t kSequences = 16, kEach = 16 * test::kVocabulary;
             Transformer transformer(m, backend);
-            KvCache cache = transformer.makeCache(16);
-            transformer.forward(text.sequences.front(), cache);
-            std::vector<float> out(16 * test::kVocabulary);
-            transformer.logits(0, 16, out.data());
+            std::vector<float> out(kSequences * kEach);
+            for (std::size_t i = 0; i < kSequences; ++i) {
+                KvCache cache = transformer.makeCache(16);
+                transformer.forward(text.sequences[i], cache);
+                transformer.logits(0, 16, out.data() + i * kEach);
+            }
             return out;
         };
         const std::vector<float> plain = logits(model);

@@ -248,6 +248,20 @@ TEST_F(QuantizedTraining, EstimatesGrowWithTokensAndTeacher) {
     EXPECT_FALSE(estimate("qat", {}).problems.empty());
 }
 
+TEST(LearningRate, GrowsWithWhatRoundingCostAndFallsWithSize) {
+    const double usual = automaticLearningRate(4e6, std::nullopt);
+    EXPECT_DOUBLE_EQ(usual, 3e-4);
+    EXPECT_DOUBLE_EQ(automaticLearningRate(16e6, std::nullopt), usual / 2);
+    EXPECT_DOUBLE_EQ(automaticLearningRate(4e6, -0.01), usual / 4);  // better than the original
+    EXPECT_DOUBLE_EQ(automaticLearningRate(4e6, 5.0), 4 * usual);
+    double last = 0;
+    for (const double lost : {0.02, 0.04, 0.1, 0.3, 0.8}) {
+        const double rate = automaticLearningRate(4e6, lost);
+        EXPECT_GT(rate, last);
+        last = rate;
+    }
+}
+
 TEST(Recovery, IsAShareOfWhatWasLost) {
     EXPECT_DOUBLE_EQ(recoveredShare(12, 10, 12), 0);
     EXPECT_DOUBLE_EQ(recoveredShare(12, 10, 10.5), 75);
