@@ -185,7 +185,7 @@ double recoveredShare(double quantized, double full, double now) {
 double automaticLearningRate(double parameters, std::optional<double> lost) {
     // Found on models of four million parameters at two to four bits; with the root of the size it
     // meets what is usual for a billion, 1e-5 to 2e-5.
-    constexpr double kRate = 3e-4, kAtParameters = 4e6, kUsualLoss = 0.11, kPower = 0.65;
+    constexpr double kRate = 3e-4, kAtParameters = 4e6, kUsualLoss = 0.15, kPower = 0.65;
     const double ofSize =
         std::clamp(kRate * std::sqrt(kAtParameters / std::max(1.0, parameters)), 1e-5, 1e-3);
     const double share = std::max(0.0, lost.value_or(kUsualLoss)) / kUsualLoss;
