@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backend/range_marker.h"
 #include "engine/backend/step_player.h"
 #include "engine/core/error.h"
 #include "engine/model/rope_table.h"
@@ -15,6 +16,8 @@ namespace {
 // activations to stay in the second-level cache of most processors.
 constexpr std::int64_t kChunkTokens = Transformer::kMostStates;
 constexpr std::int64_t kRopeStep = 256;
+// More that follow a text are the next part of a prompt: no draft is as long.
+constexpr std::int64_t kMostDecoded = 32;
 
 std::string layerName(std::int64_t layer, const char* rest) {
     return "layers." + std::to_string(layer) + "." + rest;
@@ -397,6 +400,7 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
             m_blockObserver(i, onHost(buffer(m_x), m * m_config.hiddenSize), m);
         if (skipped && (*skipped)[static_cast<std::size_t>(i)])
             continue;
+        const RangeScope range(m_backend, "layer", i);
         Layer& layer = m_layers[static_cast<std::size_t>(i)];
         runAttention(layer, i, m, cache);
         if (control)
@@ -454,6 +458,8 @@ void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, Run
                           const SkippedLayers* skipped, std::span<const std::int32_t> parents) {
     const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
     checkRoom(tokens, parents, cache);
+    const RangeScope range(m_backend,
+                           cache.length() == 0 || tokens > kMostDecoded ? "prefill" : "decode");
     const TreeScope tree(m_tree, parents);
     reserve(std::min(tokens, kChunkTokens));
     if (m_config.rotary)

@@ -56,9 +56,9 @@ struct WeightPiece {
             return Codes == CodeKind::Bits8 ? static_cast<int>(static_cast<std::int8_t>(shifted))
                                             : shifted & 0xff;
         };
-        return valid
-                   ? packHalves(scale.value(code(first), half), scale.value(code(first + 1), half))
-                   : 0U;
+        return valid ? packHalves(scale.template value<Codes>(code(first), half),
+                                  scale.template value<Codes>(code(first + 1), half))
+                     : 0U;
     }
     __device__ __forceinline__ void store(SharedPointer<std::uint16_t> tile, int row,
                                           int chunk) const {

@@ -84,6 +84,8 @@ struct Counters {
     std::uint64_t dp4a = 0;               ///< instructions of one thread
     std::uint64_t mma = 0;                ///< m16n8k16 of a warp
     std::uint64_t libraryOperations = 0;  ///< multiplications and additions of products left to it
+    std::uint64_t plans = 0;              ///< asked of the library that plans products
+    std::uint64_t plannedProducts = 0;    ///< computed by it
     std::uint64_t work = 0;               ///< launches and products of the library
 };
 inline Counters& counters() {
