@@ -118,6 +118,7 @@ CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t p
     try {
         check(cuda::useDevice(ordinalOf(device.id)), "starting the device");
         check(cuda::createStream(&m_stream), "starting the device");
+        check(cuda::createEvent(&m_copied), "starting the device");
         for (Staging& staging : m_staging) {
             void* memory = nullptr;
             check(cuda::allocatePinned(&memory, kStagingBytes), "reserving memory for copies");
@@ -131,6 +132,7 @@ CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t p
 }
 
 CudaBackend::~CudaBackend() {
+    cuda::useDevice(ordinalOf(m_device.id));
     cuda::synchronize(m_stream);  // an error was reported when it happened, or nobody waits for it
     close();
 }
@@ -143,8 +145,35 @@ void CudaBackend::close() {
         if (staging.done)
             cuda::destroyEvent(staging.done);
     }
+    if (m_copied)
+        cuda::destroyEvent(m_copied);
     if (m_stream)
         cuda::destroyStream(m_stream);
+}
+
+void CudaBackend::makeCurrent() {
+    check(cuda::useDevice(ordinalOf(m_device.id)), "changing to the device");
+}
+
+std::uint64_t CudaBackend::freeBytes() const {
+    cuda::MemoryInfo info;
+    check(cuda::memoryInfo(&info), "asking for memory");
+    return info.free;
+}
+
+void CudaBackend::receive(void* to, CudaBackend& other, const void* from, std::size_t bytes) {
+    // A copy goes before all that is recorded.
+    if (!m_steps.atBeginning())
+        sendStep("it copies from another device");
+    other.sendStep("another device copies from it");
+    const char* const what = "copying from another device";
+    check(cuda::record(other.m_copied, other.m_stream), what);
+    check(cuda::streamWaits(m_stream, other.m_copied), what);
+    check(cuda::copyBetween(to, ordinalOf(m_device.id), from, ordinalOf(other.m_device.id), bytes,
+                            m_stream),
+          what);
+    check(cuda::record(m_copied, m_stream), what);
+    check(cuda::streamWaits(other.m_stream, m_copied), what);
 }
 
 void* CudaBackend::allocatePiece(std::size_t bytes) {
@@ -347,9 +376,7 @@ std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::Weig
 
 bool CudaBackend::weightFits(std::size_t bytes) {
     if (!m_weightBudget) {
-        cuda::MemoryInfo info;
-        check(cuda::memoryInfo(&info), "asking for memory");
-        m_weightBudget = info.free / 5 * 4;
+        m_weightBudget = freeBytes() / 5 * 4;
     }
     return m_weightBytes + bytes <= *m_weightBudget;
 }

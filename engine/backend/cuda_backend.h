@@ -24,10 +24,7 @@
 
 namespace fettle {
 
-class CudaBackend : public Backend,
-                    public StepPlayer,
-                    public RangeMarker,
-                    private DeviceMemory {
+class CudaBackend : public Backend, public StepPlayer, public RangeMarker, private DeviceMemory {
 public:
     static constexpr std::int64_t kFewTokens = 32;
     static constexpr std::int64_t kTensorTokens = 128;
@@ -59,6 +56,13 @@ public:
     /// what is free when the first weight comes.
     void weightBudget(std::uint64_t bytes) { m_weightBudget = bytes; }
     const WeightStream& weightStream() const { return m_weightStream; }
+
+    /// Of a machine with several devices: makes this one the calling thread's, which it must be for
+    /// all that is asked of the backend.
+    void makeCurrent();
+    std::uint64_t freeBytes() const;
+    /// Copies memory of another device, after what is queued there and before what will be.
+    void receive(void* to, CudaBackend& other, const void* from, std::size_t bytes);
 
     /// Ranges of the host: a step that is played from a graph is queued within its pass, its layers
     /// are marked where their launches are recorded.
@@ -179,6 +183,7 @@ private:
         kernels::cuda::Event done = nullptr;
     };
     std::array<Staging, 2> m_staging;
+    kernels::cuda::Event m_copied = nullptr;  // what copies between devices wait for
     std::size_t m_nextStaging = 0;
     std::array<std::unique_ptr<DeviceBuffer>, kScratches> m_scratch;
     std::optional<std::uint64_t> m_weightBudget;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backend/layer_placer.h"
 #include "engine/backend/range_marker.h"
 #include "engine/backend/step_player.h"
 #include "engine/core/error.h"
@@ -72,6 +73,7 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
     }
     if (c.bare)
         return;
+    enterLayer(m_backend, c.layerCount(), c.layerCount());
     m_finalNorm = loadNorm(model, "final_norm", c.hiddenSize);
     m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize,
                         c.hiddenSize, control);
@@ -84,6 +86,7 @@ Transformer::Transformer(const Model& model, Backend& backend, LayerByLayer)
     if (m_config.learnedPositions)
         m_positions = model.weight("position_embed.weight");
     m_layers.resize(static_cast<std::size_t>(m_config.layerCount()));
+    enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     m_finalNorm = loadNorm(model, "final_norm", m_config.hiddenSize);
 }
 
@@ -92,6 +95,7 @@ void Transformer::loadLayer(const Model& model, std::int64_t i, RunControl* cont
     const std::int64_t qSize = c.heads * c.headDim;
     const std::int64_t kvSize = c.kvHeads * c.headDim;
     Layer& layer = m_layers[static_cast<std::size_t>(i)];
+    enterLayer(m_backend, i, c.layerCount());
     if (!c.bare || i > 0)
         layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
     layer.q = loadLinear(model, layerName(i, "attn.q"), qSize, c.hiddenSize, control);
@@ -396,6 +400,7 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
     for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
         if (control)
             control->check();
+        enterLayer(m_backend, i, m_config.layerCount());
         if (m_blockObserver)
             m_blockObserver(i, onHost(buffer(m_x), m * m_config.hiddenSize), m);
         if (skipped && (*skipped)[static_cast<std::size_t>(i)])
@@ -408,6 +413,7 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
         runFeedForward(layer, m);
     }
     cache.advance(m);
+    enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     if (m_blockObserver)
         m_blockObserver(m_config.layerCount(), onHost(buffer(m_x), m * m_config.hiddenSize), m);
 }
@@ -415,6 +421,7 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
 void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
                            const SkippedLayers* skipped, float* hidden) {
     const std::int64_t m = static_cast<std::int64_t>(ids.size());
+    enterLayer(m_backend, 0, m_config.layerCount());
     embed(ids, cache.length());
     StepScope step(m_backend, this, m);
     runLayers(m, cache, control, skipped);
@@ -515,6 +522,7 @@ void Transformer::startHalf(const float* x, std::int64_t tokens) {
 
 const float* Transformer::halfInput(std::int64_t layer, Half half, const float* x,
                                     std::int64_t tokens) {
+    enterLayer(m_backend, layer, m_config.layerCount());
     startHalf(x, tokens);
     const Layer& l = m_layers[static_cast<std::size_t>(layer)];
     normalize(half == Half::Attention ? l.attnNorm : l.ffnNorm, buffer(m_x), tokens,
@@ -530,6 +538,7 @@ const float* Transformer::halfInner(std::int64_t layer, Half half, const float* 
 }
 
 float* Transformer::innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens) {
+    enterLayer(m_backend, layer, m_config.layerCount());
     startHalf(x, tokens);
     Layer& l = m_layers[static_cast<std::size_t>(layer)];
     if (half == Half::FeedForward)
@@ -544,6 +553,7 @@ void Transformer::runHalf(std::int64_t layer, Half half, float* x, std::int64_t 
 
 void Transformer::finishHalf(std::int64_t layer, Half half, const float* inner, float* x,
                              std::int64_t tokens) {
+    enterLayer(m_backend, layer, m_config.layerCount());
     startHalf(x, tokens);
     const bool attention = half == Half::Attention;
     float* to = buffer(attention ? m_attn : m_gate);
@@ -565,6 +575,7 @@ void Transformer::leaveHalf(std::int64_t layer, Half half, const float* inner, f
 }
 
 const float* Transformer::finalInput(const float* x, std::int64_t tokens) {
+    enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     startHalf(x, tokens);
     normalize(m_finalNorm, buffer(m_x), tokens, m_config.hiddenSize, buffer(m_normed));
     return onHost(buffer(m_normed), tokens * m_config.hiddenSize);
@@ -577,22 +588,25 @@ void Transformer::writeLogits(const float* hidden, std::int64_t rows, float* out
 }
 
 void Transformer::replaceLinear(const std::string& name, const Weight& weight) {
-    const auto place = [&](Linear& linear) {
+    const auto place = [&](Linear& linear, std::int64_t layer) {
         if (linear.name != name || !linear.weight)
             return false;
         if (weight.shape() != Shape{linear.weight->rows(), linear.weight->cols()})
             throw EngineError(ErrorKind::Internal,
                               name + " is replaced by a weight of another shape");
+        enterLayer(m_backend, layer, m_config.layerCount());
         setWeight(linear, weight);
         return true;
     };
-    if (place(m_head))
+    if (place(m_head, m_config.layerCount()))
         return;
-    for (Layer& layer : m_layers)
+    for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
+        Layer& layer = m_layers[static_cast<std::size_t>(i)];
         for (Linear* linear :
              {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            if (place(*linear))
+            if (place(*linear, i))
                 return;
+    }
     throw EngineError(ErrorKind::Usage, "the model has no linear weight " + name);
 }
 

@@ -342,6 +342,18 @@ std::array<std::size_t, WeightLayout::kSections> strides(const WeightLayout& l) 
     return s;
 }
 
+/// Whether each group of 32 values has one scale, or two that are E4M3.
+bool scalesFit(const WeightView& w) {
+    switch (w.scaleType) {
+        case ScaleType::E4M3:
+            return w.groupSize == kGroupValues / 2;
+        case ScaleType::E8M0:
+            return w.groupSize == kGroupValues;
+        default:
+            return w.groupSize > 0 && w.groupSize % kGroupValues == 0 && w.cols % w.groupSize == 0;
+    }
+}
+
 }  // namespace
 
 bool hasLayout(const WeightView& w) {
@@ -350,13 +362,8 @@ bool hasLayout(const WeightView& w) {
         return true;
     if (w.format <= WeightFormat::BF16)
         return false;  // rounded activations by plain weights: no scheme has them
-    const std::int64_t step =
-        hasGroups(w.format) ? (w.format == WeightFormat::NvFp4 ? 16 : kGroupValues) : 1;
-    const bool groups = !hasGroups(w.format) ||
-                        (w.groupSize > 0 && w.groupSize % step == 0 && w.cols % w.groupSize == 0 &&
-                         (w.scaleType != ScaleType::E4M3 || w.groupSize == step) &&
-                         (w.scaleType != ScaleType::E8M0 || w.groupSize == kGroupValues));
-    return groups && w.cols % std::max<std::int64_t>(kGroupValues, blockValues(w.format)) == 0;
+    const std::int64_t width = std::max<std::int64_t>(kGroupValues, blockValues(w.format));
+    return w.cols % width == 0 && (!hasGroups(w.format) || scalesFit(w));
 }
 
 WeightLayout weightLayout(const WeightView& w) {

@@ -7,7 +7,8 @@
 namespace fettle::simt {
 
 struct Faults {
-    std::size_t memoryBytes = std::numeric_limits<std::size_t>::max();  ///< of the device
+    std::size_t memoryBytes = std::numeric_limits<std::size_t>::max();  ///< of the first device
+    std::size_t secondBytes = std::numeric_limits<std::size_t>::max();  ///< of the other
     bool lost = false;         ///< every wait for the device fails
     bool noBlas = false;       ///< neither library of products is installed
     bool noLt = false;         ///< the one that plans products is not
@@ -29,7 +30,7 @@ public:
 private:
     Faults m_before;
 };
-/// Bytes of device memory that are allocated.
-std::size_t deviceBytes();
+/// Bytes of device memory that are allocated, of all devices or of one.
+std::size_t deviceBytes(int device = -1);
 
 }  // namespace fettle::simt
