@@ -189,9 +189,10 @@ struct Four {
     }
 };
 
-/// Eight values a lane and step, which share a scale: four lanes read a group.
+/// Eight values a lane and step, which share a scale: four lanes read a group. As above, the
+/// compiler spills unless it is told how many registers there are: eight tokens need more.
 template <CodeKind Codes, int Tokens>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, Tokens == kMostTokens ? 3 : 4)
     matmulWidenedKernel(WeightSections weight, const float* x, std::int64_t xStride, bool aligned,
                         std::int64_t tokens, MatmulOutput out) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;

@@ -140,6 +140,7 @@ __global__ void __launch_bounds__(kThreads)
     if (thread > 0)
         return;
     float total = 0;
+#pragma unroll 4  // all at once the loads would need more registers than there are
     for (int t = 0; t < kThreads; ++t)
         total += weights[t];
     // The stretch that holds the token, and what is left of the random share at its beginning. What
@@ -147,6 +148,7 @@ __global__ void __launch_bounds__(kThreads)
     const float wanted = random[blockIdx.x] * total;
     float reached = 0, rest = wanted;
     int chosen = 0;
+#pragma unroll 4
     for (int t = 0; t < kThreads && reached <= wanted; ++t) {
         const float here = weights[t];
         if (here <= 0)
