@@ -1,5 +1,7 @@
 #include "app/cli/command_line.h"
 
+#include <regex>
+
 #include "engine/core/devices.h"
 #include "engine/core/error.h"
 
@@ -11,7 +13,8 @@ CLI::App* addCommand(CLI::App& parent, CommandLine& line, const std::string& nam
     command->add_flag("--json", line.json, "Print one JSON document on standard output");
     command->add_option(
         "--device", line.device,
-        "cpu, cuda, cuda:N, or auto: a CUDA device if one can be used (default cpu)");
+        "cpu, cuda, cuda:N, several (cuda:0,cuda:1) that hold a model together, or auto: a CUDA "
+        "device if one can be used (default cpu)");
     command->add_option("--threads", line.threads, "Threads to compute with (default: all)")
         ->check(CLI::Range(0, 1024));
     command->callback([&line, action = std::move(action)] { line.action = action; });
@@ -21,10 +24,8 @@ CLI::App* addCommand(CLI::App& parent, CommandLine& line, const std::string& nam
 void requireDevice(const CommandLine& line) {
     if (line.device == "cpu" || line.device == "auto")
         return;
-    const bool cuda = line.device == "cuda" ||
-                      (line.device.rfind("cuda:", 0) == 0 && line.device.size() > 5 &&
-                       line.device.find_first_not_of("0123456789", 5) == std::string::npos);
-    if (!cuda)
+    static const std::regex cuda("cuda(:[0-9]+)?(,cuda:[0-9]+)*");
+    if (!std::regex_match(line.device, cuda))
         throw EngineError(ErrorKind::Usage, "--device " + line.device +
                                                 ": no such device (cpu, cuda, cuda:0, ..., auto)");
     try {

@@ -116,8 +116,9 @@ public:
 /// A buffer that holds `values`.
 std::unique_ptr<DeviceBuffer> uploaded(Backend& backend, std::span<const float> values);
 
-/// "cpu", "cuda", "cuda:N", or "auto": the first usable CUDA device, else the CPU. Throws
-/// EngineError(Device) for a device this machine does not have or cannot use, saying why.
+/// "cpu", "cuda", "cuda:N", several of these with commas between (a model's layers are split over
+/// them), or "auto": the first usable CUDA device, else the CPU. Throws EngineError(Device) for a
+/// device this machine does not have or cannot use, saying why.
 std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads);
 
 }  // namespace fettle

@@ -11,6 +11,7 @@
 #include "kernels/cuda/logits.h"
 #include "kernels/cuda/matmul_tensor.h"
 #include "kernels/cuda/prefill.h"
+#include "kernels/cuda/ranges.h"
 #include "kernels/cuda/round_activations.h"
 #include "kernels/cuda/weight_layout.h"
 
@@ -21,6 +22,7 @@ namespace cuda = kernels::cuda;
 namespace {
 
 constexpr std::size_t kStagingBytes = std::size_t{4} << 20;
+constexpr int kFp8Capability = 89;  // tensor cores that multiply E4M3
 
 std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
@@ -28,6 +30,17 @@ std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
 
 int ordinalOf(const std::string& id) {
     return std::atoi(id.c_str() + id.find(':') + 1);  // "cuda:N"
+}
+
+/// Of "sm_89"; 0 for anything else.
+int capabilityOf(const std::string& isa) {
+    return isa.rfind("sm_", 0) == 0 ? std::atoi(isa.c_str() + 3) : 0;
+}
+
+/// Rows that are taken at once where each needs that many bytes to work in.
+std::int64_t rowsOfTurn(std::int64_t bytesEach) {
+    return std::max(CudaBackend::kRowStep, CudaBackend::kWorkBytes / bytesEach /
+                                               CudaBackend::kRowStep * CudaBackend::kRowStep);
 }
 
 std::string sizeText(std::uint64_t bytes) {
@@ -56,12 +69,8 @@ class CudaBackend::Weight : public DeviceWeight {
 public:
     /// On the device: `memory`; otherwise `streamed`, pinned memory of the stream.
     Weight(CudaBackend& backend, const cuda::WeightLayout& layout,
-           std::unique_ptr<DeviceBuffer> memory, std::byte* streamed, bool native)
-        : m_backend(backend),
-          m_memory(std::move(memory)),
-          m_streamed(streamed),
-          m_layout(layout),
-          m_native(native) {
+           std::unique_ptr<DeviceBuffer> memory, std::byte* streamed)
+        : m_backend(backend), m_memory(std::move(memory)), m_streamed(streamed), m_layout(layout) {
         if (m_memory)
             m_backend.m_weightBytes += m_layout.bytes;
     }
@@ -79,15 +88,16 @@ public:
     std::int64_t rows() const override { return m_layout.rows; }
     std::int64_t cols() const override { return m_layout.cols; }
     std::size_t bytes() const override { return m_layout.bytes; }
-    bool native() const override { return m_native; }
+    bool native() const override { return !rounding; }
     const std::byte* data() const {
         return m_memory ? static_cast<const std::byte*>(m_memory->data()) : nullptr;
     }
     const std::byte* streamed() const { return m_streamed; }
     const cuda::WeightLayout& layout() const { return m_layout; }
 
-    // What a dequantized weight stands for does this to activations first.
-    kernels::ActivationFormat rounding = kernels::ActivationFormat::None;
+    // Of weights that are widened, be it here or as they are multiplied: what happens to
+    // activations first.
+    std::optional<kernels::ActivationFormat> rounding;
     float inputScale = 1;
 
 private:
@@ -95,7 +105,6 @@ private:
     std::unique_ptr<DeviceBuffer> m_memory;
     std::byte* m_streamed;
     cuda::WeightLayout m_layout;
-    bool m_native;
 };
 
 CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t pieceBytes)
@@ -105,9 +114,11 @@ CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t p
       m_weightStream([this](cuda::Status status, const char* what) { check(status, what); },
                      [this](std::size_t bytes) { return allocate(bytes); }) {
     m_device.threads = m_workers.threads();
+    m_multipliesFp8 = capabilityOf(device.isa) >= kFp8Capability;
     try {
         check(cuda::useDevice(ordinalOf(device.id)), "starting the device");
         check(cuda::createStream(&m_stream), "starting the device");
+        check(cuda::createEvent(&m_copied), "starting the device");
         for (Staging& staging : m_staging) {
             void* memory = nullptr;
             check(cuda::allocatePinned(&memory, kStagingBytes), "reserving memory for copies");
@@ -121,6 +132,7 @@ CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t p
 }
 
 CudaBackend::~CudaBackend() {
+    cuda::useDevice(ordinalOf(m_device.id));
     cuda::synchronize(m_stream);  // an error was reported when it happened, or nobody waits for it
     close();
 }
@@ -133,8 +145,35 @@ void CudaBackend::close() {
         if (staging.done)
             cuda::destroyEvent(staging.done);
     }
+    if (m_copied)
+        cuda::destroyEvent(m_copied);
     if (m_stream)
         cuda::destroyStream(m_stream);
+}
+
+void CudaBackend::makeCurrent() {
+    check(cuda::useDevice(ordinalOf(m_device.id)), "changing to the device");
+}
+
+std::uint64_t CudaBackend::freeBytes() const {
+    cuda::MemoryInfo info;
+    check(cuda::memoryInfo(&info), "asking for memory");
+    return info.free;
+}
+
+void CudaBackend::receive(void* to, CudaBackend& other, const void* from, std::size_t bytes) {
+    // A copy goes before all that is recorded.
+    if (!m_steps.atBeginning())
+        sendStep("it copies from another device");
+    other.sendStep("another device copies from it");
+    const char* const what = "copying from another device";
+    check(cuda::record(other.m_copied, other.m_stream), what);
+    check(cuda::streamWaits(m_stream, other.m_copied), what);
+    check(cuda::copyBetween(to, ordinalOf(m_device.id), from, ordinalOf(other.m_device.id), bytes,
+                            m_stream),
+          what);
+    check(cuda::record(m_copied, m_stream), what);
+    check(cuda::streamWaits(other.m_stream, m_copied), what);
 }
 
 void* CudaBackend::allocatePiece(std::size_t bytes) {
@@ -246,7 +285,22 @@ void CudaBackend::synchronize() {
     check(cuda::synchronize(m_stream), "computing");
 }
 
-// ---- steps
+// ---- ranges and steps
+
+void CudaBackend::beginRange(const char* name, std::int64_t number) {
+    const bool seen = cuda::rangesAreSeen();
+    m_rangesSeen.push_back(seen);
+    if (!seen)
+        return;
+    const std::string numbered = number < 0 ? "" : " " + std::to_string(number);
+    cuda::pushRange((name + numbered).c_str());
+}
+
+void CudaBackend::endRange() noexcept {
+    if (m_rangesSeen.back())
+        cuda::popRange();
+    m_rangesSeen.pop_back();
+}
 
 void CudaBackend::beginStep(const void* owner, std::int64_t tokens) {
     if (m_playsSteps && tokens <= kFewTokens)
@@ -263,10 +317,18 @@ void CudaBackend::sendStep(const char* why) {
 }
 
 std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightView& weight) {
-    if (cuda::hasLayout(weight))
-        return packWeight(weight, true);
-    // A format without kernels of its own is held in float16, and says so; activations are rounded
-    // as it rounds them, so that the numbers are its own.
+    // What no kernel multiplies as it is gets widened on the way, and says so; activations are
+    // rounded as the scheme rounds them, so that the numbers are its own.
+    const auto rounded = [&](std::unique_ptr<Weight> held) {
+        held->rounding = kernels::activationsOf(weight);
+        held->inputScale = weight.inputGlobalScale;
+        return held;
+    };
+    if (cuda::hasLayout(weight)) {
+        std::unique_ptr<Weight> held = packWeight(weight);
+        return held->layout().widened ? rounded(std::move(held)) : std::move(held);
+    }
+    // Widths that the layouts do not have: in float16.
     std::vector<std::uint16_t> half(static_cast<std::size_t>(weight.rows * weight.cols));
     m_workers.parallelFor(weight.rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
         std::vector<float> row(static_cast<std::size_t>(weight.cols));
@@ -281,17 +343,13 @@ std::unique_ptr<DeviceWeight> CudaBackend::prepareWeight(const kernels::WeightVi
     plain.rows = weight.rows;
     plain.cols = weight.cols;
     plain.data = half.data();
-    std::unique_ptr<Weight> held = packWeight(plain, false);
-    held->rounding = kernels::activationsOf(weight);
-    held->inputScale = weight.inputGlobalScale;
-    return held;
+    return rounded(packWeight(plain));
 }
 
-std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::WeightView& weight,
-                                                             bool native) {
+std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::WeightView& weight) {
     const cuda::WeightLayout layout = cuda::weightLayout(weight);
     if (!weightFits(layout.bytes))
-        return streamWeight(weight, layout, native);
+        return streamWeight(weight, layout);
     std::unique_ptr<DeviceBuffer> memory = allocate(layout.bytes);
     for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
         const auto& section = layout.sections[static_cast<std::size_t>(s)];
@@ -313,23 +371,20 @@ std::unique_ptr<CudaBackend::Weight> CudaBackend::packWeight(const kernels::Weig
                       });
               });
     }
-    return std::make_unique<Weight>(*this, layout, std::move(memory), nullptr, native);
+    return std::make_unique<Weight>(*this, layout, std::move(memory), nullptr);
 }
 
 bool CudaBackend::weightFits(std::size_t bytes) {
     if (!m_weightBudget) {
-        cuda::MemoryInfo info;
-        check(cuda::memoryInfo(&info), "asking for memory");
-        m_weightBudget = info.free / 5 * 4;
+        m_weightBudget = freeBytes() / 5 * 4;
     }
     return m_weightBytes + bytes <= *m_weightBudget;
 }
 
 std::unique_ptr<CudaBackend::Weight> CudaBackend::streamWeight(const kernels::WeightView& weight,
-                                                               const cuda::WeightLayout& layout,
-                                                               bool native) {
+                                                               const cuda::WeightLayout& layout) {
     std::byte* const memory = m_weightStream.add(layout.bytes);
-    auto streamed = std::make_unique<Weight>(*this, layout, nullptr, memory, native);
+    auto streamed = std::make_unique<Weight>(*this, layout, nullptr, memory);
     std::memset(memory, 0, layout.bytes);
     for (int s = 0; s < cuda::WeightLayout::kSections; ++s) {
         const auto& section = layout.sections[static_cast<std::size_t>(s)];
@@ -379,6 +434,8 @@ void CudaBackend::multiplyFew(const Weight& weight, Prepared& x, const cuda::Mat
     const cuda::CodeKind codes = view.layout.codes;
     if (codes <= cuda::CodeKind::BF16)
         return check(cuda::matmulPlain(view, x.x, x.stride, x.m, out, m_stream), "multiplying");
+    if (view.layout.widened)
+        return check(cuda::matmulWidened(view, x.x, x.stride, x.m, out, m_stream), "multiplying");
     const cuda::QuantizedActivations q = codes == cuda::CodeKind::Row8 ? perToken(x) : perGroup(x);
     check(cuda::matmulQuantized(view, q, x.m, out, m_stream), "multiplying");
 }
@@ -431,9 +488,8 @@ cuda::BlasGemm CudaBackend::libraryInput(cuda::CodeKind codes, Prepared& x, cons
 void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
     const cuda::DeviceWeightView view = viewOf(weight);
     const cuda::WeightLayout& layout = view.layout;
-    const bool unpack = layout.codes > cuda::CodeKind::BF16 && layout.codes != cuda::CodeKind::Row8;
-    const bool row8 = layout.codes == cuda::CodeKind::Row8;
-    if (unpack && x.m <= kTensorTokens) {
+    if (layout.codes > cuda::CodeKind::BF16 && layout.codes != cuda::CodeKind::Row8 &&
+        x.m <= kTensorTokens) {
         const float* scales = nullptr;
         const cuda::BlasGemm input = libraryInput(layout.codes, x, &scales);
         return check(cuda::matmulTensor(view, static_cast<const std::uint16_t*>(input.a),
@@ -441,14 +497,52 @@ void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::Ma
                      "multiplying");
     }
     cuda::ProductSums sums;
-    cuda::BlasGemm gemm = libraryInput(layout.codes, x, &sums.tokenScales);
+    const cuda::BlasGemm gemm = libraryInput(layout.codes, x, &sums.tokenScales);
+    multiplyByLibrary(view, gemm, sums, out);
+}
+
+/// Codes by codes, scales afterwards, where device, library and shapes allow it.
+bool CudaBackend::multiplyFp8(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
+    const cuda::WeightLayout& layout = weight.layout();
+    if (!m_multipliesFp8 || layout.codes != cuda::CodeKind::E4M3 ||
+        layout.scales != cuda::ScaleKind::Row ||
+        weight.rounding != kernels::ActivationFormat::Fp8Token)
+        return false;
+    cuda::BlasGemm gemm;
+    gemm.type = cuda::BlasType::E4M3;
+    gemm.m = x.m;
+    gemm.k = gemm.aStride = gemm.bStride = layout.cols;
+    if (layout.rows % kRowStep != 0 || !openLibrary())
+        return false;
+    const std::int64_t turn = rowsOfTurn(x.m * 4);
+    for (const std::int64_t rows : {std::min(turn, layout.rows), layout.rows % turn}) {
+        gemm.n = gemm.cStride = rows;
+        if (rows > 0 && !m_blas->takes(gemm))
+            return false;
+    }
+    const cuda::Fp8Activations codes = {scratch<std::uint8_t>(kFp8Codes, x.m * gemm.k), gemm.k,
+                                        scratch<float>(kFp8Scales, x.m)};
+    if (!std::exchange(x.fp8, true))
+        check(cuda::quantizePerTokenFp8(x.x, x.stride, x.m, x.k, codes, m_stream),
+              "rounding activations");
+    gemm.a = codes.codes;
+    cuda::ProductSums sums;
+    sums.tokenScales = codes.scales;
+    multiplyByLibrary(viewOf(weight), gemm, sums, out);
+    return true;
+}
+
+void CudaBackend::multiplyByLibrary(const cuda::DeviceWeightView& view, cuda::BlasGemm gemm,
+                                    cuda::ProductSums sums, const cuda::MatmulOutput& out) {
+    const cuda::WeightLayout& layout = view.layout;
+    const bool row8 = gemm.type == cuda::BlasType::S8, fp8 = gemm.type == cuda::BlasType::E4M3;
+    const bool unpack = layout.codes > cuda::CodeKind::BF16 && !row8 && !fp8;
     const auto stride =
         static_cast<std::int64_t>(layout.sections[cuda::WeightLayout::kCodes].stride);
-    const std::int64_t elementBytes = row8 ? 1 : layout.codes == cuda::CodeKind::F32 ? 4 : 2;
+    const std::int64_t elementBytes = row8 || fp8 ? 1 : layout.codes == cuda::CodeKind::F32 ? 4 : 2;
     gemm.bStride = unpack ? layout.cols : stride / elementBytes;
 
-    const std::int64_t each = std::max(gemm.m * 4, unpack ? layout.cols * 2 : 0);
-    const std::int64_t turn = std::max(kRowStep, kWorkBytes / each / kRowStep * kRowStep);
+    const std::int64_t turn = rowsOfTurn(std::max(gemm.m * 4, unpack ? layout.cols * 2 : 0));
     for (std::int64_t begin = 0; begin < layout.rows; begin += turn) {
         const std::int64_t count = std::min(turn, layout.rows - begin);
         gemm.n = row8 ? roundUp(count, 4) : count;  // rows of zeros lie behind the last
@@ -464,32 +558,35 @@ void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::Ma
         sums.c = gemm.c;
         sums.integers = row8;
         sums.stride = gemm.cStride;
-        if (row8)
+        if (row8 || fp8)
             sums.rowScales =
                 reinterpret_cast<const float*>(view.section(cuda::WeightLayout::kScales)) + begin;
         cuda::MatmulOutput part = out;
         part.y += begin;
         part.bias = out.bias ? out.bias + begin : nullptr;
-        check(cuda::finishProduct(sums, x.m, count, part, m_stream), "multiplying");
+        check(cuda::finishProduct(sums, gemm.m, count, part, m_stream), "multiplying");
     }
 }
 
+bool CudaBackend::openLibrary() {
+    if (!m_blas && m_noLibrary.empty())
+        m_blas = cuda::openBlas(m_stream, &m_noLibrary);
+    return m_blas != nullptr;
+}
+
 cuda::Blas& CudaBackend::blas() {
-    if (!m_blas) {
-        std::string problem;
-        m_blas = cuda::openBlas(m_stream, &problem);
-        if (!m_blas)
-            throw EngineError(ErrorKind::Device,
-                              m_device.id + ": reading prompts needs cuBLAS: " + problem +
-                                  ". Install it with the CUDA toolkit, or use --device cpu");
-    }
+    if (!openLibrary())
+        throw EngineError(ErrorKind::Device,
+                          m_device.id +
+                              ": reading prompts needs cuBLASLt or cuBLAS: " + m_noLibrary +
+                              ". Install it with the CUDA toolkit, or use --device cpu");
     return *m_blas;
 }
 
 /// Its 16-bit forms share memory with those of `x`, which are made anew afterwards.
 CudaBackend::Prepared CudaBackend::roundedInput(Prepared& x, const Weight& weight) {
     auto* values = scratch<float>(kRounded, x.m * x.k);
-    check(cuda::roundActivations(weight.rounding, weight.inputScale, x.x, x.stride, x.m, x.k,
+    check(cuda::roundActivations(*weight.rounding, weight.inputScale, x.x, x.stride, x.m, x.k,
                                  values, m_stream),
           "rounding activations");
     x.half = false;
@@ -511,7 +608,11 @@ void CudaBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::in
         const auto& weight = static_cast<const Weight&>(*target.weight);
         const cuda::MatmulOutput out = {target.y, target.yStride, target.bias, target.accumulate};
         Prepared rounded;
-        Prepared& input = weight.rounding == kernels::ActivationFormat::None ? prepared : rounded;
+        if (m > kFewTokens && multiplyFp8(weight, prepared, out))
+            continue;
+        const bool asTheyAre = weight.rounding.value_or(kernels::ActivationFormat::None) ==
+                               kernels::ActivationFormat::None;
+        Prepared& input = asTheyAre ? prepared : rounded;
         if (&input == &rounded)
             rounded = roundedInput(prepared, weight);
         if (m <= kFewTokens)

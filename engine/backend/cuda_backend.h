@@ -2,8 +2,9 @@
 // its own. Up to kFewTokens tokens at a time go through kernels whose numbers do not depend on how
 // many tokens run together, so checking drafted tokens gives what decoding would have given. More,
 // the reading of prompts, are multiplied in 16 bits: float16 with a scale per token, bfloat16 for
-// bfloat16 weights, exact int8 for int8, float32 for float32; up to kTensorTokens by an own kernel
-// that unpacks weights on the way, beyond by cuBLAS.
+// bfloat16 weights, exact int8 for int8, E4M3 for fp8 where the device has that, float32 for
+// float32; up to kTensorTokens by an own kernel that unpacks weights on the way, beyond by cuBLASLt
+// or cuBLAS.
 #pragma once
 
 #include <array>
@@ -12,16 +13,18 @@
 
 #include "engine/backend/backend.h"
 #include "engine/backend/device_pool.h"
+#include "engine/backend/range_marker.h"
 #include "engine/backend/step_graphs.h"
 #include "engine/backend/step_player.h"
 #include "engine/backend/weight_stream.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/prefill.h"
 #include "kernels/cuda/runtime.h"
 
 namespace fettle {
 
-class CudaBackend : public Backend, public StepPlayer, private DeviceMemory {
+class CudaBackend : public Backend, public StepPlayer, public RangeMarker, private DeviceMemory {
 public:
     static constexpr std::int64_t kFewTokens = 32;
     static constexpr std::int64_t kTensorTokens = 128;
@@ -54,6 +57,18 @@ public:
     void weightBudget(std::uint64_t bytes) { m_weightBudget = bytes; }
     const WeightStream& weightStream() const { return m_weightStream; }
 
+    /// Of a machine with several devices: makes this one the calling thread's, which it must be for
+    /// all that is asked of the backend.
+    void makeCurrent();
+    std::uint64_t freeBytes() const;
+    /// Copies memory of another device, after what is queued there and before what will be.
+    void receive(void* to, CudaBackend& other, const void* from, std::size_t bytes);
+
+    /// Ranges of the host: a step that is played from a graph is queued within its pass, its layers
+    /// are marked where their launches are recorded.
+    void beginRange(const char* name, std::int64_t number) override;
+    void endRange() noexcept override;
+
     /// Steps of up to kFewTokens tokens are played from graphs.
     void beginStep(const void* owner, std::int64_t tokens) override;
     void endStep() override;
@@ -61,6 +76,9 @@ public:
     /// Off: every launch is queued by itself.
     void playSteps(bool on) { m_playsSteps = on; }
     const StepGraphs& steps() const { return m_steps; }
+    /// Why products of prompts, or the last one that was, were not computed by cuBLASLt; empty if
+    /// all were.
+    std::string libraryReason() const { return m_blas ? m_blas->reason() : m_noLibrary; }
 
     void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                 std::span<const LinearTarget> targets) override;
@@ -97,7 +115,7 @@ private:
     struct Prepared {
         const float* x = nullptr;
         std::int64_t m = 0, k = 0, stride = 0;
-        bool perToken = false, perGroup = false, half = false, bfloat = false;
+        bool perToken = false, perGroup = false, half = false, bfloat = false, fp8 = false;
     };
     /// Memory that an op works in; kept, as large as it was ever needed.
     enum Scratch {
@@ -115,6 +133,8 @@ private:
         kResults,
         kOperands,
         kRounded,
+        kFp8Codes,
+        kFp8Scales,
         kScratches
     };
 
@@ -127,9 +147,9 @@ private:
     T* scratch(Scratch which, std::int64_t count);
     using StagingWriter = std::function<void(std::byte* host, std::size_t from, std::size_t count)>;
     void stage(void* device, std::size_t bytes, std::size_t step, const StagingWriter& write);
-    std::unique_ptr<Weight> packWeight(const kernels::WeightView& weight, bool native);
+    std::unique_ptr<Weight> packWeight(const kernels::WeightView& weight);
     std::unique_ptr<Weight> streamWeight(const kernels::WeightView& weight,
-                                         const kernels::cuda::WeightLayout& layout, bool native);
+                                         const kernels::cuda::WeightLayout& layout);
     bool weightFits(std::size_t bytes);
     /// The weight on the device, for what is queued next.
     kernels::cuda::DeviceWeightView viewOf(const Weight& weight);
@@ -139,9 +159,15 @@ private:
     Prepared roundedInput(Prepared& x, const Weight& weight);
     void multiplyFew(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
     void multiplyMany(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
+    /// Products of a weight's rows, begun with their activations, by the library.
+    void multiplyByLibrary(const kernels::cuda::DeviceWeightView& weight,
+                           kernels::cuda::BlasGemm gemm, kernels::cuda::ProductSums sums,
+                           const kernels::cuda::MatmulOutput& out);
+    bool multiplyFp8(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
     kernels::cuda::Blas& blas();
+    bool openLibrary();
     /// Before anything but a launch is queued: a step that is being recorded goes first.
     void sendStep(const char* why);
     void close();
@@ -151,11 +177,13 @@ private:
     kernels::cuda::Stream m_stream = nullptr;
     DevicePool m_pool;
     std::unique_ptr<kernels::cuda::Blas> m_blas;
+    std::string m_noLibrary;  // why there is none
     struct Staging {
         std::byte* memory = nullptr;  // pinned
         kernels::cuda::Event done = nullptr;
     };
     std::array<Staging, 2> m_staging;
+    kernels::cuda::Event m_copied = nullptr;  // what copies between devices wait for
     std::size_t m_nextStaging = 0;
     std::array<std::unique_ptr<DeviceBuffer>, kScratches> m_scratch;
     std::optional<std::uint64_t> m_weightBudget;
@@ -163,6 +191,8 @@ private:
     WeightStream m_weightStream;
     StepGraphs m_steps;
     bool m_playsSteps = true;
+    bool m_multipliesFp8 = false;
+    std::vector<bool> m_rangesSeen;  // of those that are open
 };
 
 }  // namespace fettle

@@ -4,6 +4,7 @@
 
 #ifdef FETTLE_CUDA
 #include "engine/backend/cuda_backend.h"
+#include "engine/backend/split_backend.h"
 #endif
 
 namespace fettle {
@@ -15,10 +16,13 @@ std::unique_ptr<DeviceBuffer> uploaded(Backend& backend, std::span<const float> 
 }
 
 std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads) {
-    const DeviceSummary device = chooseDevice(deviceId);
+    const std::vector<DeviceSummary> devices = chooseDevices(deviceId);
+    const DeviceSummary& device = devices.front();
     if (device.id == "cpu")
         return std::make_unique<CpuBackend>(threads);
 #ifdef FETTLE_CUDA
+    if (devices.size() > 1)
+        return std::make_unique<SplitBackend>(devices, threads);
     return std::make_unique<CudaBackend>(device, threads);
 #else
     throw EngineError(ErrorKind::Device, device.id + ": this build has no CUDA backend");

@@ -73,12 +73,12 @@ private:
 
 class PlanningBackend::Weight : public DeviceWeight {
 public:
-    Weight(const cuda::WeightLayout& layout, std::unique_ptr<DeviceBuffer> memory, bool native)
-        : m_memory(std::move(memory)), m_layout(layout), m_native(native) {}
+    Weight(const cuda::WeightLayout& layout, std::unique_ptr<DeviceBuffer> memory)
+        : m_memory(std::move(memory)), m_layout(layout) {}
     std::int64_t rows() const override { return m_layout.rows; }
     std::int64_t cols() const override { return m_layout.cols; }
     std::size_t bytes() const override { return m_layout.bytes; }
-    bool native() const override { return m_native; }
+    bool native() const override { return !rounding; }
     const cuda::WeightLayout& layout() const { return m_layout; }
     /// What a kernel that reads `count` rows reads of it.
     double bytesOfRows(std::int64_t count) const {
@@ -88,12 +88,11 @@ public:
         return sum;
     }
 
-    kernels::ActivationFormat rounding = kernels::ActivationFormat::None;
+    std::optional<kernels::ActivationFormat> rounding;  // of weights that are widened
 
 private:
     std::unique_ptr<DeviceBuffer> m_memory;
     cuda::WeightLayout m_layout;
-    bool m_native;
 };
 
 struct PlanningBackend::Prepared {
@@ -118,17 +117,17 @@ std::unique_ptr<DeviceBuffer> PlanningBackend::allocate(std::size_t bytes) {
 }
 
 std::unique_ptr<DeviceWeight> PlanningBackend::prepareWeight(const kernels::WeightView& weight) {
-    const bool native = cuda::hasLayout(weight);
+    const bool packed = cuda::hasLayout(weight);
     kernels::WeightView held = weight;
-    if (!native) {
+    if (!packed) {
         held = {};
         held.format = kernels::WeightFormat::F16;
         held.rows = weight.rows;
         held.cols = weight.cols;
     }
     const cuda::WeightLayout layout = cuda::weightLayout(held);
-    auto planned = std::make_unique<Weight>(layout, allocate(layout.bytes), native);
-    if (!native)
+    auto planned = std::make_unique<Weight>(layout, allocate(layout.bytes));
+    if (!packed || layout.widened)
         planned->rounding = kernels::activationsOf(weight);
     return planned;
 }
@@ -172,6 +171,10 @@ void PlanningBackend::multiplyFew(const Weight& weight, Prepared& x, const Linea
         work.kernel = "matmulPlainKernel";
         work.read += number(x.m * x.k) * kFloat;
         work.float32 = 2 * outputs * number(l.cols);
+    } else if (l.widened) {
+        work.kernel = "matmulWidenedKernel";
+        work.read += number(x.m * x.k) * kFloat;
+        work.float32 = 2 * outputs * number(l.cols) * (1 + 1.0 / 8);  // a scale for eight
     } else if (l.codes == cuda::CodeKind::Row8) {
         perToken(x);
         const auto stride =
@@ -256,7 +259,9 @@ void PlanningBackend::linear(const float*, std::int64_t m, std::int64_t k, std::
     for (const LinearTarget& target : targets) {
         const auto& weight = static_cast<const Weight&>(*target.weight);
         Prepared rounded{.m = m, .k = k};
-        Prepared& input = weight.rounding == kernels::ActivationFormat::None ? prepared : rounded;
+        const bool asTheyAre = weight.rounding.value_or(kernels::ActivationFormat::None) ==
+                               kernels::ActivationFormat::None;
+        Prepared& input = asTheyAre ? prepared : rounded;
         if (&input == &rounded) {
             note({.kernel = "roundActivationsKernel",
                   .read = number(m * k) * kFloat,

@@ -28,6 +28,8 @@ public:
     /// that are likely to differ in more than arguments.
     void begin(const void* owner, std::int64_t tokens);
     bool recording() const { return m_recording; }
+    /// Recording, and nothing was recorded so far.
+    bool atBeginning() const { return m_recording && m_now.calls.empty(); }
     /// Queues the step: from its graph; one launch after the other the first time and where there
     /// is none.
     kernels::cuda::Status finish(kernels::cuda::Stream stream);

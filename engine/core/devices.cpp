@@ -1,5 +1,6 @@
 #include "engine/core/devices.h"
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -70,9 +71,41 @@ std::vector<DeviceSummary> listDevices() {
     return devices;
 }
 
+std::vector<DeviceSummary> chooseDevices(const std::string& ids) {
+    std::vector<DeviceSummary> chosen;
+    for (std::size_t from = 0; from <= ids.size();) {
+        const std::size_t to = std::min(ids.find(',', from), ids.size());
+        chosen.push_back(chooseDevice(ids.substr(from, to - from)));
+        from = to + 1;
+    }
+    for (std::size_t i = 0; i < chosen.size() && chosen.size() > 1; ++i) {
+        if (chosen[i].id.rfind("cuda:", 0) != 0)
+            throw EngineError(ErrorKind::Device,
+                              ids + ": only CUDA devices can hold a model together");
+        for (std::size_t k = 0; k < i; ++k)
+            if (chosen[k].id == chosen[i].id)
+                throw EngineError(ErrorKind::Device, ids + ": " + chosen[i].id + " is named twice");
+    }
+    return chosen;
+}
+
+DeviceSummary joinedDevice(const std::vector<DeviceSummary>& devices) {
+    DeviceSummary all = devices.front();
+    for (std::size_t i = 1; i < devices.size(); ++i) {
+        all.id += "," + devices[i].id;
+        all.name += " + " + devices[i].name;
+        if (devices[i].isa != devices.front().isa)
+            all.isa += "," + devices[i].isa;
+        all.memoryBytes += devices[i].memoryBytes;
+    }
+    return all;
+}
+
 DeviceSummary chooseDevice(const std::string& id) {
     if (id.empty() || id == "cpu")
         return cpuDevice();
+    if (id.find(',') != std::string::npos)
+        return joinedDevice(chooseDevices(id));
     const std::vector<DeviceSummary> devices = listDevices();
     const DeviceSummary& first = devices.at(1);  // of CUDA, or why there is none
     if (id == "auto") {

@@ -22,9 +22,14 @@ struct DeviceSummary {
 std::vector<DeviceSummary> listDevices();
 DeviceSummary cpuDevice(int threads = 0);
 /// The device of "cpu" (or nothing), "cuda" (the first), "cuda:N" or "auto" (the first CUDA device
-/// that can be used; else the CPU, with the reason). Throws EngineError(Device), saying why, for a
-/// device that cannot be used.
+/// that can be used; else the CPU, with the reason), or several CUDA devices as one. Throws
+/// EngineError(Device), saying why, for a device that cannot be used.
 DeviceSummary chooseDevice(const std::string& id);
+/// The devices of such an id, or of several CUDA devices with commas between, which hold a model
+/// together: "cuda:0,cuda:1". Throws likewise, and for a device that is named twice.
+std::vector<DeviceSummary> chooseDevices(const std::string& ids);
+/// Several as one: ids and names joined, memory added.
+DeviceSummary joinedDevice(const std::vector<DeviceSummary>& devices);
 std::uint64_t physicalMemoryBytes();
 std::uint64_t availableMemoryBytes();
 

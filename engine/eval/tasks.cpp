@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "engine/backend/range_marker.h"
 #include "engine/eval/statistics.h"
 #include "engine/eval/text_windows.h"
 #include "engine/experiment/block_bootstrap.h"
@@ -122,6 +123,7 @@ std::vector<ChoiceTask> readTasks(const std::string& path) {
 
 TaskScores scoreTasks(Transformer& transformer, const Tokenizer& tokenizer,
                       const std::vector<ChoiceTask>& tasks, RunControl& control) {
+    const RangeScope range(transformer.backend(), "evaluation");
     ChoiceScorer scorer(transformer, tokenizer, control);
     TaskScores scores;
     for (std::size_t i = 0; i < tasks.size(); ++i) {

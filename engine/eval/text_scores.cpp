@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backend/range_marker.h"
 #include "engine/eval/statistics.h"
 #include "engine/experiment/block_bootstrap.h"
 
@@ -169,6 +170,7 @@ TextScores scoreText(Transformer& model, Transformer* baseline,
     if (baseline)
         baselineCache.emplace(baseline->makeCache(static_cast<std::int64_t>(longest)));
 
+    const RangeScope range(model.backend(), "evaluation");
     TextScores scores;
     WindowLogits modelLogits, baselineLogits;
     const double start = steadySeconds();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backend/layer_placer.h"
+#include "engine/backend/range_marker.h"
 #include "engine/backend/step_player.h"
 #include "engine/core/error.h"
 #include "engine/model/rope_table.h"
@@ -15,6 +17,8 @@ namespace {
 // activations to stay in the second-level cache of most processors.
 constexpr std::int64_t kChunkTokens = Transformer::kMostStates;
 constexpr std::int64_t kRopeStep = 256;
+// More that follow a text are the next part of a prompt: no draft is as long.
+constexpr std::int64_t kMostDecoded = 32;
 
 std::string layerName(std::int64_t layer, const char* rest) {
     return "layers." + std::to_string(layer) + "." + rest;
@@ -69,6 +73,7 @@ Transformer::Transformer(const Model& model, Backend& backend, RunControl* contr
     }
     if (c.bare)
         return;
+    enterLayer(m_backend, c.layerCount(), c.layerCount());
     m_finalNorm = loadNorm(model, "final_norm", c.hiddenSize);
     m_head = loadLinear(model, model.has("lm_head.weight") ? "lm_head" : "embed", c.vocabularySize,
                         c.hiddenSize, control);
@@ -81,6 +86,7 @@ Transformer::Transformer(const Model& model, Backend& backend, LayerByLayer)
     if (m_config.learnedPositions)
         m_positions = model.weight("position_embed.weight");
     m_layers.resize(static_cast<std::size_t>(m_config.layerCount()));
+    enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     m_finalNorm = loadNorm(model, "final_norm", m_config.hiddenSize);
 }
 
@@ -89,6 +95,7 @@ void Transformer::loadLayer(const Model& model, std::int64_t i, RunControl* cont
     const std::int64_t qSize = c.heads * c.headDim;
     const std::int64_t kvSize = c.kvHeads * c.headDim;
     Layer& layer = m_layers[static_cast<std::size_t>(i)];
+    enterLayer(m_backend, i, c.layerCount());
     if (!c.bare || i > 0)
         layer.attnNorm = loadNorm(model, layerName(i, "attn_norm"), c.hiddenSize);
     layer.q = loadLinear(model, layerName(i, "attn.q"), qSize, c.hiddenSize, control);
@@ -393,10 +400,12 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
     for (std::int64_t i = 0; i < m_config.layerCount(); ++i) {
         if (control)
             control->check();
+        enterLayer(m_backend, i, m_config.layerCount());
         if (m_blockObserver)
             m_blockObserver(i, onHost(buffer(m_x), m * m_config.hiddenSize), m);
         if (skipped && (*skipped)[static_cast<std::size_t>(i)])
             continue;
+        const RangeScope range(m_backend, "layer", i);
         Layer& layer = m_layers[static_cast<std::size_t>(i)];
         runAttention(layer, i, m, cache);
         if (control)
@@ -404,6 +413,7 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
         runFeedForward(layer, m);
     }
     cache.advance(m);
+    enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     if (m_blockObserver)
         m_blockObserver(m_config.layerCount(), onHost(buffer(m_x), m * m_config.hiddenSize), m);
 }
@@ -411,6 +421,7 @@ void Transformer::runLayers(std::int64_t m, KvCache& cache, RunControl* control,
 void Transformer::runChunk(std::span<const std::int32_t> ids, KvCache& cache, RunControl* control,
                            const SkippedLayers* skipped, float* hidden) {
     const std::int64_t m = static_cast<std::int64_t>(ids.size());
+    enterLayer(m_backend, 0, m_config.layerCount());
     embed(ids, cache.length());
     StepScope step(m_backend, this, m);
     runLayers(m, cache, control, skipped);
@@ -454,6 +465,8 @@ void Transformer::forward(std::span<const std::int32_t> ids, KvCache& cache, Run
                           const SkippedLayers* skipped, std::span<const std::int32_t> parents) {
     const std::int64_t tokens = static_cast<std::int64_t>(ids.size());
     checkRoom(tokens, parents, cache);
+    const RangeScope range(m_backend,
+                           cache.length() == 0 || tokens > kMostDecoded ? "prefill" : "decode");
     const TreeScope tree(m_tree, parents);
     reserve(std::min(tokens, kChunkTokens));
     if (m_config.rotary)
@@ -509,6 +522,7 @@ void Transformer::startHalf(const float* x, std::int64_t tokens) {
 
 const float* Transformer::halfInput(std::int64_t layer, Half half, const float* x,
                                     std::int64_t tokens) {
+    enterLayer(m_backend, layer, m_config.layerCount());
     startHalf(x, tokens);
     const Layer& l = m_layers[static_cast<std::size_t>(layer)];
     normalize(half == Half::Attention ? l.attnNorm : l.ffnNorm, buffer(m_x), tokens,
@@ -524,6 +538,7 @@ const float* Transformer::halfInner(std::int64_t layer, Half half, const float* 
 }
 
 float* Transformer::innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens) {
+    enterLayer(m_backend, layer, m_config.layerCount());
     startHalf(x, tokens);
     Layer& l = m_layers[static_cast<std::size_t>(layer)];
     if (half == Half::FeedForward)
@@ -538,6 +553,7 @@ void Transformer::runHalf(std::int64_t layer, Half half, float* x, std::int64_t 
 
 void Transformer::finishHalf(std::int64_t layer, Half half, const float* inner, float* x,
                              std::int64_t tokens) {
+    enterLayer(m_backend, layer, m_config.layerCount());
     startHalf(x, tokens);
     const bool attention = half == Half::Attention;
     float* to = buffer(attention ? m_attn : m_gate);
@@ -559,6 +575,7 @@ void Transformer::leaveHalf(std::int64_t layer, Half half, const float* inner, f
 }
 
 const float* Transformer::finalInput(const float* x, std::int64_t tokens) {
+    enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     startHalf(x, tokens);
     normalize(m_finalNorm, buffer(m_x), tokens, m_config.hiddenSize, buffer(m_normed));
     return onHost(buffer(m_normed), tokens * m_config.hiddenSize);
@@ -571,13 +588,20 @@ void Transformer::writeLogits(const float* hidden, std::int64_t rows, float* out
 }
 
 Transformer::Linear& Transformer::linearNamed(const std::string& name) {
-    if (m_head.name == name && m_head.weight)
+    const std::int64_t layers = m_config.layerCount();
+    if (m_head.name == name && m_head.weight) {
+        enterLayer(m_backend, layers, layers);
         return m_head;
-    for (Layer& layer : m_layers)
+    }
+    for (std::int64_t i = 0; i < layers; ++i) {
+        Layer& layer = m_layers[static_cast<std::size_t>(i)];
         for (Linear* linear :
              {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            if (linear->name == name && linear->weight)
+            if (linear->name == name && linear->weight) {
+                enterLayer(m_backend, i, layers);
                 return *linear;
+            }
+    }
     throw EngineError(ErrorKind::Usage, "the model has no linear weight " + name);
 }
 

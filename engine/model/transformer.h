@@ -139,7 +139,8 @@ private:
     };
 
     void loadLayer(const Model& model, std::int64_t index, RunControl* control);
-    /// Prepared before; throws EngineError(Usage) where there is none.
+    /// Prepared before; enters its layer (enterLayer). Throws EngineError(Usage) where there is
+    /// none.
     Linear& linearNamed(const std::string& name);
     void setWeight(Linear& linear, const Weight& weight);
     Linear loadLinear(const Model& model, const std::string& name, std::int64_t rows,

@@ -1,5 +1,5 @@
-// The one product that is left to NVIDIA's library: many tokens at once. cuBLAS is looked up at run
-// time; the emulator's twin (tests/simt) checks the same rules.
+// The one product that is left to NVIDIA's libraries: many tokens at once. cuBLASLt and cuBLAS are
+// looked up at run time; the emulator's twins (tests/simt) check the same rules.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,12 @@ enum class BlasType : std::uint8_t {
     F32,
     F16,
     BF16,
-    S8  ///< sums in int32; k and n are multiples of 4, strides of 16
+    S8,   ///< sums in int32; k and n are multiples of 4, strides of 16
+    E4M3  ///< devices of compute capability 8.9 and later; k, n and strides are multiples of 16
 };
 
-/// c [m, n] = a [m, k] b [n, k]^T; strides in elements. c is float32, int32 for S8.
+/// c [m, n] = a [m, k] b [n, k]^T; strides in elements. c is float32, int32 for S8. Pointers are
+/// multiples of 16 bytes.
 struct BlasGemm {
     BlasType type = BlasType::F32;
     std::int64_t m = 0, n = 0, k = 0;
@@ -32,11 +34,15 @@ struct BlasGemm {
 class Blas {
 public:
     virtual ~Blas() = default;
+    /// Whether there is a way to compute products of this type and shape.
+    virtual bool takes(const BlasGemm& product) = 0;
     virtual Status gemm(const BlasGemm& product) = 0;
+    /// Why products, or the last one that was, are not computed by cuBLASLt; empty if all are.
+    virtual const std::string& reason() const = 0;
 };
 
-/// On the calling thread's device, queueing on `stream`. Null, with the reason in `problem`, where
-/// the library is not found or does not start.
+/// On the calling thread's device, queueing on `stream`: cuBLASLt, and cuBLAS for what that does
+/// not take. Null, with the reason in `problem`, where neither is found and starts.
 std::unique_ptr<Blas> openBlas(Stream stream, std::string* problem);
 
 }  // namespace fettle::kernels::cuda

@@ -170,6 +170,66 @@ __global__ void __launch_bounds__(kThreads)
     finish(sums, first, tokens, row, out, [](float sum, std::int64_t) { return sum; });
 }
 
+/// Four floats beside each other.
+struct Four {
+    float values[4];
+
+    __device__ __forceinline__ Four(const float* at, bool aligned) {
+        if (aligned) {
+            const int4 bits = load16(at);
+            values[0] = bitsToFloat(static_cast<unsigned>(bits.x));
+            values[1] = bitsToFloat(static_cast<unsigned>(bits.y));
+            values[2] = bitsToFloat(static_cast<unsigned>(bits.z));
+            values[3] = bitsToFloat(static_cast<unsigned>(bits.w));
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                values[i] = at[i];
+        }
+    }
+};
+
+/// Eight values a lane and step, which share a scale: four lanes read a group. As above, the
+/// compiler spills unless it is told how many registers there are: eight tokens need more.
+template <CodeKind Codes, int Tokens>
+__global__ void __launch_bounds__(kThreads, Tokens == kMostTokens ? 3 : 4)
+    matmulWidenedKernel(WeightSections weight, const float* x, std::int64_t xStride, bool aligned,
+                        std::int64_t tokens, MatmulOutput out) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const std::int64_t row = rowOfWarp();
+    if (row >= weight.rows)
+        return;  // the whole warp
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * Tokens;
+    float sums[Tokens] = {};
+    for (std::int64_t p = lane; p < 4 * weight.groups; p += kWarp) {
+        const std::int64_t g = p / 4;
+        const int piece = static_cast<int>(p % 4);
+        const PieceCodes<Codes> codes(weight, row * weight.groups + g, piece);
+        const GroupScale<ScaleKind::Each> group(weight, row, g);
+        const float scale = piece < 2 ? group.scale[0] : group.scale[1];
+        float values[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            values[i] = codeValue<Codes>(codes.code(i), group.zero);
+#pragma unroll
+        for (int t = 0; t < Tokens; ++t) {
+            if (first + t >= tokens)
+                continue;
+            const float* at = x + (first + t) * xStride + 8 * p;
+            const Four low(at, aligned), high(at + 4, aligned);
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                sum = fmaf(values[i], low.values[i], sum);
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                sum = fmaf(values[4 + i], high.values[i], sum);
+            sums[t] = fmaf(scale, sum, sums[t]);
+        }
+    }
+    finish(sums, first, tokens, row, out, [](float sum, std::int64_t) { return sum; });
+}
+
 /// Calls body with the number of tokens a kernel takes at once and its grid.
 template <class Body>
 Status withTokens(const WeightLayout& layout, std::int64_t tokens, Body body) {
@@ -209,7 +269,7 @@ Status matmulQuantized(const DeviceWeightView& weight, const QuantizedActivation
                           l.rows, x.codes, x.codeStride, x.scales, tokens, out);
         });
     }
-    return withKinds(l, [&](auto kinds) {
+    return withIntegers(l, [&](auto kinds) {
         using Kinds = decltype(kinds);
         return withTokens(l, tokens, [&](auto count, dim3 grid) {
             return launch(matmulGroupsKernel<Kinds::kCodes, Kinds::kScales, decltype(count)::value>,
@@ -235,6 +295,22 @@ Status multiplyPlain(const DeviceWeightView& weight, const float* x, std::int64_
 }
 
 }  // namespace
+
+Status matmulWidened(const DeviceWeightView& weight, const float* x, std::int64_t xStride,
+                     std::int64_t tokens, const MatmulOutput& out, Stream stream) {
+    const WeightLayout& l = weight.layout;
+    if (!l.widened || l.cols % kGroupValues != 0)
+        return kInvalidValue;
+    const bool aligned = reinterpret_cast<std::uintptr_t>(x) % 16 == 0 && xStride % 4 == 0;
+    return withNarrowCodes(l.codes, [&](auto kinds) {
+        using Kinds = decltype(kinds);
+        return withTokens(l, tokens, [&](auto count, dim3 grid) {
+            return launch(matmulWidenedKernel<Kinds::kCodes, decltype(count)::value>, grid,
+                          kThreads, 0, stream, WeightSections(weight), x, xStride, aligned, tokens,
+                          out);
+        });
+    });
+}
 
 Status matmulPlain(const DeviceWeightView& weight, const float* x, std::int64_t xStride,
                    std::int64_t tokens, const MatmulOutput& out, Stream stream) {

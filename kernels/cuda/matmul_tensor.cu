@@ -56,9 +56,9 @@ struct WeightPiece {
             return Codes == CodeKind::Bits8 ? static_cast<int>(static_cast<std::int8_t>(shifted))
                                             : shifted & 0xff;
         };
-        return valid
-                   ? packHalves(scale.value(code(first), half), scale.value(code(first + 1), half))
-                   : 0U;
+        return valid ? packHalves(scale.template value<Codes>(code(first), half),
+                                  scale.template value<Codes>(code(first + 1), half))
+                     : 0U;
     }
     __device__ __forceinline__ void store(SharedPointer<std::uint16_t> tile, int row,
                                           int chunk) const {
@@ -119,9 +119,8 @@ __device__ __forceinline__ void multiplyStep(SharedPointer<std::uint16_t> tokens
 }
 
 template <CodeKind Codes, ScaleKind Scales>
-__global__ void __launch_bounds__(kThreads)
-    matmulTensorKernel(WeightSections weight, const std::uint16_t* x, std::int64_t xStride,
-                       TensorOutput output) {
+__device__ __forceinline__ void multiplyBlock(const WeightSections& weight, const std::uint16_t* x,
+                                              std::int64_t xStride, const TensorOutput& output) {
     FETTLE_SHARED(std::uint16_t, tokenTiles, 2 * kTileTokens * kTileK);
     FETTLE_SHARED(std::uint16_t, weightTiles, 2 * kTileRows * kTileK);
     const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp;
@@ -165,6 +164,30 @@ __global__ void __launch_bounds__(kThreads)
                            sums[m][n].values[i]);
 }
 
+template <CodeKind Codes, ScaleKind Scales>
+__global__ void __launch_bounds__(kThreads)
+    matmulTensorKernel(WeightSections weight, const std::uint16_t* x, std::int64_t xStride,
+                       TensorOutput output) {
+    multiplyBlock<Codes, Scales>(weight, x, xStride, output);
+}
+
+/// For scales of every kind, which need more registers: three blocks leave 168 a thread.
+template <CodeKind Codes>
+__global__ void __launch_bounds__(kThreads, 3)
+    matmulTensorEachKernel(WeightSections weight, const std::uint16_t* x, std::int64_t xStride,
+                           TensorOutput output) {
+    multiplyBlock<Codes, ScaleKind::Each>(weight, x, xStride, output);
+}
+
+/// The kernel of a layout's kinds.
+template <class Kinds>
+constexpr auto kernelOf() {
+    if constexpr (Kinds::kScales == ScaleKind::Each)
+        return matmulTensorEachKernel<Kinds::kCodes>;
+    else
+        return matmulTensorKernel<Kinds::kCodes, Kinds::kScales>;
+}
+
 }  // namespace
 
 Status matmulTensor(const DeviceWeightView& weight, const std::uint16_t* x, std::int64_t xStride,
@@ -182,8 +205,8 @@ Status matmulTensor(const DeviceWeightView& weight, const std::uint16_t* x, std:
     const TensorOutput output = {out, scales, tokens, l.rows};
     return withKinds(l, [&](auto kinds) {
         using Kinds = decltype(kinds);
-        return launch(matmulTensorKernel<Kinds::kCodes, Kinds::kScales>, grid, kThreads, 0, stream,
-                      WeightSections(weight), x, xStride, output);
+        return launch(kernelOf<Kinds>(), grid, kThreads, 0, stream, WeightSections(weight), x,
+                      xStride, output);
     });
 }
 

@@ -12,7 +12,8 @@
 
 namespace fettle::kernels::cuda {
 
-/// For codes Bits4 to Bits8. x [tokens, xStride] float16, xStride a multiple of 8; scales [tokens].
+/// For codes in groups of 32. x [tokens, xStride] float16, xStride a multiple of 8; scales
+/// [tokens].
 Status matmulTensor(const DeviceWeightView& weight, const std::uint16_t* x, std::int64_t xStride,
                     const float* scales, std::int64_t tokens, const MatmulOutput& out,
                     Stream stream);

@@ -30,8 +30,9 @@ __global__ void __launch_bounds__(kThreads)
             const int a = Codes == CodeKind::Bits8 ? static_cast<std::int8_t>(word) : word & 0xff;
             const int b =
                 Codes == CodeKind::Bits8 ? static_cast<std::int8_t>(word >> 8) : word >> 8 & 0xff;
-            words[pair] = toHalf(scale.value(a, part / 2)) |
-                          static_cast<unsigned>(toHalf(scale.value(b, part / 2))) << 16;
+            const float first = scale.template value<Codes>(a, part / 2);
+            const float second = scale.template value<Codes>(b, part / 2);
+            words[pair] = toHalf(first) | static_cast<unsigned>(toHalf(second)) << 16;
         }
         store16(out + i * 32 + part * 8,
                 int4{static_cast<int>(words[0]), static_cast<int>(words[1]),

@@ -10,7 +10,7 @@
 
 namespace fettle::kernels::cuda {
 
-/// Rows [begin, begin + count) of a weight with codes Bits4 to Bits8 as float16 [count, cols].
+/// Rows [begin, begin + count) of a weight with codes in groups of 32 as float16 [count, cols].
 Status dequantizeToHalf(const DeviceWeightView& weight, std::int64_t begin, std::int64_t count,
                         std::uint16_t* out, Stream stream);
 /// x [tokens, cols] as float16 [tokens, outStride], each row times a power of two that brings its

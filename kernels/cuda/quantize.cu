@@ -39,6 +39,36 @@ __global__ void __launch_bounds__(kThreads)
         scales[blockIdx.x] = step.scale;
 }
 
+/// The code of a magnitude up to 448, rounded to even; as floatToE4m3().
+__device__ __forceinline__ unsigned e4m3Of(float value) {
+    const unsigned bits = floatToBits(value), sign = bits >> 24 & 0x80U;
+    const unsigned magnitude = bits & 0x7fffffffU;
+    // Below 2^-6: adding 2^14 leaves the result, in units of 2^-9, at the end of the mantissa.
+    if (magnitude < 0x3c800000U)
+        return sign | (floatToBits(bitsToFloat(magnitude) + 16384.0F) - 0x46800000U);
+    const unsigned rounded = magnitude + 0x7ffffU + (magnitude >> 20 & 1U);
+    const unsigned code = (rounded >> 20) - (120U << 3);
+    return sign | (code < 0x7eU ? code : 0x7eU);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    quantizePerTokenFp8Kernel(const float* x, std::int64_t xStride, std::int64_t cols,
+                              std::uint8_t* codes, std::int64_t codeStride, float* scales) {
+    FETTLE_SHARED(float, partial, kWarps);
+    const float* row = x + blockIdx.x * xStride;
+    std::uint8_t* out = codes + blockIdx.x * codeStride;
+    float amax = 0;
+    for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
+        amax = fmaxf(amax, row[c] != row[c] ? INFINITY : fabsf(row[c]));
+    amax = blockMax(amax, partial);
+    const bool finite = amax < INFINITY, flat = amax < kFlat || !finite;
+    const float scale = amax / 448.0F;
+    for (std::int64_t c = threadIdx.x; c < codeStride; c += kThreads)
+        out[c] = static_cast<std::uint8_t>(c < cols && !flat ? e4m3Of(row[c] / scale) : 0U);
+    if (threadIdx.x == 0)
+        scales[blockIdx.x] = !finite ? NAN : flat ? 0.0F : scale;
+}
+
 /// One warp a group, one lane a value.
 __global__ void __launch_bounds__(kThreads)
     quantizePerGroup32Kernel(const float* x, std::int64_t xStride, std::int64_t groups,
@@ -62,16 +92,16 @@ __global__ void __launch_bounds__(kThreads)
         sums[2 * group + lane / 16] = sum;
 }
 
-bool isValid(std::int64_t tokens, std::int64_t cols, const QuantizedActivations& out) {
-    return tokens >= 0 && tokens <= kMaxGridX && cols > 0 && out.codeStride >= cols &&
-           out.codeStride % 16 == 0;
+bool isValid(std::int64_t tokens, std::int64_t cols, std::int64_t codeStride) {
+    return tokens >= 0 && tokens <= kMaxGridX && cols > 0 && codeStride >= cols &&
+           codeStride % 16 == 0;
 }
 
 }  // namespace
 
 Status quantizePerToken(const float* x, std::int64_t xStride, std::int64_t tokens,
                         std::int64_t cols, const QuantizedActivations& out, Stream stream) {
-    if (!isValid(tokens, cols, out))
+    if (!isValid(tokens, cols, out.codeStride))
         return kInvalidValue;
     if (tokens == 0)
         return kSuccess;
@@ -79,10 +109,20 @@ Status quantizePerToken(const float* x, std::int64_t xStride, std::int64_t token
                   xStride, cols, out.codes, out.codeStride, out.scales);
 }
 
+Status quantizePerTokenFp8(const float* x, std::int64_t xStride, std::int64_t tokens,
+                           std::int64_t cols, const Fp8Activations& out, Stream stream) {
+    if (!isValid(tokens, cols, out.codeStride))
+        return kInvalidValue;
+    if (tokens == 0)
+        return kSuccess;
+    return launch(quantizePerTokenFp8Kernel, static_cast<unsigned>(tokens), kThreads, 0, stream, x,
+                  xStride, cols, out.codes, out.codeStride, out.scales);
+}
+
 Status quantizePerGroup32(const float* x, std::int64_t xStride, std::int64_t tokens,
                           std::int64_t cols, const QuantizedActivations& out, Stream stream) {
     const std::int64_t groups = cols / kGroup, all = tokens * groups;
-    if (!isValid(tokens, cols, out) || cols % kGroup != 0 || all / kWarps >= kMaxGridX)
+    if (!isValid(tokens, cols, out.codeStride) || cols % kGroup != 0 || all / kWarps >= kMaxGridX)
         return kInvalidValue;
     if (tokens == 0)
         return kSuccess;

@@ -1,6 +1,6 @@
 // CUDA twin of roundActivations() (kernels/formats/activation_format.h): rows as a quantized
-// product multiplies them, rounded and taken back. For weights that are held dequantized, so that
-// their numbers are those of the scheme.
+// product multiplies them, rounded and taken back. For weights that are widened, so that their
+// numbers are those of the scheme.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 // What the host needs of a CUDA device beside kernels: memory, copies, a stream, events. No CUDA
 // headers here: kernels/cuda/runtime holds the implementation on CUDA's runtime library, which
-// looks libcuda up when first used, tests/simt that of the emulator. One thread per device.
+// looks libcuda up when first used, tests/simt that of the emulator. Memory, streams and events
+// belong to the device that is the calling thread's when they are made.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +28,9 @@ void releasePinned(void* memory);
 
 Status copyToDevice(void* device, const void* host, std::size_t bytes, Stream stream);
 Status copyToHost(void* host, const void* device, std::size_t bytes, Stream stream);
+/// From one device's memory to another's, which may be the same.
+Status copyBetween(void* to, int toDevice, const void* from, int fromDevice, std::size_t bytes,
+                   Stream stream);
 Status fill(void* device, unsigned char value, std::size_t bytes, Stream stream);
 
 using Event = void*;

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <stdexcept>
-#include <string>
+#include <optional>
 
 namespace fettle::kernels::cuda {
 namespace {
@@ -31,6 +30,12 @@ void codesOfGroup(const WeightView& w, std::int64_t row, std::int64_t g, std::ui
     if (w.format == WeightFormat::Int4Group) {
         for (int i = 0; i < kGroupValues; ++i)
             out[i] = line[16 * g + i / 2] >> (4 * (i % 2)) & 15;
+        return;
+    }
+    if (hasGroups(w.format))
+        return groupCodes(w, row, g, out);
+    if (w.format == WeightFormat::Int8Channel || w.format == WeightFormat::Fp8Channel) {
+        std::memcpy(out, line + kGroupValues * g, kGroupValues);
         return;
     }
     if (isSuper(w.format)) {
@@ -74,16 +79,36 @@ void packNibbles(const std::uint8_t* codes, std::byte* out) {
                 static_cast<std::byte>((codes[8 * w + e] & 15) | (codes[8 * w + 4 + e] & 15) << 4);
 }
 
-void packHigh(const WeightLayout& layout, const std::uint8_t* codes, std::byte* out) {
-    const int bits = layout.codes == CodeKind::Bits5 ? 1 : 2;
+/// `bits` bits of each code from bit `first` on.
+void packBits(const std::uint8_t* codes, int first, int bits, std::byte* out) {
     const int perByte = 8 / bits;
     std::uint8_t bytes[8] = {};
     for (int i = 0; i < kGroupValues; ++i) {
-        const int step = i / 4;
+        const int step = i / 4, part = codes[i] >> first & ((1 << bits) - 1);
         bytes[4 * (step / perByte) + i % 4] |=
-            static_cast<std::uint8_t>((codes[i] >> 4) << (bits * (step % perByte)));
+            static_cast<std::uint8_t>(part << (bits * (step % perByte)));
     }
     std::memcpy(out, bytes, static_cast<std::size_t>(4 * bits));
+}
+
+bool hasBytes(CodeKind codes) {
+    return codes == CodeKind::Bits8 || codes == CodeKind::E4M3;
+}
+bool hasTwoBits(CodeKind codes) {
+    return codes == CodeKind::Bits2 || codes == CodeKind::Bits3;
+}
+/// Bits of a code that lie in the section high.
+int highBits(CodeKind codes) {
+    switch (codes) {
+        case CodeKind::Bits3:
+        case CodeKind::Bits5:
+            return 1;
+        case CodeKind::Bits6:
+        case CodeKind::E2M3:
+            return 2;
+        default:
+            return 0;
+    }
 }
 
 void packCodeRow(const WeightView& w, const WeightLayout& layout, int section, std::int64_t row,
@@ -103,9 +128,11 @@ void packCodeRow(const WeightView& w, const WeightLayout& layout, int section, s
             out + static_cast<std::size_t>(g) * (stride / static_cast<std::size_t>(groups));
         codesOfGroup(w, row, g, codes);
         if (section == WeightLayout::kHigh)
-            packHigh(layout, codes, at);
-        else if (layout.codes == CodeKind::Bits8)
+            packBits(codes, hasTwoBits(layout.codes) ? 2 : 4, highBits(layout.codes), at);
+        else if (hasBytes(layout.codes))
             std::memcpy(at, codes, kGroupValues);
+        else if (hasTwoBits(layout.codes))
+            packBits(codes, 0, 2, at);
         else
             packNibbles(codes, at);
     }
@@ -121,7 +148,7 @@ void packScaleRow(const WeightView& w, const WeightLayout& layout, std::int64_t 
     if (layout.scales == ScaleKind::Row) {
         const float scale = weightScale(w, row);
         std::memcpy(out, &scale, sizeof scale);
-    } else if (w.format == WeightFormat::Int4Group) {
+    } else if (hasGroups(w.format)) {
         std::memcpy(
             out, static_cast<const std::byte*>(w.scales) + static_cast<std::size_t>(row) * stride,
             stride);
@@ -158,10 +185,55 @@ void packSubRow(const WeightView& w, const WeightLayout& layout, std::int64_t ro
     }
 }
 
+ScaleKind scaleKindOf(ScaleType type) {
+    switch (type) {
+        case ScaleType::F32:
+            return ScaleKind::F32;
+        case ScaleType::F16:
+            return ScaleKind::F16;
+        case ScaleType::BF16:
+            return ScaleKind::BF16;
+        case ScaleType::E4M3:
+            return ScaleKind::E4M3;
+        case ScaleType::E8M0:
+            return ScaleKind::E8M0;
+    }
+    return ScaleKind::None;
+}
+
+/// The activations that the kernels for a format's own codes multiply; nothing: there are none.
+std::optional<ActivationFormat> nativeActivations(WeightFormat format) {
+    switch (format) {
+        case WeightFormat::F32:
+        case WeightFormat::F16:
+        case WeightFormat::BF16:
+            return ActivationFormat::None;
+        case WeightFormat::Int8Channel:
+            return ActivationFormat::Int8Token;
+        case WeightFormat::Fp8Channel:
+        case WeightFormat::NvFp4:
+        case WeightFormat::MxFp4:
+            return std::nullopt;
+        default:
+            return isWidened(format) ? std::nullopt : std::optional(ActivationFormat::Int8Group32);
+    }
+}
+
+bool isMultipliedAsItIs(const WeightView& w) {
+    return nativeActivations(w.format) == activationsOf(w);
+}
+
 void setKinds(const WeightView& w, WeightLayout& l) {
     using F = WeightFormat;
     using C = CodeKind;
     using S = ScaleKind;
+    l.widened = !isMultipliedAsItIs(w);
+    if (hasGroups(w.format)) {
+        l.groupsPerScale = static_cast<int>(std::max<std::int64_t>(1, w.groupSize / kGroupValues));
+        l.zeroPoints = w.zeroPoints != nullptr;
+        l.global = w.format == F::NvFp4 ? w.globalScale : 1.0F;
+    }
+    const S each = scaleKindOf(w.scaleType);
     const auto kinds = [&](C codes, S scales, int zero) {
         l.codes = codes;
         l.scales = scales;
@@ -193,18 +265,25 @@ void setKinds(const WeightView& w, WeightLayout& l) {
         case F::Q6_K:
             return kinds(C::Bits6, S::Sub16, 32);
         case F::Int8Channel:
-            return kinds(C::Row8, S::Row, 0);
+            return kinds(l.widened ? C::Bits8 : C::Row8, S::Row, 0);
         case F::Int4Group:
-            kinds(C::Bits4,
-                  w.scaleType == ScaleType::F32   ? S::F32
-                  : w.scaleType == ScaleType::F16 ? S::F16
-                                                  : S::BF16,
-                  8);
-            l.groupsPerScale = static_cast<int>(w.groupSize / kGroupValues);
-            l.zeroPoints = w.zeroPoints != nullptr;
-            return;
-        default:
-            throw std::invalid_argument(std::string("no device layout for ") + name(w.format));
+            return kinds(C::Bits4, each, 8);
+        case F::Int3Group:
+            return kinds(C::Bits3, each, 4);
+        case F::Int2Group:
+            return kinds(C::Bits2, each, 2);
+        case F::Fp8Channel:
+            return kinds(C::E4M3, S::Row, 0);
+        case F::MxFp8:
+        case F::Fp8Group:
+            return kinds(C::E4M3, each, 0);
+        case F::NvFp4:
+        case F::MxFp4:
+            return kinds(C::E2M1, each, 0);
+        case F::MxFp6:
+            return kinds(C::E2M3, each, 0);
+        case F::Nf4Group:
+            return kinds(C::Nf4, each, 0);
     }
 }
 
@@ -224,23 +303,22 @@ std::array<std::size_t, WeightLayout::kSections> strides(const WeightLayout& l) 
         case CodeKind::Row8:
             s[0] = roundUp(cols, kRowAlignment);
             break;
-        case CodeKind::Bits8:
-            s[0] = cols;
-            break;
-        case CodeKind::Bits4:
-        case CodeKind::Bits5:
-        case CodeKind::Bits6:
-            s[0] = cols / 2;
-            s[1] = l.codes == CodeKind::Bits4   ? 0
-                   : l.codes == CodeKind::Bits5 ? 4 * groups
-                                                : 8 * groups;
-            break;
+        default:
+            s[0] = hasBytes(l.codes) ? cols : hasTwoBits(l.codes) ? cols / 4 : cols / 2;
+            s[1] = 4 * groups * static_cast<std::size_t>(highBits(l.codes));
     }
     switch (l.scales) {
         case ScaleKind::None:
+        case ScaleKind::Each:
             break;
         case ScaleKind::Row:
             s[2] = 4;
+            break;
+        case ScaleKind::E4M3:
+            s[2] = 2 * groups;
+            break;
+        case ScaleKind::E8M0:
+            s[2] = groups;
             break;
         case ScaleKind::F16:
         case ScaleKind::BF16:
@@ -264,19 +342,28 @@ std::array<std::size_t, WeightLayout::kSections> strides(const WeightLayout& l) 
     return s;
 }
 
+/// Whether each group of 32 values has one scale, or two that are E4M3.
+bool scalesFit(const WeightView& w) {
+    switch (w.scaleType) {
+        case ScaleType::E4M3:
+            return w.groupSize == kGroupValues / 2;
+        case ScaleType::E8M0:
+            return w.groupSize == kGroupValues;
+        default:
+            return w.groupSize > 0 && w.groupSize % kGroupValues == 0 && w.cols % w.groupSize == 0;
+    }
+}
+
 }  // namespace
 
 bool hasLayout(const WeightView& w) {
-    // The kernels of each layout round activations in one way.
-    const ActivationFormat rounding = w.format <= WeightFormat::BF16 ? ActivationFormat::None
-                                      : w.format == WeightFormat::Int8Channel
-                                          ? ActivationFormat::Int8Token
-                                          : ActivationFormat::Int8Group32;
-    if (activationsOf(w) != rounding)
-        return false;
-    if (w.format == WeightFormat::Int4Group)
-        return w.groupSize > 0 && w.groupSize % kGroupValues == 0 && w.cols % w.groupSize == 0;
-    return w.format <= WeightFormat::Int8Channel && w.cols % blockValues(w.format) == 0;
+    if (isMultipliedAsItIs(w) &&
+        (w.format <= WeightFormat::BF16 || w.format == WeightFormat::Int8Channel))
+        return true;
+    if (w.format <= WeightFormat::BF16)
+        return false;  // rounded activations by plain weights: no scheme has them
+    const std::int64_t width = std::max<std::int64_t>(kGroupValues, blockValues(w.format));
+    return w.cols % width == 0 && (!hasGroups(w.format) || scalesFit(w));
 }
 
 WeightLayout weightLayout(const WeightView& w) {

@@ -76,5 +76,22 @@ TEST(CudaDevices, AutoFallsBackAndSaysWhy) {
     EXPECT_THROW(chooseDevice("tpu"), EngineError);
 }
 
+TEST(CudaDevices, SeveralAreJoinedOrRefused) {
+    DeviceSummary a = cpuDevice(), b = cpuDevice();
+    a.id = "cuda:0";
+    a.isa = "sm_80";
+    a.memoryBytes = 5;
+    b.id = "cuda:2";
+    b.isa = "sm_90";
+    b.memoryBytes = 7;
+    const DeviceSummary both = joinedDevice({a, b});
+    EXPECT_EQ(both.id, "cuda:0,cuda:2");
+    EXPECT_EQ(both.isa, "sm_80,sm_90");
+    EXPECT_EQ(both.memoryBytes, 12U);
+    for (const char* ids : {"cpu,cpu", "cuda:0,cpu", "cuda:0,cuda:0", "cuda:0,cuda:77", "cuda:0,"})
+        EXPECT_THROW(makeBackend(ids, 1), EngineError) << ids;
+    EXPECT_EQ(chooseDevices("cpu").size(), 1U);
+}
+
 }  // namespace
 }  // namespace fettle

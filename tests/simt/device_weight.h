@@ -28,12 +28,10 @@ struct OnDevice {
     cuda::DeviceWeightView view;
 };
 
-/// The formats that the device has a layout for.
-inline std::vector<FormatCase> layoutFormats() {
-    std::vector<FormatCase> all = allFormats();
-    std::erase_if(
-        all, [](const FormatCase& f) { return !cuda::hasLayout(randomWeight(f, 1, 256, 1).view); });
-    return all;
+/// Whether the device holds the format in groups of 32 values; others in rows of any width.
+inline bool hasGroupsOf32(const FormatCase& format) {
+    return !format.plain() && !(format.format == WeightFormat::Int8Channel &&
+                                format.rounding() == ActivationFormat::Int8Token);
 }
 
 }  // namespace fettle::kernels::test

@@ -6,11 +6,11 @@
 
 namespace fettle::test {
 
-inline DeviceSummary emulatedDevice() {
+inline DeviceSummary emulatedDevice(const char* isa = "sm_80") {
     DeviceSummary device;
     device.id = "cuda:0";
     device.name = "emulated device";
-    device.isa = "sm_80";
+    device.isa = isa;
     return device;
 }
 
@@ -18,6 +18,7 @@ inline DeviceSummary emulatedDevice() {
 struct EmulatedBackend : CudaBackend {
     explicit EmulatedBackend(std::size_t pieceBytes = 0)
         : CudaBackend(emulatedDevice(), 2, pieceBytes) {}
+    explicit EmulatedBackend(const char* isa) : CudaBackend(emulatedDevice(isa), 2, 0) {}
 };
 
 /// Memory races are looked for by the kernels' own tests; whole models run without that.

@@ -11,6 +11,7 @@
 #include "kernels/reference/matmul.h"
 #include "tests/kernels/kernel_data.h"
 #include "tests/kernels/quant_budget.h"
+#include "tests/simt/device_weight.h"
 #include "tests/simt/emulated_backend.h"
 #include "tests/simt/emulator/faults.h"
 #include "tests/simt/model_checks.h"
@@ -19,6 +20,8 @@
 
 namespace fettle {
 namespace {
+
+using simt::FaultScope;
 
 using test::decode;
 using test::EmulatedBackend;
@@ -38,9 +41,9 @@ double linearBudget(const kernels::test::FormatCase& format, bool native, bool m
         return kernels::budget::kSum;
     if (many && format.format == F::BF16)
         return 1e-3;  // bfloat16 activations
-    if (many && native && !format.plain() && format.format != F::Int8Channel)
+    if (many && native && kernels::test::hasGroupsOf32(format))
         return kernels::budget::kActivationGroup;  // float16, where the CPU rounds to int8
-    if (!native || (many && format.format == F::F16))
+    if (many && (!native || format.format == F::F16))
         return 2e-4;  // float16 weights or activations
     return format.hasMin() ? kernels::budget::kSumWithMin : kernels::budget::kSum;
 }
@@ -127,11 +130,12 @@ TEST(CudaWholeModel, SpeculativeTextIsThePlainTextAndTheCpus) {
     EXPECT_EQ(decode(cpu, model, true), plain);
 }
 
-TEST(CudaWholeModel, WhatIsHeldDequantizedIsNotCalledNative) {
+TEST(CudaWholeModel, WhatIsWidenedIsNotCalledNative) {
     const simt::OptionScope scope(quick());
     EmulatedBackend cuda;
     for (const auto& [scheme, native] : {std::pair{"int8", true},
                                          {"int4-g32", true},
+                                         {"int3-g32", true},
                                          {"w8a16", false},
                                          {"fp8", false},
                                          {"nvfp4", false}}) {
@@ -139,6 +143,28 @@ TEST(CudaWholeModel, WhatIsHeldDequantizedIsNotCalledNative) {
         quantize(model, scheme);
         EXPECT_EQ(Transformer(model, cuda).native(), native) << scheme;
     }
+}
+
+TEST(CudaWholeModel, FormatsStayPackedButForOddWidths) {
+    const simt::OptionScope scope(quick());
+    EmulatedBackend cuda;
+    for (const kernels::test::FormatCase& format : kernels::test::allFormats()) {
+        if (format.plain())
+            continue;
+        const kernels::test::OwnedWeight w = kernels::test::randomWeight(format, 16, 512, 5);
+        const double bits =
+            static_cast<double>(8 * cuda.prepareWeight(w.view)->bytes()) / (16 * 512);
+        const double canonical =
+            static_cast<double>(8 * (w.data.size() + w.scales.size())) / (16 * 512);
+        // Zero points become bytes, Q3_K's codes four bits; sections begin at multiples of 256.
+        EXPECT_LT(bits, canonical + 1.4) << format.label();
+    }
+    // 48 columns: in float16, and as the scheme says all the same.
+    const kernels::test::OwnedWeight odd = kernels::test::randomWeight(
+        {kernels::WeightFormat::NvFp4, 16, kernels::ScaleType::E4M3, false}, 16, 48, 5);
+    const std::unique_ptr<DeviceWeight> held = cuda.prepareWeight(odd.view);
+    EXPECT_EQ(held->bytes(), std::size_t{16 * 48 * 2});
+    EXPECT_FALSE(held->native());
 }
 
 TEST(CudaWholeModel, EvaluationAndTimingRunOnTheDevice) {
@@ -194,10 +220,6 @@ EngineError errorOf(Body body) {
     }
     return EngineError(ErrorKind::Internal, "no error");
 }
-
-struct FaultScope {
-    ~FaultScope() { simt::faults() = {}; }
-};
 
 TEST(CudaFailure, OutOfMemorySaysHowMuchAndWhatToChange) {
     const FaultScope restore;

@@ -146,6 +146,17 @@ Floats multiply(const test::OwnedWeight& w, const Floats& x, std::int64_t tokens
     OnDevice weight(v);
     DeviceArray<float> dx(x), y(static_cast<std::size_t>(tokens * v.rows));
     const cuda::MatmulOutput out = {y.data(), v.rows, nullptr, false};
+    if (weight.layout.widened) {
+        DeviceArray<float> rounded(x);
+        if (activationsOf(v) != ActivationFormat::None) {
+            EXPECT_EQ(cuda::roundActivations(activationsOf(v), v.inputGlobalScale, dx.data(),
+                                             v.cols, tokens, v.cols, rounded.data(), nullptr),
+                      cuda::kSuccess);
+        }
+        EXPECT_EQ(cuda::matmulWidened(weight.view, rounded.data(), v.cols, tokens, out, nullptr),
+                  cuda::kSuccess);
+        return y.values();
+    }
     if (v.format <= WeightFormat::BF16) {
         EXPECT_EQ(cuda::matmulPlain(weight.view, dx.data(), v.cols, tokens, out, nullptr),
                   cuda::kSuccess);
@@ -174,7 +185,7 @@ class CudaMatmul : public ::testing::TestWithParam<test::FormatCase> {};
 
 TEST_P(CudaMatmul, AgreesWithTheReference) {
     const test::FormatCase& format = GetParam();
-    const bool free = format.plain() || format.format == WeightFormat::Int8Channel;
+    const bool free = !test::hasGroupsOf32(format);
     for (const std::int64_t tokens : {1, 3, 9}) {
         for (const std::int64_t cols : {free ? 67 : 256, free ? 1100 : 1280}) {
             const std::int64_t rows = 11;
@@ -206,7 +217,7 @@ TEST_P(CudaMatmul, ATokenAloneHasTheSameBits) {
 }
 
 TEST_P(CudaMatmul, DequantizesAsTheFormatSays) {
-    if (GetParam().plain() || GetParam().format == WeightFormat::Int8Channel)
+    if (!test::hasGroupsOf32(GetParam()))
         return;  // these are multiplied as they are
     const std::int64_t rows = 3, cols = 512;
     const test::OwnedWeight w = test::randomWeight(GetParam(), rows, cols, 9);
@@ -230,8 +241,73 @@ TEST_P(CudaMatmul, DequantizesAsTheFormatSays) {
 std::string formatName(const ::testing::TestParamInfo<test::FormatCase>& info) {
     return info.param.label();
 }
-INSTANTIATE_TEST_SUITE_P(Formats, CudaMatmul, ::testing::ValuesIn(test::layoutFormats()),
-                         formatName);
+INSTANTIATE_TEST_SUITE_P(Formats, CudaMatmul, ::testing::ValuesIn(test::allFormats()), formatName);
+
+TEST(CudaMatmulShapes, WidenedProductsTakeRowsThatAreNotAligned) {
+    const std::int64_t rows = 5, cols = 96, tokens = 3;
+    const test::OwnedWeight w =
+        test::randomWeight({WeightFormat::Fp8Group, 32, ScaleType::F32, false}, rows, cols, 5);
+    OnDevice weight(w.view);
+    const Floats x = randomFloats(tokens * (cols + 3) + 1, 6), bias = randomFloats(rows, 7);
+    const auto product = [&](std::int64_t skip, std::int64_t stride, bool accumulate) {
+        Floats in(static_cast<std::size_t>(skip + tokens * stride));
+        for (std::int64_t t = 0; t < tokens; ++t)
+            std::copy_n(x.begin() + t * cols, cols, in.begin() + skip + t * stride);
+        DeviceArray<float> dx(in), dbias(bias),
+            y(Floats(static_cast<std::size_t>(tokens * rows), 2.0F));
+        EXPECT_EQ(cuda::matmulWidened(weight.view, dx.data() + skip, stride, tokens,
+                                      {y.data(), rows, dbias.data(), accumulate}, nullptr),
+                  cuda::kSuccess);
+        return y.values();
+    };
+    const Floats plain = inEveryOrder([&] { return product(0, cols, false); });
+    EXPECT_TRUE(simt::sameBits(inEveryOrder([&] { return product(1, cols + 3, false); }), plain));
+    const Floats added = product(0, cols, true);
+    for (std::size_t i = 0; i < plain.size(); ++i)
+        EXPECT_FLOAT_EQ(added[i], 2.0F + plain[i]);
+    DeviceArray<float> dx(x), y(std::size_t{1});
+    OnDevice native(
+        test::randomWeight({WeightFormat::Q4_0, 0, ScaleType::F32, false}, rows, cols, 5).view);
+    EXPECT_EQ(cuda::matmulWidened(native.view, dx.data(), cols, 1, {y.data(), 1, nullptr, false},
+                                  nullptr),
+              cuda::kInvalidValue);
+}
+
+TEST(CudaMatmulShapes, EveryCodeOfASmallFloatIsWhatItsFormatSays) {
+    using F = WeightFormat;
+    for (const test::FormatCase& format : {test::FormatCase{F::Fp8Channel, 0, ScaleType::F32},
+                                           {F::NvFp4, 16, ScaleType::E4M3},
+                                           {F::MxFp6, 32, ScaleType::E8M0},
+                                           {F::Nf4Group, 32, ScaleType::F32}}) {
+        // A row of one code each, and activations that are zero but for one.
+        const int codes = 1 << codeBits(format.format);
+        test::OwnedWeight w = test::randomWeight(format, codes, 32, 5);
+        for (int c = 0; c < codes; ++c)
+            for (std::int64_t i = 0; i < 32; ++i)
+                for (int bit = 0; bit < codeBits(format.format); ++bit) {
+                    const std::int64_t at = (c * 32 + i) * codeBits(format.format) + bit;
+                    auto& byte = w.data[static_cast<std::size_t>(at / 8)];
+                    byte = static_cast<std::uint8_t>((byte & ~(1 << (at % 8))) | (c >> bit & 1)
+                                                                                     << (at % 8));
+                }
+        w.view.activations = ActivationFormat::None;
+        OnDevice weight(w.view);
+        Floats x(32, 0.0F), row(32);
+        x[13] = 1;
+        DeviceArray<float> dx(x), y(static_cast<std::size_t>(codes));
+        ASSERT_EQ(cuda::matmulWidened(weight.view, dx.data(), 32, 1,
+                                      {y.data(), codes, nullptr, false}, nullptr),
+                  cuda::kSuccess);
+        const Floats got = y.values();
+        for (int c = 0; c < codes; ++c) {
+            dequantizeRow(w.view, c, row.data());
+            if (std::isnan(row[13]))
+                EXPECT_TRUE(std::isnan(got[static_cast<std::size_t>(c)])) << format.label() << c;
+            else
+                EXPECT_EQ(got[static_cast<std::size_t>(c)], row[13]) << format.label() << c;
+        }
+    }
+}
 
 TEST(CudaMatmulShapes, OutputsAddUpAndOddShapesAreRefused) {
     const test::OwnedWeight w =
@@ -339,6 +415,45 @@ INSTANTIATE_TEST_SUITE_P(Formats, CudaRounding,
                                            ActivationFormat::Fp8Token, ActivationFormat::NvFp4,
                                            ActivationFormat::MxFp4, ActivationFormat::Int8Tensor),
                          roundingName);
+
+TEST(CudaRoundingCodes, Fp8CodesAreThoseOfTheRounding) {
+    const std::int64_t cols = 301, stride = 304, tokens = 6;
+    Floats x = randomFloats(tokens * cols, 3, 2.0F);
+    std::fill_n(x.begin() + cols, cols, 0.0F);
+    x[static_cast<std::size_t>(2 * cols + 40)] = NAN;
+    x[static_cast<std::size_t>(3 * cols + 50)] = -INFINITY;
+    for (std::int64_t c = 0; c < cols; ++c)  // ties, in every binade and below
+        x[static_cast<std::size_t>(4 * cols + c)] =
+            std::ldexp(448.0F / 512 * (1.0F + 0.125F * static_cast<float>(c % 17) / 2),
+                       static_cast<int>(c % 21) - 11);
+    x[static_cast<std::size_t>(4 * cols)] = 448.0F;
+    Floats scales;
+    const auto codes = inEveryOrder([&] {
+        DeviceArray<float> dx(x), ds(static_cast<std::size_t>(tokens));
+        DeviceArray<std::uint8_t> out(static_cast<std::size_t>(tokens * stride));
+        EXPECT_EQ(cuda::quantizePerTokenFp8(dx.data(), cols, tokens, cols,
+                                            {out.data(), stride, ds.data()}, nullptr),
+                  cuda::kSuccess);
+        scales = ds.values();
+        return out.values();
+    });
+    for (std::int64_t t = 0; t < tokens; ++t) {
+        Floats want(static_cast<std::size_t>(cols));
+        roundActivations(ActivationFormat::Fp8Token, x.data() + t * cols, cols, want.data());
+        for (std::int64_t c = 0; c < stride; ++c) {
+            const float got = e4m3ToFloat(codes[static_cast<std::size_t>(t * stride + c)]) *
+                              scales[static_cast<std::size_t>(t)];
+            if (c >= cols)
+                ASSERT_EQ(codes[static_cast<std::size_t>(t * stride + c)], 0);
+            else if (std::isnan(want[static_cast<std::size_t>(c)]))
+                ASSERT_TRUE(std::isnan(got)) << t << " " << c;
+            else
+                ASSERT_EQ(got, want[static_cast<std::size_t>(c)]) << t << " " << c;
+        }
+    }
+    EXPECT_EQ(cuda::quantizePerTokenFp8(nullptr, cols, 1, cols, {nullptr, 300, nullptr}, nullptr),
+              cuda::kInvalidValue);
+}
 
 TEST(CudaLogits, DivergenceAndPickedColumns) {
     const std::int64_t rows = 3, count = 700;
@@ -532,6 +647,13 @@ TEST(CudaMutation, EveryBarrierIsNeededAndMissed) {
     const test::OwnedWeight weight =
         test::randomWeight({WeightFormat::Int8Channel, 0, ScaleType::F32, false}, 3, 300, 5);
     expectEveryBarrierNeeded("quantizePerToken", [&] { return multiply(weight, x, 1); });
+    expectEveryBarrierNeeded("quantizePerTokenFp8", [&] {
+        DeviceArray<float> dx(x), scales(std::size_t{1});
+        DeviceArray<std::uint8_t> codes(std::size_t{304});
+        cuda::quantizePerTokenFp8(dx.data(), 300, 1, 300, {codes.data(), 304, scales.data()},
+                                  nullptr);
+        return codes.values();
+    });
     const Scene s = scene(KvType::F16, 150, 16, 0, 0);
     expectEveryBarrierNeeded("attention", [&] { return attend(s, true); });
     const Scene tree = treeScene(KvType::F16, 20, 0);  // read in the first tile

@@ -92,10 +92,8 @@ TEST_P(CudaTensorMatmul, IsTheProductOfTheSameHalves) {
 }
 
 std::vector<test::FormatCase> packedFormats() {
-    std::vector<test::FormatCase> all = test::layoutFormats();
-    std::erase_if(all, [](const test::FormatCase& f) {
-        return f.plain() || f.format == WeightFormat::Int8Channel;
-    });
+    std::vector<test::FormatCase> all = test::allFormats();
+    std::erase_if(all, [](const test::FormatCase& f) { return !test::hasGroupsOf32(f); });
     return all;
 }
 std::string formatName(const ::testing::TestParamInfo<test::FormatCase>& format) {

@@ -13,9 +13,7 @@ namespace {
 
 using test::EmulatedBackend;
 
-struct FaultScope {
-    ~FaultScope() { simt::faults() = {}; }
-};
+using simt::FaultScope;
 
 /// Logits of `steps` tokens, one after the other, after a prompt of 4.
 std::vector<float> decoded(EmulatedBackend& cuda, const Model& model, std::int64_t steps) {

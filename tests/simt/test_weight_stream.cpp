@@ -14,9 +14,7 @@ namespace {
 
 using test::EmulatedBackend;
 
-struct FaultScope {
-    ~FaultScope() { simt::faults() = {}; }
-};
+using simt::FaultScope;
 
 TEST(WeightStream, AModelThatDoesNotFitGivesTheSameBits) {
     const simt::OptionScope scope(test::quick());

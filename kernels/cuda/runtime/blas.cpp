@@ -2,12 +2,20 @@
 
 #include <dlfcn.h>
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
+
+#include "kernels/cuda/blas_plans.h"
+#include "kernels/cuda/runtime.h"
 
 namespace fettle::kernels::cuda {
 namespace {
 
 constexpr const char* kLibrary = "libcublas.so.13";
+constexpr const char* kLtLibrary = "libcublasLt.so.13";
+// What cuBLASLt's ways may work in (cuBLAS documentation: 32 MiB from compute capability 9.0 on).
+constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
+constexpr std::uint32_t kAlignment = 16;  // of the matrices
 
 // Spelt out, since the header overloads the name for C++.
 using GemmEx = cublasStatus_t (*)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int,
@@ -23,29 +31,80 @@ struct Library {
     std::string problem;
 };
 
+struct LtLibrary {
+    decltype(&cublasLtCreate) create = nullptr;
+    decltype(&cublasLtDestroy) destroy = nullptr;
+    decltype(&cublasLtMatmulDescCreate) descCreate = nullptr;
+    decltype(&cublasLtMatmulDescDestroy) descDestroy = nullptr;
+    decltype(&cublasLtMatmulDescSetAttribute) descSet = nullptr;
+    decltype(&cublasLtMatrixLayoutCreate) layoutCreate = nullptr;
+    decltype(&cublasLtMatrixLayoutDestroy) layoutDestroy = nullptr;
+    decltype(&cublasLtMatmulPreferenceCreate) preferenceCreate = nullptr;
+    decltype(&cublasLtMatmulPreferenceDestroy) preferenceDestroy = nullptr;
+    decltype(&cublasLtMatmulPreferenceSetAttribute) preferenceSet = nullptr;
+    decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
+    decltype(&cublasLtMatmul) matmul = nullptr;
+    std::string problem;
+};
+
+void* open(const char* name, const char* title, std::string& problem) {
+    void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        problem = std::string(name) + " (" + title + " of CUDA 13) was not found";
+    return library;
+}
+
 template <class F>
-void load(void* library, const char* symbol, F& function, std::string& problem) {
+void load(void* library, const char* name, const char* symbol, F& function, std::string& problem) {
     function = reinterpret_cast<F>(dlsym(library, symbol));
     if (!function)
-        problem = std::string(kLibrary) + " lacks " + symbol;
+        problem = std::string(name) + " lacks " + symbol;
 }
 
 Library loadLibrary() {
     Library found;
-    void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        found.problem = std::string(kLibrary) + " (cuBLAS of CUDA 13) was not found";
+    void* const library = open(kLibrary, "cuBLAS", found.problem);
+    if (!library)
         return found;
-    }
-    load(library, "cublasCreate_v2", found.create, found.problem);
-    load(library, "cublasDestroy_v2", found.destroy, found.problem);
-    load(library, "cublasSetStream_v2", found.setStream, found.problem);
-    load(library, "cublasGemmEx", found.gemmEx, found.problem);
+    const auto symbol = [&](const char* name, auto& function) {
+        load(library, kLibrary, name, function, found.problem);
+    };
+    symbol("cublasCreate_v2", found.create);
+    symbol("cublasDestroy_v2", found.destroy);
+    symbol("cublasSetStream_v2", found.setStream);
+    symbol("cublasGemmEx", found.gemmEx);
+    return found;
+}
+
+LtLibrary loadLtLibrary() {
+    LtLibrary found;
+    void* const library = open(kLtLibrary, "cuBLASLt", found.problem);
+    if (!library)
+        return found;
+    const auto symbol = [&](const char* name, auto& function) {
+        load(library, kLtLibrary, name, function, found.problem);
+    };
+    symbol("cublasLtCreate", found.create);
+    symbol("cublasLtDestroy", found.destroy);
+    symbol("cublasLtMatmulDescCreate", found.descCreate);
+    symbol("cublasLtMatmulDescDestroy", found.descDestroy);
+    symbol("cublasLtMatmulDescSetAttribute", found.descSet);
+    symbol("cublasLtMatrixLayoutCreate", found.layoutCreate);
+    symbol("cublasLtMatrixLayoutDestroy", found.layoutDestroy);
+    symbol("cublasLtMatmulPreferenceCreate", found.preferenceCreate);
+    symbol("cublasLtMatmulPreferenceDestroy", found.preferenceDestroy);
+    symbol("cublasLtMatmulPreferenceSetAttribute", found.preferenceSet);
+    symbol("cublasLtMatmulAlgoGetHeuristic", found.heuristic);
+    symbol("cublasLtMatmul", found.matmul);
     return found;
 }
 
 const Library& library() {
     static const Library loaded = loadLibrary();
+    return loaded;
+}
+const LtLibrary& ltLibrary() {
+    static const LtLibrary loaded = loadLtLibrary();
     return loaded;
 }
 
@@ -59,6 +118,8 @@ cudaDataType_t dataType(BlasType type) {
             return CUDA_R_16BF;
         case BlasType::S8:
             return CUDA_R_8I;
+        case BlasType::E4M3:
+            return CUDA_R_8F_E4M3;
     }
     return CUDA_R_32F;
 }
@@ -73,6 +134,25 @@ Status statusOf(cublasStatus_t status) {
                : static_cast<Status>(cudaErrorUnknown);
 }
 
+/// 1 and 0 as the type's products take them.
+struct Factors {
+    float one = 1, none = 0;
+    std::int32_t oneInt = 1, noneInt = 0;
+    const void* alpha(BlasType type) const {
+        return type == BlasType::S8 ? static_cast<const void*>(&oneInt) : &one;
+    }
+    const void* beta(BlasType type) const {
+        return type == BlasType::S8 ? static_cast<const void*>(&noneInt) : &none;
+    }
+};
+
+cudaDataType_t sumType(BlasType type) {
+    return type == BlasType::S8 ? CUDA_R_32I : CUDA_R_32F;
+}
+cublasComputeType_t computeType(BlasType type) {
+    return type == BlasType::S8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F;
+}
+
 class CuBlas : public Blas {
 public:
     explicit CuBlas(cublasHandle_t handle) : m_handle(handle) {}
@@ -80,28 +160,129 @@ public:
     CuBlas(const CuBlas&) = delete;
     CuBlas& operator=(const CuBlas&) = delete;
 
+    bool takes(const BlasGemm& p) override { return p.type != BlasType::E4M3; }
+    const std::string& reason() const override { return m_reason; }
+
     Status gemm(const BlasGemm& p) override {
-        const bool integers = p.type == BlasType::S8;
-        const float one = 1, none = 0;
-        const std::int32_t oneInt = 1, noneInt = 0;
+        const Factors factors;
         const auto n = [](std::int64_t value) { return static_cast<int>(value); };
         // Column by column, as the library sees memory, c^T = b a^T.
-        return statusOf(library().gemmEx(
-            m_handle, CUBLAS_OP_T, CUBLAS_OP_N, n(p.n), n(p.m), n(p.k),
-            integers ? static_cast<const void*>(&oneInt) : &one, p.b, dataType(p.type),
-            n(p.bStride), p.a, dataType(p.type), n(p.aStride),
-            integers ? static_cast<const void*>(&noneInt) : &none, p.c,
-            integers ? CUDA_R_32I : CUDA_R_32F, n(p.cStride),
-            integers ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+        return statusOf(library().gemmEx(m_handle, CUBLAS_OP_T, CUBLAS_OP_N, n(p.n), n(p.m), n(p.k),
+                                         factors.alpha(p.type), p.b, dataType(p.type), n(p.bStride),
+                                         p.a, dataType(p.type), n(p.aStride), factors.beta(p.type),
+                                         p.c, sumType(p.type), n(p.cStride), computeType(p.type),
+                                         CUBLAS_GEMM_DEFAULT));
     }
 
 private:
     cublasHandle_t m_handle;
+    std::string m_reason;
 };
 
-}  // namespace
+class LtPlan : public BlasPlan {
+public:
+    LtPlan() = default;
+    ~LtPlan() override {
+        for (cublasLtMatrixLayout_t layout : {a, b, c})
+            if (layout)
+                ltLibrary().layoutDestroy(layout);
+        if (product)
+            ltLibrary().descDestroy(product);
+    }
+    LtPlan(const LtPlan&) = delete;
+    LtPlan& operator=(const LtPlan&) = delete;
 
-std::unique_ptr<Blas> openBlas(Stream stream, std::string* problem) {
+    cublasLtMatmulDesc_t product = nullptr;
+    cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
+    cublasLtMatmulAlgo_t algorithm = {};
+};
+
+class CuBlasLt : public BlasPlanner {
+public:
+    CuBlasLt(cublasLtHandle_t handle, Stream stream)
+        : m_handle(handle), m_stream(static_cast<cudaStream_t>(stream)) {
+        // Without it there are ways that need none.
+        if (allocate(&m_workspace, kWorkspaceBytes) == kSuccess)
+            m_workspaceBytes = kWorkspaceBytes;
+    }
+    ~CuBlasLt() override {
+        if (m_workspaceBytes > 0)
+            release(m_workspace);
+        ltLibrary().destroy(m_handle);
+    }
+    CuBlasLt(const CuBlasLt&) = delete;
+    CuBlasLt& operator=(const CuBlasLt&) = delete;
+
+    std::unique_ptr<BlasPlan> plan(const BlasGemm& p, std::string* problem) override {
+        auto made = std::make_unique<LtPlan>();
+        cublasStatus_t status = describe(p, *made);
+        int found = 0;
+        if (status == CUBLAS_STATUS_SUCCESS)
+            status = choose(*made, &found);
+        if (status == CUBLAS_STATUS_SUCCESS && found > 0)
+            return made;
+        *problem = "cuBLASLt has no way to multiply " + std::to_string(p.m) + " x " +
+                   std::to_string(p.k) + " by " + std::to_string(p.n) + " (status " +
+                   std::to_string(status) + ")";
+        return nullptr;
+    }
+
+    Status run(const BlasPlan& plan, const BlasGemm& p) override {
+        const auto& with = static_cast<const LtPlan&>(plan);
+        const Factors factors;
+        return statusOf(ltLibrary().matmul(m_handle, with.product, factors.alpha(p.type), p.b,
+                                           with.b, p.a, with.a, factors.beta(p.type), p.c, with.c,
+                                           p.c, with.c, &with.algorithm, m_workspace,
+                                           m_workspaceBytes, m_stream));
+    }
+
+private:
+    /// Column by column, as the library sees memory, c^T = b a^T.
+    static cublasStatus_t describe(const BlasGemm& p, LtPlan& made) {
+        const auto size = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+        const LtLibrary& lt = ltLibrary();
+        const cublasOperation_t transposed = CUBLAS_OP_T;
+        cublasStatus_t status = lt.descCreate(&made.product, computeType(p.type), sumType(p.type));
+        if (status == CUBLAS_STATUS_SUCCESS)
+            status = lt.descSet(made.product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                sizeof transposed);
+        if (status == CUBLAS_STATUS_SUCCESS)
+            status = lt.layoutCreate(&made.b, dataType(p.type), size(p.k), size(p.n), p.bStride);
+        if (status == CUBLAS_STATUS_SUCCESS)
+            status = lt.layoutCreate(&made.a, dataType(p.type), size(p.k), size(p.m), p.aStride);
+        if (status == CUBLAS_STATUS_SUCCESS)
+            status = lt.layoutCreate(&made.c, sumType(p.type), size(p.n), size(p.m), p.cStride);
+        return status;
+    }
+
+    cublasStatus_t choose(LtPlan& made, int* found) const {
+        const LtLibrary& lt = ltLibrary();
+        cublasLtMatmulPreference_t preference = nullptr;
+        cublasStatus_t status = lt.preferenceCreate(&preference);
+        if (status != CUBLAS_STATUS_SUCCESS)
+            return status;
+        lt.preferenceSet(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &m_workspaceBytes,
+                         sizeof m_workspaceBytes);
+        for (const auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+                                  CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                                  CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+                                  CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+            lt.preferenceSet(preference, matrix, &kAlignment, sizeof kAlignment);
+        cublasLtMatmulHeuristicResult_t result = {};
+        status = lt.heuristic(m_handle, made.product, made.b, made.a, made.c, made.c, preference, 1,
+                              &result, found);
+        lt.preferenceDestroy(preference);
+        made.algorithm = result.algo;
+        return status == CUBLAS_STATUS_SUCCESS ? result.state : status;
+    }
+
+    cublasLtHandle_t m_handle;
+    cudaStream_t m_stream;
+    void* m_workspace = nullptr;
+    std::size_t m_workspaceBytes = 0;
+};
+
+std::unique_ptr<Blas> openPlain(Stream stream, std::string* problem) {
     *problem = library().problem;
     if (!problem->empty())
         return nullptr;
@@ -114,6 +295,32 @@ std::unique_ptr<Blas> openBlas(Stream stream, std::string* problem) {
         return nullptr;
     }
     return std::make_unique<CuBlas>(handle);
+}
+
+std::unique_ptr<BlasPlanner> openPlanner(Stream stream, std::string* problem) {
+    *problem = ltLibrary().problem;
+    if (!problem->empty())
+        return nullptr;
+    cublasLtHandle_t handle = nullptr;
+    const cublasStatus_t status = ltLibrary().create(&handle);
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        *problem = "cuBLASLt did not start (status " + std::to_string(status) + ")";
+        return nullptr;
+    }
+    return std::make_unique<CuBlasLt>(handle, stream);
+}
+
+}  // namespace
+
+std::unique_ptr<Blas> openBlas(Stream stream, std::string* problem) {
+    std::string plainProblem, plannerProblem;
+    std::unique_ptr<Blas> plain = openPlain(stream, &plainProblem);
+    std::unique_ptr<BlasPlanner> planner = openPlanner(stream, &plannerProblem);
+    if (!plain && !planner) {
+        *problem = plainProblem + "; " + plannerProblem;
+        return nullptr;
+    }
+    return plannedBlas(std::move(planner), std::move(plain), std::move(plannerProblem));
 }
 
 }  // namespace fettle::kernels::cuda

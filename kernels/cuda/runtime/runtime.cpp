@@ -100,6 +100,10 @@ Status copyToDevice(void* device, const void* host, std::size_t bytes, Stream st
 Status copyToHost(void* host, const void* device, std::size_t bytes, Stream stream) {
     return taken(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, streamOf(stream)));
 }
+Status copyBetween(void* to, int toDevice, const void* from, int fromDevice, std::size_t bytes,
+                   Stream stream) {
+    return taken(cudaMemcpyPeerAsync(to, toDevice, from, fromDevice, bytes, streamOf(stream)));
+}
 Status fill(void* device, unsigned char value, std::size_t bytes, Stream stream) {
     return taken(cudaMemsetAsync(device, value, bytes, streamOf(stream)));
 }

@@ -1,8 +1,11 @@
-// kernels/cuda/blas.h by plain loops, under the rules that cuBLAS has for each type.
+// kernels/cuda/blas.h by plain loops, under the rules that cuBLAS and cuBLASLt have for each type.
 #include "kernels/cuda/blas.h"
 
+#include <tuple>
 #include <vector>
 
+#include "kernels/cuda/blas_plans.h"
+#include "kernels/formats/small_float.h"
 #include "kernels/formats/weight_format.h"
 #include "tests/simt/emulator/emulator.h"
 #include "tests/simt/emulator/faults.h"
@@ -24,42 +27,87 @@ double element(BlasType type, const void* matrix, std::int64_t at) {
             return bfloat16ToFloat(static_cast<const std::uint16_t*>(matrix)[at]);
         case BlasType::S8:
             return static_cast<const std::int8_t*>(matrix)[at];
+        case BlasType::E4M3:
+            return e4m3ToFloat(static_cast<const std::uint8_t*>(matrix)[at]);
     }
     return 0;
 }
 
+/// What both libraries demand of a product, whose matrices are in device memory.
+bool isLegal(const BlasGemm& p) {
+    if (p.aStride < p.k || p.bStride < p.k || p.cStride < p.n)
+        return false;
+    if (p.type == BlasType::S8)
+        return p.k % 4 == 0 && p.n % 4 == 0 && p.aStride % 16 == 0 && p.bStride % 16 == 0 &&
+               p.cStride % 4 == 0;
+    if (p.type == BlasType::E4M3)
+        return p.k % 16 == 0 && p.n % 16 == 0 && p.aStride % 16 == 0 && p.bStride % 16 == 0 &&
+               p.cStride % 4 == 0;
+    return true;
+}
+
+Status multiply(const BlasGemm& p) {
+    simt::drain();
+    for (const void* matrix : {p.a, p.b, static_cast<const void*>(p.c)})
+        if (!simt::isDeviceArgument(matrix))
+            throw simt::Finding(simt::Defect::HostPointer, "a matrix lies in host memory");
+    if (!isLegal(p) || !aligned(p.a, 16) || !aligned(p.b, 16) || !aligned(p.c, 16))
+        return kInvalidValue;
+    simt::counters().libraryOperations += static_cast<std::uint64_t>(2 * p.m * p.n * p.k);
+    ++simt::counters().work;
+    std::vector<double> row(static_cast<std::size_t>(p.k));
+    for (std::int64_t n = 0; n < p.n; ++n) {
+        for (std::int64_t k = 0; k < p.k; ++k)
+            row[static_cast<std::size_t>(k)] = element(p.type, p.b, n * p.bStride + k);
+        for (std::int64_t m = 0; m < p.m; ++m) {
+            double sum = 0;
+            for (std::int64_t k = 0; k < p.k; ++k)
+                sum += element(p.type, p.a, m * p.aStride + k) * row[static_cast<std::size_t>(k)];
+            if (p.type == BlasType::S8)
+                static_cast<std::int32_t*>(p.c)[m * p.cStride + n] = static_cast<std::int32_t>(sum);
+            else
+                static_cast<float*>(p.c)[m * p.cStride + n] = static_cast<float>(sum);
+        }
+    }
+    return kSuccess;
+}
+
 class PlainBlas : public Blas {
 public:
-    Status gemm(const BlasGemm& p) override {
-        simt::drain();
-        for (const void* matrix : {p.a, p.b, static_cast<const void*>(p.c)})
-            if (!simt::isDeviceArgument(matrix))
-                throw simt::Finding(simt::Defect::HostPointer, "a matrix lies in host memory");
-        const bool sixteen = aligned(p.a, 16) && aligned(p.b, 16) && aligned(p.c, 16);
-        if (p.aStride < p.k || p.bStride < p.k || p.cStride < p.n || !sixteen)
+    bool takes(const BlasGemm& p) override { return p.type != BlasType::E4M3; }
+    Status gemm(const BlasGemm& p) override { return takes(p) ? multiply(p) : kInvalidValue; }
+    const std::string& reason() const override { return m_reason; }
+
+private:
+    std::string m_reason;
+};
+
+/// Remembers what it is for, and notices use for anything else.
+struct EmulatedPlan : BlasPlan {
+    explicit EmulatedPlan(const BlasGemm& p) : product(p) {}
+    bool isFor(const BlasGemm& p) const {
+        const auto shape = [](const BlasGemm& g) {
+            return std::tuple(g.type, g.m, g.n, g.k, g.aStride, g.bStride, g.cStride);
+        };
+        return shape(p) == shape(product);
+    }
+    BlasGemm product;
+};
+
+class EmulatedPlanner : public BlasPlanner {
+public:
+    std::unique_ptr<BlasPlan> plan(const BlasGemm& p, std::string* problem) override {
+        ++simt::counters().plans;
+        if (!simt::faults().noPlans && isLegal(p))
+            return std::make_unique<EmulatedPlan>(p);
+        *problem = "no way was found";
+        return nullptr;
+    }
+    Status run(const BlasPlan& plan, const BlasGemm& p) override {
+        if (simt::faults().brokenPlans || !static_cast<const EmulatedPlan&>(plan).isFor(p))
             return kInvalidValue;
-        if (p.type == BlasType::S8 && (p.k % 4 != 0 || p.n % 4 != 0 || p.aStride % 16 != 0 ||
-                                       p.bStride % 16 != 0 || p.cStride % 4 != 0))
-            return kInvalidValue;
-        simt::counters().libraryOperations += static_cast<std::uint64_t>(2 * p.m * p.n * p.k);
-        ++simt::counters().work;
-        std::vector<double> row(static_cast<std::size_t>(p.k));
-        for (std::int64_t n = 0; n < p.n; ++n) {
-            for (std::int64_t k = 0; k < p.k; ++k)
-                row[static_cast<std::size_t>(k)] = element(p.type, p.b, n * p.bStride + k);
-            for (std::int64_t m = 0; m < p.m; ++m) {
-                double sum = 0;
-                for (std::int64_t k = 0; k < p.k; ++k)
-                    sum +=
-                        element(p.type, p.a, m * p.aStride + k) * row[static_cast<std::size_t>(k)];
-                if (p.type == BlasType::S8)
-                    static_cast<std::int32_t*>(p.c)[m * p.cStride + n] =
-                        static_cast<std::int32_t>(sum);
-                else
-                    static_cast<float*>(p.c)[m * p.cStride + n] = static_cast<float>(sum);
-            }
-        }
-        return kSuccess;
+        ++simt::counters().plannedProducts;
+        return multiply(p);
     }
 };
 
@@ -70,7 +118,9 @@ std::unique_ptr<Blas> openBlas(Stream, std::string* problem) {
         *problem = "the library was not found";
         return nullptr;
     }
-    return std::make_unique<PlainBlas>();
+    const bool plans = !simt::faults().noLt;
+    return plannedBlas(plans ? std::make_unique<EmulatedPlanner>() : nullptr,
+                       std::make_unique<PlainBlas>(), plans ? "" : "cuBLASLt was not found");
 }
 
 }  // namespace fettle::kernels::cuda

@@ -1,6 +1,7 @@
 #include "tests/simt/emulator/emulator.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -86,9 +87,11 @@ struct Machine {
         std::size_t bytes = 0;
         unsigned char guard = 0;
         std::uint64_t lastWork = 0;
+        int owner = 0;
     };
     std::map<std::uintptr_t, DevicePiece> device;
-    std::vector<std::function<void()>> queued;
+    std::array<std::vector<std::function<void()>>, kDevices> queued;
+    int current = 0;
 };
 
 Machine& machine() {
@@ -376,19 +379,29 @@ unsigned& mostPasses() {
     return machine().mostPasses;
 }
 
-void enqueue(std::function<void()> work) {
-    machine().queued.push_back(std::move(work));
+int& currentDevice() {
+    return machine().current;
+}
+
+void enqueue(std::function<void()> work, int device) {
+    machine().queued[static_cast<std::size_t>(device)].push_back(std::move(work));
+}
+
+void drain(int device) {
+    for (const std::function<void()>& work :
+         std::exchange(machine().queued[static_cast<std::size_t>(device)], {}))
+        work();
 }
 
 void drain() {
-    for (const std::function<void()>& work : std::exchange(machine().queued, {}))
-        work();
+    for (int device = 0; device < kDevices; ++device)
+        drain(device);
 }
 
 void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
          const std::function<void()>& kernel) {
     Machine& m = machine();
-    drain();
+    drain(m.current);
     checkLaunch(grid, block, sharedBytes);
     ++counters().launches;
     ++counters().work;
@@ -622,7 +635,7 @@ void* allocateDevice(std::size_t bytes) {
     __asan_poison_memory_region(all, kGuardBytes);
     __asan_poison_memory_region(memory + bytes, kGuardBytes);
 #endif
-    m.device[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, m.options.guard, 0};
+    m.device[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, m.options.guard, 0, m.current};
     return memory;
 }
 
@@ -653,8 +666,17 @@ bool isDevice(const void* address) {
     return pieceAt(address) != nullptr;
 }
 
+int deviceOf(const void* address) {
+    const Machine::DevicePiece* const piece = pieceAt(address);
+    return piece ? piece->owner : -1;
+}
+
 bool isDeviceArgument(const void* address) {
     Machine::DevicePiece* const piece = pieceAt(address);
+    if (piece && piece->owner != machine().current)
+        throw Finding(Defect::HostPointer, "work of device " + std::to_string(machine().current) +
+                                               " is given memory of device " +
+                                               std::to_string(piece->owner));
     if (piece)
         piece->lastWork = counters().work + 1;
     return piece != nullptr;

@@ -84,6 +84,8 @@ struct Counters {
     std::uint64_t dp4a = 0;               ///< instructions of one thread
     std::uint64_t mma = 0;                ///< m16n8k16 of a warp
     std::uint64_t libraryOperations = 0;  ///< multiplications and additions of products left to it
+    std::uint64_t plans = 0;              ///< asked of the library that plans products
+    std::uint64_t plannedProducts = 0;    ///< computed by it
     std::uint64_t work = 0;               ///< launches and products of the library
 };
 inline Counters& counters() {
@@ -99,8 +101,15 @@ struct Extent3 {
     Extent3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-/// Queues work of the host's side, done before the next kernel runs or when drain() is called.
-void enqueue(std::function<void()> work);
+constexpr int kDevices = 2;
+/// The device that launches and allocations are for. Kernels may not be given another's memory.
+int& currentDevice();
+
+/// Queues work of the host's side for a device, done before its next kernel runs or when drain() is
+/// called.
+void enqueue(std::function<void()> work, int device);
+void drain(int device);
+/// Of all devices.
 void drain();
 
 /// Runs `kernel` once for each thread of the grid. Throws Finding.
@@ -149,6 +158,8 @@ void* allocateDevice(std::size_t bytes);
 void freeDevice(void* memory);
 /// The address lies in such memory, or just behind it.
 bool isDevice(const void* address);
+/// Whose memory that is; -1: no device's.
+int deviceOf(const void* address);
 /// The same for an argument of the work that comes next, which may then read and write there.
 bool isDeviceArgument(const void* address);
 /// The number of the last work (Counters::work) that was given an address in this memory; 0: none.

@@ -29,10 +29,10 @@ std::map<void*, std::size_t>& allocations() {
 }
 }  // namespace
 
-std::size_t deviceBytes() {
+std::size_t deviceBytes(int device) {
     std::size_t sum = 0;
     for (const auto& [memory, bytes] : allocations())
-        sum += bytes;
+        sum += device < 0 || deviceOf(memory) == device ? bytes : 0;
     return sum;
 }
 
@@ -43,6 +43,11 @@ namespace {
 
 constexpr Status kDeviceLost = 719;    // cudaErrorLaunchFailure
 constexpr Status kNotSupported = 801;  // cudaErrorNotSupported
+constexpr Status kNoDevice = 101;      // cudaErrorInvalidDevice
+
+std::size_t memoryOf(int device) {
+    return device == 0 ? simt::faults().memoryBytes : simt::faults().secondBytes;
+}
 
 /// A launch with arguments of its own, as a graph keeps them.
 class KeptCall {
@@ -73,6 +78,7 @@ using Calls = std::vector<KeptCall>;
 /// Copies beside kernels are queued here and done when somebody waits for them, not before.
 struct EmulatedStream {
     bool copies = false;
+    int device = simt::currentDevice();
     std::vector<std::function<void()>> work;
     std::uint64_t workWaitedFor = 0;
 
@@ -95,7 +101,7 @@ void enqueue(Stream stream, std::function<void()> work) {
     if (at && at->copies)
         at->work.push_back(std::move(work));
     else
-        simt::enqueue(std::move(work));
+        simt::enqueue(std::move(work), at ? at->device : simt::currentDevice());
 }
 
 /// A copy stream's write must come after the kernels that were given the memory.
@@ -107,7 +113,9 @@ void requireWaited(const void* memory, Stream stream) {
                             "read");
 }
 
-void requireDevice(const void* memory, std::size_t bytes) {
+void requireDevice(const void* memory, std::size_t bytes, Stream stream) {
+    if (stream && simt::deviceOf(memory) != streamOf(stream)->device)
+        throw simt::Finding(simt::Defect::HostPointer, "a stream copies another device's memory");
     if (!simt::isDevice(memory) ||
         (bytes > 0 && !simt::isDevice(static_cast<const char*>(memory) + bytes)))
         throw simt::Finding(simt::Defect::HostPointer, "a copy leaves device memory");
@@ -115,7 +123,10 @@ void requireDevice(const void* memory, std::size_t bytes) {
 
 }  // namespace
 
-Status useDevice(int) {
+Status useDevice(int device) {
+    if (device < 0 || device >= simt::kDevices)
+        return kNoDevice;
+    simt::currentDevice() = device;
     return kSuccess;
 }
 Status createStream(Stream* stream) {
@@ -123,7 +134,9 @@ Status createStream(Stream* stream) {
     return kSuccess;
 }
 Status createCopyStream(Stream* stream) {
-    *stream = new EmulatedStream{true, {}, 0};
+    auto* const made = new EmulatedStream;
+    made->copies = true;
+    *stream = made;
     return kSuccess;
 }
 void destroyStream(Stream stream) {
@@ -139,7 +152,8 @@ Status synchronize(Stream stream) {
 }
 
 Status allocate(void** memory, std::size_t bytes) {
-    if (simt::deviceBytes() + bytes > simt::faults().memoryBytes)
+    const int device = simt::currentDevice();
+    if (simt::deviceBytes(device) + bytes > memoryOf(device))
         return kOutOfMemory;
     *memory = simt::allocateDevice(bytes);
     simt::allocations()[*memory] = bytes;
@@ -161,18 +175,29 @@ void releasePinned(void* memory) {
 }
 
 Status copyToDevice(void* device, const void* host, std::size_t bytes, Stream stream) {
-    requireDevice(device, bytes);
+    requireDevice(device, bytes, stream);
     requireWaited(device, stream);
     enqueue(stream, [=] { std::memcpy(device, host, bytes); });
     return kSuccess;
 }
 Status copyToHost(void* host, const void* device, std::size_t bytes, Stream stream) {
-    requireDevice(device, bytes);
+    requireDevice(device, bytes, stream);
     enqueue(stream, [=] { std::memcpy(host, device, bytes); });
     return kSuccess;
 }
+Status copyBetween(void* to, int toDevice, const void* from, int fromDevice, std::size_t bytes,
+                   Stream stream) {
+    requireDevice(to, bytes, stream);
+    if (simt::deviceOf(to) != toDevice || simt::deviceOf(from) != fromDevice)
+        throw simt::Finding(simt::Defect::HostPointer, "a copy names the wrong device");
+    if (simt::lastWorkWith(from) > streamOf(stream)->workWaitedFor)
+        throw simt::Finding(simt::Defect::Race,
+                            "a copy reads memory that a kernel of another device may still write");
+    enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+    return kSuccess;
+}
 Status fill(void* device, unsigned char value, std::size_t bytes, Stream stream) {
-    requireDevice(device, bytes);
+    requireDevice(device, bytes, stream);
     enqueue(stream, [=] { std::memset(device, value, bytes); });
     return kSuccess;
 }
@@ -199,7 +224,11 @@ Status streamWaits(Stream stream, Event event) {
     if (!before.stream || simt::faults().noWaits)
         return kSuccess;
     EmulatedStream* const waiting = streamOf(stream);
-    if (before.stream->copies) {
+    if (before.stream->device != waiting->device) {
+        // Its queue is done at the latest moment: when somebody waits for it.
+        simt::drain(before.stream->device);
+        waiting->workWaitedFor = std::max(waiting->workWaitedFor, before.work);
+    } else if (before.stream->copies) {
         before.stream->drain();
     } else if (waiting->copies) {
         waiting->work.emplace_back([] { simt::drain(); });
@@ -232,8 +261,9 @@ void destroyGraph(Graph graph) {
 }
 
 Status memoryInfo(MemoryInfo* info) {
-    info->total = simt::faults().memoryBytes;
-    info->free = info->total - simt::deviceBytes();
+    const int device = simt::currentDevice();
+    info->total = memoryOf(device);
+    info->free = info->total - simt::deviceBytes(device);
     return kSuccess;
 }
 

@@ -44,6 +44,20 @@ TEST(GpuWholeModel, SpeculativeTextIsThePlainText) {
     EXPECT_EQ(test::decode(*cuda, model, true), test::decode(*cuda, model, false));
 }
 
+TEST(GpuWholeModel, SplitOverTwoDevicesItGivesTheBitsOfOne) {
+    const std::vector<DeviceSummary> devices = listDevices();
+    if (devices.size() < 3 || !devices[1].usable || !devices[2].usable ||
+        devices[1].isa != devices[2].isa)
+        GTEST_SKIP() << "needs two devices of a kind";
+    const Model model = test::tinyModel("llama");
+    const std::unique_ptr<Backend> one = makeBackend("cuda:0", 2);
+    const std::unique_ptr<Backend> two = makeBackend("cuda:0,cuda:1", 2);
+    for (const std::int64_t tokens : {5, 40})
+        EXPECT_TRUE(simt::sameBits(test::logitsOf(*two, model, tokens),
+                                   test::logitsOf(*one, model, tokens)))
+            << tokens;
+}
+
 TEST(GpuWholeModel, MoreThanTheDeviceHasIsSaid) {
     const std::unique_ptr<Backend> cuda = makeBackend("cuda", 2);
     try {
