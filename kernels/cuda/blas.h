@@ -17,7 +17,8 @@ enum class BlasType : std::uint8_t {
     S8  ///< sums in int32; k and n are multiples of 4, strides of 16
 };
 
-/// c [m, n] = a [m, k] b [n, k]^T; strides in elements. c is float32, int32 for S8.
+/// c [m, n] = a [m, k] b [n, k]^T; strides in elements. c is float32, int32 for S8. Other than for
+/// S8, a may lie as [k, m] and b as [k, n], and the product may be added to c.
 struct BlasGemm {
     BlasType type = BlasType::F32;
     std::int64_t m = 0, n = 0, k = 0;
@@ -27,6 +28,7 @@ struct BlasGemm {
     std::int64_t bStride = 0;
     void* c = nullptr;
     std::int64_t cStride = 0;
+    bool aTransposed = false, bTransposed = false, accumulate = false;
 };
 
 class Blas {

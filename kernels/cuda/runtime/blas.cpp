@@ -82,15 +82,16 @@ public:
 
     Status gemm(const BlasGemm& p) override {
         const bool integers = p.type == BlasType::S8;
-        const float one = 1, none = 0;
-        const std::int32_t oneInt = 1, noneInt = 0;
+        const float one = 1, before = p.accumulate ? 1.0F : 0.0F;
+        const std::int32_t oneInt = 1, beforeInt = 0;
         const auto n = [](std::int64_t value) { return static_cast<int>(value); };
         // Column by column, as the library sees memory, c^T = b a^T.
         return statusOf(library().gemmEx(
-            m_handle, CUBLAS_OP_T, CUBLAS_OP_N, n(p.n), n(p.m), n(p.k),
+            m_handle, p.bTransposed ? CUBLAS_OP_N : CUBLAS_OP_T,
+            p.aTransposed ? CUBLAS_OP_T : CUBLAS_OP_N, n(p.n), n(p.m), n(p.k),
             integers ? static_cast<const void*>(&oneInt) : &one, p.b, dataType(p.type),
             n(p.bStride), p.a, dataType(p.type), n(p.aStride),
-            integers ? static_cast<const void*>(&noneInt) : &none, p.c,
+            integers ? static_cast<const void*>(&beforeInt) : &before, p.c,
             integers ? CUDA_R_32I : CUDA_R_32F, n(p.cStride),
             integers ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
     }

@@ -36,7 +36,10 @@ public:
             if (!simt::isDeviceArgument(matrix))
                 throw simt::Finding(simt::Defect::HostPointer, "a matrix lies in host memory");
         const bool sixteen = aligned(p.a, 16) && aligned(p.b, 16) && aligned(p.c, 16);
-        if (p.aStride < p.k || p.bStride < p.k || p.cStride < p.n || !sixteen)
+        if (p.aStride < (p.aTransposed ? p.m : p.k) || p.bStride < (p.bTransposed ? p.n : p.k) ||
+            p.cStride < p.n || !sixteen)
+            return kInvalidValue;
+        if (p.type == BlasType::S8 && (p.aTransposed || p.bTransposed || p.accumulate))
             return kInvalidValue;
         if (p.type == BlasType::S8 && (p.k % 4 != 0 || p.n % 4 != 0 || p.aStride % 16 != 0 ||
                                        p.bStride % 16 != 0 || p.cStride % 4 != 0))
@@ -46,12 +49,16 @@ public:
         std::vector<double> row(static_cast<std::size_t>(p.k));
         for (std::int64_t n = 0; n < p.n; ++n) {
             for (std::int64_t k = 0; k < p.k; ++k)
-                row[static_cast<std::size_t>(k)] = element(p.type, p.b, n * p.bStride + k);
+                row[static_cast<std::size_t>(k)] =
+                    element(p.type, p.b, p.bTransposed ? k * p.bStride + n : n * p.bStride + k);
             for (std::int64_t m = 0; m < p.m; ++m) {
                 double sum = 0;
                 for (std::int64_t k = 0; k < p.k; ++k)
-                    sum +=
-                        element(p.type, p.a, m * p.aStride + k) * row[static_cast<std::size_t>(k)];
+                    sum += element(p.type, p.a,
+                                   p.aTransposed ? k * p.aStride + m : m * p.aStride + k) *
+                           row[static_cast<std::size_t>(k)];
+                if (p.accumulate)
+                    sum += static_cast<float*>(p.c)[m * p.cStride + n];
                 if (p.type == BlasType::S8)
                     static_cast<std::int32_t*>(p.c)[m * p.cStride + n] =
                         static_cast<std::int32_t>(sum);
