@@ -480,7 +480,7 @@ cuda::Blas& CudaBackend::blas() {
         m_blas = cuda::openBlas(m_stream, &problem);
         if (!m_blas)
             throw EngineError(ErrorKind::Device,
-                              m_device.id + ": reading prompts needs cuBLAS: " + problem +
+                              m_device.id + ": products of many tokens need cuBLAS: " + problem +
                                   ". Install it with the CUDA toolkit, or use --device cpu");
     }
     return *m_blas;

@@ -62,6 +62,12 @@ public:
     void playSteps(bool on) { m_playsSteps = on; }
     const StepGraphs& steps() const { return m_steps; }
 
+    // For kernels that are queued beside the ops of a backend.
+    kernels::cuda::Stream stream() const { return m_stream; }
+    kernels::cuda::Blas& blas();
+    /// Turns a status into an exception that says what failed and what to change.
+    void check(kernels::cuda::Status status, const char* what) const;
+
     void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                 std::span<const LinearTarget> targets) override;
     void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
@@ -120,8 +126,6 @@ private:
 
     void* allocatePiece(std::size_t bytes) override;
     void releasePiece(void* piece) override;
-    /// Turns a status into an exception that says what failed and what to change.
-    void check(kernels::cuda::Status status, const char* what) const;
     [[noreturn]] void throwOutOfMemory(const std::string& wanted) const;
     template <class T>
     T* scratch(Scratch which, std::int64_t count);
@@ -141,7 +145,6 @@ private:
     void multiplyMany(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
-    kernels::cuda::Blas& blas();
     /// Before anything but a launch is queued: a step that is being recorded goes first.
     void sendStep(const char* why);
     void close();

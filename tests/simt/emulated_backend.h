@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/backend/cuda_backend.h"
+#include "engine/train/device_network.h"
 #include "tests/simt/orders.h"
 
 namespace fettle::test {
@@ -17,7 +18,9 @@ inline DeviceSummary emulatedDevice() {
 /// Every buffer a piece of its own, so that accesses beside it are noticed.
 struct EmulatedBackend : CudaBackend {
     explicit EmulatedBackend(std::size_t pieceBytes = 0)
-        : CudaBackend(emulatedDevice(), 2, pieceBytes) {}
+        : CudaBackend(emulatedDevice(), 2, pieceBytes) {
+        trainDeviceOf() = cudaTrainDevice;
+    }
 };
 
 /// Memory races are looked for by the kernels' own tests; whole models run without that.
