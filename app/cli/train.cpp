@@ -52,6 +52,7 @@ void print(const TrainReport& report) {
                       static_cast<long long>(o.bestStep), o.first.perplexity);
         fields.push_back({"validation perplexity", text});
     }
+    fields.push_back({"device", report.device});
     fields.push_back({"time", formatDuration(o.seconds)});
     fields.push_back(
         {"speed", std::to_string(static_cast<long long>(o.tokensPerSecond)) + " tokens/s"});
@@ -65,8 +66,8 @@ int train(const CommandLine& line, const Options& options) {
     PauseGate gate;
     RunControl control(Interrupt::token(), &gate, printer);
     const Interrupt::FinishHandler finish([&gate] { gate.finishEarly(); });
-    CpuBackend backend(line.threads);
-    const TrainReport report = trainModel(requestOf(options), backend, control);
+    const std::unique_ptr<Backend> backend = makeBackend(line.device, line.threads);
+    const TrainReport report = trainModel(requestOf(options), *backend, control);
     printer.clear();
     if (line.json)
         printJson(toJson(report));

@@ -578,7 +578,7 @@ cuda::Blas& CudaBackend::blas() {
     if (!openLibrary())
         throw EngineError(ErrorKind::Device,
                           m_device.id +
-                              ": reading prompts needs cuBLASLt or cuBLAS: " + m_noLibrary +
+                              ": products of many tokens need cuBLASLt or cuBLAS: " + m_noLibrary +
                               ". Install it with the CUDA toolkit, or use --device cpu");
     return *m_blas;
 }

@@ -80,6 +80,12 @@ public:
     /// all were.
     std::string libraryReason() const { return m_blas ? m_blas->reason() : m_noLibrary; }
 
+    // For kernels that are queued beside the ops of a backend.
+    kernels::cuda::Stream stream() const { return m_stream; }
+    kernels::cuda::Blas& blas();
+    /// Turns a status into an exception that says what failed and what to change.
+    void check(kernels::cuda::Status status, const char* what) const;
+
     void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                 std::span<const LinearTarget> targets) override;
     void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
@@ -140,8 +146,6 @@ private:
 
     void* allocatePiece(std::size_t bytes) override;
     void releasePiece(void* piece) override;
-    /// Turns a status into an exception that says what failed and what to change.
-    void check(kernels::cuda::Status status, const char* what) const;
     [[noreturn]] void throwOutOfMemory(const std::string& wanted) const;
     template <class T>
     T* scratch(Scratch which, std::int64_t count);
@@ -166,7 +170,6 @@ private:
     bool multiplyFp8(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
-    kernels::cuda::Blas& blas();
     bool openLibrary();
     /// Before anything but a launch is queued: a step that is being recorded goes first.
     void sendStep(const char* why);

@@ -183,7 +183,7 @@ double TeacherCache::bytesPerToken(std::int64_t vocabulary, std::int64_t top) {
 std::string TeacherCache::fingerprint() const {
     return "teacher " + m_key.teacher + " vocabulary " + std::to_string(m_key.vocabulary) +
            " top " + std::to_string(m_key.top) + " temperature " +
-           std::to_string(m_key.temperature);
+           std::to_string(m_key.temperature) + (m_key.onDevice ? " cuda" : "");
 }
 
 void TeacherCache::removeUnused(const fs::path& root, RunControl& control) const {
@@ -257,7 +257,7 @@ void TeacherCache::open(const fs::path& file) {
     m_shards.push_back(std::move(shard));
 }
 
-void TeacherCache::add(const TrainBatch& batch, const std::function<Network&()>& teacher,
+void TeacherCache::add(const TrainBatch& batch, const std::function<TrainEngine&()>& teacher,
                        kernels::WorkerPool& pool, RunControl& control) {
     TrainBatch missing;
     for (const kernels::TokenSpan& s : batch.sequences) {
@@ -380,7 +380,7 @@ std::string CachedTeacherSource::fingerprint() const {
 }
 
 void fillTeacherCache(TeacherCache& cache, BatchSource& data, std::int64_t batches,
-                      const std::function<Network&()>& teacher, kernels::WorkerPool& pool,
+                      const std::function<TrainEngine&()>& teacher, kernels::WorkerPool& pool,
                       RunControl& control) {
     for (const TrainBatch& batch : data.validation())
         cache.add(batch, teacher, pool, control);

@@ -25,7 +25,7 @@
 
 #include "engine/core/run_control.h"
 #include "engine/data/batch_source.h"
-#include "engine/train/network.h"
+#include "engine/train/train_engine.h"
 
 namespace fettle {
 
@@ -35,6 +35,8 @@ struct TeacherCacheKey {
     std::int64_t vocabulary = 0;
     std::int64_t top = 64;  ///< more than the vocabulary: all of it
     float temperature = 1;
+    /// Predictions of a device are kept apart: their last bits are others than the CPU's.
+    bool onDevice = false;
 };
 
 class TeacherCache {
@@ -58,7 +60,7 @@ public:
     /// Keeps what `teacher()` predicts for the sequences of `batch` that are missing; asks for the
     /// teacher only then. What was added last is on disk after flush(). Throws EngineError(Io) for
     /// a full disk.
-    void add(const TrainBatch& batch, const std::function<Network&()>& teacher,
+    void add(const TrainBatch& batch, const std::function<TrainEngine&()>& teacher,
              kernels::WorkerPool& pool, RunControl& control);
     void flush();
 
@@ -112,7 +114,7 @@ private:
 /// Keeps what `teacher()` predicts for the validation batches of `data` and the first `batches`
 /// others, an epoch at most; then `data` is at its start again. Reports into the current phase.
 void fillTeacherCache(TeacherCache& cache, BatchSource& data, std::int64_t batches,
-                      const std::function<Network&()>& teacher, kernels::WorkerPool& pool,
+                      const std::function<TrainEngine&()>& teacher, kernels::WorkerPool& pool,
                       RunControl& control);
 
 }  // namespace fettle

@@ -13,7 +13,7 @@ WeightMasks::WeightMasks(const Network& network, double leastShare) {
         const auto zeros = std::count(begin, end, 0.0F);
         if (static_cast<double>(zeros) < leastShare * static_cast<double>(p.count()))
             continue;
-        Mask mask{p.offset, std::vector<bool>(static_cast<std::size_t>(p.count()))};
+        ZeroMask mask{p.offset, std::vector<bool>(static_cast<std::size_t>(p.count()))};
         std::transform(begin, end, mask.zero.begin(), [](float w) { return w == 0; });
         m_masks.push_back(std::move(mask));
     }
@@ -21,28 +21,15 @@ WeightMasks::WeightMasks(const Network& network, double leastShare) {
 
 double WeightMasks::share() const {
     double zeros = 0, all = 0;
-    for (const Mask& mask : m_masks) {
+    for (const ZeroMask& mask : m_masks) {
         zeros += static_cast<double>(std::count(mask.zero.begin(), mask.zero.end(), true));
         all += static_cast<double>(mask.zero.size());
     }
     return all > 0 ? zeros / all : 0;
 }
 
-void WeightMasks::begin(Network& network, std::int64_t /*step*/) {
-    apply(network);
-}
-
-void WeightMasks::afterStep(Network& network, std::int64_t /*step*/) {
-    apply(network);
-}
-
-void WeightMasks::apply(Network& network) const {
-    for (const Mask& mask : m_masks) {
-        float* values = network.values().data() + mask.offset;
-        for (std::size_t i = 0; i < mask.zero.size(); ++i)
-            if (mask.zero[i])
-                values[i] = 0;
-    }
+void WeightMasks::begin(TrainEngine& engine, std::int64_t /*step*/) {
+    engine.keepZeros(m_masks);
 }
 
 }  // namespace fettle

@@ -16,16 +16,10 @@ public:
 
     bool empty() const { return m_masks.empty(); }
     double share() const;  ///< of zeros in the weights that are held
-    void begin(Network& network, std::int64_t step) override;
-    void afterStep(Network& network, std::int64_t step) override;
+    void begin(TrainEngine& engine, std::int64_t step) override;
 
 private:
-    struct Mask {
-        std::int64_t offset = 0;
-        std::vector<bool> zero;
-    };
-    void apply(Network& network) const;
-    std::vector<Mask> m_masks;
+    std::vector<ZeroMask> m_masks;
 };
 
 }  // namespace fettle

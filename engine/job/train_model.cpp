@@ -135,7 +135,8 @@ nlohmann::json toJson(const TrainReport& report) {
                            {"skipped_steps", o.skippedSteps},
                            {"seconds", o.seconds},
                            {"tokens_per_s", o.tokensPerSecond},
-                           {"peak_bytes", report.peakBytes}};
+                           {"peak_bytes", report.peakBytes},
+                           {"device", report.device}};
     if (o.best.perplexity > 0) {
         json["validation_loss"] = o.best.loss;
         json["validation_perplexity"] = o.best.perplexity;
@@ -159,8 +160,7 @@ std::string memoryAdvice(const TrainRequest& request) {
                 : ", and so does checkpointing, which computes activations again");
 }
 
-TrainReport trainWithinMemory(const TrainRequest& request, CpuBackend& backend,
-                              RunControl& control) {
+TrainReport trainWithinMemory(const TrainRequest& request, Backend& backend, RunControl& control) {
     if (request.trainer.loss.distillation > 0 && request.teacher.empty())
         throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
     resetPeakResident();
@@ -185,8 +185,14 @@ TrainReport trainWithinMemory(const TrainRequest& request, CpuBackend& backend,
     RunControl inner = control.nested(keeper);
     inner.beginPhase("Training", 1);
     TrainReport report;
-    report.outcome = train(student, data, options, teacher ? &*teacher : nullptr, nullptr,
-                           backend.pool(), inner);
+    std::vector<const ModelConfig*> models = {&student.config()};
+    if (teacher)
+        models.push_back(&teacher->config());
+    const TrainPlace place("train", backend, models, options.loss, "", control);
+    const std::unique_ptr<TrainEngine> engine =
+        place.engine(student, teacher ? &*teacher : nullptr, engineOptions(options));
+    report.device = engine->where();
+    report.outcome = train(*engine, data, options, nullptr, inner);
     report.series = std::move(keeper.points);
     report.parameters = static_cast<std::uint64_t>(student.values().size());
     report.peakBytes = peakResidentBytes();
@@ -203,7 +209,7 @@ TrainReport trainWithinMemory(const TrainRequest& request, CpuBackend& backend,
 
 }  // namespace
 
-TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunControl& control) {
+TrainReport trainModel(const TrainRequest& request, Backend& backend, RunControl& control) {
     return withinMemory(memoryAdvice(request),
                         [&] { return trainWithinMemory(request, backend, control); });
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/backend/cpu_backend.h"
+#include "engine/backend/backend.h"
 #include "engine/core/run_control.h"
 #include "engine/data/data_loader.h"
 #include "engine/experiment/run_values.h"
@@ -31,12 +31,13 @@ struct TrainReport {
     std::vector<SeriesPoint> series;
     std::uint64_t parameters = 0;
     std::uint64_t peakBytes = 0;
-    std::string path;  ///< of the model that was written
+    std::string path;    ///< of the model that was written
+    std::string device;  ///< "cpu", or a device by id and name
 };
 nlohmann::json toJson(const TrainReport& report);
 
 /// The same command goes on where a killed one stopped. Throws EngineError: Usage for options that
 /// contradict each other and for an `out` that must not be replaced, BadInput for files, Io.
-TrainReport trainModel(const TrainRequest& request, CpuBackend& backend, RunControl& control);
+TrainReport trainModel(const TrainRequest& request, Backend& backend, RunControl& control);
 
 }  // namespace fettle

@@ -70,7 +70,7 @@ bool computesInBf16(const nlohmann::json& params) {
 std::unique_ptr<TeacherCache> cachedTeacher(const std::string& technique, const Model& teacher,
                                             const TrainerOptions& options, BatchSource& data,
                                             const std::function<Network&()>& network,
-                                            TechniqueContext& context) {
+                                            const TrainPlace& place, TechniqueContext& context) {
     RunControl& control = context.control;
     if (!wanted(context.params))
         return nullptr;
@@ -91,9 +91,16 @@ std::unique_ptr<TeacherCache> cachedTeacher(const std::string& technique, const 
     key.vocabulary = teacher.config.vocabularySize;
     key.top = context.params.at("teacher_top").get<std::int64_t>();
     key.temperature = options.loss.temperature;
+    key.onDevice = !place.onCpu();
     control.beginPhase("Running the teacher", 0.2);
     auto cache = std::make_unique<TeacherCache>(context.cacheFolder, std::move(key), control);
-    fillTeacherCache(*cache, data, batchesToRead(options, data), network, context.pool, control);
+    std::unique_ptr<TrainEngine> engine;
+    const auto running = [&]() -> TrainEngine& {
+        if (!engine)
+            engine = place.engine(network(), nullptr, {});
+        return *engine;
+    };
+    fillTeacherCache(*cache, data, batchesToRead(options, data), running, context.pool, control);
     control.info(technique + ": the teacher's predictions for " + std::to_string(cache->tokens()) +
                  " tokens, " + std::to_string(cache->added()) + " of them new, are kept in " +
                  cache->folder().string() + " (" +

@@ -26,11 +26,12 @@ bool computesInBf16(const nlohmann::json& params);
 /// The cache of `teacher`'s predictions, holding what a run with `options` reads of `data`. Null
 /// where the parameters do not ask for one, and, with a warning, where it would be of no use: the
 /// loss needs the teacher's states, or there is no folder to keep it in. `network()` makes the
-/// teacher; it is not asked for where everything is known already.
+/// teacher; it is not asked for where everything is known already, and
+/// runs where `place` says.
 std::unique_ptr<TeacherCache> cachedTeacher(const std::string& technique, const Model& teacher,
                                             const TrainerOptions& options, BatchSource& data,
                                             const std::function<Network&()>& network,
-                                            TechniqueContext& context);
+                                            const TrainPlace& place, TechniqueContext& context);
 
 /// Adds what a cache takes on disk, and takes off the seconds that it saves. `teacherSeconds`: what
 /// running the teacher over all tokens takes, as contained in the estimate.

@@ -177,27 +177,33 @@ public:
 
     Model run() {
         const TrainerOptions options = trainerOptions();
+        const bool writes = m_params.at("on_policy").get<double>() > 0;
+        const TrainPlace place(
+            "distill", m_context.backend, {&m_model.config, &m_teacherModel.config}, options.loss,
+            writes ? "the student writes (on_policy) with weights of the host" : "",
+            m_context.control);
         DataLoader texts(m_model.tokenizer, dataOptions(), m_context.control);
         if (options.loss.hidden > 0)
             matchHidden(texts);
         std::optional<OnPolicySource> written;
         BatchSource* source = &texts;
-        if (const double share = m_params.at("on_policy").get<double>(); share > 0) {
+        if (writes) {
             written.emplace(texts, m_student, m_model, m_context.backend,
-                            OnPolicySource::Options{share, 0.25, m_context.seed},
+                            OnPolicySource::Options{m_params.at("on_policy").get<double>(), 0.25,
+                                                    m_context.seed},
                             m_context.control);
             source = &*written;
         }
         if (!m_masks.empty())
             m_context.control.info("distill: the zeros of the pruned weights stay (" +
                                    std::to_string(std::lround(100 * m_masks.share())) + "%)");
-        const Validation goal =
-            validate(teacher(), texts.validation(), {}, nullptr, m_context.control);
-        const Validation before =
-            validate(m_student, texts.validation(), {}, nullptr, m_context.control);
+        const Validation goal = validate(*place.engine(teacher(), nullptr, {}), texts.validation(),
+                                         {}, m_context.control);
+        const Validation before = validate(*place.engine(m_student, nullptr, {}),
+                                           texts.validation(), {}, m_context.control);
         const std::unique_ptr<TeacherCache> cache = cachedTeacher(
             "distill", m_teacherModel, options, texts, [this]() -> Network& { return teacher(); },
-            m_context);
+            place, m_context);
         std::optional<CachedTeacherSource> cached;
         if (cache)
             source = &cached.emplace(*source, *cache);
@@ -206,14 +212,15 @@ public:
         else
             teacher();
         RecoverySink sink(m_context.control.sink(), before.perplexity, goal.perplexity, "before");
+        const std::unique_ptr<TrainEngine> engine =
+            place.engine(m_student, m_teacher.get(), engineOptions(options));
         TrainOutcome outcome;
         {
             RunControl inner = m_context.control.nested(sink);
             inner.beginPhase("Distilling", 1);
-            outcome = train(m_student, *source, options, m_teacher.get(), &m_masks, m_context.pool,
-                            inner);
+            outcome = train(*engine, *source, options, &m_masks, inner);
         }
-        report(outcome, before.perplexity, goal.perplexity, texts);
+        report(outcome, trainingProtocol(*engine), before.perplexity, goal.perplexity, texts);
         return m_student.toModel(m_model);
     }
 
@@ -272,7 +279,8 @@ private:
                        m_context.control);
     }
 
-    void report(const TrainOutcome& outcome, double before, double goal, const DataLoader& texts) {
+    void report(const TrainOutcome& outcome, const std::string& protocol, double before,
+                double goal, const DataLoader& texts) {
         const auto add = [&](const char* name, const char* unit, double value) {
             Measurement metric;
             metric.name = name;
@@ -281,6 +289,7 @@ private:
             m_context.metrics.push_back(metric);
         };
         add("training_tokens", "tokens", static_cast<double>(outcome.tokens));
+        m_context.metrics.back().protocol = protocol;
         if (texts.validation().empty())
             return;
         const double reached = outcome.best.perplexity;

@@ -60,6 +60,9 @@ DataLoader draftHeadText(const std::string& technique, const Model& model,
                          TechniqueContext& context) {
     if (context.inputs.train.empty())
         throw EngineError(ErrorKind::Usage, technique + ": needs a training text");
+    if (const std::string& device = context.backend.device().id; device != "cpu")
+        context.control.info(technique + ": the model runs on " + device +
+                             ", its heads train on the CPU");
     DataOptions data;
     data.path = context.inputs.train;
     data.context = std::min<std::int64_t>(context.measure.context, model.config.contextLength);

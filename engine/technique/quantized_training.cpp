@@ -289,17 +289,21 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
             guide = std::make_unique<Network>(*teacher, context.pool);
         return *guide;
     };
+    std::vector<const ModelConfig*> models = {&start.config};
+    if (teacher)
+        models.push_back(&teacher->config);
+    const TrainPlace place(technique, context.backend, models, loss, "", control);
     const bool sameAsOriginal = teacher && teacher->hash == context.original.hash;
     Validation full;
     {
         std::unique_ptr<Network> original =
             sameAsOriginal ? nullptr : std::make_unique<Network>(context.original, context.pool);
-        full = validate(original ? *original : guideNetwork(), data.validation(), {}, nullptr,
-                        control);
+        full = validate(*place.engine(original ? *original : guideNetwork(), nullptr, {}),
+                        data.validation(), {}, control);
     }
     std::unique_ptr<TeacherCache> cache;
     if (teacher)
-        cache = cachedTeacher(technique, *teacher, options, data, guideNetwork, context);
+        cache = cachedTeacher(technique, *teacher, options, data, guideNetwork, place, context);
     std::optional<CachedTeacherSource> cached;
     if (cache)
         guide.reset();  // its memory serves the student
@@ -316,7 +320,9 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
     student.quantize(start, *context.unquantized,
                      {scaleLearningOf(context.params.at("learn_scales").get<std::string>()),
                       context.params.at("scale_rate").get<float>()});
-    const Validation before = validate(student, source.validation(), loss, guide.get(), control);
+    const std::unique_ptr<TrainEngine> engine =
+        place.engine(student, guide.get(), engineOptions(options));
+    const Validation before = validate(*engine, source.validation(), loss, control);
     std::optional<double> lost;
     if (!data.validation().empty())
         lost = std::log(before.perplexity / full.perplexity);
@@ -333,11 +339,12 @@ Model trainQuantized(const std::string& technique, Model model, const TrainLoss&
     {
         RunControl inner = control.nested(sink);
         inner.beginPhase("Training", 1);
-        outcome = train(student, source, options, guide.get(), nullptr, context.pool, inner);
+        outcome = train(*engine, source, options, nullptr, inner);
     }
     const double now =
         outcome.best.perplexity > 0 ? outcome.best.perplexity : outcome.last.perplexity;
     addMetric(context, "training_tokens", "tokens", static_cast<double>(outcome.tokens));
+    context.metrics.back().protocol = trainingProtocol(*engine);
     if (!data.validation().empty()) {
         addMetric(context, "validation_perplexity_original", "", full.perplexity);
         addMetric(context, "validation_perplexity_quantized", "", before.perplexity);

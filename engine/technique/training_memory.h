@@ -9,13 +9,18 @@
 
 namespace fettle {
 
-/// work(); a lack of memory becomes EngineError(OutOfMemory) with `advice`.
+/// work(); a lack of memory, of the host or a device, becomes EngineError(OutOfMemory) with
+/// `advice`.
 template <class Work>
 auto withinMemory(const std::string& advice, const Work& work) {
     try {
         return work();
     } catch (const std::bad_alloc&) {
         throw EngineError(ErrorKind::OutOfMemory, advice);
+    } catch (const EngineError& error) {  // of a device, which says how much there is
+        if (error.kind() != ErrorKind::OutOfMemory)
+            throw;
+        throw EngineError(ErrorKind::OutOfMemory, advice + " (" + error.what() + ")");
     }
 }
 

@@ -30,6 +30,12 @@ public:
 
     const QuantizedTensor& start() const { return m_start; }
     ScaleLearning learning() const { return m_learning; }
+    const kernels::CodeGrid& grid() const { return m_grid; }
+    std::int64_t groupSize() const { return m_group; }
+    /// [rows, groups]: scales of the start, as stored, and shifts of an asymmetric start, else
+    /// empty.
+    const std::vector<float>& startScales() const { return m_step; }
+    const std::vector<float>& shifts() const { return m_shift; }
     std::int64_t groups() const { return m_start.cols / m_group; }  ///< of a row
     /// What the deployed product does to its inputs.
     const kernels::ActivationRounding& activations() const { return m_activations; }

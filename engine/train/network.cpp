@@ -94,11 +94,16 @@ Network::Offset Network::addOptional(const Model& model, const std::string& name
     return model.has(name) ? add(model, name, 1, cols, false) : -1;
 }
 
-const TrainParameter& Network::parameter(const std::string& name) const {
+const TrainParameter* Network::find(const std::string& name) const {
     const auto found = m_index.find(name);
-    if (found == m_index.end())
+    return found == m_index.end() ? nullptr : &m_parameters[found->second];
+}
+
+const TrainParameter& Network::parameter(const std::string& name) const {
+    const TrainParameter* const found = find(name);
+    if (!found)
         throw EngineError(ErrorKind::Usage, "the model has no parameter " + name);
-    return m_parameters[found->second];
+    return *found;
 }
 
 void Network::zeroGrads() {

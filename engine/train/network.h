@@ -71,6 +71,8 @@ public:
     const ModelConfig& config() const { return m_config; }
     const std::vector<TrainParameter>& parameters() const { return m_parameters; }
     const TrainParameter& parameter(const std::string& name) const;
+    /// Null where the model has none of that name.
+    const TrainParameter* find(const std::string& name) const;
     /// What the optimizer moves. Asking for it to change it makes the next pass look again.
     std::vector<float>& values() {
         m_stale = true;
@@ -89,6 +91,18 @@ public:
     void quantize(const Model& model, const std::map<std::string, Weight>& unquantized,
                   const FakeQuantOptions& options);
     bool quantized() const { return !m_quantizers.empty(); }
+    struct QuantizedParameter {
+        std::size_t parameter = 0;
+        std::int64_t scales = -1;  ///< offset of their parameters; negative: not learned
+        FakeQuantizer quantizer;
+    };
+    struct HalfParameter {
+        std::size_t parameter = 0;
+        DType type = DType::BF16;
+    };
+    /// Which of parameters() pass through codes or a 16-bit type on their way into products.
+    const std::vector<QuantizedParameter>& quantizers() const { return m_quantizers; }
+    const std::vector<HalfParameter>& halves() const { return m_halves; }
     /// Of a quantized network: grads(), so far those of the numbers it computes with, become those
     /// of values(). The optimizer calls it once per step, when all micro-batches are in.
     void finishGradients();
@@ -112,6 +126,12 @@ public:
     std::vector<float> hiddenBehind(const TrainBatch& batch, std::int64_t layer,
                                     RunControl* control);
 
+    /// Throws EngineError(Usage, BadInput) for a batch that a model of this shape does not take.
+    static void requireBatch(const ModelConfig& config, const TrainBatch& batch);
+    /// Throws EngineError(Usage) where what `loss` wants to know of a teacher's predictions is
+    /// neither in the batch nor to be had from `teacher`, which may be null.
+    static void requireTeacher(const ModelConfig& student, const TrainBatch& batch,
+                               const TrainLoss& loss, const ModelConfig* teacher);
     /// Throws EngineError(Usage) saying why where TrainLoss::attention cannot compare the two.
     static void requireSameAttention(const ModelConfig& student, const ModelConfig& teacher);
 
@@ -229,15 +249,6 @@ private:
                       const float* x, float* dx);
     void headLogits(std::int64_t first, std::int64_t count, float* out);
 
-    struct QuantizedParameter {
-        std::size_t parameter = 0;
-        Offset scales = -1;  ///< of their parameters; negative: not learned
-        FakeQuantizer quantizer;
-    };
-    struct HalfParameter {
-        std::size_t parameter = 0;
-        DType type = DType::BF16;
-    };
     /// Rows of a linear layer whose inputs are rounded alike.
     struct LinearPart {
         std::int64_t first = 0, rows = 0;

@@ -42,8 +42,42 @@ constexpr std::int64_t kRowGrain = 64;
 
 }  // namespace
 
+void Network::requireBatch(const ModelConfig& config, const TrainBatch& batch) {
+    std::int64_t longest = 0;
+    for (const kernels::TokenSpan& s : batch.sequences)
+        longest = std::max(longest, s.count);
+    if (config.learnedPositions && longest > config.contextLength)
+        throw EngineError(ErrorKind::Usage, "sequences of " + std::to_string(longest) +
+                                                " tokens, the model has positions for " +
+                                                std::to_string(config.contextLength));
+    for (const std::int32_t id : batch.ids)
+        if (id < 0 || id >= config.vocabularySize)
+            throw EngineError(ErrorKind::BadInput, "token id " + std::to_string(id) +
+                                                       " is outside the vocabulary of " +
+                                                       std::to_string(config.vocabularySize));
+}
+
+void Network::requireTeacher(const ModelConfig& student, const TrainBatch& batch,
+                             const TrainLoss& loss, const ModelConfig* teacher) {
+    if (loss.distillation == 0)
+        return;
+    const bool known = !batch.teacher.empty();
+    if (!teacher && !known)
+        throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
+    const std::int64_t v = student.vocabularySize;
+    if (const std::int64_t other = known ? batch.teacher.vocabulary : teacher->vocabularySize;
+        other != v)
+        throw EngineError(ErrorKind::Usage, "the teacher's vocabulary has " +
+                                                std::to_string(other) + " tokens, the student's " +
+                                                std::to_string(v));
+    if (known && loss.temperature != 1 && loss.temperature != batch.teacher.temperature)
+        throw EngineError(ErrorKind::Internal,
+                          "the teacher's predictions are kept for another temperature");
+}
+
 void Network::prepare(const TrainBatch& batch) {
     const ModelConfig& c = m_config;
+    requireBatch(c, batch);
     m_tokens = static_cast<std::int64_t>(batch.ids.size());
     m_position.resize(batch.ids.size());
     std::int64_t longest = 0;
@@ -52,15 +86,6 @@ void Network::prepare(const TrainBatch& batch) {
         for (std::int64_t t = 0; t < s.count; ++t)
             m_position[static_cast<std::size_t>(s.first + t)] = static_cast<std::int32_t>(t);
     }
-    if (c.learnedPositions && longest > c.contextLength)
-        throw EngineError(ErrorKind::Usage, "sequences of " + std::to_string(longest) +
-                                                " tokens, the model has positions for " +
-                                                std::to_string(c.contextLength));
-    for (const std::int32_t id : batch.ids)
-        if (id < 0 || id >= c.vocabularySize)
-            throw EngineError(ErrorKind::BadInput, "token id " + std::to_string(id) +
-                                                       " is outside the vocabulary of " +
-                                                       std::to_string(c.vocabularySize));
     if (c.rotary)
         for (RopeTable& table : m_rope) {
             if (table.positions >= longest)
@@ -418,24 +443,11 @@ LossSums Network::runHead(const TrainBatch& batch, const TrainLoss& loss, float 
     const bool distill = loss.distillation != 0, plain = loss.crossEntropy != 0;
     const bool both = distill && plain, capped = gradient && m_config.finalSoftcap > 0;
     const TeacherRows* known = distill && !batch.teacher.empty() ? &batch.teacher : nullptr;
-    if (distill && !teacher && !known)
-        throw EngineError(ErrorKind::Usage, "distillation needs a teacher");
-    if (const std::int64_t other = !distill ? v
-                                   : known  ? known->vocabulary
-                                            : teacher->config().vocabularySize;
-        other != v)
-        throw EngineError(ErrorKind::Usage, "the teacher's vocabulary has " +
-                                                std::to_string(other) + " tokens, the student's " +
-                                                std::to_string(v));
+    requireTeacher(m_config, batch, loss, teacher ? &teacher->config() : nullptr);
     const bool live = distill && !known;
-    const std::vector<float>* rest = nullptr;
-    if (known) {
-        if (loss.temperature != 1 && loss.temperature != known->temperature)
-            throw EngineError(ErrorKind::Internal,
-                              "the teacher's predictions are kept for another "
-                              "temperature");
-        rest = loss.temperature == 1 ? &known->restAtOne : &known->rest;
-    }
+    const std::vector<float>* const rest = !known                  ? nullptr
+                                           : loss.temperature == 1 ? &known->restAtOne
+                                                                   : &known->rest;
     fit(m_logits, chunk * v);
     if (live)
         fit(m_teacherLogits, chunk * v);

@@ -45,7 +45,7 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
                 m_halves.push_back({i, type});
             continue;
         }
-        QuantizedParameter q{i, 0, FakeQuantizer(p.name, weight.quantized(), options.scales)};
+        QuantizedParameter q{i, -1, FakeQuantizer(p.name, weight.quantized(), options.scales)};
         const auto before = unquantized.find(p.name);
         if (before != unquantized.end()) {
             const std::vector<float> values = before->second.toFloat();

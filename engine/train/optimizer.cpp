@@ -26,6 +26,13 @@ float learningRateAt(const LearningRate& rate, std::int64_t step, std::int64_t s
            static_cast<float>(rate.lastRatio + (1 - static_cast<double>(rate.lastRatio)) * share);
 }
 
+float clippingOf(const OptimizerOptions& options, double gradientNorm) {
+    if (options.clip <= 0)
+        return 1;
+    return static_cast<float>(
+        std::min(1.0, static_cast<double>(options.clip) / (gradientNorm + 1e-6)));
+}
+
 Optimizer::Optimizer(Network& network, OptimizerOptions options, kernels::WorkerPool& pool)
     : m_network(network),
       m_options(options),
@@ -59,9 +66,7 @@ Optimizer::Report Optimizer::step(float learningRate) {
     args.beta1 = m_options.beta1;
     args.beta2 = m_options.beta2;
     args.epsilon = m_options.epsilon;
-    if (m_options.clip > 0)
-        args.gradScale = static_cast<float>(
-            std::min(1.0, static_cast<double>(m_options.clip) / (report.gradientNorm + 1e-6)));
+    args.gradScale = clippingOf(m_options, report.gradientNorm);
     const double t = static_cast<double>(m_steps);
     args.correction1 = static_cast<float>(1 - std::pow(static_cast<double>(m_options.beta1), t));
     args.correction2 = static_cast<float>(1 - std::pow(static_cast<double>(m_options.beta2), t));

@@ -27,6 +27,9 @@ struct OptimizerOptions {
     float clip = 1;      ///< largest global norm of the gradient; 0 = any
 };
 
+/// What a gradient of this norm is multiplied with.
+float clippingOf(const OptimizerOptions& options, double gradientNorm);
+
 class Optimizer {
 public:
     Optimizer(Network& network, OptimizerOptions options, kernels::WorkerPool& pool);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "engine/train/train_checkpoint.h"
 
@@ -110,38 +111,16 @@ Validation validationFromJson(const nlohmann::json& json) {
     return {json.at("loss"), json.at("perplexity"), json.at("kl")};
 }
 
-/// How much longer products of bfloat16 take than those of float32 on this processor; measured in
-/// some milliseconds. Intel's AVX512_BF16 multiplies as many pairs as its float32 units do single
-/// factors, AMD's twice as many.
-double timeOfBf16(kernels::WorkerPool& pool) {
-    constexpr std::int64_t size = 384;
-    constexpr int tries = 3;
-    const std::vector<float> a(size * size, 1.0F);
-    std::vector<float> c(a.size());
-    kernels::GemmScratch scratch;
-    double best[2] = {1e9, 1e9};
-    for (int i = 0; i < 2 * tries; ++i) {
-        const bool bf16 = i % 2 != 0;
-        const double start = steadySeconds();
-        kernels::gemm({kernels::GemmLayout::NT, size, size, size, a.data(), size, a.data(), size,
-                       c.data(), size, false, bf16},
-                      scratch, pool);
-        best[bf16] = std::min(best[bf16], steadySeconds() - start);
-    }
-    return best[1] / best[0];
-}
-
 class Trainer {
 public:
-    Trainer(Network& student, BatchSource& data, const TrainerOptions& options, Network* teacher,
-            TrainHooks* hooks, kernels::WorkerPool& pool, RunControl& control)
-        : m_student(student),
+    Trainer(TrainEngine& engine, BatchSource& data, const TrainerOptions& options,
+            TrainHooks* hooks, RunControl& control)
+        : m_engine(engine),
+          m_student(engine.network()),
           m_data(data),
           m_options(options),
-          m_teacher(teacher),
           m_hooks(hooks),
           m_control(control),
-          m_optimizer(student, options.optimizer, pool),
           m_steps(stepsOf(options)),
           m_microBatches(microBatchesOf(options, data)),
           m_evaluateEvery(options.evaluateEvery > 0
@@ -150,28 +129,22 @@ public:
           m_pointEvery(std::max<std::int64_t>(1, m_steps / kMostPoints)),
           m_start(steadySeconds()),
           m_lastCheckpoint(m_start) {
-        student.setCheckpointing(options.checkpointing);
-        student.setBf16Products(options.bf16);
-        if (teacher)
-            teacher->setBf16Products(options.bf16);
-        if (const double longer = options.bf16 ? timeOfBf16(pool) : 0; longer > 1) {
-            char text[160];
-            std::snprintf(text, sizeof text,
-                          "bf16: matrix products take %.2f times as long as in f32 on this "
-                          "processor; f32 is faster here, and more exact",
-                          longer);
-            control.warn(text);
-        }
-        m_identity = {{"options", describe(options)},
-                      {"data", data.fingerprint()},
-                      {"weights", hashOf(student.values())},
-                      {"teacher", teacher ? hashOf(teacher->values()) : ""}};
+        if (const std::string advice = engine.advice(); !advice.empty())
+            control.warn(advice);
+        m_identity = {
+            {"options", describe(options)},
+            {"data", data.fingerprint()},
+            {"weights", hashOf(m_student.values())},
+            {"teacher", engine.teacher() ? hashOf(engine.teacher()->values()) : std::string()}};
+        // Sums are made in another order there: the bits are others.
+        if (!engine.onCpu())
+            m_identity["device"] = "cuda";
     }
 
     TrainOutcome run() {
         restore();
         if (m_hooks)
-            m_hooks->begin(m_student, m_outcome.steps);
+            m_hooks->begin(m_engine, m_outcome.steps);
         if (!m_done) {
             FinishableScope scope(m_control);
             if (m_outcome.steps == 0)
@@ -180,7 +153,9 @@ public:
                 advance();
             finish();
         }
-        if (!m_best.empty())
+        if (m_best.empty())
+            m_engine.fetch();
+        else
             m_student.values() = m_best;
         m_outcome.seconds = steadySeconds() - m_start;
         m_outcome.tokensPerSecond = m_trainSeconds > 0 ? m_trainTokens / m_trainSeconds : 0;
@@ -229,8 +204,7 @@ private:
         const float scale = 1.0F / static_cast<float>(std::max<std::int64_t>(1, scored));
         LossSums sums;
         for (const TrainBatch& batch : batches) {
-            const LossSums part =
-                m_student.accumulate(batch, m_options.loss, scale, m_teacher, &m_control);
+            const LossSums part = m_engine.accumulate(batch, m_options.loss, scale, &m_control);
             sums.crossEntropy += part.crossEntropy;
             sums.distillation += part.distillation;
             sums.hidden += part.hidden;
@@ -238,10 +212,10 @@ private:
             sums.tokens += part.tokens;
         }
         const float rate = learningRateAt(m_options.rate, m_outcome.steps, m_steps);
-        const Optimizer::Report report = m_optimizer.step(rate);
+        const Optimizer::Report report = m_engine.step(rate);
         const std::int64_t number = ++m_outcome.steps;
         if (m_hooks)
-            m_hooks->afterStep(m_student, number);
+            m_hooks->afterStep(m_engine, number);
         m_outcome.tokens += tokens;
         const double seconds = steadySeconds() - begin;
         m_trainSeconds += seconds;
@@ -309,12 +283,11 @@ private:
         if (m_data.validation().empty())
             return;
         m_evaluated = m_outcome.steps;
-        const Validation now =
-            validate(m_student, m_data.validation(), m_options.loss, m_teacher, m_control);
+        const Validation now = validate(m_engine, m_data.validation(), m_options.loss, m_control);
         const double at = static_cast<double>(m_outcome.steps);
         point("validation_loss", at, now.loss);
         point("validation_perplexity", at, now.perplexity);
-        if (m_teacher || m_options.loss.distillation != 0)
+        if (m_engine.teacher() || m_options.loss.distillation != 0)
             point("validation_kl", at, now.kl);
         m_outcome.last = now;
         if (m_outcome.steps == 0)
@@ -325,8 +298,10 @@ private:
             m_haveBest = true;
             m_outcome.best = now;
             m_outcome.bestStep = m_outcome.steps;
-            if (m_options.keepBest)
+            if (m_options.keepBest) {
+                m_engine.fetch();
                 m_best = m_student.values();
+            }
         }
         if (m_options.targetLoss > 0 && now.loss <= m_options.targetLoss) {
             m_control.info("the validation loss has reached its target after step " +
@@ -360,12 +335,14 @@ private:
         for (const SeriesPoint& p : m_series)
             series[p.name].push_back({p.step, p.value});
         const DataPosition position = m_data.position();
+        m_engine.fetch();
+        const TrainEngine::Moments moments = m_engine.moments();
         const nlohmann::json state = {
             {"identity", m_identity},
             {"done", m_done},
             {"end", static_cast<int>(m_outcome.end)},
             {"step", m_outcome.steps},
-            {"optimizer_steps", m_optimizer.steps()},
+            {"optimizer_steps", moments.steps},
             {"position", {position.epoch, position.group, position.window}},
             {"tokens", m_outcome.tokens},
             {"train_loss", m_outcome.trainLoss},
@@ -380,9 +357,9 @@ private:
             {"best", toJson(m_outcome.best)},
             {"series", series}};
         std::map<std::string, std::span<const float>> vectors = {
-            {"values", m_student.values()},
-            {"first_moments", m_optimizer.firstMoments()},
-            {"second_moments", m_optimizer.secondMoments()}};
+            {"values", std::as_const(m_student).values()},
+            {"first_moments", moments.first},
+            {"second_moments", moments.second}};
         if (!m_best.empty())
             vectors["best"] = m_best;
         writeTrainCheckpoint(m_options.checkpointFolder, state, vectors, m_control);
@@ -414,9 +391,9 @@ private:
             return std::move(values);
         };
         m_student.values() = take("values");
+        m_engine.load();
         std::vector<float> first = take("first_moments"), second = take("second_moments");
-        m_optimizer.restore(std::move(first), std::move(second),
-                            found->state.at("optimizer_steps"));
+        m_engine.restore(std::move(first), std::move(second), found->state.at("optimizer_steps"));
         if (m_options.keepBest && m_haveBest)
             m_best = take("best");
         m_control.info("going on from step " + std::to_string(m_outcome.steps) + " of " +
@@ -450,13 +427,12 @@ private:
         m_data.seek({position.at(0), position.at(1), position.at(2)});
     }
 
+    TrainEngine& m_engine;
     Network& m_student;
     BatchSource& m_data;
     const TrainerOptions& m_options;
-    Network* m_teacher;
     TrainHooks* m_hooks;
     RunControl& m_control;
-    Optimizer m_optimizer;
     const std::int64_t m_steps, m_microBatches, m_evaluateEvery, m_pointEvery;
     const double m_start;
     double m_lastCheckpoint;
@@ -474,16 +450,16 @@ private:
 
 }  // namespace
 
-Validation validate(Network& student, const std::vector<TrainBatch>& batches, const TrainLoss& loss,
-                    Network* teacher, RunControl& control) {
+Validation validate(TrainEngine& engine, const std::vector<TrainBatch>& batches,
+                    const TrainLoss& loss, RunControl& control) {
     // All terms at temperature 1, whatever is trained on: numbers of different runs compare. Hidden
     // states and attention help training only.
     TrainLoss terms;
     LossSums sums;
     for (const TrainBatch& batch : batches) {
         control.check();
-        terms.distillation = teacher || !batch.teacher.empty() ? 1.0F : 0.0F;
-        const LossSums part = student.evaluate(batch, terms, teacher, &control);
+        terms.distillation = engine.teacher() || !batch.teacher.empty() ? 1.0F : 0.0F;
+        const LossSums part = engine.evaluate(batch, terms, &control);
         sums.crossEntropy += part.crossEntropy;
         sums.distillation += part.distillation;
         sums.tokens += part.tokens;
@@ -497,10 +473,20 @@ std::int64_t batchesToRead(const TrainerOptions& options, const BatchSource& dat
     return stepsOf(options) * microBatchesOf(options, data);
 }
 
+TrainEngineOptions engineOptions(const TrainerOptions& options) {
+    return {options.optimizer, options.checkpointing, options.bf16};
+}
+
+TrainOutcome train(TrainEngine& engine, BatchSource& data, const TrainerOptions& options,
+                   TrainHooks* hooks, RunControl& control) {
+    return Trainer(engine, data, options, hooks, control).run();
+}
+
 TrainOutcome train(Network& student, BatchSource& data, const TrainerOptions& options,
                    Network* teacher, TrainHooks* hooks, kernels::WorkerPool& pool,
                    RunControl& control) {
-    return Trainer(student, data, options, teacher, hooks, pool, control).run();
+    return train(*makeCpuTrainEngine(student, teacher, engineOptions(options), pool), data, options,
+                 hooks, control);
 }
 
 }  // namespace fettle

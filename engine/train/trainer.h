@@ -9,8 +9,7 @@
 
 #include "engine/data/batch_source.h"
 #include "engine/experiment/run_values.h"
-#include "engine/train/network.h"
-#include "engine/train/optimizer.h"
+#include "engine/train/train_engine.h"
 
 namespace fettle {
 
@@ -38,9 +37,9 @@ class TrainHooks {
 public:
     virtual ~TrainHooks() = default;
     /// Before the first step and after a checkpoint has been restored; `step` steps are done.
-    virtual void begin(Network&, std::int64_t step) { static_cast<void>(step); }
-    /// After each update; `step` counts from 1. E.g. puts the zeros of a mask back.
-    virtual void afterStep(Network&, std::int64_t step) { static_cast<void>(step); }
+    virtual void begin(TrainEngine&, std::int64_t step) { static_cast<void>(step); }
+    /// After each update; `step` counts from 1.
+    virtual void afterStep(TrainEngine&, std::int64_t step) { static_cast<void>(step); }
 };
 
 /// What validation says. Losses are means over the scored tokens, nats.
@@ -64,21 +63,26 @@ struct TrainOutcome {
     double tokensPerSecond = 0;     ///< of training steps alone, this process
 };
 
-/// Trains `student` in place. `teacher` may be null where the loss needs none or the batches know
-/// what it predicts, `hooks` as well.
+/// Trains the engine's network; what it learnt is in network().values() afterwards. The engine has
+/// a teacher where the loss needs one and the batches do not know what it predicts. `hooks` may be
+/// null. The engine's options are those of engineOptions().
 /// Reports into the current phase of `control`, and series: train_loss, learning_rate,
 /// gradient_norm, tokens_per_second, validation_loss, validation_perplexity, validation_kl. Ends
 /// early and keeps what there is when `control` says so. Throws EngineError(BadInput) when training
-/// diverges, (Io) when a checkpoint cannot be written, Cancelled.
+/// diverges, (Io) when a checkpoint cannot be written, (OutOfMemory), (Device), Cancelled.
+TrainOutcome train(TrainEngine& engine, BatchSource& data, const TrainerOptions& options,
+                   TrainHooks* hooks, RunControl& control);
+/// On the CPU.
 TrainOutcome train(Network& student, BatchSource& data, const TrainerOptions& options,
                    Network* teacher, TrainHooks* hooks, kernels::WorkerPool& pool,
                    RunControl& control);
+TrainEngineOptions engineOptions(const TrainerOptions& options);
 
 /// How many batches of `data` a whole run reads.
 std::int64_t batchesToRead(const TrainerOptions& options, const BatchSource& data);
 
 /// The loss, perplexity and divergence over `batches`.
-Validation validate(Network& student, const std::vector<TrainBatch>& batches, const TrainLoss& loss,
-                    Network* teacher, RunControl& control);
+Validation validate(TrainEngine& engine, const std::vector<TrainBatch>& batches,
+                    const TrainLoss& loss, RunControl& control);
 
 }  // namespace fettle

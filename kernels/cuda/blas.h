@@ -19,7 +19,8 @@ enum class BlasType : std::uint8_t {
 };
 
 /// c [m, n] = a [m, k] b [n, k]^T; strides in elements. c is float32, int32 for S8. Pointers are
-/// multiples of 16 bytes.
+/// multiples of 16 bytes. Other than for S8 and E4M3, a may lie as [k, m] and b as [k, n], and the
+/// product may be added to c.
 struct BlasGemm {
     BlasType type = BlasType::F32;
     std::int64_t m = 0, n = 0, k = 0;
@@ -29,6 +30,7 @@ struct BlasGemm {
     std::int64_t bStride = 0;
     void* c = nullptr;
     std::int64_t cStride = 0;
+    bool aTransposed = false, bTransposed = false, accumulate = false;
 };
 
 class Blas {

@@ -8,10 +8,10 @@ namespace fettle::kernels::cuda {
 namespace {
 
 using PlanKey = std::tuple<BlasType, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                           std::int64_t, std::int64_t>;
+                           std::int64_t, std::int64_t, bool, bool>;
 
 PlanKey keyOf(const BlasGemm& p) {
-    return {p.type, p.m, p.n, p.k, p.aStride, p.bStride, p.cStride};
+    return {p.type, p.m, p.n, p.k, p.aStride, p.bStride, p.cStride, p.aTransposed, p.bTransposed};
 }
 
 class PlannedBlas : public Blas {

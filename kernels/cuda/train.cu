@@ -10,6 +10,7 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr std::int64_t kMaxBlocks = 65535;  // more work than that is done in turns
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
 constexpr int kLargestHadamard = 4096;
+constexpr int kRowBlock = 64;  // rows whose contributions to a column are added first
 
 unsigned blocksFor(std::int64_t count) {
     const std::int64_t blocks = (count + kThreads - 1) / kThreads;
@@ -92,6 +93,113 @@ struct AddScaled {
         check(y), check(x);
     }
 };
+
+template <StoredType Type>
+struct CopyRounded {
+    const float* x;
+    float* y;
+    __device__ void operator()(std::int64_t i) const {
+        if constexpr (Type == StoredType::F16)
+            y[i] = fromHalf(toHalf(x[i]));
+        else if constexpr (Type == StoredType::BF16)
+            y[i] = bitsToFloat(static_cast<std::uint32_t>(toBfloat(x[i])) << 16);
+        else
+            y[i] = x[i];
+    }
+    template <class Check>
+    void forEachPointer(Check check) const {
+        check(x), check(y);
+    }
+};
+
+struct ClearMasked {
+    float* y;
+    const std::uint8_t* zero;
+    __device__ void operator()(std::int64_t i) const {
+        if (zero[i] != 0)
+            y[i] = 0;
+    }
+    template <class Check>
+    void forEachPointer(Check check) const {
+        check(y), check(zero);
+    }
+};
+
+struct AddBias {
+    float* y;
+    const float* bias;
+    std::int64_t cols;
+    __device__ void operator()(std::int64_t i) const { y[i] += bias[i % cols]; }
+    template <class Check>
+    void forEachPointer(Check check) const {
+        check(y), check(bias);
+    }
+};
+
+template <bool Accumulate>
+struct GatherRows {
+    const float* table;
+    std::int64_t cols;
+    const std::int32_t* ids;
+    float factor;
+    float* out;
+    __device__ void operator()(std::int64_t i) const {
+        const float value = factor * table[ids[i / cols] * cols + i % cols];
+        out[i] = Accumulate ? out[i] + value : value;
+    }
+    template <class Check>
+    void forEachPointer(Check check) const {
+        check(table), check(ids), check(out);
+    }
+};
+
+/// Rows [blockIdx.y * kRowBlock, and on) of a column added up.
+__global__ void __launch_bounds__(kThreads)
+    rowSumsKernel(const float* x, std::int64_t rows, std::int64_t cols, float* partial) {
+    const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    if (c >= cols)
+        return;
+    const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * kRowBlock;
+    const std::int64_t end = begin + kRowBlock < rows ? begin + kRowBlock : rows;
+    float sum = 0;
+    for (std::int64_t r = begin; r < end; ++r)
+        sum += x[r * cols + c];
+    partial[blockIdx.y * cols + c] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    addRowSumsKernel(const float* partial, std::int64_t blocks, std::int64_t cols, float* sums) {
+    const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    if (c >= cols)
+        return;
+    float sum = 0;
+    for (std::int64_t b = 0; b < blocks; ++b)
+        sum += partial[b * cols + c];
+    sums[c] += sum;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    squaresKernel(const float* x, std::int64_t count, double* parts) {
+    FETTLE_SHARED(double, partial, kWarps);
+    double sum = 0;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count;
+         i += static_cast<std::int64_t>(gridDim.x) * kThreads)
+        sum += static_cast<double>(x[i]) * x[i];
+    sum = blockSum(sum, partial);
+    if (threadIdx.x == 0)
+        parts[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    addSquaresKernel(const double* parts, int count, double* sum) {
+    FETTLE_SHARED(double, partial, kWarps);
+    double mine = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
+        mine += parts[i];
+    mine = blockSum(mine, partial);
+    if (threadIdx.x == 0)
+        *sum = mine;
+}
 
 struct RopeBackward {
     float* dy;
@@ -189,9 +297,17 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
+/// A row that is not scored: no loss, no gradient.
+__device__ __forceinline__ void leaveUnscored(float* row, std::int64_t count, double* losses) {
+    for (std::int64_t i = threadIdx.x; i < count; i += kThreads)
+        row[i] = 0;
+    if (threadIdx.x == 0)
+        losses[blockIdx.x] = 0;
+}
+
 __global__ void __launch_bounds__(kThreads)
-    distillKernel(float* student, const float* teacher, std::int64_t count, float temperature,
-                  float scale, double* losses) {
+    distillKernel(float* student, const float* teacher, std::int64_t count,
+                  const std::int32_t* targets, float temperature, float scale, double* losses) {
     FETTLE_SHARED(float, studentMaxima, kWarps);
     FETTLE_SHARED(double, studentSums, kWarps);
     FETTLE_SHARED(float, teacherMaxima, kWarps);
@@ -199,6 +315,8 @@ __global__ void __launch_bounds__(kThreads)
     FETTLE_SHARED(double, partial, kWarps);
     float* row = student + blockIdx.x * count;
     const float* other = teacher + blockIdx.x * count;
+    if (targets && targets[blockIdx.x] < 0)
+        return leaveUnscored(row, count, losses);
     const Softmax s = softmaxOf(row, count, temperature, studentMaxima, studentSums);
     const Softmax t = softmaxOf(other, count, temperature, teacherMaxima, teacherSums);
     const double logS = log(s.sum), logT = log(t.sum);
@@ -214,6 +332,71 @@ __global__ void __launch_bounds__(kThreads)
     loss = blockSum(loss, partial);
     if (threadIdx.x == 0)
         losses[blockIdx.x] = loss * temperature * temperature;
+}
+
+/// Softmax over the top tokens and the others' log-sum-exp as one more logit is the coarsened
+/// distribution: the loss is that of distillKernel on top + 1 tokens.
+__global__ void __launch_bounds__(kThreads)
+    distillTopKernel(float* student, TopRows teacher, std::int64_t count,
+                     const std::int32_t* targets, float temperature, float scale, double* losses) {
+    FETTLE_SHARED(float, restMaxima, kWarps);
+    FETTLE_SHARED(double, restSums, kWarps);
+    FETTLE_SHARED(float, studentMaxima, kWarps);
+    FETTLE_SHARED(double, studentSums, kWarps);
+    FETTLE_SHARED(float, teacherMaxima, kWarps);
+    FETTLE_SHARED(double, teacherSums, kWarps);
+    FETTLE_SHARED(double, partial, kWarps);
+    const std::int64_t top = teacher.top, entries = top < count ? top + 1 : top;
+    float* row = student + blockIdx.x * count;
+    float* kept = teacher.scratch + blockIdx.x * (top + 1);
+    const std::int32_t* ids = teacher.ids + blockIdx.x * top;
+    const float* logits = teacher.logits + blockIdx.x * top;
+    if (targets && targets[blockIdx.x] < 0)
+        return leaveUnscored(row, count, losses);
+    for (std::int64_t i = threadIdx.x; i < top; i += kThreads) {
+        kept[i] = row[ids[i]];
+        row[ids[i]] = -INFINITY;
+    }
+    __syncthreads();
+    Softmax others = {0, 1};
+    if (top < count) {
+        others = softmaxOf(row, count, temperature, restMaxima, restSums);
+        if (threadIdx.x == 0)
+            kept[top] = others.largest + temperature * static_cast<float>(log(others.sum));
+    }
+    __syncthreads();
+    const auto wanted = [&](std::int64_t i) {
+        return i < top ? logits[i] : teacher.rest[blockIdx.x];
+    };
+    const Softmax s = softmaxOf(kept, entries, temperature, studentMaxima, studentSums);
+    float largest = -INFINITY;
+    for (std::int64_t i = threadIdx.x; i < entries; i += kThreads)
+        largest = fmaxf(largest, wanted(i));
+    largest = blockMax(largest, teacherMaxima);
+    double sum = 0;
+    for (std::int64_t i = threadIdx.x; i < entries; i += kThreads)
+        sum += expf((wanted(i) - largest) / temperature);
+    sum = blockSum(sum, teacherSums);
+    const double logS = log(s.sum), logT = log(sum);
+    double loss = 0;
+    for (std::int64_t i = threadIdx.x; i < entries; i += kThreads) {
+        const float zs = (kept[i] - s.largest) / temperature;
+        const float zt = (wanted(i) - largest) / temperature;
+        const auto ps = static_cast<float>(expf(zs) / s.sum);
+        const auto pt = static_cast<float>(expf(zt) / sum);
+        loss += pt * ((zt - logT) - (zs - logS));
+        kept[i] = temperature * (ps - pt) * scale;
+    }
+    loss = blockSum(loss, partial);  // its barrier: kept is whole
+    if (threadIdx.x == 0)
+        losses[blockIdx.x] = loss * temperature * temperature;
+    const float share = static_cast<float>(1.0 / others.sum);
+    if (top < count)
+        for (std::int64_t i = threadIdx.x; i < count; i += kThreads)
+            row[i] = expf((row[i] - others.largest) / temperature) * share * kept[top];
+    __syncthreads();
+    for (std::int64_t i = threadIdx.x; i < top; i += kThreads)
+        row[ids[i]] = kept[i];
 }
 
 /// Butterflies in shared memory, one block a vector of `size`.
@@ -236,61 +419,8 @@ __global__ void __launch_bounds__(kThreads) hadamardKernel(float* x, int size, f
         at[i] = values[i] * factor;
 }
 
-struct Code {
-    float exact, clamped;  // x / s, and the code it is rounded to
-    bool inside;
-};
-
-__device__ __forceinline__ Code codeOf(float x, float scale, float lowest, float highest) {
-    const float exact = x / scale;
-    return {exact, fminf(fmaxf(rintf(exact), lowest), highest),
-            exact >= lowest && exact <= highest};
-}
-
-struct FakeQuantize {
-    const float *x, *scales;
-    std::int64_t group;
-    float lowest, highest;
-    float* y;
-    __device__ void operator()(std::int64_t i) const {
-        const float scale = scales[i / group];
-        y[i] = codeOf(x[i], scale, lowest, highest).clamped * scale;
-    }
-    template <class Check>
-    void forEachPointer(Check check) const {
-        check(x), check(scales), check(y);
-    }
-};
-
-/// One warp a group.
-__global__ void __launch_bounds__(kThreads)
-    fakeQuantizeBackwardKernel(FakeQuantize f, const float* dy, std::int64_t groups, float* dx,
-                               float* dScales) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-    if (group >= groups)
-        return;  // the whole warp
-    const float scale = f.scales[group];
-    float sum = 0;
-    for (std::int64_t i = group * f.group + lane; i < (group + 1) * f.group; i += kWarp) {
-        const Code code = codeOf(f.x[i], scale, f.lowest, f.highest);
-        // Beyond the range only a gradient that leads back into it may pass.
-        dx[i] = code.inside             ? dy[i]
-                : code.exact < f.lowest ? fminf(dy[i], 0.0F)
-                                        : fmaxf(dy[i], 0.0F);
-        sum += dy[i] * (code.inside ? code.clamped - code.exact : code.clamped);
-    }
-    sum = warpSum(sum);
-    if (lane == 0)
-        dScales[group] = sum;
-}
-
 bool fitsGrid(std::int64_t rows) {
     return rows >= 0 && rows <= kMaxGridX;
-}
-
-bool isGrouping(std::int64_t count, std::int64_t group) {
-    return count >= 0 && group > 0 && group % kWarp == 0 && count % group == 0;
 }
 
 }  // namespace
@@ -318,6 +448,70 @@ Status ropeBackward(float* dy, std::int64_t tokens, std::int64_t stride, std::in
                 RopeBackward{dy, stride, heads, headDim / 2, cosSin}, stream);
 }
 
+Status gatherRows(const float* table, std::int64_t cols, const std::int32_t* ids,
+                  std::int64_t tokens, float factor, bool accumulate, float* out, Stream stream) {
+    if (tokens < 0 || cols <= 0)
+        return kInvalidValue;
+    if (accumulate)
+        return each(tokens * cols, GatherRows<true>{table, cols, ids, factor, out}, stream);
+    return each(tokens * cols, GatherRows<false>{table, cols, ids, factor, out}, stream);
+}
+
+Status copyRounded(const float* x, std::int64_t count, StoredType type, float* y, Stream stream) {
+    switch (type) {
+        case StoredType::F16:
+            return each(count, CopyRounded<StoredType::F16>{x, y}, stream);
+        case StoredType::BF16:
+            return each(count, CopyRounded<StoredType::BF16>{x, y}, stream);
+        case StoredType::F32:
+            break;
+    }
+    return each(count, CopyRounded<StoredType::F32>{x, y}, stream);
+}
+
+Status clearMasked(float* y, const std::uint8_t* zero, std::int64_t count, Stream stream) {
+    return each(count, ClearMasked{y, zero}, stream);
+}
+
+Status addBias(float* y, const float* bias, std::int64_t rows, std::int64_t cols, Stream stream) {
+    if (rows < 0 || cols <= 0)
+        return kInvalidValue;
+    return each(rows * cols, AddBias{y, bias, cols}, stream);
+}
+
+std::size_t rowSumsWorkspace(std::int64_t rows, std::int64_t cols) {
+    return static_cast<std::size_t>((rows + kRowBlock - 1) / kRowBlock * cols);
+}
+
+Status addRowSums(const float* x, std::int64_t rows, std::int64_t cols, float* sums,
+                  float* workspace, Stream stream) {
+    const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+    if (rows < 0 || blocks > kMaxBlocks || cols <= 0 || cols / kThreads >= kMaxGridX)
+        return kInvalidValue;
+    if (rows == 0)
+        return kSuccess;
+    const auto columns = static_cast<unsigned>((cols + kThreads - 1) / kThreads);
+    const Status status = launch(rowSumsKernel, dim3(columns, static_cast<unsigned>(blocks)),
+                                 kThreads, 0, stream, x, rows, cols, workspace);
+    if (status != kSuccess)
+        return status;
+    return launch(addRowSumsKernel, columns, kThreads, 0, stream, workspace, blocks, cols, sums);
+}
+
+Status sumSquares(const float* x, std::int64_t count, double* workspace, double* sum,
+                  Stream stream) {
+    if (count < 0)
+        return kInvalidValue;
+    constexpr std::int64_t kEach = 16 * kThreads;  // values of a part, where there are few
+    const auto parts =
+        static_cast<int>(count / kEach < kSquareParts ? count / kEach + 1 : kSquareParts);
+    const Status status = launch(squaresKernel, static_cast<unsigned>(parts), kThreads, 0, stream,
+                                 x, count, workspace);
+    if (status != kSuccess)
+        return status;
+    return launch(addSquaresKernel, 1, kThreads, 0, stream, workspace, parts, sum);
+}
+
 Status embeddingBackward(const std::int32_t* ids, std::int64_t tokens, const float* dy,
                          std::int64_t cols, float factor, float* grad, Stream stream) {
     const std::int64_t parts = (cols + kThreads - 1) / kThreads;
@@ -341,13 +535,25 @@ Status crossEntropyRows(float* logits, std::int64_t rows, std::int64_t count,
 }
 
 Status distillRows(float* student, const float* teacher, std::int64_t rows, std::int64_t count,
-                   float temperature, float scale, double* losses, Stream stream) {
+                   const std::int32_t* targets, float temperature, float scale, double* losses,
+                   Stream stream) {
     if (!fitsGrid(rows) || count <= 0 || !(temperature > 0))
         return kInvalidValue;
     if (rows == 0)
         return kSuccess;
     return launch(distillKernel, static_cast<unsigned>(rows), kThreads, 0, stream, student, teacher,
-                  count, temperature, scale, losses);
+                  count, targets, temperature, scale, losses);
+}
+
+Status distillTopRows(float* student, const TopRows& teacher, std::int64_t rows, std::int64_t count,
+                      const std::int32_t* targets, float temperature, float scale, double* losses,
+                      Stream stream) {
+    if (!fitsGrid(rows) || teacher.top <= 0 || teacher.top > count || !(temperature > 0))
+        return kInvalidValue;
+    if (rows == 0)
+        return kSuccess;
+    return launch(distillTopKernel, static_cast<unsigned>(rows), kThreads, 0, stream, student,
+                  teacher, count, targets, temperature, scale, losses);
 }
 
 Status adamw(float* value, const float* grad, float* m, float* v, const AdamWStep& step,
@@ -364,31 +570,6 @@ Status hadamard(float* x, std::int64_t count, std::int64_t size, Stream stream) 
     return launch(hadamardKernel, static_cast<unsigned>(count / size), kThreads,
                   static_cast<std::size_t>(size) * sizeof(float), stream, x, static_cast<int>(size),
                   1.0F / sqrtf(static_cast<float>(size)));
-}
-
-Status fakeQuantize(const float* x, const float* scales, std::int64_t count, std::int64_t group,
-                    int lowest, int highest, float* y, Stream stream) {
-    if (!isGrouping(count, group))
-        return kInvalidValue;
-    return each(
-        count,
-        FakeQuantize{x, scales, group, static_cast<float>(lowest), static_cast<float>(highest), y},
-        stream);
-}
-
-Status fakeQuantizeBackward(const float* x, const float* scales, const float* dy,
-                            std::int64_t count, std::int64_t group, int lowest, int highest,
-                            float* dx, float* dScales, Stream stream) {
-    if (!isGrouping(count, group) || !fitsGrid(count / group / kWarps + 1))
-        return kInvalidValue;
-    if (count == 0)
-        return kSuccess;
-    const std::int64_t groups = count / group;
-    return launch(fakeQuantizeBackwardKernel, static_cast<unsigned>((groups + kWarps - 1) / kWarps),
-                  kThreads, 0, stream,
-                  FakeQuantize{x, scales, group, static_cast<float>(lowest),
-                               static_cast<float>(highest), nullptr},
-                  dy, groups, dx, dScales);
 }
 
 }  // namespace fettle::kernels::cuda

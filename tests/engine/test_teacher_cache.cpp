@@ -68,12 +68,13 @@ protected:
     int fill(TeacherCache& cache, std::uint64_t seed = 1) {
         DataLoader data = texts(seed);
         Network network(teacher, pool);
+        const std::unique_ptr<TrainEngine> engine = makeCpuTrainEngine(network, nullptr, {}, pool);
         int asked = 0;
         fillTeacherCache(
             cache, data, 1 << 20,
-            [&]() -> Network& {
+            [&]() -> TrainEngine& {
                 ++asked;
-                return network;
+                return *engine;
             },
             pool, control);
         EXPECT_EQ(data.position(), DataPosition{});
@@ -146,8 +147,10 @@ TEST_F(CachedTeaching, AllTokensKeptAreTheTeacherItselfAndFewerALowerBound) {
                 EXPECT_LT(std::sqrt(apart / size), 1e-3);
             }
             // Validation speaks of temperature 1, whatever is trained at.
-            const Validation exact = validate(learner, {batch}, loss, &live, control),
-                             coarse = validate(learner, {known}, loss, nullptr, control);
+            const auto validated = [&](const TrainBatch& on, Network* with) {
+                return validate(*makeCpuTrainEngine(learner, with, {}, pool), {on}, loss, control);
+            };
+            const Validation exact = validated(batch, &live), coarse = validated(known, nullptr);
             EXPECT_LE(coarse.kl, exact.kl * 1.001);
             EXPECT_NEAR(coarse.perplexity, exact.perplexity, 1e-6 * exact.perplexity);
         }
@@ -312,8 +315,9 @@ TEST_F(CachedTeaching, AStepFromTheCacheTakesLessProcessorTime) {
     Network live(model, one), learner(model, one);
     TeacherCache cache(folder / "cache", {"llama-4m", model.config.vocabularySize, 64, 1}, control);
     TrainBatch batch = data.next();
+    const std::unique_ptr<TrainEngine> engine = makeCpuTrainEngine(live, nullptr, {}, one);
     cache.add(
-        batch, [&]() -> Network& { return live; }, one, control);
+        batch, [&]() -> TrainEngine& { return *engine; }, one, control);
     cache.flush();
     const TrainLoss loss{0, 1, 1};
     learner.accumulate(batch, loss, 1, &live, nullptr);  // buffers are there

@@ -42,8 +42,10 @@ class Hook : public TrainHooks {
 public:
     explicit Hook(std::function<void(Network&, std::int64_t)> action)
         : m_action(std::move(action)) {}
-    void begin(Network&, std::int64_t step) override { began = step; }
-    void afterStep(Network& network, std::int64_t step) override { m_action(network, step); }
+    void begin(TrainEngine&, std::int64_t step) override { began = step; }
+    void afterStep(TrainEngine& engine, std::int64_t step) override {
+        m_action(engine.network(), step);
+    }
 
     std::int64_t began = -1;
 

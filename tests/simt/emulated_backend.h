@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/backend/cuda_backend.h"
+#include "engine/train/device_network.h"
 #include "tests/simt/orders.h"
 
 namespace fettle::test {
@@ -16,9 +17,11 @@ inline DeviceSummary emulatedDevice(const char* isa = "sm_80") {
 
 /// Every buffer a piece of its own, so that accesses beside it are noticed.
 struct EmulatedBackend : CudaBackend {
-    explicit EmulatedBackend(std::size_t pieceBytes = 0)
-        : CudaBackend(emulatedDevice(), 2, pieceBytes) {}
-    explicit EmulatedBackend(const char* isa) : CudaBackend(emulatedDevice(isa), 2, 0) {}
+    explicit EmulatedBackend(std::size_t pieceBytes = 0) : EmulatedBackend(nullptr, pieceBytes) {}
+    explicit EmulatedBackend(const char* isa, std::size_t pieceBytes = 0)
+        : CudaBackend(isa ? emulatedDevice(isa) : emulatedDevice(), 2, pieceBytes) {
+        trainDeviceOf() = cudaTrainDevice;
+    }
 };
 
 /// Memory races are looked for by the kernels' own tests; whole models run without that.

@@ -36,6 +36,29 @@ void expectEveryBarrierNeeded(const std::string& what, const Body& body) {
         expectNoticed({.droppedPass = pass}, "barrier number " + std::to_string(pass));
 }
 
+/// The same where barriers keep accesses to global memory apart, which is not watched: without each
+/// of them the memory check notices, or the result of `body`, a vector, is another one in some
+/// order.
+template <class Body>
+void expectEveryBarrierFelt(const std::string& what, const Body& body) {
+    barriersSeen().clear();
+    const auto right = body();
+    const std::set<Site> sites = barriersSeen();
+    ASSERT_FALSE(sites.empty()) << what;
+    for (const Site& site : sites) {
+        bool felt = false;
+        for (const Order order : kOrders) {
+            const OptionScope scope({.order = order, .droppedBarrier = site});
+            try {
+                felt = felt || !sameBits(body(), right);
+            } catch (const Finding&) {
+                felt = true;
+            }
+        }
+        EXPECT_TRUE(felt) << what << " without the barrier at " << text(site);
+    }
+}
+
 }  // namespace fettle::simt
 
 #endif

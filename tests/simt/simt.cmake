@@ -8,8 +8,8 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
   set_source_files_properties(${simt_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
   add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels}
     ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
-    ${PROJECT_SOURCE_DIR}/engine/backend/split_backend.cpp
-    ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp ${PROJECT_SOURCE_DIR}/engine/backend/weight_stream.cpp)
+    ${PROJECT_SOURCE_DIR}/engine/backend/split_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp ${PROJECT_SOURCE_DIR}/engine/backend/weight_stream.cpp
+    ${PROJECT_SOURCE_DIR}/engine/train/device_network.cpp ${PROJECT_SOURCE_DIR}/engine/train/device_train_engine.cpp)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_include_directories(fettle_simt_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator)
   target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_engine)
@@ -33,6 +33,7 @@ if(TARGET fettle_cuda)
   file(GLOB gpu_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/simt/gpu/*.cpp)
   add_executable(fettle_gpu_tests ${gpu_tests} ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_cuda_kernels.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_cuda_tensor.cpp ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_cuda_algorithms.cpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_cuda_train.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/simt/test_device_pool.cpp)
   set_target_properties(fettle_gpu_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_compile_definitions(fettle_gpu_tests PRIVATE FETTLE_ON_GPU)

@@ -5,9 +5,15 @@
 #include <cmath>
 
 #include "kernels/cuda/attention_train.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/fake_quant.h"
 #include "kernels/cuda/norm_backward.h"
 #include "kernels/cuda/train.h"
+#include "kernels/formats/small_float.h"
+#include "kernels/formats/weight_format.h"
+#include "kernels/ops/fake_quant.h"
+#include "kernels/ops/loss.h"
 #include "kernels/reference/train.h"
 #include "tests/kernels/kernel_data.h"
 #include "tests/simt/emulator/device_array.h"
@@ -193,9 +199,9 @@ Floats distill(const Floats& student, const Floats& teacher, std::int64_t rows,
                std::int64_t count) {
     DeviceArray<float> s(student), t(teacher);
     DeviceArray<double> losses(static_cast<std::size_t>(rows));
-    EXPECT_EQ(
-        cuda::distillRows(s.data(), t.data(), rows, count, 2.0F, 0.5F, losses.data(), nullptr),
-        cuda::kSuccess);
+    EXPECT_EQ(cuda::distillRows(s.data(), t.data(), rows, count, nullptr, 2.0F, 0.5F, losses.data(),
+                                nullptr),
+              cuda::kSuccess);
     const std::vector<double> values = losses.values();
     return join({s.values(), Floats(values.begin(), values.end())});
 }
@@ -289,39 +295,335 @@ TEST(CudaTrain, Hadamard) {
     EXPECT_EQ(cuda::hadamard(nullptr, 8192, 8192, nullptr), cuda::kInvalidValue);
 }
 
-TEST(CudaTrain, FakeQuantizationAndItsGradients) {
-    const std::int64_t group = 64, groups = 9, count = group * groups;
-    const Floats x = randomFloats(count, 1), dy = randomFloats(count, 2);
-    Floats scales;
-    for (std::int64_t g = 0; g < groups; ++g)
-        scales.push_back(0.1F + 0.05F * static_cast<float>(g));
-    const Floats got = inEveryOrder([&] {
-        DeviceArray<float> dX(x), s(scales), d(dy), y(x.size()), dx(x.size()), ds(scales.size());
-        EXPECT_EQ(cuda::fakeQuantize(dX.data(), s.data(), count, group, -8, 7, y.data(), nullptr),
-                  cuda::kSuccess);
-        EXPECT_EQ(cuda::fakeQuantizeBackward(dX.data(), s.data(), d.data(), count, group, -8, 7,
-                                             dx.data(), ds.data(), nullptr),
-                  cuda::kSuccess);
-        return join({y.values(), dx.values(), ds.values()});
-    });
-    Doubles y, dx, ds(scales.size());
-    int outside = 0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        const float scale = scales[i / 64], exact = x[i] / scale;
-        const double code = std::clamp(std::nearbyint(double(exact)), -8.0, 7.0);
-        const bool inside = exact >= -8 && exact <= 7;
-        outside += inside ? 0 : 1;
-        y.push_back(code * scale);
-        const double d = dy[i];
-        dx.push_back(inside ? d : exact < -8 ? std::min(d, 0.0) : std::max(d, 0.0));
-        ds[i / 64] += dy[i] * (inside ? code - exact : code);
+Floats distillTop(const Floats& student, const std::vector<std::int32_t>& ids, const Floats& logits,
+                  const Floats& rest, std::int64_t rows, std::int64_t count,
+                  const std::vector<std::int32_t>& targets) {
+    const auto top = static_cast<std::int64_t>(ids.size()) / rows;
+    DeviceArray<float> s(student), l(logits), r(rest),
+        scratch(static_cast<std::size_t>(rows * (top + 1)));
+    DeviceArray<std::int32_t> dIds(ids), dTargets(targets);
+    DeviceArray<double> losses(static_cast<std::size_t>(rows));
+    EXPECT_EQ(
+        cuda::distillTopRows(s.data(), {top, dIds.data(), l.data(), r.data(), scratch.data()}, rows,
+                             count, dTargets.data(), 2.0F, 0.5F, losses.data(), nullptr),
+        cuda::kSuccess);
+    const std::vector<double> values = losses.values();
+    return join({s.values(), Floats(values.begin(), values.end())});
+}
+
+/// Rows of a student, and the `top` tokens of each that a teacher is known by.
+struct TopCase {
+    std::int64_t rows = 3, count = 0, top = 0;
+    Floats student, logits, rest;
+    std::vector<std::int32_t> ids, targets = {1, -1, 0};
+};
+TopCase topCase(std::int64_t count, std::int64_t top) {
+    TopCase c;
+    c.count = count;
+    c.top = top;
+    c.student = randomFloats(c.rows * count, 1, 4.0F);
+    c.logits = randomFloats(c.rows * top, 2, 4.0F);
+    c.rest = randomFloats(c.rows, 3, 4.0F);
+    for (std::int64_t r = 0; r < c.rows; ++r)
+        for (std::int64_t i = 0; i < top; ++i)
+            c.ids.push_back(static_cast<std::int32_t>((7 * i + r) % count));
+    return c;
+}
+
+TEST(CudaTrain, TheLossAgainstTheLikeliestTokensIsTheCpus) {
+    for (const auto& [count, top] :
+         {std::pair<std::int64_t, std::int64_t>{5, 1}, {600, 64}, {600, 300}, {9, 9}}) {
+        const TopCase c = topCase(count, top);
+        Floats want = c.student;
+        Floats losses;
+        for (std::int64_t r = 0; r < c.rows; ++r) {
+            float* const row = want.data() + r * count;
+            if (c.targets[static_cast<std::size_t>(r)] < 0) {
+                std::fill_n(row, count, 0.0F);
+                losses.push_back(0);
+                continue;
+            }
+            Floats goal(c.logits.begin() + r * top, c.logits.begin() + (r + 1) * top);
+            goal.push_back(c.rest[static_cast<std::size_t>(r)]);
+            Floats scratch(goal.size());
+            losses.push_back(static_cast<float>(distillTopRow(
+                row, count, c.ids.data() + r * top, goal.data(), top, 2.0F, 0.5F, scratch.data())));
+        }
+        want.insert(want.end(), losses.begin(), losses.end());
+        const Floats got = inEveryOrder([&, count = count] {
+            return distillTop(c.student, c.ids, c.logits, c.rest, c.rows, count, c.targets);
+        });
+        expectClose(got, wide(want), 2e-6, "top rows");
     }
-    EXPECT_GT(outside, 10);
-    y.insert(y.end(), dx.begin(), dx.end());
-    y.insert(y.end(), ds.begin(), ds.end());
-    expectClose(got, y, 1e-6, "fake quantization");
-    EXPECT_EQ(cuda::fakeQuantize(nullptr, nullptr, 64, 20, -8, 7, nullptr, nullptr),
+    EXPECT_EQ(cuda::distillTopRows(nullptr, {}, 1, 4, nullptr, 1, 1, nullptr, nullptr),
               cuda::kInvalidValue);
+}
+
+TEST(CudaTrain, RowsThatAreNotScoredTeachNothing) {
+    const Floats z = randomFloats(2 * 40, 1), t = randomFloats(2 * 40, 2);
+    const std::vector<std::int32_t> targets = {-1, 3};
+    const Floats got = inEveryOrder([&] {
+        DeviceArray<float> s(z), other(t);
+        DeviceArray<std::int32_t> dTargets(targets);
+        DeviceArray<double> losses(2);
+        EXPECT_EQ(cuda::distillRows(s.data(), other.data(), 2, 40, dTargets.data(), 1.0F, 1.0F,
+                                    losses.data(), nullptr),
+                  cuda::kSuccess);
+        EXPECT_EQ(losses.values()[0], 0);
+        EXPECT_GT(losses.values()[1], 0);
+        return s.values();
+    });
+    for (std::size_t i = 0; i < 80; ++i)
+        EXPECT_EQ(got[i] == 0, i < 40) << i;
+}
+
+TEST(CudaTrain, RowsGatheredCopiedAndAdded) {
+    const std::int64_t cols = 37;
+    const std::vector<std::int32_t> ids = {4, 0, 4, 2};
+    const Floats table = randomFloats(5 * cols, 1), start = randomFloats(4 * cols, 2),
+                 bias = randomFloats(cols, 3);
+    const Floats got = inEveryOrder([&] {
+        DeviceArray<float> t(table), added(start), plain(start.size()), b(bias);
+        DeviceArray<std::int32_t> dIds(ids);
+        EXPECT_EQ(
+            cuda::gatherRows(t.data(), cols, dIds.data(), 4, 0.5F, true, added.data(), nullptr),
+            cuda::kSuccess);
+        EXPECT_EQ(
+            cuda::gatherRows(t.data(), cols, dIds.data(), 4, 3.0F, false, plain.data(), nullptr),
+            cuda::kSuccess);
+        EXPECT_EQ(cuda::addBias(plain.data(), b.data(), 4, cols, nullptr), cuda::kSuccess);
+        return join({added.values(), plain.values()});
+    });
+    Doubles added, plain;
+    for (std::size_t t = 0; t < ids.size(); ++t)
+        for (std::int64_t c = 0; c < cols; ++c) {
+            const double value = table[static_cast<std::size_t>(ids[t] * cols + c)];
+            added.push_back(start[added.size()] + 0.5 * value);
+            plain.push_back(3 * value + bias[static_cast<std::size_t>(c)]);
+        }
+    added.insert(added.end(), plain.begin(), plain.end());
+    expectClose(got, added, 2e-7, "gathered");
+}
+
+TEST(CudaTrain, CopiesRoundToWhatFilesHold) {
+    Floats x = randomFloats(700, 1, 100.0F);
+    x[3] = 1.00390625F;  // half way between two numbers of bfloat16
+    x[4] = 1e-7F;        // a subnormal float16
+    for (const cuda::StoredType type :
+         {cuda::StoredType::F32, cuda::StoredType::F16, cuda::StoredType::BF16}) {
+        const Floats got = inEveryOrder([&] {
+            DeviceArray<float> from(x), to(x.size());
+            EXPECT_EQ(cuda::copyRounded(from.data(), 700, type, to.data(), nullptr),
+                      cuda::kSuccess);
+            return to.values();
+        });
+        for (std::size_t i = 0; i < x.size(); ++i)
+            EXPECT_EQ(got[i], type == cuda::StoredType::F16 ? halfToFloat(floatToHalf(x[i]))
+                              : type == cuda::StoredType::BF16
+                                  ? bfloat16ToFloat(floatToBfloat16(x[i]))
+                                  : x[i]);
+    }
+}
+
+TEST(CudaTrain, MaskedValuesBecomeZero) {
+    const Floats x = randomFloats(300, 1);
+    std::vector<std::uint8_t> zero(x.size());
+    for (std::size_t i = 0; i < zero.size(); i += 3)
+        zero[i] = 1;
+    const Floats got = inEveryOrder([&] {
+        DeviceArray<float> y(x);
+        DeviceArray<std::uint8_t> mask(zero);
+        EXPECT_EQ(cuda::clearMasked(y.data(), mask.data(), 300, nullptr), cuda::kSuccess);
+        return y.values();
+    });
+    for (std::size_t i = 0; i < x.size(); ++i)
+        EXPECT_EQ(got[i], zero[i] ? 0 : x[i]);
+}
+
+Floats rowSums(const Floats& x, const Floats& start, std::int64_t rows) {
+    const auto cols = static_cast<std::int64_t>(start.size());
+    DeviceArray<float> dX(x), sums(start), room(cuda::rowSumsWorkspace(rows, cols));
+    EXPECT_EQ(cuda::addRowSums(dX.data(), rows, cols, sums.data(), room.data(), nullptr),
+              cuda::kSuccess);
+    return sums.values();
+}
+
+Floats squares(const Floats& x) {
+    DeviceArray<float> dX(x);
+    DeviceArray<double> room(cuda::kSquareParts), sum(1);
+    EXPECT_EQ(cuda::sumSquares(dX.data(), static_cast<std::int64_t>(x.size()), room.data(),
+                               sum.data(), nullptr),
+              cuda::kSuccess);
+    return {static_cast<float>(sum.values()[0])};
+}
+
+TEST(CudaTrain, SumsOverRowsAndOfSquares) {
+    const std::int64_t rows = 131, cols = 300;
+    const Floats x = randomFloats(rows * cols, 1), start = randomFloats(cols, 2);
+    Doubles want = wide(start);
+    double power = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        want[i % 300] += x[i];
+        power += double(x[i]) * x[i];
+    }
+    expectClose(inEveryOrder([&] { return rowSums(x, start, rows); }), want, 1e-6, "row sums");
+    expectClose(squares(x), {power}, 1e-7, "squares");
+    const Floats few = randomFloats(5, 1);
+    EXPECT_EQ(inEveryOrder([&] { return squares(few); }), squares(few));
+}
+
+/// A weight in groups with everything that fake quantization knows.
+struct CodeCase {
+    CodeGrid grid;
+    std::int64_t rows = 5, cols = 0, group = 0;
+    Floats w, dy, step, scale, shift;
+};
+CodeCase codeCase(const CodeGrid& grid, std::int64_t group, bool asymmetric) {
+    CodeCase c;
+    c.grid = grid;
+    c.group = group;
+    c.cols = 3 * group;
+    c.w = randomFloats(c.rows * c.cols, 1);
+    c.dy = randomFloats(c.rows * c.cols, 2);
+    const std::int64_t groups = c.rows * 3;
+    for (std::int64_t g = 0; g < groups; ++g) {
+        // Some of each group lies beyond its grid.
+        c.step.push_back((0.5F + 0.03F * static_cast<float>(g)) / grid.highest);
+        c.scale.push_back(c.step.back() * (0.9F + 0.02F * static_cast<float>(g)));
+        if (asymmetric)
+            c.shift.push_back(static_cast<float>(g % 5 - 2));
+    }
+    return c;
+}
+
+TEST(CudaTrain, FakeQuantizationGivesTheCpusBits) {
+    WorkerPool pool(1);
+    const CodeCase cases[] = {codeCase(integerGrid(-8, 7), 32, false),
+                              codeCase(integerGrid(-8, 7), 48, true),
+                              codeCase(integerGrid(-127, 127), 257, false),
+                              codeCase(e4m3Grid(), 40, false), codeCase(e2m1Grid(), 16, false)};
+    for (const CodeCase& c : cases)
+        for (const cuda::ScaleGradient kind :
+             {cuda::ScaleGradient::Scale, cuda::ScaleGradient::Step}) {
+            const bool ofStep = kind == cuda::ScaleGradient::Step;
+            const Floats& step = ofStep ? c.scale : c.step;
+            const FakeQuantArgs args = {
+                c.grid,  c.w.data(),  c.rows,         c.cols,
+                c.group, step.data(), c.scale.data(), c.shift.empty() ? nullptr : c.shift.data()};
+            Floats out(c.w.size()), grad = c.dy, ofScale(c.scale.size());
+            fakeQuant(args, out.data(), pool);
+            fakeQuantBackward(args, ofStep ? ScaleGradient::Step : ScaleGradient::Scale,
+                              grad.data(), ofScale.data(), pool);
+            const Floats got = inEveryOrder([&] {
+                DeviceArray<float> w(c.w), dStep(step), scale(c.scale), shift(c.shift), d(c.dy),
+                    y(c.w.size()), dLog(Floats(c.scale.size(), 1.0F));
+                cuda::FakeQuantArgs a;
+                a.lowest = c.grid.lowest;
+                a.highest = c.grid.highest;
+                a.smallest = c.grid.smallest;
+                a.magic = c.grid.magic;
+                a.floating = c.grid.floating;
+                a.w = w.data();
+                a.groups = static_cast<std::int64_t>(c.scale.size());
+                a.group = c.group;
+                a.step = dStep.data();
+                a.scale = scale.data();
+                a.shift = c.shift.empty() ? nullptr : shift.data();
+                EXPECT_EQ(cuda::fakeQuantize(a, y.data(), nullptr), cuda::kSuccess);
+                EXPECT_EQ(cuda::fakeQuantizeBackward(a, kind, d.data(), dLog.data(), nullptr),
+                          cuda::kSuccess);
+                return join({y.values(), d.values(), dLog.values()});
+            });
+            const std::size_t n = c.w.size();
+            for (std::size_t i = 0; i < n; ++i) {
+                ASSERT_EQ(got[i], out[i]) << "code " << i;
+                ASSERT_EQ(got[n + i], grad[i]) << "gradient " << i;
+            }
+            Doubles wanted;
+            for (std::size_t g = 0; g < c.scale.size(); ++g)
+                wanted.push_back(1 + double(ofScale[g]) * c.scale[g]);
+            expectClose(Floats(got.begin() + static_cast<std::ptrdiff_t>(2 * n), got.end()), wanted,
+                        2e-6, "scales");
+        }
+    cuda::FakeQuantArgs none;
+    EXPECT_EQ(cuda::fakeQuantize(none, nullptr, nullptr), cuda::kInvalidValue);
+}
+
+TEST(CudaTrain, LearnedScalesAreStored) {
+    const Floats start = {0.01F, 0.02F, 0.03F, 1e-6F, 0.011F, 3.0F};
+    const Floats p = {0, 0.1F, -0.2F, 0.3F, 1e-6F, 4.0F};
+    const float global = 37.0F;
+    const auto stored = [&](cuda::StoredScale how, float s) -> float {
+        switch (how) {
+            case cuda::StoredScale::F16:
+                return halfToFloat(floatToHalf(std::max(s, 0x1p-14F)));
+            case cuda::StoredScale::BF16:
+                return bfloat16ToFloat(floatToBfloat16(s));
+            case cuda::StoredScale::NvFp4:
+                return e4m3ToFloat(floatToE4m3(std::clamp(2 * s * global, 0x1p-9F, 448.0F))) /
+                       global / 2;
+            case cuda::StoredScale::F32:
+                break;
+        }
+        return s;
+    };
+    for (const cuda::StoredScale how : {cuda::StoredScale::F32, cuda::StoredScale::F16,
+                                        cuda::StoredScale::BF16, cuda::StoredScale::NvFp4}) {
+        const Floats got = inEveryOrder([&] {
+            DeviceArray<float> s(start), dP(p), out(start.size());
+            EXPECT_EQ(cuda::learnedScales(s.data(), dP.data(), 6, how, global, out.data(), nullptr),
+                      cuda::kSuccess);
+            return out.values();
+        });
+        for (std::size_t i = 0; i < got.size(); ++i)
+            EXPECT_NEAR(got[i], p[i] == 0 ? start[i] : stored(how, start[i] * std::exp(p[i])),
+                        3e-7F * got[i])
+                << static_cast<int>(how) << " " << i;
+        EXPECT_EQ(got[0], start[0]);
+    }
+}
+
+TEST(CudaTrain, ProductsTakeMatricesAsTheyLie) {
+    std::string problem;
+    const std::unique_ptr<cuda::Blas> blas = cuda::openBlas(nullptr, &problem);
+    ASSERT_TRUE(blas) << problem;
+    const std::int64_t m = 5, n = 12, k = 8;
+    const Floats a = randomFloats(m * k, 1), b = randomFloats(n * k, 2), c = randomFloats(m * n, 3);
+    const auto turned = [](const Floats& x, std::int64_t rows, std::int64_t cols) {
+        Floats t(x.size());
+        for (std::int64_t r = 0; r < rows; ++r)
+            for (std::int64_t i = 0; i < cols; ++i)
+                t[static_cast<std::size_t>(i * rows + r)] =
+                    x[static_cast<std::size_t>(r * cols + i)];
+        return t;
+    };
+    for (int bits = 0; bits < 8; ++bits) {
+        cuda::BlasGemm gemm;
+        gemm.m = m;
+        gemm.n = gemm.cStride = n;
+        gemm.k = k;
+        gemm.aTransposed = bits & 1;
+        gemm.bTransposed = bits & 2;
+        gemm.accumulate = bits & 4;
+        DeviceArray<float> dA(gemm.aTransposed ? turned(a, m, k) : a),
+            dB(gemm.bTransposed ? turned(b, n, k) : b), dC(c);
+        gemm.a = dA.data();
+        gemm.aStride = gemm.aTransposed ? m : k;
+        gemm.b = dB.data();
+        gemm.bStride = gemm.bTransposed ? n : k;
+        gemm.c = dC.data();
+        ASSERT_EQ(blas->gemm(gemm), cuda::kSuccess);
+        Doubles want;
+        for (std::int64_t r = 0; r < m; ++r)
+            for (std::int64_t i = 0; i < n; ++i) {
+                double sum = gemm.accumulate ? c[want.size()] : 0.0F;
+                for (std::int64_t j = 0; j < k; ++j)
+                    sum += double(a[static_cast<std::size_t>(r * k + j)]) *
+                           b[static_cast<std::size_t>(i * k + j)];
+                want.push_back(sum);
+            }
+        expectClose(dC.values(), want, 1e-6, "product " + std::to_string(bits));
+    }
 }
 
 struct Sequences {
@@ -423,6 +725,20 @@ TEST(CudaTrainMutation, EveryBarrierIsNeededAndMissed) {
         return crossEntropy(x, 2, 300, {7, 299});
     });
     simt::expectEveryBarrierNeeded("distillRows", [&] { return distill(x, dy, 2, 300); });
+    // Tokens kept one by one far above the others, and far below: those in the shade vanish.
+    const auto apart = [](float by) {
+        TopCase top = topCase(300, 70);
+        for (std::size_t i = 0; i < top.ids.size(); ++i) {
+            const auto row = static_cast<std::int64_t>(i) / top.top;
+            top.student[static_cast<std::size_t>(row * top.count + top.ids[i])] += by;
+        }
+        return distillTop(top.student, top.ids, top.logits, top.rest, top.rows, top.count,
+                          {5, 7, 299});
+    };
+    simt::expectEveryBarrierFelt("distillTopRows", [&] {
+        return join({apart(500.0F), apart(-500.0F)});
+    });
+    simt::expectEveryBarrierNeeded("sumSquares", [&] { return squares(x); });
     simt::expectEveryBarrierNeeded("hadamard",
                                    [&] { return transformed(randomFloats(128, 1), 64); });
 }

@@ -134,17 +134,26 @@ Status statusOf(cublasStatus_t status) {
                : static_cast<Status>(cudaErrorUnknown);
 }
 
-/// 1 and 0 as the type's products take them.
+/// What the product and what c holds are multiplied with, as the type's products take it.
 struct Factors {
-    float one = 1, none = 0;
-    std::int32_t oneInt = 1, noneInt = 0;
+    explicit Factors(bool accumulate) : before(accumulate ? 1.0F : 0.0F) {}
     const void* alpha(BlasType type) const {
         return type == BlasType::S8 ? static_cast<const void*>(&oneInt) : &one;
     }
     const void* beta(BlasType type) const {
-        return type == BlasType::S8 ? static_cast<const void*>(&noneInt) : &none;
+        return type == BlasType::S8 ? static_cast<const void*>(&noneInt) : &before;
     }
+    float one = 1, before;
+    std::int32_t oneInt = 1, noneInt = 0;
 };
+
+// Rows as stored are columns to the library.
+cublasOperation_t operationOfA(const BlasGemm& p) {
+    return p.aTransposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+}
+cublasOperation_t operationOfB(const BlasGemm& p) {
+    return p.bTransposed ? CUBLAS_OP_N : CUBLAS_OP_T;
+}
 
 cudaDataType_t sumType(BlasType type) {
     return type == BlasType::S8 ? CUDA_R_32I : CUDA_R_32F;
@@ -164,14 +173,14 @@ public:
     const std::string& reason() const override { return m_reason; }
 
     Status gemm(const BlasGemm& p) override {
-        const Factors factors;
+        const Factors factors(p.accumulate);
         const auto n = [](std::int64_t value) { return static_cast<int>(value); };
         // Column by column, as the library sees memory, c^T = b a^T.
-        return statusOf(library().gemmEx(m_handle, CUBLAS_OP_T, CUBLAS_OP_N, n(p.n), n(p.m), n(p.k),
-                                         factors.alpha(p.type), p.b, dataType(p.type), n(p.bStride),
-                                         p.a, dataType(p.type), n(p.aStride), factors.beta(p.type),
-                                         p.c, sumType(p.type), n(p.cStride), computeType(p.type),
-                                         CUBLAS_GEMM_DEFAULT));
+        return statusOf(library().gemmEx(m_handle, operationOfB(p), operationOfA(p), n(p.n), n(p.m),
+                                         n(p.k), factors.alpha(p.type), p.b, dataType(p.type),
+                                         n(p.bStride), p.a, dataType(p.type), n(p.aStride),
+                                         factors.beta(p.type), p.c, sumType(p.type), n(p.cStride),
+                                         computeType(p.type), CUBLAS_GEMM_DEFAULT));
     }
 
 private:
@@ -229,7 +238,7 @@ public:
 
     Status run(const BlasPlan& plan, const BlasGemm& p) override {
         const auto& with = static_cast<const LtPlan&>(plan);
-        const Factors factors;
+        const Factors factors(p.accumulate);
         return statusOf(ltLibrary().matmul(m_handle, with.product, factors.alpha(p.type), p.b,
                                            with.b, p.a, with.a, factors.beta(p.type), p.c, with.c,
                                            p.c, with.c, &with.algorithm, m_workspace,
@@ -241,15 +250,22 @@ private:
     static cublasStatus_t describe(const BlasGemm& p, LtPlan& made) {
         const auto size = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
         const LtLibrary& lt = ltLibrary();
-        const cublasOperation_t transposed = CUBLAS_OP_T;
+        const auto layout = [&](cublasLtMatrixLayout_t* matrix, std::int64_t rows,
+                                std::int64_t cols, std::int64_t stride) {
+            return lt.layoutCreate(matrix, dataType(p.type), size(rows), size(cols), stride);
+        };
+        const cublasOperation_t first = operationOfB(p), second = operationOfA(p);
         cublasStatus_t status = lt.descCreate(&made.product, computeType(p.type), sumType(p.type));
         if (status == CUBLAS_STATUS_SUCCESS)
-            status = lt.descSet(made.product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                sizeof transposed);
+            status = lt.descSet(made.product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
         if (status == CUBLAS_STATUS_SUCCESS)
-            status = lt.layoutCreate(&made.b, dataType(p.type), size(p.k), size(p.n), p.bStride);
+            status = lt.descSet(made.product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
         if (status == CUBLAS_STATUS_SUCCESS)
-            status = lt.layoutCreate(&made.a, dataType(p.type), size(p.k), size(p.m), p.aStride);
+            status = p.bTransposed ? layout(&made.b, p.n, p.k, p.bStride)
+                                   : layout(&made.b, p.k, p.n, p.bStride);
+        if (status == CUBLAS_STATUS_SUCCESS)
+            status = p.aTransposed ? layout(&made.a, p.m, p.k, p.aStride)
+                                   : layout(&made.a, p.k, p.m, p.aStride);
         if (status == CUBLAS_STATUS_SUCCESS)
             status = lt.layoutCreate(&made.c, sumType(p.type), size(p.n), size(p.m), p.cStride);
         return status;

@@ -35,7 +35,11 @@ double element(BlasType type, const void* matrix, std::int64_t at) {
 
 /// What both libraries demand of a product, whose matrices are in device memory.
 bool isLegal(const BlasGemm& p) {
-    if (p.aStride < p.k || p.bStride < p.k || p.cStride < p.n)
+    if (p.aStride < (p.aTransposed ? p.m : p.k) || p.bStride < (p.bTransposed ? p.n : p.k) ||
+        p.cStride < p.n)
+        return false;
+    if ((p.type == BlasType::S8 || p.type == BlasType::E4M3) &&
+        (p.aTransposed || p.bTransposed || p.accumulate))
         return false;
     if (p.type == BlasType::S8)
         return p.k % 4 == 0 && p.n % 4 == 0 && p.aStride % 16 == 0 && p.bStride % 16 == 0 &&
@@ -58,11 +62,15 @@ Status multiply(const BlasGemm& p) {
     std::vector<double> row(static_cast<std::size_t>(p.k));
     for (std::int64_t n = 0; n < p.n; ++n) {
         for (std::int64_t k = 0; k < p.k; ++k)
-            row[static_cast<std::size_t>(k)] = element(p.type, p.b, n * p.bStride + k);
+            row[static_cast<std::size_t>(k)] =
+                element(p.type, p.b, p.bTransposed ? k * p.bStride + n : n * p.bStride + k);
         for (std::int64_t m = 0; m < p.m; ++m) {
             double sum = 0;
             for (std::int64_t k = 0; k < p.k; ++k)
-                sum += element(p.type, p.a, m * p.aStride + k) * row[static_cast<std::size_t>(k)];
+                sum += element(p.type, p.a, p.aTransposed ? k * p.aStride + m : m * p.aStride + k) *
+                       row[static_cast<std::size_t>(k)];
+            if (p.accumulate)
+                sum += static_cast<double>(static_cast<float*>(p.c)[m * p.cStride + n]);
             if (p.type == BlasType::S8)
                 static_cast<std::int32_t*>(p.c)[m * p.cStride + n] = static_cast<std::int32_t>(sum);
             else
@@ -87,7 +95,8 @@ struct EmulatedPlan : BlasPlan {
     explicit EmulatedPlan(const BlasGemm& p) : product(p) {}
     bool isFor(const BlasGemm& p) const {
         const auto shape = [](const BlasGemm& g) {
-            return std::tuple(g.type, g.m, g.n, g.k, g.aStride, g.bStride, g.cStride);
+            return std::tuple(g.type, g.m, g.n, g.k, g.aStride, g.bStride, g.cStride, g.aTransposed,
+                              g.bTransposed);
         };
         return shape(p) == shape(product);
     }
