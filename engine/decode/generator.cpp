@@ -19,6 +19,8 @@ std::size_t wholeUtf8(const std::string& text) {
     return text.size();
 }
 
+constexpr std::size_t kLongStretch = 64, kNeighbours = 8;  // tokens
+
 // Keeps the answer as it grows and tells what each round added.
 class Answer {
 public:
@@ -75,15 +77,24 @@ private:
         return piece;
     }
 
-    // Decoding the whole answer each time keeps decoders right that look at neighbouring tokens.
+    // Decoders look at neighbouring tokens, so that a stretch of the answer is decoded and what it
+    // has become longer by is new. The stretch moves along: the work does not grow with the answer.
     std::string newText() {
-        m_report.text = m_tokenizer.decode(m_report.ids);
-        const std::size_t whole = wholeUtf8(m_report.text);
+        const std::string stretch = decodedFrom(m_from);
+        const std::size_t whole = wholeUtf8(stretch);
         if (whole <= m_shown)
             return {};
-        std::string text = m_report.text.substr(m_shown, whole - m_shown);
+        std::string text = stretch.substr(m_shown, whole - m_shown);
         m_shown = whole;
+        if (whole == stretch.size() && m_report.ids.size() - m_from > kLongStretch) {
+            m_from = m_report.ids.size() - kNeighbours;
+            m_shown = decodedFrom(m_from).size();
+        }
         return text;
+    }
+    std::string decodedFrom(std::size_t first) const {
+        return m_tokenizer.decode(
+            {m_report.ids.begin() + static_cast<std::ptrdiff_t>(first), m_report.ids.end()});
     }
 
     std::string alone(std::int32_t id) const {
@@ -95,7 +106,8 @@ private:
     bool m_ignoreStop;
     GenerateReport& m_report;
     const PieceHandler& m_onPiece;
-    std::size_t m_shown = 0;
+    std::size_t m_from = 0;   ///< token that the stretch begins with
+    std::size_t m_shown = 0;  ///< bytes of the stretch
     std::int64_t m_round = 0;
 };
 
