@@ -20,18 +20,19 @@ kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
         throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
                                                 ", whose codes are not trained; start from the "
                                                 "model before it was quantized");
-    if (kernels::isWidened(scheme.format))
-        throw EngineError(ErrorKind::Usage,
-                          name + ": training does not simulate " + scheme.id +
-                              "; int4-g32, nvfp4 and mxfp4 are the nearest schemes that it does");
-    if (scheme.rowsPerScale() > 1)
+    if (scheme.format == WeightFormat::Nf4Group)
         throw EngineError(ErrorKind::Usage, name + ": training does not simulate " + scheme.id +
-                                                "; fp8 is the nearest scheme that it does");
+                                                "; int4-g32, nvfp4 and mxfp4 are the nearest "
+                                                "schemes that it does");
     switch (scheme.format) {
         case WeightFormat::Int8Channel:
             return kernels::integerGrid(-127, 127);
         case WeightFormat::Fp8Channel:
+        case WeightFormat::Fp8Group:
+        case WeightFormat::MxFp8:
             return kernels::e4m3Grid();
+        case WeightFormat::MxFp6:
+            return kernels::e2m3Grid();
         case WeightFormat::NvFp4:
         case WeightFormat::MxFp4:
             return kernels::e2m1Grid();
@@ -78,16 +79,26 @@ ActivationRounding activationsOf(const QuantizedTensor& start) {
     return rounding;
 }
 
-/// Scales of the start as GroupQuantizer counts them: E2M1 in halves.
+/// What one unit of the grid stands for under a stored scale of one, see GroupQuantizer.
+float unitOf(WeightFormat format) {
+    return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ? 0.5F
+           : format == WeightFormat::MxFp6                                ? 0.125F
+                                                                          : 1.0F;
+}
+
+/// Scales of the start as GroupQuantizer counts them.
 std::vector<float> scalesOf(const QuantizedTensor& start, std::int64_t count) {
     const Weight weight(start);
     const kernels::WeightView view = weight.view();
-    const bool halves = view.format == WeightFormat::NvFp4 || view.format == WeightFormat::MxFp4;
     std::vector<float> scales(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i)
-        scales[static_cast<std::size_t>(i)] =
-            kernels::weightScale(view, i) * (halves ? 0.5F : 1.0F);
+        scales[static_cast<std::size_t>(i)] = kernels::weightScale(view, i) * unitOf(view.format);
     return scales;
+}
+
+/// Powers of two have nothing between them to learn; what many rows share stays as it is.
+bool scalesStay(const QuantizedTensor& start) {
+    return start.scales.dtype() == DType::U8 || start.scheme.rowsPerScale() > 1;
 }
 
 GroupQuantizer quantizerOf(const QuantizedTensor& start) {
@@ -99,8 +110,7 @@ GroupQuantizer quantizerOf(const QuantizedTensor& start) {
 FakeQuantizer::FakeQuantizer(const std::string& name, const QuantizedTensor& start,
                              ScaleLearning learning)
     : m_start(start),
-      // Powers of two have nothing between them to learn.
-      m_learning(start.scheme.format == WeightFormat::MxFp4 ? ScaleLearning::None : learning),
+      m_learning(scalesStay(start) ? ScaleLearning::None : learning),
       m_grid(gridOf(name, start.scheme)),
       m_group(start.scheme.granularity == Granularity::Group && start.scheme.groupSize > 0
                   ? start.scheme.groupSize

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <random>
 
 #include "engine/backend/cpu_backend.h"
+#include "engine/quant/rtn.h"
 #include "engine/technique/ptq_layers.h"
 #include "engine/train/optimizer.h"
 #include "tests/engine/families.h"
@@ -125,7 +127,10 @@ const std::vector<Case> kCases = {{"int8", "rtn", false},
                                   {"fp8", "rtn", true},
                                   {"nvfp4", "rtn", true},
                                   {"nvfp4-w4a16", "rtn", false},
-                                  {"mxfp4", "rtn", true}};
+                                  {"mxfp4", "rtn", true},
+                                  {"fp8-tensor", "rtn", true},
+                                  {"mxfp8-w8a16", "rtn", false},
+                                  {"mxfp6-w6a16", "rtn", true}};
 
 TEST_F(QuantizedNetwork, StartsAsTheQuantizedModelInEveryFamily) {
     for (const std::string& family : kFamilies) {
@@ -182,6 +187,44 @@ TEST_F(QuantizedNetwork, ExportsExactlyWhatItTrained) {
                     }
             }
         }
+    }
+}
+
+TEST_F(QuantizedNetwork, ScalesThatRowsShareStayAndCodesAreStoredAsTheyWereTrained) {
+    constexpr std::int64_t rows = 200, cols = 256;
+    Tensor values = Tensor::allocate(DType::F32, {rows, cols});
+    std::mt19937 rng(3);
+    std::normal_distribution<float> normal;
+    for (std::int64_t i = 0; i < rows * cols; ++i)
+        values.mutableAs<float>()[i] = normal(rng) * (i / cols < 128 ? 1.0f : 20.0f);
+    RtnOptions options;
+    options.scheme = *findQuantScheme("fp8-block128");
+    const QuantizedTensor start =
+        quantizeRtn("w", Weight(values), options, backend.pool(), control).tensor;
+    FakeQuantizer quantizer("w", start, ScaleLearning::Step);
+    EXPECT_EQ(quantizer.learning(), ScaleLearning::None);
+    std::vector<float> moved(values.as<float>(), values.as<float>() + rows * cols),
+        deployed(moved.size());
+    quantizer.quantize(moved.data(), nullptr, deployed.data(), backend.pool());
+    EXPECT_EQ(deployed, Weight(start).toFloat());
+    for (float& value : moved)
+        value += 0.05f * normal(rng);
+    quantizer.quantize(moved.data(), nullptr, deployed.data(), backend.pool());
+    EXPECT_NE(deployed, Weight(start).toFloat());
+    const QuantizedTensor packed = quantizer.pack(moved.data(), nullptr, backend.pool());
+    EXPECT_EQ(Weight(packed).toFloat(), deployed);
+    EXPECT_EQ(packed.scheme.id, "fp8-block128");
+}
+
+TEST_F(QuantizedNetwork, RefusesATableOfCodesByName) {
+    const Model start = quantized(tiny("llama"), "nf4-g32", "rtn");
+    Network network(start, backend.pool());
+    try {
+        network.quantize(start, before, {});
+        FAIL() << "nf4 was taken";
+    } catch (const EngineError& error) {
+        EXPECT_NE(std::string(error.what()).find("does not simulate nf4-g32"), std::string::npos)
+            << error.what();
     }
 }
 
