@@ -37,7 +37,10 @@ public:
     ~Buffer() override { m_owner.m_buffers.erase(m_address); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
-    void* data() override { return reinterpret_cast<void*>(m_address); }
+    // A name for the buffer, never read through.
+    void* data() override {
+        return reinterpret_cast<void*>(m_address);  // NOLINT(performance-no-int-to-ptr)
+    }
     std::size_t bytes() const override { return m_bytes; }
     std::uintptr_t address() const { return m_address; }
 

@@ -101,7 +101,7 @@ void encodeRow(WeightFormat format, const float* values, std::int64_t count, std
                 encodeQ8_0(values + i, out);
             return;
         case WeightFormat::Q5_0:
-            for (std::int64_t i = 0; i < count; i += kBlock, out += 22)
+            for (std::int64_t i = 0; i < count; i += kQuantizedBlock, out += 22)
                 encodeCentred(format, 16, values + i, out);
             return;
         case WeightFormat::Q4_0:

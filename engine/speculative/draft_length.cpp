@@ -48,7 +48,7 @@ std::vector<double> DraftLength::reached(const Draft& draft) const {
     for (std::size_t i = 0; i < size; ++i) {
         const DraftNode& node = draft.nodes[i];
         const double parent = node.parent < 0 ? 1 : reached[static_cast<std::size_t>(node.parent)];
-        double& rest = left[static_cast<std::size_t>(node.parent + 1)];
+        double& rest = left[static_cast<std::size_t>(node.parent) + 1];
         const double chance = chanceOf(node.confidence);
         reached[i] = parent * rest * chance;
         rest *= 1 - chance;

@@ -150,7 +150,8 @@ void SpeculativeDecoder::layOut() {
     m_rowOf.assign(nodes.size(), 0);
     std::vector<std::vector<int>> children(nodes.size() + 1);
     for (int i = m_round.draft.size() - 1; i >= 0; --i)
-        children[static_cast<std::size_t>(nodes[static_cast<std::size_t>(i)].parent + 1)].push_back(
+        // -1, the text before the tree, comes first.
+        children[static_cast<std::size_t>(nodes[static_cast<std::size_t>(i)].parent) + 1].push_back(
             i);
     std::vector<int> open = children[0];
     while (!open.empty()) {
