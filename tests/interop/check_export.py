@@ -230,7 +230,7 @@ def main():
         work.mkdir(parents=True, exist_ok=True)
         checker = Checker(options.cli, options.model, options.texts, work)
         checks = {"source": checker.check_source, "safetensors": checker.check_safetensors, "int8": checker.check_int8, "int4": checker.check_int4,
-                  "gguf-f16": lambda: checker.check_gguf("f16", 1e-3, 1e-3), "gguf-q8_0": lambda: checker.check_gguf("q8_0", 1e-2, 3e-2),
+                  "gguf-f16": lambda: checker.check_gguf("f16", 1e-3, 1e-3), "gguf-q8_0": lambda: checker.check_gguf("q8_0", 1e-2, 4e-2),
                   "gguf-q4_0": lambda: checker.check_gguf("q4_0", 0.15, 3e-2)}
         for method in ("width", "ffn", "heads", "channels", "layers"):
             checks[f"pruned-{method}"] = lambda method=method: checker.check_pruned(method)
