@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/quant/panel_grids.h"
 #include "kernels/ops/code_panel.h"
 #include "kernels/ops/gemm.h"
 
@@ -35,24 +36,10 @@ bool factorDiagonal(float* a, std::int64_t n, std::int64_t b, std::int64_t width
     return true;
 }
 
-/// The panel solves below the diagonal block take as many rows as a panel has lanes.
 using Panel = std::vector<float>;
 
 Panel panelOf(std::int64_t columns) {
     return Panel(static_cast<std::size_t>(columns * kernels::kCodeRows));
-}
-
-/// Calls body(first row, rows) for every panel of [begin, end), on all threads.
-template <class F>
-void eachPanel(std::int64_t begin, std::int64_t end, kernels::WorkerPool& pool, RunControl& control,
-               const F& body) {
-    const std::int64_t panels = (end - begin + kernels::kCodeRows - 1) / kernels::kCodeRows;
-    pool.parallelFor(panels, 1, [&](std::int64_t from, std::int64_t to, int /*thread*/) {
-        for (std::int64_t p = from; p < to && !control.cancelled(); ++p) {
-            const std::int64_t first = begin + p * kernels::kCodeRows;
-            body(first, std::min(kernels::kCodeRows, end - first));
-        }
-    });
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ public:
           m_groups(cols / m_group),
           m_units(m_weights.size()),
           m_grids(static_cast<std::size_t>(rows * m_groups)),
-          m_losses(static_cast<std::size_t>(panels())) {}
+          m_losses(static_cast<std::size_t>((rows + kCodeRows - 1) / kCodeRows)) {}
 
     void findScales(const std::vector<float>& inputPower, kernels::WorkerPool& pool,
                     RunControl& control) {
@@ -78,17 +78,16 @@ public:
             return;
         }
         if (m_quantizer.searchesScales())
-            eachPanel(pool, control, [&](std::int64_t panel) {
+            eachPanel(0, m_rows, pool, control, [&](std::int64_t first, std::int64_t rows) {
                 std::vector<float> w(panelSize(m_cols)), scales(panelSize(1));
-                kernels::toPanel(m_weights.data() + panel * kCodeRows * m_cols, m_cols,
-                                 rowsOf(panel), m_cols, w.data());
+                kernels::toPanel(m_weights.data() + first * m_cols, m_cols, rows, m_cols, w.data());
                 for (std::int64_t g = 0; g < m_groups; ++g) {
                     m_quantizer.searchScales(w.data() + g * m_group * kCodeRows,
                                              inputPower.data() + g * m_group, m_group,
                                              scales.data());
-                    for (std::int64_t r = 0; r < rowsOf(panel); ++r)
-                        m_grids[static_cast<std::size_t>((panel * kCodeRows + r) * m_groups + g)]
-                            .scale = scales[static_cast<std::size_t>(r)];
+                    for (std::int64_t r = 0; r < rows; ++r)
+                        m_grids[static_cast<std::size_t>((first + r) * m_groups + g)].scale =
+                            scales[static_cast<std::size_t>(r)];
                 }
             });
         else
@@ -104,7 +103,9 @@ public:
     }
 
     void run(kernels::WorkerPool& pool, RunControl& control) {
-        eachPanel(pool, control, [&](std::int64_t panel) { quantizePanel(panel, control); });
+        eachPanel(0, m_rows, pool, control, [&](std::int64_t first, std::int64_t rows) {
+            quantizePanel(first, rows, control);
+        });
         control.check();
     }
 
@@ -146,28 +147,14 @@ public:
 
 private:
     static constexpr std::int64_t kCodeRows = kernels::kCodeRows;
-    std::int64_t panels() const { return (m_rows + kCodeRows - 1) / kCodeRows; }
-    std::int64_t rowsOf(std::int64_t panel) const {
-        return std::min(kCodeRows, m_rows - panel * kCodeRows);
-    }
     static std::size_t panelSize(std::int64_t cols) {
         return static_cast<std::size_t>(cols * kCodeRows);
     }
-    template <class F>
-    void eachPanel(kernels::WorkerPool& pool, RunControl& control, const F& f) {
-        pool.parallelFor(panels(), 1, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-            for (std::int64_t panel = begin; panel < end && !control.cancelled(); ++panel)
-                f(panel);
-        });
-    }
-
-    void quantizePanel(std::int64_t panel, RunControl& control) {
-        const std::int64_t first = panel * kCodeRows;
+    void quantizePanel(std::int64_t first, std::int64_t rows, RunControl& control) {
         const std::int64_t block = std::max<std::int64_t>(1, m_options.block);
         std::vector<float> weights(panelSize(m_cols)), codes(panelSize(m_cols)),
             errors(panelSize(m_cols)), sums(panelSize(block)), losses(panelSize(1));
-        kernels::toPanel(m_weights.data() + first * m_cols, m_cols, rowsOf(panel), m_cols,
-                         weights.data());
+        kernels::toPanel(m_weights.data() + first * m_cols, m_cols, rows, m_cols, weights.data());
         const PanelGrids grids(m_grids.data(), m_rows, m_groups, first);
         kernels::PanelSweep sweep;
         sweep.rule = m_quantizer.rule();
@@ -189,10 +176,10 @@ private:
             sweep.errors = errors.data() + b * kCodeRows;
             kernels::sweepColumns(sweep);
         }
-        kernels::fromPanel(codes.data(), rowsOf(panel), m_cols, m_units.data() + first * m_cols,
-                           m_cols);
-        for (std::int64_t r = 0; r < rowsOf(panel); ++r)
-            m_losses[static_cast<std::size_t>(panel)] += losses[static_cast<std::size_t>(r)];
+        kernels::fromPanel(codes.data(), rows, m_cols, m_units.data() + first * m_cols, m_cols);
+        for (std::int64_t r = 0; r < rows; ++r)
+            m_losses[static_cast<std::size_t>(first / kCodeRows)] +=
+                losses[static_cast<std::size_t>(r)];
     }
 
     const GptqFactor& m_factor;

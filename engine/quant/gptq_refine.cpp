@@ -175,12 +175,10 @@ private:
 
 double refineCodes(const RefineTarget& target, const GroupQuantizer& quantizer, int passes,
                    kernels::WorkerPool& pool, RunControl& control) {
-    const std::int64_t panels = (target.rows + kCodeRows - 1) / kCodeRows;
-    std::vector<double> losses(static_cast<std::size_t>(panels));
-    pool.parallelFor(panels, 1, [&](std::int64_t begin, std::int64_t end, int /*thread*/) {
-        for (std::int64_t panel = begin; panel < end && !control.cancelled(); ++panel)
-            losses[static_cast<std::size_t>(panel)] =
-                Descent(target, quantizer, panel * kCodeRows, control).run(passes);
+    std::vector<double> losses(static_cast<std::size_t>((target.rows + kCodeRows - 1) / kCodeRows));
+    eachPanel(0, target.rows, pool, control, [&](std::int64_t first, std::int64_t /*rows*/) {
+        losses[static_cast<std::size_t>(first / kCodeRows)] =
+            Descent(target, quantizer, first, control).run(passes);
     });
     control.check();
     return std::accumulate(losses.begin(), losses.end(), 0.0);

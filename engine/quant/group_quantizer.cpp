@@ -28,11 +28,6 @@ constexpr float kRatioStep = 0.025f;
 // The smallest normal float16: a smaller scale would lose bits or flush to zero when stored.
 constexpr float kSmallestScale = 6.103515625e-05f;
 
-/// What the value of a code is in units of the grid, for formats whose scales are bytes.
-float unitsOf(WeightFormat format) {
-    return format == WeightFormat::MxFp8 ? 1.0f : format == WeightFormat::MxFp6 ? 8.0f : 2.0f;
-}
-
 /// The stored byte of an MX format for a scale: the power of two nearest to it in ratio. Powers
 /// whose inverse float32 does not hold are left out.
 std::uint8_t powerByte(float scale, float units) {
@@ -63,6 +58,12 @@ int largestExponent(WeightFormat format) {
 }
 
 }  // namespace
+
+float unitsOf(WeightFormat format) {
+    return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ? 2.0f
+           : format == WeightFormat::MxFp6                                ? 8.0f
+                                                                          : 1.0f;
+}
 
 GroupQuantizer::GroupQuantizer(const QuantScheme& scheme, ScaleSearch search, DType scaleType,
                                float globalScale)

@@ -37,6 +37,9 @@ struct GroupGrid {
     float shift = 0;
 };
 
+/// Units of the grid in a value of one under a stored scale of one.
+float unitsOf(kernels::WeightFormat format);
+
 class GroupQuantizer {
 public:
     /// `scaleType` F32, F16 or BF16: scales are rounded to it before codes are chosen, unless the

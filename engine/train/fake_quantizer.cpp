@@ -15,7 +15,7 @@ using kernels::WeightFormat;
 
 constexpr std::int64_t kScaleGrain = 1024;
 
-kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
+void refuseUntrained(const std::string& name, const QuantScheme& scheme) {
     if (!scheme.hasQuantizer())
         throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
                                                 ", whose codes are not trained; start from the "
@@ -24,23 +24,6 @@ kernels::CodeGrid gridOf(const std::string& name, const QuantScheme& scheme) {
         throw EngineError(ErrorKind::Usage, name + ": training does not simulate " + scheme.id +
                                                 "; int4-g32, nvfp4 and mxfp4 are the nearest "
                                                 "schemes that it does");
-    switch (scheme.format) {
-        case WeightFormat::Int8Channel:
-            return kernels::integerGrid(-127, 127);
-        case WeightFormat::Fp8Channel:
-        case WeightFormat::Fp8Group:
-        case WeightFormat::MxFp8:
-            return kernels::e4m3Grid();
-        case WeightFormat::MxFp6:
-            return kernels::e2m3Grid();
-        case WeightFormat::NvFp4:
-        case WeightFormat::MxFp4:
-            return kernels::e2m1Grid();
-        default: {
-            const int half = 1 << (scheme.bits - 1);
-            return kernels::integerGrid(-half, half - 1);
-        }
-    }
 }
 
 /// As the CPU's product does it.
@@ -79,20 +62,13 @@ ActivationRounding activationsOf(const QuantizedTensor& start) {
     return rounding;
 }
 
-/// What one unit of the grid stands for under a stored scale of one, see GroupQuantizer.
-float unitOf(WeightFormat format) {
-    return format == WeightFormat::NvFp4 || format == WeightFormat::MxFp4 ? 0.5F
-           : format == WeightFormat::MxFp6                                ? 0.125F
-                                                                          : 1.0F;
-}
-
 /// Scales of the start as GroupQuantizer counts them.
 std::vector<float> scalesOf(const QuantizedTensor& start, std::int64_t count) {
     const Weight weight(start);
     const kernels::WeightView view = weight.view();
     std::vector<float> scales(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i)
-        scales[static_cast<std::size_t>(i)] = kernels::weightScale(view, i) * unitOf(view.format);
+        scales[static_cast<std::size_t>(i)] = kernels::weightScale(view, i) / unitsOf(view.format);
     return scales;
 }
 
@@ -105,13 +81,18 @@ GroupQuantizer quantizerOf(const QuantizedTensor& start) {
     return {start.scheme, ScaleSearch::Absmax, start.scales.dtype(), start.globalScale};
 }
 
+kernels::CodeGrid gridOf(const std::string& name, const QuantizedTensor& start) {
+    refuseUntrained(name, start.scheme);
+    return quantizerOf(start).rule().grid;
+}
+
 }  // namespace
 
 FakeQuantizer::FakeQuantizer(const std::string& name, const QuantizedTensor& start,
                              ScaleLearning learning)
     : m_start(start),
       m_learning(scalesStay(start) ? ScaleLearning::None : learning),
-      m_grid(gridOf(name, start.scheme)),
+      m_grid(gridOf(name, start)),
       m_group(start.scheme.granularity == Granularity::Group && start.scheme.groupSize > 0
                   ? start.scheme.groupSize
                   : start.cols),
