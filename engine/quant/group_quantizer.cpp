@@ -318,6 +318,7 @@ kernels::CodeRule GroupQuantizer::rule() const {
             break;
         case Grid::Nf4:
             rule.kind = Kind::Table;
+            rule.grid = kernels::nf4Grid();
             std::copy_n(kernels::kNf4, 16, rule.table);
             break;
         case Grid::Affine:

@@ -187,7 +187,7 @@ cuda::FakeQuantArgs DeviceNetwork::codeArgs(const Codes& codes) const {
     args.highest = grid.highest;
     args.smallest = grid.smallest;
     args.magic = grid.magic;
-    args.floating = grid.floating;
+    args.spacing = grid.spacing;
     args.w = m_values.data() + codes.values;
     args.groups = static_cast<std::int64_t>(quantizer.startScales().size());
     args.group = quantizer.groupSize();

@@ -20,10 +20,6 @@ void refuseUntrained(const std::string& name, const QuantScheme& scheme) {
         throw EngineError(ErrorKind::Usage, name + " is stored as " + scheme.id +
                                                 ", whose codes are not trained; start from the "
                                                 "model before it was quantized");
-    if (scheme.format == WeightFormat::Nf4Group)
-        throw EngineError(ErrorKind::Usage, name + ": training does not simulate " + scheme.id +
-                                                "; int4-g32, nvfp4 and mxfp4 are the nearest "
-                                                "schemes that it does");
 }
 
 /// As the CPU's product does it.

@@ -1,6 +1,7 @@
 #include "kernels/cuda/fake_quant.h"
 
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/nf4.cuh"
 
 namespace fettle::kernels::cuda {
 namespace {
@@ -17,12 +18,14 @@ unsigned blocksFor(std::int64_t count) {
     return static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
 }
 
-/// The code nearest to a value within the grid, ties to even. The magic number times a power of two
-/// is exact, so that a fused sum rounds no differently.
-template <bool Floating>
+/// The code nearest to a value within the grid. The magic number times a power of two is exact, so
+/// that a fused sum rounds no differently.
+template <CodeSpacing Spacing>
 __device__ __forceinline__ float nearest(float v, float smallest, float magic) {
+    if constexpr (Spacing == CodeSpacing::Nf4)
+        return nearestNf4(v);
     float power = smallest;
-    if (Floating)
+    if (Spacing == CodeSpacing::Binade)
         power = fmaxf(bitsToFloat(floatToBits(v) & 0x7F800000U), smallest);
     const float c = power * magic;
     return (v + c) - c;
@@ -41,7 +44,7 @@ __device__ __forceinline__ float held(const GroupScale& g, float v) {
     return fminf(fmaxf(v, g.lowest), g.highest);
 }
 
-template <bool Floating>
+template <CodeSpacing Spacing>
 __global__ void __launch_bounds__(kThreads) codesKernel(FakeQuantArgs a, float* out) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
     const std::int64_t count = a.groups * a.group;
@@ -50,12 +53,12 @@ __global__ void __launch_bounds__(kThreads) codesKernel(FakeQuantArgs a, float* 
         const std::int64_t group = i / a.group;
         const GroupScale g = groupScale(a, group);
         out[i] =
-            nearest<Floating>(held(g, a.w[i] * g.inverse), a.smallest, a.magic) * a.scale[group];
+            nearest<Spacing>(held(g, a.w[i] * g.inverse), a.smallest, a.magic) * a.scale[group];
     }
 }
 
 /// One warp a group.
-template <bool Floating, ScaleGradient Kind>
+template <CodeSpacing Spacing, ScaleGradient Kind>
 __global__ void __launch_bounds__(kThreads)
     codesBackwardKernel(FakeQuantArgs a, float* grad, float* dLog) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -67,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
     float sum = 0;
     for (std::int64_t i = group * a.group + lane; i < (group + 1) * a.group; i += kWarp) {
         const float v = a.w[i] * g.inverse, d = grad[i];
-        const float code = nearest<Floating>(held(g, v), a.smallest, a.magic);
+        const float code = nearest<Spacing>(held(g, v), a.smallest, a.magic);
         // Within the grid a step is felt as the rounding error.
         const bool rounding = Kind == ScaleGradient::Step && g.lowest < v && v < g.highest;
         sum = fmaf(d, rounding ? code - v : code, sum);
@@ -90,7 +93,7 @@ __device__ __forceinline__ float storedScale(float scale, StoredScale stored, fl
             return bitsToFloat(static_cast<std::uint32_t>(toBfloat(scale)) << 16);
         case StoredScale::NvFp4: {
             const float wanted = fminf(fmaxf(2 * scale * globalScale, kSmallestE4m3), kLargestE4m3);
-            return nearest<true>(wanted, 0x1p-6F, kRoundMagic / 8) / globalScale / 2;
+            return nearest<CodeSpacing::Binade>(wanted, 0x1p-6F, kRoundMagic / 8) / globalScale / 2;
         }
     }
     return scale;
@@ -112,14 +115,14 @@ bool isValid(const FakeQuantArgs& a) {
     return a.groups >= 0 && a.group > 0 && a.groups / kWarps < kMaxGridX;
 }
 
-template <bool Floating>
+template <CodeSpacing Spacing>
 Status backward(const FakeQuantArgs& a, ScaleGradient kind, float* grad, float* dLog,
                 Stream stream) {
     const auto blocks = static_cast<unsigned>((a.groups + kWarps - 1) / kWarps);
     if (kind == ScaleGradient::Step)
-        return launch(codesBackwardKernel<Floating, ScaleGradient::Step>, blocks, kThreads, 0,
+        return launch(codesBackwardKernel<Spacing, ScaleGradient::Step>, blocks, kThreads, 0,
                       stream, a, grad, dLog);
-    return launch(codesBackwardKernel<Floating, ScaleGradient::Scale>, blocks, kThreads, 0, stream,
+    return launch(codesBackwardKernel<Spacing, ScaleGradient::Scale>, blocks, kThreads, 0, stream,
                   a, grad, dLog);
 }
 
@@ -130,8 +133,10 @@ Status fakeQuantize(const FakeQuantArgs& args, float* out, Stream stream) {
         return kInvalidValue;
     if (args.groups == 0)
         return kSuccess;
-    return launch(args.floating ? codesKernel<true> : codesKernel<false>,
-                  blocksFor(args.groups * args.group), kThreads, 0, stream, args, out);
+    const auto kernel = args.spacing == CodeSpacing::Even     ? codesKernel<CodeSpacing::Even>
+                        : args.spacing == CodeSpacing::Binade ? codesKernel<CodeSpacing::Binade>
+                                                              : codesKernel<CodeSpacing::Nf4>;
+    return launch(kernel, blocksFor(args.groups * args.group), kThreads, 0, stream, args, out);
 }
 
 Status fakeQuantizeBackward(const FakeQuantArgs& args, ScaleGradient kind, float* grad, float* dLog,
@@ -140,8 +145,15 @@ Status fakeQuantizeBackward(const FakeQuantArgs& args, ScaleGradient kind, float
         return kInvalidValue;
     if (args.groups == 0)
         return kSuccess;
-    return args.floating ? backward<true>(args, kind, grad, dLog, stream)
-                         : backward<false>(args, kind, grad, dLog, stream);
+    switch (args.spacing) {
+        case CodeSpacing::Even:
+            return backward<CodeSpacing::Even>(args, kind, grad, dLog, stream);
+        case CodeSpacing::Binade:
+            return backward<CodeSpacing::Binade>(args, kind, grad, dLog, stream);
+        case CodeSpacing::Nf4:
+            return backward<CodeSpacing::Nf4>(args, kind, grad, dLog, stream);
+    }
+    return kInvalidValue;
 }
 
 Status learnedScales(const float* start, const float* p, std::int64_t count, StoredScale stored,

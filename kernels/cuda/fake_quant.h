@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
+#include "kernels/formats/small_float.h"
 
 namespace fettle::kernels::cuda {
 
@@ -13,7 +14,7 @@ namespace fettle::kernels::cuda {
 struct FakeQuantArgs {
     // kernels::CodeGrid
     float lowest = 0, highest = 0, smallest = 0, magic = 0;
-    bool floating = false;
+    CodeSpacing spacing = CodeSpacing::Even;
     const float* w = nullptr;  ///< [groups, group]
     std::int64_t groups = 0, group = 0;
     const float* step = nullptr;   ///< [groups] what codes are chosen with, positive

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/nf4.cuh"
 #include "kernels/cuda/weight_layout.h"
 
 namespace fettle::kernels::cuda {
@@ -134,24 +135,6 @@ struct PieceCodes {
                                        : static_cast<int>(shifted & 0xffU);
     }
 };
-
-/// As kernels/formats/small_float.h has them.
-__constant__ const float kNf4Values[16] = {-1.0F,
-                                           -0.6961928009986877F,
-                                           -0.5250730514526367F,
-                                           -0.39491748809814453F,
-                                           -0.28444138169288635F,
-                                           -0.18477343022823334F,
-                                           -0.09105003625154495F,
-                                           0.0F,
-                                           0.07958029955625534F,
-                                           0.16093020141124725F,
-                                           0.24611230194568634F,
-                                           0.33791524171829224F,
-                                           0.44070982933044434F,
-                                           0.5626170039176941F,
-                                           0.7229568362236023F,
-                                           1.0F};
 
 /// The value of E4M3: its bits are those of a float16 2^8 times smaller, but for NaN.
 __device__ __forceinline__ float fromE4m3(int code) {

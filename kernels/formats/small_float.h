@@ -46,6 +46,13 @@ std::uint8_t floatToE2m3(float value);
 float e3m2ToFloat(std::uint8_t code);
 std::uint8_t floatToE3m2(float value);
 
+/// How the codes of a format lie on the line of numbers.
+enum class CodeSpacing : std::uint8_t {
+    Even,    ///< whole numbers
+    Binade,  ///< evenly within each power of two: floats
+    Nf4      ///< the sixteen values of kNf4
+};
+
 /// Ascending.
 extern const float kNf4[16];
 /// The code of the nearest value; the lower one halfway between two. NaN becomes code 15.

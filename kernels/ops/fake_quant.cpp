@@ -14,7 +14,7 @@ constexpr float kRoundMagic = 12582912.0F;  // 1.5 * 2^23: rounds to whole numbe
 /// A grid of floats with `mantissa` bits whose smallest normal number is `smallest`.
 CodeGrid floatGrid(float highest, float smallest, int mantissa) {
     const float spacing = 1.0F / static_cast<float>(1 << mantissa);
-    return {-highest, highest, smallest, kRoundMagic * spacing, true};
+    return {-highest, highest, CodeSpacing::Binade, smallest, kRoundMagic * spacing};
 }
 
 std::int64_t grainFor(std::int64_t cols) {
@@ -31,8 +31,8 @@ void check(const FakeQuantArgs& a) {
 }  // namespace
 
 CodeGrid integerGrid(int lowest, int highest) {
-    return {static_cast<float>(lowest), static_cast<float>(highest), 256.0F, kRoundMagic / 256,
-            false};
+    return {static_cast<float>(lowest), static_cast<float>(highest), CodeSpacing::Even, 256.0F,
+            kRoundMagic / 256};
 }
 CodeGrid e4m3Grid() {
     return floatGrid(448.0F, 0x1p-6F, 3);
@@ -43,10 +43,13 @@ CodeGrid e2m1Grid() {
 CodeGrid e2m3Grid() {
     return floatGrid(60.0F, 8.0F, 3);
 }
+CodeGrid nf4Grid() {
+    return {kNf4[0], kNf4[15], CodeSpacing::Nf4};
+}
 
 bool ActivationRounding::operator==(const ActivationRounding& o) const {
     return scale == o.scale && block == o.block && globalScale == o.globalScale &&
-           grid.highest == o.grid.highest && grid.floating == o.grid.floating;
+           grid.highest == o.grid.highest && grid.spacing == o.grid.spacing;
 }
 
 void fakeQuant(const FakeQuantArgs& args, float* out, WorkerPool& pool) {

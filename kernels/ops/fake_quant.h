@@ -6,17 +6,19 @@
 
 #include <cstdint>
 
+#include "kernels/formats/small_float.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle::kernels {
 
-/// The codes a value may take before its scale: within each power of two they lie evenly spaced.
+/// The codes a value may take before its scale.
 struct CodeGrid {
     float lowest = 0, highest = 0;
+    CodeSpacing spacing = CodeSpacing::Even;
+    // Of codes spaced evenly, on the whole or within a power of two:
     float smallest = 0;  ///< powers of two below this one share its spacing
     float magic = 0;  ///< times the power of two: what rounds to the spacing when added and taken
                       ///< away again, ties to even
-    bool floating = false;
 };
 /// Whole numbers, within +-255.
 CodeGrid integerGrid(int lowest, int highest);
@@ -27,6 +29,8 @@ CodeGrid e2m1Grid();
 /// 6-bit floats, counted in eighths: 0 to 16, every second to 32, every fourth to 60, and their
 /// negatives.
 CodeGrid e2m3Grid();
+/// The values of NF4, within +-1; halfway between two the lower one is taken.
+CodeGrid nf4Grid();
 
 /// A weight w [rows, cols] whose rows have a scale per `group` values: code = nearest of the grid
 /// to w / step, value = code * scale.

@@ -33,8 +33,10 @@ inline std::vector<double> floatCodes(int mantissa, int lowestExponent, double h
     return all;
 }
 
-/// The nearest code; of two equally near ones that whose place counted from zero is even.
-inline double nearestCode(const std::vector<double>& codes, double v) {
+/// Which of two equally near codes is taken: that whose place counted from zero is even, or the
+/// lower one.
+enum class Ties { Even, Lower };
+inline double nearestCode(const std::vector<double>& codes, double v, Ties ties = Ties::Even) {
     std::size_t best = 0, zero = 0;
     for (std::size_t i = 0; i < codes.size(); ++i)
         if (codes[i] == 0)
@@ -42,7 +44,7 @@ inline double nearestCode(const std::vector<double>& codes, double v) {
     for (std::size_t i = 1; i < codes.size(); ++i) {
         const double here = std::fabs(codes[i] - v), there = std::fabs(codes[best] - v);
         const std::size_t place = i > zero ? i - zero : zero - i;
-        if (here < there || (here == there && place % 2 == 0))
+        if (here < there || (here == there && ties == Ties::Even && place % 2 == 0))
             best = i;
     }
     return codes[best];

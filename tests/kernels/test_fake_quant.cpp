@@ -19,6 +19,7 @@ struct GridCase {
     const char* name;
     CodeGrid grid;
     std::vector<double> codes;
+    reference::Ties ties = reference::Ties::Even;
 };
 
 std::vector<GridCase> allGrids() {
@@ -26,7 +27,8 @@ std::vector<GridCase> allGrids() {
             {"int4", integerGrid(-8, 7), reference::integerCodes(-8, 7)},
             {"int2", integerGrid(-2, 1), reference::integerCodes(-2, 1)},
             {"e4m3", e4m3Grid(), reference::floatCodes(3, -6, 448)},
-            {"e2m1", e2m1Grid(), reference::floatCodes(1, 1, 12)}};
+            {"e2m1", e2m1Grid(), reference::floatCodes(1, 1, 12)},
+            {"nf4", nf4Grid(), {kNf4, kNf4 + 16}, reference::Ties::Lower}};
 }
 
 TEST(FakeQuant, GridsHoldTheCodesOfTheirFormats) {
@@ -60,8 +62,8 @@ TEST(FakeQuant, TakesTheNearestCodeOnEveryLevel) {
                 fakeQuant(args, out.data(), pool);
                 for (std::size_t i = 0; i < w.size(); ++i) {
                     const std::size_t g = i / static_cast<std::size_t>(group);
-                    const double code =
-                        reference::nearestCode(grid.codes, static_cast<double>(w[i]) / step[g]);
+                    const double code = reference::nearestCode(
+                        grid.codes, static_cast<double>(w[i]) / step[g], grid.ties);
                     ASSERT_EQ(out[i], static_cast<float>(code) * scale[g])
                         << grid.name << " " << w[i] << " / " << step[g] << " at level "
                         << static_cast<int>(isa);

@@ -501,7 +501,9 @@ TEST(CudaTrain, FakeQuantizationGivesTheCpusBits) {
     const CodeCase cases[] = {codeCase(integerGrid(-8, 7), 32, false),
                               codeCase(integerGrid(-8, 7), 48, true),
                               codeCase(integerGrid(-127, 127), 257, false),
-                              codeCase(e4m3Grid(), 40, false), codeCase(e2m1Grid(), 16, false)};
+                              codeCase(e4m3Grid(), 40, false),
+                              codeCase(e2m1Grid(), 16, false),
+                              codeCase(nf4Grid(), 64, false)};
     for (const CodeCase& c : cases)
         for (const cuda::ScaleGradient kind :
              {cuda::ScaleGradient::Scale, cuda::ScaleGradient::Step}) {
@@ -522,7 +524,7 @@ TEST(CudaTrain, FakeQuantizationGivesTheCpusBits) {
                 a.highest = c.grid.highest;
                 a.smallest = c.grid.smallest;
                 a.magic = c.grid.magic;
-                a.floating = c.grid.floating;
+                a.spacing = c.grid.spacing;
                 a.w = w.data();
                 a.groups = static_cast<std::int64_t>(c.scale.size());
                 a.group = c.group;

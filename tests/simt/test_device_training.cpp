@@ -49,7 +49,7 @@ TEST_P(DeviceRounding, OfWeightsAndInputsIsTheCpus) {
         args.highest = quantizer.grid().highest;
         args.smallest = quantizer.grid().smallest;
         args.magic = quantizer.grid().magic;
-        args.floating = quantizer.grid().floating;
+        args.spacing = quantizer.grid().spacing;
         args.w = w.data();
         args.groups = static_cast<std::int64_t>(quantizer.startScales().size());
         args.group = quantizer.groupSize();

@@ -65,6 +65,7 @@ inline std::vector<TrainCase> trainCases() {
     add("qwen3_fp8_lsq", "qwen3", "fp8").scales = ScaleLearning::Step;
     add("llama_nvfp4", "llama", "nvfp4");
     add("llama_mxfp4_weights", "llama", "mxfp4-w4a16");
+    add("llama_nf4_lsq", "llama", "nf4-g32").scales = ScaleLearning::Step;
     return all;
 }
 /// Those with quantized weights.

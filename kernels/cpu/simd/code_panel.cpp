@@ -2,6 +2,7 @@
 // holding within the grid are those of fake_quant.cpp.
 #include "kernels/cpu/quant_table.h"
 #include "kernels/cpu/simd/math.h"
+#include "kernels/cpu/simd/nf4.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
@@ -54,12 +55,7 @@ template <Kind K>
 FETTLE_INLINE F32x16 codeOf(const CodeRule& rule, F32x16 x, F32x16 shift) {
     const CodeGrid& g = rule.grid;
     if constexpr (K == Kind::Table) {
-        F32x16 code = setF(rule.table[0]);
-        for (int i = 1; i < 16; ++i) {
-            const F32x16 above = setF(rule.table[i]);
-            code = selectLess(sub(above, x), sub(x, setF(rule.table[i - 1])), above, code);
-        }
-        return code;
+        return nearestOf16(rule.table, x);
     } else {
         F32x16 lowest = setF(g.lowest), highest = setF(g.highest);
         if constexpr (K == Kind::Whole) {

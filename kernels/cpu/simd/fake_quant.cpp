@@ -1,6 +1,7 @@
 // Quantized and taken back. Values are held within the grid before they are rounded, which also
 // keeps compilers from fusing the product with the addition that rounds.
 #include "kernels/cpu/simd/lanes.h"
+#include "kernels/cpu/simd/nf4.h"
 #include "kernels/cpu/simd/train_tables.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
@@ -15,13 +16,30 @@ struct Grid {
 FETTLE_INLINE F32x16 held(const Grid& grid, F32x16 v) {
     return min(max(v, grid.lowest), grid.highest);
 }
-/// The code nearest to a value within the grid, ties to even.
-template <bool Floating>
+/// The code nearest to a value within the grid.
+template <CodeSpacing S>
 FETTLE_INLINE F32x16 nearest(const Grid& grid, F32x16 v) {
-    // Whole numbers lie evenly: below `smallest` there is one spacing.
-    const F32x16 power = Floating ? max(binade(v), grid.smallest) : grid.smallest;
-    const F32x16 c = mul(power, grid.magic);
-    return sub(add(v, c), c);
+    if constexpr (S == CodeSpacing::Nf4) {
+        return nearestOf16(kNf4, v);
+    } else {
+        // Whole numbers lie evenly: below `smallest` there is one spacing.
+        const F32x16 power =
+            S == CodeSpacing::Binade ? max(binade(v), grid.smallest) : grid.smallest;
+        const F32x16 c = mul(power, grid.magic);
+        return sub(add(v, c), c);
+    }
+}
+/// body.operator()<spacing>() with the spacing of a grid.
+template <class Body>
+FETTLE_INLINE void withSpacing(CodeSpacing spacing, const Body& body) {
+    switch (spacing) {
+        case CodeSpacing::Even:
+            return body.template operator()<CodeSpacing::Even>();
+        case CodeSpacing::Binade:
+            return body.template operator()<CodeSpacing::Binade>();
+        case CodeSpacing::Nf4:
+            return body.template operator()<CodeSpacing::Nf4>();
+    }
 }
 
 FETTLE_INLINE Grid gridOf(const CodeGrid& g, float shift) {
@@ -73,10 +91,10 @@ void roundBlock(const ActivationRounding& r, const Grid& grid, const float* x, f
     const F32x16 unit = setF(scale);
     if (scale == 0) {
         eachVector(r.block, [&](std::int64_t i, std::int64_t n) { put(out + i, n, unit); });
-    } else if (r.grid.floating) {
+    } else if (r.grid.spacing == CodeSpacing::Binade) {
         eachVector(r.block, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = held(grid, div(take(x + i, n, 0), unit));
-            put(out + i, n, mul(nearest<true>(grid, v), unit));
+            put(out + i, n, mul(nearest<CodeSpacing::Binade>(grid, v), unit));
         });
     } else {
         const F32x16 inverse =
@@ -84,7 +102,7 @@ void roundBlock(const ActivationRounding& r, const Grid& grid, const float* x, f
                                                              : r.grid.highest / floatOf(largest));
         eachVector(r.block, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = held(grid, mul(take(x + i, n, 0), inverse));
-            put(out + i, n, mul(nearest<false>(grid, v), unit));
+            put(out + i, n, mul(nearest<CodeSpacing::Even>(grid, v), unit));
         });
     }
 }
@@ -109,7 +127,7 @@ void roundGroups(const Grid& grid, const float* x, std::int64_t groups, float* o
         const F32x16 unit = setF(scales[g]), inverse = setF(inverses[g]);
         for (std::int64_t i = kGroup * g; i < kGroup * (g + 1); i += 16) {
             const F32x16 v = held(grid, mul(loadF(x + i), inverse));
-            storeF(out + i, mul(nearest<false>(grid, v), unit));
+            storeF(out + i, mul(nearest<CodeSpacing::Even>(grid, v), unit));
         }
     }
 }
@@ -120,7 +138,7 @@ void fakeQuantRow(const ActivationRounding* rounding, const float* x, std::int64
                   float* out) {
     const Grid grid = gridOf(rounding->grid, 0);
     if (rounding->block == kGroup && rounding->scale == ActivationRounding::Scale::Plain &&
-        !rounding->grid.floating) {
+        rounding->grid.spacing == CodeSpacing::Even) {
         constexpr std::int64_t kSpan = kGroupsAtOnce * kGroup;
         for (std::int64_t at = 0; at < cols; at += kSpan)
             roundGroups(grid, x + at, (cols - at < kSpan ? cols - at : kSpan) / kGroup, out + at);
@@ -132,7 +150,7 @@ void fakeQuantRow(const ActivationRounding* rounding, const float* x, std::int64
 
 namespace {
 
-template <bool Floating>
+template <CodeSpacing S>
 void quantizeRows(const FakeQuantArgs& a, std::int64_t begin, std::int64_t end, float* out) {
     const std::int64_t groups = a.cols / a.group;
     for (std::int64_t g = begin * groups; g < end * groups; ++g) {
@@ -142,12 +160,12 @@ void quantizeRows(const FakeQuantArgs& a, std::int64_t begin, std::int64_t end, 
         float* to = out + g * a.group;
         eachVector(a.group, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = held(grid, mul(take(w + i, n, 0), inverse));
-            put(to + i, n, mul(nearest<Floating>(grid, v), scale));
+            put(to + i, n, mul(nearest<S>(grid, v), scale));
         });
     }
 }
 
-template <bool Floating>
+template <CodeSpacing S>
 void backwardRows(const FakeQuantArgs& a, bool ofStep, std::int64_t begin, std::int64_t end,
                   float* grad, float* dScale) {
     const std::int64_t groups = a.cols / a.group;
@@ -160,7 +178,7 @@ void backwardRows(const FakeQuantArgs& a, bool ofStep, std::int64_t begin, std::
         F32x16 sum = zero;
         eachVector(a.group, [&](std::int64_t i, std::int64_t n) {
             const F32x16 v = mul(take(w + i, n, 0), inverse);
-            const F32x16 d = take(dy + i, n, 0), code = nearest<Floating>(grid, held(grid, v));
+            const F32x16 d = take(dy + i, n, 0), code = nearest<S>(grid, held(grid, v));
             F32x16 slope = code;
             if (ofStep)  // within the grid a step is felt as the rounding error
                 slope = selectLess(grid.lowest, v, selectLess(v, grid.highest, sub(code, v), code),
@@ -180,14 +198,14 @@ void backwardRows(const FakeQuantArgs& a, bool ofStep, std::int64_t begin, std::
 }  // namespace
 
 void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out) {
-    args->grid.floating ? quantizeRows<true>(*args, begin, end, out)
-                        : quantizeRows<false>(*args, begin, end, out);
+    withSpacing(args->grid.spacing,
+                [&]<CodeSpacing S> { quantizeRows<S>(*args, begin, end, out); });
 }
 
 void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begin, std::int64_t end,
                        float* grad, float* dScale) {
-    args->grid.floating ? backwardRows<true>(*args, ofStep, begin, end, grad, dScale)
-                        : backwardRows<false>(*args, ofStep, begin, end, grad, dScale);
+    withSpacing(args->grid.spacing,
+                [&]<CodeSpacing S> { backwardRows<S>(*args, ofStep, begin, end, grad, dScale); });
 }
 
 }  // namespace fettle::kernels::FETTLE_SIMD
