@@ -31,8 +31,9 @@ std::vector<float> fisherDiagonal(Network& network, const CalibrationText& text,
         control.progress(0.9 * static_cast<double>(s) / static_cast<double>(text.sequences.size()),
                          "gradients");
         gradientOf(network, text.sequences[s], control);
+        const std::span<const float> grads = network.grads();
         for (std::size_t i = 0; i < squares.size(); ++i)
-            squares[i] += share * network.grads()[i] * network.grads()[i];
+            squares[i] += share * grads[i] * grads[i];
     }
     return squares;
 }
@@ -49,7 +50,8 @@ std::vector<float> meanGradient(Network& network, const CalibrationText& text,
             1.0F / static_cast<float>(one.scored()) / static_cast<float>(text.sequences.size()),
             nullptr, &control);
     }
-    return network.grads();
+    const std::span<const float> grads = network.grads();
+    return {grads.begin(), grads.end()};
 }
 
 /// Per unit: the mean of the Hessian's diagonal over its weights, from v^T H v with random signs v

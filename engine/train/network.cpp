@@ -107,7 +107,7 @@ const TrainParameter& Network::parameter(const std::string& name) const {
 }
 
 void Network::zeroGrads() {
-    m_grads.assign(m_values.size(), 0.0F);
+    m_grads.reset(m_values.size());
 }
 
 namespace {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/core/page_buffer.h"
 #include "engine/core/run_control.h"
 #include "engine/data/train_batch.h"
 #include "engine/model/model.h"
@@ -79,7 +80,8 @@ public:
         return m_values;
     }
     const std::vector<float>& values() const { return m_values; }
-    std::vector<float>& grads() { return m_grads; }
+    /// Of all values, valid until the next call that changes the network.
+    std::span<float> grads() { return m_grads.values(); }
 
     /// From now on the network computes with the numbers of `model`, the one it was made from: each
     /// linear weight that is quantized there passes through its codes, 16-bit weights through their
@@ -180,13 +182,14 @@ private:
     };
     /// What the gradient of a layer needs of its forward pass.
     struct Saved {
-        std::vector<float> qkvRaw;     ///< before q/k norms and rope; with q/k norms only
-        std::vector<float> qkv;        ///< [tokens, q + 2 kv]
-        std::vector<float> attention;  ///< [tokens, q]
-        std::vector<float> logSumExp;  ///< [tokens, heads]
-        std::vector<float> attnBranch, ffnBranch;  ///< before the post norms; with those only
-        std::vector<float> middle;                 ///< residual stream between the halves
-        std::vector<float> gateUp;                 ///< [tokens, 2 ffn] or [tokens, ffn]
+        PageBuffer qkvRaw;                 ///< before q/k norms and rope; with q/k norms only
+        PageBuffer qkv;                    ///< [tokens, q + 2 kv]
+        PageBuffer attention;              ///< [tokens, q]
+        PageBuffer logSumExp;              ///< [tokens, heads]
+        PageBuffer attnBranch, ffnBranch;  ///< before the post norms; with those only
+        PageBuffer middle;                 ///< residual stream between the halves
+        PageBuffer gateUp;                 ///< [tokens, 2 ffn] or [tokens, ffn]
+        void release();
     };
 
     Offset add(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols,
@@ -285,7 +288,8 @@ private:
     kernels::WorkerPool& m_pool;
     std::vector<TrainParameter> m_parameters;
     std::map<std::string, std::size_t> m_index;
-    std::vector<float> m_values, m_grads;
+    std::vector<float> m_values;
+    PageBuffer m_grads;
     std::vector<float> m_deployed;  ///< what a quantized network computes with; else empty
     bool m_stale = true;            ///< m_deployed does not follow from m_values
     std::vector<QuantizedParameter> m_quantizers;
@@ -312,8 +316,8 @@ private:
     std::vector<float> m_hiddenError;
 
     std::int64_t m_tokens = 0;
-    std::vector<std::int32_t> m_position;      ///< of each token in its sequence
-    std::vector<std::vector<float>> m_stream;  ///< inputs of the layers, then the last output
+    std::vector<std::int32_t> m_position;  ///< of each token in its sequence
+    std::vector<PageBuffer> m_stream;      ///< inputs of the layers, then the last output
     std::vector<Saved> m_saved;
     std::vector<float> m_normed, m_inner, m_branch, m_dInner, m_dQkv, m_dGateUp, m_dx, m_hidden,
         m_logits, m_teacherLogits;

@@ -31,6 +31,9 @@ void fit(std::vector<float>& buffer, std::int64_t count) {
     if (static_cast<std::int64_t>(buffer.size()) < count)
         buffer.resize(static_cast<std::size_t>(count));
 }
+void fit(PageBuffer& buffer, std::int64_t count) {
+    buffer.fit(static_cast<std::size_t>(count));
+}
 
 kernels::GatedKind gatedKind(FeedForwardKind kind) {
     return kind == FeedForwardKind::SiluGated       ? kernels::GatedKind::Silu
@@ -270,6 +273,12 @@ void Network::linearBackward(const Input& x, Offset w, Offset b, std::int64_t ro
               false});
 }
 
+void Network::Saved::release() {
+    for (PageBuffer* const part :
+         {&qkvRaw, &qkv, &attention, &logSumExp, &attnBranch, &ffnBranch, &middle, &gateUp})
+        part->release();
+}
+
 void Network::activate(const Saved& saved, float* out) {
     const std::int64_t f = m_config.feedForwardSize;
     const bool gated = m_config.feedForward != FeedForwardKind::GeluTanh;
@@ -304,7 +313,7 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
     rotate(layer, saved.qkv.data(), false);
     kernels::attentionForward(attentionArgs(index, saved), batch.sequences, m_attention, m_pool);
     // y = x + branch, with a norm in between where the family has one
-    const auto join = [&](const float* from, std::vector<float>& kept, Offset post, float* to) {
+    const auto join = [&](const float* from, PageBuffer& kept, Offset post, float* to) {
         if (c.postNorms) {
             std::copy_n(m_branch.data(), m_tokens * d, kept.data());
             norm(post, -1, kept.data(), m_branch.data());
@@ -333,7 +342,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
     fit(m_dQkv, m_tokens * qkvSize);
     fit(m_dGateUp, m_tokens * m_gateUpSize);
 
-    const auto branchGradient = [&](const std::vector<float>& kept, Offset post) -> const float* {
+    const auto branchGradient = [&](const PageBuffer& kept, Offset post) -> const float* {
         if (!c.postNorms)
             return dx;
         normBackward(post, -1, kept.data(), dx, m_branch.data(), false);
@@ -382,7 +391,7 @@ void Network::startLayers(const TrainBatch& batch, bool keep, RunControl* contro
     // Without a gradient two buffers take turns and one set of activations serves all layers.
     m_stream.resize(keep ? layers + 1 : std::max<std::size_t>(2, m_stream.size()));
     m_saved.resize(std::max<std::size_t>(keep && !m_checkpointing ? layers : 1, m_saved.size()));
-    for (std::vector<float>& x : m_stream)
+    for (PageBuffer& x : m_stream)
         fit(x, m_tokens * m_config.hiddenSize);
 }
 
@@ -392,8 +401,8 @@ void Network::runLayers(const TrainBatch& batch, bool keep) {
         forwardLayer(i, m_stream[from].data(), m_stream[to].data(),
                      m_saved[keep && !m_checkpointing ? i : 0], batch);
         if (const auto tap = m_taps.find(static_cast<std::int64_t>(i)); tap != m_taps.end())
-            tap->second.assign(m_stream[to].begin(),
-                               m_stream[to].begin() + m_tokens * m_config.hiddenSize);
+            tap->second.assign(m_stream[to].data(),
+                               m_stream[to].data() + m_tokens * m_config.hiddenSize);
     }
 }
 
@@ -543,6 +552,11 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
             forwardLayer(i, m_stream[i].data(), m_stream[i + 1].data(), m_saved[0], batch);
         backwardLayer(i, m_stream[i].data(), m_dx.data(), m_saved[m_checkpointing ? 0 : i], batch,
                       goal ? &*goal : nullptr);
+        // Gradients of weights take memory layer by layer as activations leave it: a step of one
+        // batch never holds all of both.
+        if (!m_checkpointing)
+            m_saved[i].release();
+        m_stream[i + 1].release();
     }
     if (goal)
         sums.attention = goal->loss;

@@ -69,7 +69,7 @@ void Network::quantize(const Model& model, const std::map<std::string, Weight>& 
     }
     if (m_quantizers.empty())
         throw EngineError(ErrorKind::Usage, model.path + ": no weight of the model is quantized");
-    m_grads.clear();
+    m_grads.reset(0);
     m_deployed.resize(m_values.size());
     findPlain();
     m_stale = true;

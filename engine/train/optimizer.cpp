@@ -52,7 +52,7 @@ void Optimizer::restore(std::vector<float> first, std::vector<float> second, std
 
 Optimizer::Report Optimizer::step(float learningRate) {
     m_network.finishGradients();
-    std::vector<float>& grads = m_network.grads();
+    const std::span<float> grads = m_network.grads();
     Report report;
     report.gradientNorm = std::sqrt(
         kernels::sumSquares(grads.data(), static_cast<std::int64_t>(grads.size()), m_pool));

@@ -15,6 +15,7 @@
 #include "engine/prune/sparsity.h"
 #include "engine/technique/technique.h"
 #include "tests/support/model_files.h"
+#include "tests/support/network_state.h"
 
 namespace fettle {
 namespace {
@@ -123,7 +124,7 @@ TEST_F(Distilling, TheGradientOfHiddenStatesIsTheSlopeOfTheirLoss) {
                 power += static_cast<double>(g) * g;
             ASSERT_GT(power, 0);
             const double step = 2e-3 * sums.hidden / power;
-            const std::vector<float> before = student.values(), slope = student.grads();
+            const std::vector<float> before = student.values(), slope = test::gradsOf(student);
             const auto lossAt = [&](double by) {
                 for (std::size_t i = 0; i < before.size(); ++i)
                     student.values()[i] = before[i] + static_cast<float>(by) * slope[i];
@@ -135,7 +136,7 @@ TEST_F(Distilling, TheGradientOfHiddenStatesIsTheSlopeOfTheirLoss) {
             student.setCheckpointing(true);
             student.zeroGrads();
             student.accumulate(b, loss, 1, &teacher, nullptr);
-            EXPECT_EQ(student.grads(), slope) << family;
+            EXPECT_EQ(test::gradsOf(student), slope) << family;
         }
 }
 
@@ -160,7 +161,7 @@ TEST_F(Distilling, TheGradientOfAttentionIsTheSlopeOfItsLoss) {
             power += static_cast<double>(g) * g;
         ASSERT_GT(power, 0);
         const double step = 2e-3 * sums.attention / power;
-        const std::vector<float> before = student.values(), slope = student.grads();
+        const std::vector<float> before = student.values(), slope = test::gradsOf(student);
         const auto lossAt = [&](double by) {
             for (std::size_t i = 0; i < before.size(); ++i)
                 student.values()[i] = before[i] + static_cast<float>(by) * slope[i];
@@ -171,7 +172,7 @@ TEST_F(Distilling, TheGradientOfAttentionIsTheSlopeOfItsLoss) {
         student.setCheckpointing(true);
         student.zeroGrads();
         student.accumulate(b, loss, 1, &teacher, nullptr);
-        EXPECT_EQ(student.grads(), slope) << family;
+        EXPECT_EQ(test::gradsOf(student), slope) << family;
     }
 }
 

@@ -18,6 +18,7 @@
 #include "engine/technique/technique.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/model_files.h"
+#include "tests/support/network_state.h"
 
 namespace fettle {
 namespace {
@@ -67,7 +68,7 @@ TEST(BareLayers, TrainWhatDecodingRuns) {
         };
         sumAt();
         const float* back = network.backwardStates(batch, g.data());
-        const std::vector<float> dx(back, back + 8 * width), dw = network.grads();
+        const std::vector<float> dx(back, back + 8 * width), dw = test::gradsOf(network);
         constexpr float kStep = 1e-2F;
         const auto slope = [&](float& value) {
             const float before = value;

@@ -11,6 +11,7 @@
 #include "engine/model/transformer.h"
 #include "engine/train/optimizer.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/network_state.h"
 
 namespace fettle {
 namespace {
@@ -166,7 +167,7 @@ std::vector<float> gradients(const Model& model, int threads, bool checkpointing
         scored += batch.scored();
     for (const TrainBatch& batch : batches)
         network.accumulate(batch, loss, 1.0F / static_cast<float>(scored), &teacher, nullptr);
-    return network.grads();
+    return test::gradsOf(network);
 }
 
 TEST(Training, ThreadsAndCheckpointingChangeNothingAccumulationRounding) {
