@@ -18,8 +18,10 @@ namespace bf16 {
 extern const GemmKernels kGemm;
 }
 namespace amx_bf16 {
-extern const GemmKernels kGemm;
-}
+extern const GemmKernels kGemm, kSplitGemm;
+// A block of the tiles' sums and of steps: products that do not fill it are faster without them.
+constexpr std::int64_t kLeast = 32;
+}  // namespace amx_bf16
 #endif
 
 const TrainTable& trainKernels() {
@@ -37,10 +39,13 @@ const TrainTable& trainKernels() {
     return baseline::kTrainTable;
 }
 
-const GemmKernels& gemmKernels(bool bf16) {
+const GemmKernels& gemmKernels(bool bf16, [[maybe_unused]] std::int64_t columns,
+                               [[maybe_unused]] std::int64_t steps) {
 #if defined(__x86_64__)
     if (bf16)
         return hasBf16Tiles() ? amx_bf16::kGemm : bf16::kGemm;
+    if (columns >= amx_bf16::kLeast && steps >= amx_bf16::kLeast && hasBf16Tiles())
+        return amx_bf16::kSplitGemm;
 #endif
     return trainKernels().gemm;
 }

@@ -13,8 +13,7 @@
 namespace fettle::kernels {
 
 /// One block of a product. a(i, k) lies at a[i * aRow + k * aStep]; one of the two is 1. b is
-/// packed: panels of `width` columns, [panel][k][column]; of bfloat16, two steps of k in the place
-/// of one float.
+/// packed: panels of `width` columns, each as GemmKernels::pack lays it.
 struct GemmBlock {
     std::int64_t rows, cols, k;
     const float* a;
@@ -27,7 +26,8 @@ struct GemmBlock {
 };
 
 /// One piece of b to pack: `cols` <= width columns, `k` steps; column j of step i is
-/// from[j * column + i * step]. Columns beyond `cols` become zero.
+/// from[j * column + i * step]. Columns beyond `cols` become zero. `to` lies at a multiple of 64
+/// bytes.
 struct GemmPack {
     const float* from;
     std::int64_t column, step, cols, k;
@@ -37,8 +37,8 @@ struct GemmPack {
 /// How products are computed: `rows` of a, `width` columns of b at a time.
 struct GemmKernels {
     std::int64_t width, rows;
-    std::int64_t stepsPerFloat;  ///< of packed b
-    std::int64_t unitPanels;     ///< of b that a block of rows, packed once, is worth
+    std::int64_t (*panelFloats)(std::int64_t steps);  ///< memory of a packed panel of b
+    std::int64_t unitPanels;  ///< of b that a block of rows, packed once, is worth
     void (*block)(const GemmBlock* block);
     void (*pack)(const GemmPack* piece);
 };
@@ -91,7 +91,8 @@ struct TrainTable {
 
 /// The level in use, see isa.h.
 const TrainTable& trainKernels();
-/// Products of that level, or those of bfloat16, which want hasBf16Products().
-const GemmKernels& gemmKernels(bool bf16);
+/// Products of that level of `columns` columns over `steps` steps of k, or those of bfloat16, which
+/// want hasBf16Products().
+const GemmKernels& gemmKernels(bool bf16, std::int64_t columns, std::int64_t steps);
 
 }  // namespace fettle::kernels

@@ -32,11 +32,19 @@ void check(const GemmArgs& g) {
 
 }  // namespace
 
+float* GemmScratch::room(std::size_t floats) {
+    constexpr std::size_t kAlignment = 64;
+    if (packed.size() < floats + kAlignment / sizeof(float))
+        packed.resize(floats + kAlignment / sizeof(float));
+    const auto at = reinterpret_cast<std::uintptr_t>(packed.data());
+    return packed.data() + (kAlignment - at % kAlignment) % kAlignment / sizeof(float);
+}
+
 void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
     check(g);
     if (g.m == 0 || g.n == 0)
         return;
-    const GemmKernels& kernels = gemmKernels(g.bf16);
+    const GemmKernels& kernels = gemmKernels(g.bf16, g.n, g.k);
     const bool tn = g.layout == GemmLayout::TN, nt = g.layout == GemmLayout::NT;
     const std::int64_t width = kernels.width;
     const std::int64_t aRow = tn ? 1 : g.aStride, aStep = tn ? g.aStride : 1;
@@ -44,16 +52,15 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
     const std::int64_t columnsAtOnce = std::min(up(g.n, width) * width, kPackedColumns);
     const std::int64_t stepsAtOnce = std::min(g.k, kPackedSteps);
     const auto floats =
-        static_cast<std::size_t>(columnsAtOnce * up(stepsAtOnce, kernels.stepsPerFloat));
-    if (scratch.packed.size() < floats)
-        scratch.packed.resize(floats);
+        static_cast<std::size_t>(columnsAtOnce / width * kernels.panelFloats(stepsAtOnce));
+    float* const packed = scratch.room(floats);
 
     for (std::int64_t column = 0; column < g.n; column += columnsAtOnce) {
         const std::int64_t columns = std::min(columnsAtOnce, g.n - column);
         const std::int64_t panels = up(columns, width);
         for (std::int64_t step = 0; step < g.k; step += stepsAtOnce) {
             const std::int64_t steps = std::min(stepsAtOnce, g.k - step);
-            const std::int64_t panelFloats = width * up(steps, kernels.stepsPerFloat);
+            const std::int64_t panelFloats = kernels.panelFloats(steps);
             const auto pack = [&](std::int64_t begin, std::int64_t end, int) {
                 for (std::int64_t p = begin; p < end; ++p) {
                     const GemmPack piece = {g.b + (column + p * width) * bColumn + step * bStep,
@@ -61,7 +68,7 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
                                             bStep,
                                             std::min(width, columns - p * width),
                                             steps,
-                                            scratch.packed.data() + p * panelFloats};
+                                            packed + p * panelFloats};
                     kernels.pack(&piece);
                 }
             };
@@ -85,7 +92,7 @@ void gemm(const GemmArgs& g, GemmScratch& scratch, WorkerPool& pool) {
                                              g.a + row * aRow + step * aStep,
                                              aRow,
                                              aStep,
-                                             scratch.packed.data() + panel * panelFloats,
+                                             packed + panel * panelFloats,
                                              panelFloats,
                                              g.c + row * g.cStride + column + panel * width,
                                              g.cStride,

@@ -1,7 +1,9 @@
 // Products of matrices in the three layouts that training needs: outputs, gradients of the
-// inputs, gradients of the weights. Each output is one chain of fused multiply-adds in the order of
-// k, whatever the blocking: results depend neither on the number of threads nor on how many rows
-// are computed together. Blocking: Goto & van de Geijn 2008.
+// inputs, gradients of the weights. Each output is one chain of sums in the order of k, whatever
+// the blocking: results depend neither on the number of threads nor on how many rows are computed
+// together. A link of it is a fused multiply-add; where the processor has AMX's tiles, 32 steps of
+// k with all that float32 can feel of their products (cpu/amx/split_tiles.h). Blocking: Goto & van
+// de Geijn 2008.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +37,8 @@ struct GemmArgs {
 /// Memory a product works in; keep one and reuse it.
 struct GemmScratch {
     std::vector<float> packed;
+    /// At least `floats` from a multiple of 64 bytes on, valid until the next call.
+    float* room(std::size_t floats);
 };
 
 void gemm(const GemmArgs& args, GemmScratch& scratch, WorkerPool& pool);

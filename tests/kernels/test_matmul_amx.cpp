@@ -1,12 +1,15 @@
-// The AMX products on emulated tiles: integers against the AVX-512 level bit for bit, bfloat16
-// against plain sums; on a processor with AMX also the real tiles.
+// The AMX products on emulated tiles: integers against the AVX-512 level bit for bit, bfloat16 and
+// float32 against plain sums; on a processor with AMX also the real tiles.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "kernels/cpu/amx/permission.h"
+#include "kernels/ops/gemm.h"
 #include "kernels/ops/matmul.h"
 #include "tests/kernels/emulated/amx_tiles.h"
 #include "tests/kernels/kernel_data.h"
@@ -94,26 +97,29 @@ TEST(MatmulAmxHardware, TilesMultiplyRight) {
     EXPECT_TRUE(amx::tilesMultiplyRight());
 }
 
-struct Bf16Case {
+struct GemmCase {
     std::int64_t m, n, k;
     bool transposed, accumulate;
+    bool rowsOfB = false;  ///< b as [k, n], else as [n, k]
 };
 
-std::vector<float> bf16Product(const GemmKernels& kernels, const Bf16Case& c,
-                               const std::vector<float>& a, const std::vector<float>& b,
-                               std::vector<float> out) {
+std::vector<float> product(const GemmKernels& kernels, const GemmCase& c,
+                           const std::vector<float>& a, const std::vector<float>& b,
+                           std::vector<float> out) {
     const std::int64_t panels = (c.n + kernels.width - 1) / kernels.width;
-    const std::int64_t stride = (c.k + 1) / 2 * kernels.width;
+    const std::int64_t stride = kernels.panelFloats(c.k);
     // What lies behind the last step of a panel must not count.
-    std::vector<float> packed(static_cast<std::size_t>(panels * stride + 16 * kernels.width),
-                              std::numeric_limits<float>::quiet_NaN());
+    GemmScratch scratch;
+    const auto floats = static_cast<std::size_t>(panels * stride + 16 * kernels.width);
+    float* const packed = scratch.room(floats);
+    std::fill_n(packed, floats, std::numeric_limits<float>::quiet_NaN());
     for (std::int64_t p = 0; p < panels; ++p) {
-        const GemmPack piece = {b.data() + p * kernels.width * c.k,
-                                c.k,
-                                1,
+        const GemmPack piece = {b.data() + p * kernels.width * (c.rowsOfB ? 1 : c.k),
+                                c.rowsOfB ? 1 : c.k,
+                                c.rowsOfB ? c.n : 1,
                                 std::min(kernels.width, c.n - p * kernels.width),
                                 c.k,
-                                packed.data() + p * stride};
+                                packed + p * stride};
         kernels.pack(&piece);
     }
     const GemmBlock block = {c.m,
@@ -122,7 +128,7 @@ std::vector<float> bf16Product(const GemmKernels& kernels, const Bf16Case& c,
                              a.data(),
                              c.transposed ? 1 : c.k,
                              c.transposed ? c.m : 1,
-                             packed.data(),
+                             packed,
                              stride,
                              out.data(),
                              c.n + 2,
@@ -131,47 +137,94 @@ std::vector<float> bf16Product(const GemmKernels& kernels, const Bf16Case& c,
     return out;
 }
 
-class GemmAmx : public testing::TestWithParam<Bf16Case> {};
+class GemmAmx : public testing::TestWithParam<GemmCase> {
+protected:
+    void SetUp() override {
+        if (!hasBf16Products())
+            GTEST_SKIP() << "the factors are packed with AVX512_BF16, which this processor lacks";
+    }
+    /// On emulated tiles; `hardware` are the same kernels on the processor's.
+    void expectSums(const std::function<EmulatedGemm()>& emulated, const GemmKernels& hardware,
+                    const std::function<double(float)>& factor, double tolerance) {
+        const GemmCase& c = GetParam();
+        const std::vector<float> a = test::randomFloats(c.m * c.k, 1),
+                                 b = test::randomFloats(c.n * c.k, 2),
+                                 start = test::randomFloats(c.m * (c.n + 2), 3);
+        const EmulatedGemm before = emulated();
+        const std::vector<float> got = product(before.kernels, c, a, b, start);
+        const EmulatedGemm after = emulated();
+        ASSERT_EQ(after.fault, nullptr) << after.fault;
+        EXPECT_GT(after.products, before.products);
+        double error = 0, signal = 0;
+        for (std::int64_t i = 0; i < c.m; ++i)
+            for (std::int64_t j = 0; j < c.n + 2; ++j) {
+                const auto at = static_cast<std::size_t>(i * (c.n + 2) + j);
+                double want = c.accumulate || j >= c.n ? start[at] : 0;
+                for (std::int64_t k = 0; k < c.k && j < c.n; ++k)
+                    want +=
+                        factor(
+                            a[static_cast<std::size_t>(c.transposed ? k * c.m + i : i * c.k + k)]) *
+                        factor(b[static_cast<std::size_t>(c.rowsOfB ? k * c.n + j : j * c.k + k)]);
+                error += std::pow(got[at] - want, 2);
+                signal += want * want;
+            }
+        EXPECT_LT(std::sqrt(error / signal), tolerance);
+        if (hasBf16Tiles()) {
+            EXPECT_EQ(product(hardware, c, a, b, start), got)
+                << "the processor's tiles and the emulated ones";
+        }
+    }
+};
 
 TEST_P(GemmAmx, TilesOfBfloat16GiveTheSumsOfRoundedFactors) {
+    expectSums(
+        emulatedBf16Gemm, gemmKernels(true, 32, 32),
+        [](float x) {
+            std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+            bits = (bits + 0x7FFFU + (bits >> 16 & 1U)) & 0xFFFF0000U;
+            return static_cast<double>(std::bit_cast<float>(bits));
+        },
+        2e-7 * std::sqrt(static_cast<double>(GetParam().k)));
+}
+
+TEST_P(GemmAmx, TilesGiveTheSumsOfFloat32ToItsLastBits) {
+    // One rounding of a float32 is 2^-24 at most; those of a chain add up like a random walk.
+    expectSums(
+        emulatedSplitGemm, gemmKernels(false, 32, 32),
+        [](float x) { return static_cast<double>(x); },
+        0x1p-24 * std::sqrt(static_cast<double>(GetParam().k + 1)));
+}
+
+TEST(GemmAmxParts, AddUpToTheNumberAndWhatIsNotFiniteStaysSo) {
     if (!hasBf16Products())
-        GTEST_SKIP() << "the factors are packed with AVX512_BF16, which this processor lacks";
-    const Bf16Case& c = GetParam();
-    const std::vector<float> a = test::randomFloats(c.m * c.k, 1),
-                             b = test::randomFloats(c.n * c.k, 2),
-                             start = test::randomFloats(c.m * (c.n + 2), 3);
-    const EmulatedGemm before = emulatedBf16Gemm();
-    const std::vector<float> got = bf16Product(before.kernels, c, a, b, start);
-    const EmulatedGemm after = emulatedBf16Gemm();
-    ASSERT_EQ(after.fault, nullptr) << after.fault;
-    EXPECT_GT(after.products, before.products);
-    const auto rounded = [](float x) {
-        std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
-        bits = (bits + 0x7FFFU + (bits >> 16 & 1U)) & 0xFFFF0000U;
-        return static_cast<double>(std::bit_cast<float>(bits));
-    };
-    for (std::int64_t i = 0; i < c.m; ++i)
-        for (std::int64_t j = 0; j < c.n + 2; ++j) {
-            const auto at = static_cast<std::size_t>(i * (c.n + 2) + j);
-            double want = c.accumulate || j >= c.n ? start[at] : 0;
-            for (std::int64_t k = 0; k < c.k && j < c.n; ++k)
-                want +=
-                    rounded(a[static_cast<std::size_t>(c.transposed ? k * c.m + i : i * c.k + k)]) *
-                    rounded(b[static_cast<std::size_t>(j * c.k + k)]);
-            ASSERT_NEAR(got[at], want, 1e-5 * std::sqrt(static_cast<double>(c.k)) + 1e-6)
-                << i << ", " << j;
-        }
-    if (!hasBf16Tiles())
-        return;
-    EXPECT_EQ(bf16Product(gemmKernels(true), c, a, b, start), got)
-        << "the processor's tiles and the emulated ones";
+        GTEST_SKIP() << "this processor has no AVX512_BF16";
+    // Times one, in a product of a single step: every bit of a number must come through.
+    const GemmCase c{16, 32, 1, false, false, false};
+    std::vector<float> a = test::randomFloats(c.m, 5, 3.0F), b(32, 1.0F), start(16 * 34, 0.0F);
+    a[0] = 16777215.0F;
+    a[1] = -1.9999999F;
+    a[2] = 3.0e38F;
+    a[3] = 1.0e-30F;
+    a[4] = std::numeric_limits<float>::quiet_NaN();
+    a[5] = std::bit_cast<float>(0x7FFFFFFFU);
+    a[6] = std::numeric_limits<float>::infinity();
+    a[7] = -0.0F;
+    const std::vector<float> got = product(emulatedSplitGemm().kernels, c, a, b, start);
+    for (std::size_t i = 0; i < 16; ++i) {
+        if (std::isfinite(a[i]))
+            EXPECT_EQ(got[i * 34], a[i]) << i;
+        else
+            EXPECT_FALSE(std::isfinite(got[i * 34])) << i;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, GemmAmx,
-    testing::Values(Bf16Case{1, 1, 1, false, false}, Bf16Case{16, 32, 32, false, true},
-                    Bf16Case{17, 33, 31, false, false}, Bf16Case{33, 40, 65, true, true},
-                    Bf16Case{129, 64, 514, false, true}, Bf16Case{150, 31, 1030, true, false}));
+    testing::Values(GemmCase{1, 1, 1, false, false}, GemmCase{16, 32, 32, false, true},
+                    GemmCase{17, 33, 31, false, false}, GemmCase{33, 40, 65, true, true},
+                    GemmCase{129, 64, 514, false, true}, GemmCase{150, 31, 1030, true, false},
+                    GemmCase{30, 45, 77, false, false, true},
+                    GemmCase{40, 64, 300, true, true, true}));
 
 TEST(MatmulAmxHardware, TilesOfBfloat16MultiplyRight) {
     if (bestIsa() < Isa::Amx || !hasBf16Products())

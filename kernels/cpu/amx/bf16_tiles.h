@@ -1,23 +1,18 @@
 // Products of matrices rounded to bfloat16 with the tile registers of AMX: 16 x 16 sums over 32
 // steps of k an instruction. Written against a `Tiles` type, as int_tiles.h is. The sum of an
 // output is one chain over blocks of 32 steps in order, whatever the blocking above that.
-//
-// Tile numbers: 0..3 sums [row tile][column tile], 4 and 5 rows of a, 6 and 7 columns of b. All
-// have their full size; what is missing at the edges is zeros.
 #pragma once
 
-#include "kernels/cpu/amx/tile_config.h"
+#include "kernels/cpu/amx/gemm_tiles.h"
 #include "kernels/cpu/bf16/pack.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-constexpr std::int64_t kTile = 16;             // rows, columns and pairs of steps of a tile
-constexpr std::int64_t kTileRows = 2 * kTile;  // rows of a that meet a panel of b at once
+static_assert(kPanelWidth == kTileWidth);
 // At most this many steps of k are added up in the tiles: their panel of b (48 KiB) all but stays
 // in the first-level cache for all rows.
 constexpr std::int64_t kTileSteps = 768;
 constexpr std::int64_t kTilePackRows = 128;
-constexpr std::int64_t kTileUnitPanels = 32;
 constexpr std::int64_t kTileBlocks = kTileSteps / (2 * kTile);  // of 32 steps
 
 struct Bf16Scratch {
@@ -26,15 +21,6 @@ struct Bf16Scratch {
         64) std::uint32_t last[kTile][kPanelWidth];  ///< of b where fewer than 32 steps are left
     alignas(64) float edge[kTileRows][kPanelWidth];
 };
-
-static inline TileConfig fullTiles() {
-    TileConfig c;
-    for (int t = 0; t < 8; ++t) {
-        c.rows[t] = kTile;
-        c.columnBytes[t] = 4 * kTile;
-    }
-    return c;
-}
 
 /// Rows [first, first + rows) of a in tiles of whole blocks of 32 steps, zeros behind the last.
 static inline void packTiles(const GemmBlock& g, std::int64_t first, std::int64_t rows,
@@ -74,72 +60,21 @@ template <class Tiles, int RowTiles>
 static inline void multiplyPanel(const Bf16Scratch& scratch, std::int64_t row, const float* b,
                                  std::int64_t blocks, const std::uint32_t* last, float* c,
                                  std::int64_t cStride, bool accumulate) {
-    const auto rowBytes = static_cast<std::int64_t>(cStride * sizeof(float));
     constexpr auto panelBytes = static_cast<std::int64_t>(kPanelWidth * sizeof(float));
-    if (accumulate) {
-        Tiles::template load<0>(c, rowBytes);
-        Tiles::template load<1>(c + kTile, rowBytes);
-        if constexpr (RowTiles == 2) {
-            Tiles::template load<2>(c + kTile * cStride, rowBytes);
-            Tiles::template load<3>(c + kTile * cStride + kTile, rowBytes);
-        }
-    } else {
-        Tiles::template zero<0>();
-        Tiles::template zero<1>();
-        if constexpr (RowTiles == 2) {
-            Tiles::template zero<2>();
-            Tiles::template zero<3>();
-        }
-    }
+    startSums<Tiles, RowTiles>(c, cStride, accumulate);
     const auto step = [&](const void* first, const void* second, std::int64_t block) {
         Tiles::template load<6>(first, panelBytes);
         Tiles::template load<4>(scratch.a[row][block], 4 * kTile);
         Tiles::template load<7>(second, panelBytes);
-        Tiles::template multiplyBf16<0, 4, 6>();
-        Tiles::template multiplyBf16<1, 4, 7>();
-        if constexpr (RowTiles == 2) {
+        if constexpr (RowTiles == 2)
             Tiles::template load<5>(scratch.a[row + 1][block], 4 * kTile);
-            Tiles::template multiplyBf16<2, 5, 6>();
-            Tiles::template multiplyBf16<3, 5, 7>();
-        }
+        multiplyTiles<Tiles, RowTiles>();
     };
     for (std::int64_t block = 0; block < blocks; ++block, b += kTile * kPanelWidth)
         step(b, b + kTile, block);
     if (last)
         step(last, last + kTile, blocks);
-    Tiles::template store<0>(c, rowBytes);
-    Tiles::template store<1>(c + kTile, rowBytes);
-    if constexpr (RowTiles == 2) {
-        Tiles::template store<2>(c + kTile * cStride, rowBytes);
-        Tiles::template store<3>(c + kTile * cStride + kTile, rowBytes);
-    }
-}
-
-/// One or two tiles of rows against a panel; whatever does not fill them goes through a copy.
-template <class Tiles>
-static inline void multiplyRows(const GemmBlock& g, Bf16Scratch& scratch, std::int64_t first,
-                                std::int64_t i, std::int64_t rows, const float* b,
-                                std::int64_t blocks, const std::uint32_t* last, std::int64_t column,
-                                bool accumulate) {
-    const std::int64_t cols = g.cols - column < kPanelWidth ? g.cols - column : kPanelWidth;
-    const std::int64_t row = i / kTile;
-    float* c = g.c + (first + i) * g.cStride + column;
-    const bool whole = cols == kPanelWidth && (rows == kTile || rows == kTileRows);
-    float* out = whole ? c : scratch.edge[0];
-    const std::int64_t stride = whole ? g.cStride : kPanelWidth;
-    const auto bytes = static_cast<std::size_t>(cols) * sizeof(float);
-    if (!whole && accumulate) {
-        __builtin_memset(scratch.edge, 0, sizeof(scratch.edge));
-        for (std::int64_t r = 0; r < rows; ++r)
-            __builtin_memcpy(scratch.edge[r], c + r * g.cStride, bytes);
-    }
-    if (rows > kTile)
-        multiplyPanel<Tiles, 2>(scratch, row, b, blocks, last, out, stride, accumulate);
-    else
-        multiplyPanel<Tiles, 1>(scratch, row, b, blocks, last, out, stride, accumulate);
-    if (!whole)
-        for (std::int64_t r = 0; r < rows; ++r)
-            __builtin_memcpy(c + r * g.cStride, scratch.edge[r], bytes);
+    storeSums<Tiles, RowTiles>(c, cStride);
 }
 
 template <class Tiles>
@@ -165,9 +100,14 @@ static void bf16Block(const GemmBlock* block) {
                     __builtin_memcpy(scratch.last, b + blocks * kTile * kPanelWidth, some);
                 }
                 for (std::int64_t i = 0; i < rows; i += kTileRows)
-                    multiplyRows<Tiles>(
-                        g, scratch, row, i, rows - i < kTileRows ? rows - i : kTileRows, b, blocks,
-                        rest > 0 ? scratch.last[0] : nullptr, column, g.accumulate || step > 0);
+                    withWholeTiles(
+                        g, row + i, rows - i < kTileRows ? rows - i : kTileRows, column,
+                        g.accumulate || step > 0, scratch.edge[0],
+                        [&]<int RowTiles>(float* c, std::int64_t stride, bool accumulate) {
+                            multiplyPanel<Tiles, RowTiles>(scratch, i / kTile, b, blocks,
+                                                           rest > 0 ? scratch.last[0] : nullptr, c,
+                                                           stride, accumulate);
+                        });
             }
         }
     }

@@ -1,7 +1,9 @@
-// The products of bfloat16 on a processor whose tiles have them.
+// The products on a processor whose tiles multiply bfloat16: of matrices rounded to it, and of
+// float32.
 #include "kernels/cpu/amx/bf16_tiles.h"
 #include "kernels/cpu/amx/hardware_tiles.h"
 #include "kernels/cpu/amx/permission.h"
+#include "kernels/cpu/amx/split_tiles.h"
 
 namespace fettle::kernels::amx_bf16 {
 
@@ -31,7 +33,12 @@ bool tilesMultiplyRight() {
 }
 
 extern const GemmKernels kGemm;
-const GemmKernels kGemm = {kPanelWidth, kTileRows, 2, kTileUnitPanels, bf16Block<HardwareTiles>,
-                           packPanel};
+const GemmKernels kGemm = {
+    kPanelWidth, kTileRows, panelFloats, kTileUnitPanels, bf16Block<HardwareTiles>, packPanel};
+
+extern const GemmKernels kSplitGemm;
+const GemmKernels kSplitGemm = {
+    kTileWidth,    kTileRows, splitPanelFloats, kTileUnitPanels, splitBlock<HardwareTiles>,
+    packSplitPanel};
 
 }  // namespace fettle::kernels::amx_bf16

@@ -118,6 +118,6 @@ void block(const GemmBlock* block) {
 }  // namespace
 
 extern const GemmKernels kGemm;
-const GemmKernels kGemm = {kPanelWidth, kRows, 2, 8, block, packPanel};
+const GemmKernels kGemm = {kPanelWidth, kRows, panelFloats, 8, block, packPanel};
 
 }  // namespace fettle::kernels::bf16

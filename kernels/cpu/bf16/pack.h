@@ -69,6 +69,11 @@ static inline std::int64_t pairs(std::int64_t steps) {
     return (steps + 1) / 2;
 }
 
+/// Of a panel of b.
+static inline std::int64_t panelFloats(std::int64_t steps) {
+    return pairs(steps) * kPanelWidth;
+}
+
 /// A panel of b: [pair][column].
 static inline void packPanel(const GemmPack* piece) {
     const GemmPack& p = *piece;

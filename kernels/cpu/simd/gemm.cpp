@@ -127,6 +127,10 @@ void gemmBlock(const GemmBlock* block) {
     }
 }
 
+std::int64_t gemmPanelFloats(std::int64_t steps) {
+    return steps * kGemmWidth;
+}
+
 void gemmPack(const GemmPack* piece) {
     const GemmPack& p = *piece;
     float* to = p.to;

@@ -3,7 +3,7 @@
 namespace fettle::kernels::FETTLE_SIMD {
 
 extern const TrainTable kTrainTable;
-const TrainTable kTrainTable = {{kGemmWidth, kGemmRows, 1, 8, gemmBlock, gemmPack},
+const TrainTable kTrainTable = {{kGemmWidth, kGemmRows, gemmPanelFloats, 8, gemmBlock, gemmPack},
                                 attentionScratchFloats,
                                 attentionForward,
                                 attentionBackward,

@@ -16,6 +16,7 @@ constexpr int kGemmRows = 2, kGemmVectors = 1;
 constexpr std::int64_t kGemmWidth = 16 * kGemmVectors;
 
 void gemmBlock(const GemmBlock* block);
+std::int64_t gemmPanelFloats(std::int64_t steps);
 void gemmPack(const GemmPack* piece);
 std::int64_t attentionScratchFloats(std::int64_t tokens, std::int64_t headDim);
 void attentionForward(const AttentionTrainArgs* args, const AttentionUnit* unit, float* scratch);

@@ -12,12 +12,14 @@ bool emulatedAmxPanels(const MatmulArgs& args, std::int64_t begin, std::int64_t 
 const char* emulatedAmxFault();
 long emulatedAmxProducts();
 
-/// The products of bfloat16, and the same of them so far.
+/// Products of matrices, and the same of them so far.
 struct EmulatedGemm {
     GemmKernels kernels;
     const char* fault;
     long products;
 };
 EmulatedGemm emulatedBf16Gemm();
+/// Of float32.
+EmulatedGemm emulatedSplitGemm();
 
 }  // namespace fettle::kernels
