@@ -12,7 +12,7 @@
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-constexpr int kParts = 3;                  // of a number, the high one first
+constexpr int kParts = 3;  // of a number, the high one first
 // What of a is split at once (576 KiB) stays in the second-level cache while b passes by, which the
 // third level delivers no faster than it is multiplied.
 constexpr std::int64_t kSplitRows = 256;
