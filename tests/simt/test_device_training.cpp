@@ -59,6 +59,8 @@ TEST_P(DeviceRounding, OfWeightsAndInputsIsTheCpus) {
         ASSERT_EQ(got.values(), want) << p.name;
 
         const QuantizedTensor& start = quantizer.start();
+        if (quantizer.activations().none())
+            continue;
         const std::int64_t rows = 5;
         std::vector<float> x(static_cast<std::size_t>(rows * p.cols)), rounded(x.size());
         for (std::size_t i = 0; i < x.size(); ++i)
