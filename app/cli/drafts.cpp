@@ -84,8 +84,8 @@ void addDrafts(CLI::App& app, CommandLine& line) {
     command
         ->add_option("--draft", request.drafts,
                      "Drafts to try, with commas: models, SCHEME:MODEL (int8:...), text:MODEL, "
-                     "heads, ngram, suffix, self:N, "
-                     "self:SCHEME")
+                     "heads, ngram, suffix, self:N, self:SCHEME; ngram+ or suffix+ before another "
+                     "for a look first")
         ->delimiter(',');
     command
         ->add_option("--draft-tokens", request.draftTokens,

@@ -45,7 +45,7 @@ void addDraftOptions(CLI::App& command, std::string& draft, std::string& draftTo
     command.add_option(
         "--draft", draft,
         "Decode speculatively: a draft model, SCHEME:MODEL to round it (int8:...), ngram, suffix, "
-        "self:N or self:SCHEME; "
+        "self:N or self:SCHEME, ngram+ or suffix+ before another for a look first; "
         "none ignores the draft that the model names");
     command.add_option("--draft-tokens", draftTokens,
                        "Tokens drafted per round, or auto (default): as many as pay");

@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 // Below this many elements a parallel section costs more than it saves.
 constexpr std::int64_t kParallelElements = 32768;
+// The same where every element takes an exponential and a division.
+constexpr std::int64_t kParallelActivations = 6144;
 
 class CpuWeight : public DeviceWeight {
 public:
@@ -109,40 +111,41 @@ void CpuBackend::layerNorm(const float* x, std::int64_t xStride, const float* w,
 
 namespace {
 
-// Applies body(offset, count) to [0, count), in parallel when that pays.
+// Applies body(offset, count) to [0, count), in parallel from `least` elements on.
 template <typename Body>
-void overElements(kernels::WorkerPool& pool, std::int64_t count, const Body& body) {
-    if (count < kParallelElements)
+void overElements(kernels::WorkerPool& pool, std::int64_t count, std::int64_t least,
+                  const Body& body) {
+    if (count < least)
         return body(0, count);
-    pool.parallelFor(count, 4096,
+    pool.parallelFor(count, least / 8,
                      [&](std::int64_t begin, std::int64_t end, int) { body(begin, end - begin); });
 }
 
 }  // namespace
 
 void CpuBackend::siluMul(float* gate, const float* up, std::int64_t count) {
-    overElements(m_pool, count,
+    overElements(m_pool, count, kParallelActivations,
                  [&](std::int64_t at, std::int64_t n) { kernels::siluMul(gate + at, up + at, n); });
 }
 
 void CpuBackend::geluTanhMul(float* gate, const float* up, std::int64_t count) {
-    overElements(m_pool, count, [&](std::int64_t at, std::int64_t n) {
+    overElements(m_pool, count, kParallelActivations, [&](std::int64_t at, std::int64_t n) {
         kernels::geluTanhMul(gate + at, up + at, n);
     });
 }
 
 void CpuBackend::geluTanh(float* x, std::int64_t count) {
-    overElements(m_pool, count,
+    overElements(m_pool, count, kParallelActivations,
                  [&](std::int64_t at, std::int64_t n) { kernels::geluTanh(x + at, n); });
 }
 
 void CpuBackend::add(float* y, const float* x, std::int64_t count) {
-    overElements(m_pool, count,
+    overElements(m_pool, count, kParallelElements,
                  [&](std::int64_t at, std::int64_t n) { kernels::add(y + at, x + at, n); });
 }
 
 void CpuBackend::softcap(float* x, float cap, std::int64_t count) {
-    overElements(m_pool, count,
+    overElements(m_pool, count, kParallelElements,
                  [&](std::int64_t at, std::int64_t n) { kernels::softcap(x + at, cap, n); });
 }
 

@@ -13,7 +13,11 @@ constexpr int kMostDraftTokens = 16;
 }  // namespace
 
 bool SpeculativeSetup::hasModel() const {
-    return draft != "ngram" && draft != "suffix" && draft.rfind("self:", 0) != 0;
+    return !isLookup(draft) && draft.rfind("self:", 0) != 0;
+}
+
+bool isLookup(const std::string& word) {
+    return word == "ngram" || word == "suffix";
 }
 
 std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path& folder) {
@@ -30,6 +34,7 @@ std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path
         draftTree(setup.tree);
         setup.reencode = json.value("reencode", false);
         setup.draftScheme = json.value("draft_scheme", "");
+        setup.lookup = json.value("lookup", "");
         setup.skippedLayers = json.value("skipped_layers", std::vector<int>{});
         fixedDraftTokens(setup.draftTokens);
     } catch (const nlohmann::json::exception& error) {
@@ -39,6 +44,8 @@ std::optional<SpeculativeSetup> readSpeculativeSetup(const std::filesystem::path
     }
     if (setup.draft.empty())
         throwBadInput(file.string(), "\"draft\" is empty");
+    if (!setup.lookup.empty() && (!isLookup(setup.lookup) || isLookup(setup.draft)))
+        throwBadInput(file.string(), "\"lookup\" must be ngram or suffix, beside another draft");
     if (setup.hasModel()) {
         const std::filesystem::path relative(setup.draft);
         bool inside = relative.is_relative();
@@ -77,6 +84,8 @@ nlohmann::json toJson(const SpeculativeSetup& setup) {
         json["reencode"] = true;
     if (!setup.draftScheme.empty())
         json["draft_scheme"] = setup.draftScheme;
+    if (!setup.lookup.empty())
+        json["lookup"] = setup.lookup;
     if (!setup.skippedLayers.empty())
         json["skipped_layers"] = setup.skippedLayers;
     return json;

@@ -3,7 +3,7 @@
 //
 //   {"target": ".", "draft": "draft" | "ngram" | "suffix" | "self:N" | "self:SCHEME",
 //    "draft_tokens": "auto" | number, "tree": "off" | "auto" | "3-2-1", "reencode": bool,
-//    "draft_scheme": "int8", "skipped_layers": [..]}
+//    "draft_scheme": "int8", "lookup": "ngram" | "suffix", "skipped_layers": [..]}
 //
 // A draft model lies in the folder that "draft" names, relative to the file; with "reencode" it may
 // have another tokenizer. Heads lie there too, see draft_heads.h.
@@ -29,6 +29,9 @@ struct SpeculativeSetup {
     bool reencode = false;
     /// The weights of a draft model are rounded to this scheme once they are loaded; empty: kept.
     std::string draftScheme;
+    /// "ngram" or "suffix": asked before `draft`, which guesses where that finds nothing; empty:
+    /// `draft` alone.
+    std::string lookup;
     std::vector<int> skippedLayers;  ///< self:N: the layers that are left out
 
     /// Heads on the model's hidden states: read from the folder that `draft` names, or just made.
@@ -39,6 +42,9 @@ struct SpeculativeSetup {
     /// Whether `draft` names a model rather than a way to do without one.
     bool hasModel() const;
 };
+
+/// Whether `word` names a way to look up what the text said before.
+bool isLookup(const std::string& word);
 
 constexpr const char* kSpeculativeFile = "speculative.json";
 /// The folder of a draft model inside a model's folder.

@@ -19,9 +19,14 @@ struct DraftNode {
     TokenDistribution drawnFrom;
 };
 
+/// Who guessed: a model that takes its time, or a look at what the text said before, which takes
+/// next to none. Costs and acceptance of the two are learned apart.
+enum class Guesser { Model, Lookup };
+
 /// Nodes in an order in which parents come first; siblings are tried in their order.
 struct Draft {
     std::vector<DraftNode> nodes;
+    Guesser guesser = Guesser::Model;
     /// Seconds a proposer spent on text it had not seen yet, beyond what each round needs: reading
     /// the prompt, catching up after a pause.
     double catchUpSeconds = 0;

@@ -49,7 +49,7 @@ std::vector<double> DraftLength::reached(const Draft& draft) const {
         const DraftNode& node = draft.nodes[i];
         const double parent = node.parent < 0 ? 1 : reached[static_cast<std::size_t>(node.parent)];
         double& rest = left[static_cast<std::size_t>(node.parent) + 1];
-        const double chance = chanceOf(node.confidence);
+        const double chance = chanceOf(node.confidence, draft.guesser);
         reached[i] = parent * rest * chance;
         rest *= 1 - chance;
     }
@@ -57,7 +57,9 @@ std::vector<double> DraftLength::reached(const Draft& draft) const {
 }
 
 bool DraftLength::more(const Draft& draft) {
-    return worth(draft, reached(draft).back() * chanceOf(draft.nodes.back().confidence), true);
+    return worth(draft,
+                 reached(draft).back() * chanceOf(draft.nodes.back().confidence, draft.guesser),
+                 true);
 }
 
 bool FixedDraftLength::worth(const Draft& draft, double chance, bool pass) {
@@ -79,7 +81,7 @@ void AdaptiveDraftLength::learnNode(const Draft& draft, int index, bool accepted
     m_bins[binOf(node.confidence)].add(accepted, kBinDecay);
 }
 
-double AdaptiveDraftLength::chanceOf(double confidence) const {
+double AdaptiveDraftLength::chanceOf(double confidence, Guesser) const {
     const Rate& rate = m_bins[binOf(confidence)];
     return (rate.accepted + kBinPrior * m_all.rate()) / (rate.tried + kBinPrior);
 }
@@ -116,6 +118,13 @@ double AdaptiveDraftLength::bestSpeedup() const {
     return std::max(best, m_tokens / m_steps);  // which knows of trees and of confidence as well
 }
 
+double AdaptiveDraftLength::speedupOf(const Draft& draft) const {
+    double tokens = 1;
+    for (const double reach : reached(draft))
+        tokens += reach;
+    return tokens * m_verify[1] / verifySeconds(draft.size() + 1);
+}
+
 int AdaptiveDraftLength::most() {
     if (m_verify[1] <= 0)
         return 0;  // what a plain step takes must be known first
@@ -128,9 +137,9 @@ int AdaptiveDraftLength::most() {
         return 0;
     }
     const double risk = m_draftLevel + verifySeconds(2) - m_verify[1];
-    if (m_balance - risk < -(kMostLost * m_elapsed + kAllowance * m_verify[1]))
+    if (m_balance - risk < -m_share * (kMostLost * m_elapsed + kAllowance * m_verify[1]))
         return 0;
-    return m_draftLevel <= 0 ? kFirstDraft : kMostDrafted;
+    return m_levelKnown ? kMostDrafted : kFirstDraft;
 }
 
 bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
@@ -146,15 +155,22 @@ bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
     return chance * seconds > tokens * cost;
 }
 
-void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
+void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
     const int drafted = round.verdict ? round.draft->size() : 0;
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
     update(m_verify[tokens], round.verifySeconds,
            drafted > 0 && m_verify[1] > 0 ? verifySeconds(drafted + 1) : 0);
+}
+
+void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
+    const int drafted = round.verdict ? round.draft->size() : 0;
+    learnPass(round);
     // Reading text gives the first level by the way: what such a round took says nothing about the
     // next one.
-    if (drafted > 0 && round.draft->catchUpSeconds <= 0)
+    if (drafted > 0 && round.draft->catchUpSeconds <= 0) {
         update(m_draftLevel, round.draftSeconds / round.draft->depth(), kFirstLevel * m_verify[1]);
+        m_levelKnown = true;
+    }
 }
 
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {
@@ -189,6 +205,38 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
         return;  // a try that came true: look again at once
     m_interval = m_interval == 0 ? kFirstInterval : std::min(2 * m_interval, kLastInterval);
     m_pausedTokens = m_interval;
+}
+
+int EitherDraftLength::most() {
+    m_lookupLevels = m_lookup.most();
+    m_modelLevels = m_model.most();
+    return std::max(m_lookupLevels, m_modelLevels);
+}
+
+double EitherDraftLength::chanceOf(double confidence, Guesser guesser) const {
+    return (guesser == Guesser::Lookup ? m_lookup : m_model).chanceOf(confidence, guesser);
+}
+
+bool EitherDraftLength::worth(const Draft& draft, double chance, bool pass) {
+    return of(draft.guesser).worth(draft, chance, pass);
+}
+
+void EitherDraftLength::learn(const RoundOutcome& round) {
+    const bool drafted = round.verdict != nullptr;
+    for (const Guesser guesser : {Guesser::Lookup, Guesser::Model}) {
+        if (!drafted || round.draft->guesser == guesser)
+            of(guesser).learn(round);
+        else
+            of(guesser).learnPass(round);
+    }
+}
+
+int EitherDraftLength::levels(Guesser guesser, int most) const {
+    return std::min(most, guesser == Guesser::Lookup ? m_lookupLevels : m_modelLevels);
+}
+
+bool EitherDraftLength::prefersLookup(const Draft& draft) const {
+    return m_modelLevels < 1 || m_lookup.speedupOf(draft) >= m_model.bestSpeedup();
 }
 
 }  // namespace fettle

@@ -35,11 +35,15 @@ public:
     /// Most tokens of a tree; a chain has one a level.
     virtual int mostNodes() { return kMostTreeNodes; }
     /// The chance that a token is accepted, given the proposer's own guess at it.
-    virtual double chanceOf(double confidence) const { return confidence; }
+    virtual double chanceOf(double confidence, Guesser) const { return confidence; }
     /// Whether a token that is reached and accepted with `chance` is worth being verified beside
     /// those of `draft`; `pass`: drafting it takes another pass of the draft as well.
     virtual bool worth(const Draft& draft, double chance, bool pass) = 0;
     virtual void learn(const RoundOutcome& round) = 0;
+    /// Most levels of this round that `guesser`, one of two, may draft.
+    virtual int levels(Guesser, int most) const { return most; }
+    /// Whether looked-up tokens are worth more than asking the model: here, likelier than not.
+    virtual bool prefersLookup(const Draft& draft) const { return reached(draft).front() > 0.5; }
 
     /// The chance that each token of `draft` is accepted, parents' and siblings' counted in.
     std::vector<double> reached(const Draft& draft) const;
@@ -68,10 +72,18 @@ private:
 /// promises more than nothing. What tries may lose is bounded by a share of the time spent.
 class AdaptiveDraftLength : public DraftLength {
 public:
+    /// `share`: of what tries may lose, where several are adapted at once.
+    explicit AdaptiveDraftLength(double share = 1) : m_share(share) {}
     int most() override;
-    double chanceOf(double confidence) const override;
+    double chanceOf(double confidence, Guesser guesser) const override;
     bool worth(const Draft& draft, double chance, bool pass) override;
     void learn(const RoundOutcome& round) override;
+    /// What a pass took that verified another's draft.
+    void learnPass(const RoundOutcome& round);
+    /// What drafting lately gave, or promises to: times plain decoding.
+    double bestSpeedup() const;
+    /// The same for a round of this draft, whose drafting takes no time.
+    double speedupOf(const Draft& draft) const;
 
     /// Mean over the recent past; for reports.
     double acceptance() const { return m_all.rate(); }
@@ -90,14 +102,15 @@ private:
     static std::size_t binOf(double confidence);
     void learnNode(const Draft& draft, int node, bool accepted);
     double verifySeconds(int tokens) const;
-    double bestSpeedup() const;
     void learnCosts(const RoundOutcome& round);
 
     static constexpr int kBins = 10;
+    double m_share;
     Rate m_all{4, 2.8};  // a hopeful start that a few rejections overcome
     std::array<Rate, kBins> m_bins{};
     std::array<double, kMostTreeNodes + 2> m_verify{};  ///< seconds by tokens; 0: not seen yet
     double m_draftLevel = 0;                            ///< seconds per drafted level
+    bool m_levelKnown = false;                          ///< it may be none at all
     // What the last rounds that drafted gave, and the plain steps that their time is worth.
     double m_tokens = 4, m_steps = 4;
     int m_sinceStep = 0;  ///< rounds that drafted since the last plain step
@@ -107,6 +120,25 @@ private:
     bool m_read = false;   ///< the draft has read the prompt
     int m_pausedTokens = 0;
     int m_interval = 0;
+};
+
+/// For a proposer that looks up first and else asks a model: each is adapted to what it costs and
+/// reaches, and looked-up tokens are taken where they promise more than the model gave lately.
+class EitherDraftLength : public DraftLength {
+public:
+    int most() override;
+    double chanceOf(double confidence, Guesser guesser) const override;
+    bool worth(const Draft& draft, double chance, bool pass) override;
+    void learn(const RoundOutcome& round) override;
+    int levels(Guesser guesser, int most) const override;
+    bool prefersLookup(const Draft& draft) const override;
+
+private:
+    AdaptiveDraftLength& of(Guesser guesser) {
+        return guesser == Guesser::Lookup ? m_lookup : m_model;
+    }
+    AdaptiveDraftLength m_lookup{0.5}, m_model{0.5};
+    int m_lookupLevels = 0, m_modelLevels = 0;  ///< of this round
 };
 
 }  // namespace fettle

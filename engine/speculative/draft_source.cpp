@@ -6,6 +6,7 @@
 #include "engine/quant/rtn.h"
 #include "engine/speculative/block_influence.h"
 #include "engine/speculative/eagle_proposer.h"
+#include "engine/speculative/lookup_first_proposer.h"
 #include "engine/speculative/lookup_proposer.h"
 #include "engine/speculative/medusa_proposer.h"
 #include "engine/speculative/model_proposer.h"
@@ -55,6 +56,15 @@ SelfDraft parseSelf(const std::string& draft, const ModelConfig& target) {
 
 constexpr const char* kTextPrefix = "text:";
 
+/// Splits "ngram+DRAFT" and "suffix+DRAFT"; other words stay whole.
+void takeLookup(SpeculativeSetup& setup) {
+    const std::size_t plus = setup.draft.find('+');
+    if (plus == std::string::npos || !isLookup(setup.draft.substr(0, plus)))
+        return;
+    setup.lookup = setup.draft.substr(0, plus);
+    setup.draft.erase(0, plus + 1);
+}
+
 /// Splits "SCHEME:MODEL"; other words stay whole.
 void takeScheme(SpeculativeSetup& setup) {
     const std::size_t colon = setup.draft.find(':');
@@ -100,6 +110,12 @@ std::unique_ptr<Transformer> preparedDraft(const SpeculativeSetup& setup, Model&
         outOfMemory();
     }
     return nullptr;
+}
+
+std::unique_ptr<Proposer> makeLookup(const std::string& word) {
+    if (word == "ngram")
+        return std::make_unique<NgramProposer>();
+    return std::make_unique<SuffixProposer>();
 }
 
 Model loadDraft(const SpeculativeSetup& setup, const Model& target, RunControl& control) {
@@ -150,18 +166,22 @@ Model quantizedCopy(const Model& model, const QuantScheme& scheme, bool head,
 
 SpeculativeSetup namedDraft(const DraftWords& words) {
     SpeculativeSetup setup;
-    setup.reencode = words.draft.rfind(kTextPrefix, 0) == 0;
-    setup.draft =
-        setup.reencode ? words.draft.substr(std::string_view(kTextPrefix).size()) : words.draft;
+    setup.draft = words.draft;
+    takeLookup(setup);
+    setup.reencode = setup.draft.rfind(kTextPrefix, 0) == 0;
+    if (setup.reencode)
+        setup.draft.erase(0, std::string_view(kTextPrefix).size());
     takeScheme(setup);
     setup.draftTokens = words.draftTokens.empty() ? "auto" : words.draftTokens;
     setup.tree = words.tree.empty() ? "off" : words.tree;
     fixedDraftTokens(setup.draftTokens);
     draftTree(setup.tree);
     if (setup.draft.empty() ||
-        ((setup.reencode || !setup.draftScheme.empty()) && !setup.hasModel()))
+        ((setup.reencode || !setup.draftScheme.empty()) && !setup.hasModel()) ||
+        (!setup.lookup.empty() && isLookup(setup.draft)))
         refuseDraft(words.draft,
-                    "name a model, SCHEME:MODEL, text:MODEL, ngram, suffix, self:N or self:SCHEME");
+                    "name a model, SCHEME:MODEL, text:MODEL, ngram, suffix, self:N or self:SCHEME; "
+                    "ngram+ or suffix+ may stand before all but those two");
     return setup;
 }
 
@@ -195,10 +215,15 @@ SpeculativeSetup makeSetup(const DraftWords& words, const Model& target, Backend
 std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Model& target,
                                        Transformer& targetTransformer, Backend& backend,
                                        kernels::WorkerPool& pool, RunControl& control) {
-    if (setup.draft == "ngram")
-        return std::make_unique<NgramProposer>();
-    if (setup.draft == "suffix")
-        return std::make_unique<SuffixProposer>();
+    if (!setup.lookup.empty()) {
+        SpeculativeSetup alone = setup;
+        alone.lookup.clear();
+        return std::make_unique<LookupFirstProposer>(
+            makeLookup(setup.lookup),
+            makeProposer(alone, target, targetTransformer, backend, pool, control));
+    }
+    if (isLookup(setup.draft))
+        return makeLookup(setup.draft);
     if (setup.heads && setup.heads->kind == kEagle)
         return std::make_unique<EagleProposer>(*setup.heads, target, backend, control);
     if (setup.heads)
@@ -233,6 +258,8 @@ std::unique_ptr<Proposer> makeProposer(const SpeculativeSetup& setup, const Mode
 std::unique_ptr<DraftLength> makeDraftLength(const SpeculativeSetup& setup) {
     if (const std::optional<int> fixed = fixedDraftTokens(setup.draftTokens))
         return std::make_unique<FixedDraftLength>(*fixed);
+    if (!setup.lookup.empty())
+        return std::make_unique<EitherDraftLength>();
     return std::make_unique<AdaptiveDraftLength>();
 }
 

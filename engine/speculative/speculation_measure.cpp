@@ -74,8 +74,10 @@ public:
     /// Greedy, `repeats` times over all prompts; which of the two goes first changes.
     Paired compare(const Prompts& prompts, int repeats) {
         Paired paired;
-        run(prompts.front(), {}, true);  // warm-up
-        run(prompts.front(), {}, false);
+        // To warm up; backwards, so that a proposer that remembers texts has not seen the answer.
+        const std::vector<std::int32_t> backwards(prompts.front().rbegin(), prompts.front().rend());
+        run(backwards, {}, true);
+        run(backwards, {}, false);
         bool plainFirst = true;
         for (int repeat = 0; repeat < repeats; ++repeat)
             for (const auto& prompt : prompts) {

@@ -126,7 +126,8 @@ void SpeculativeDecoder::draft(int most, RunControl& control) {
         m_sampling, m_chance, *m_length, m_tree, m_states,
         &control};
     m_proposer->propose(request, m_round.draft);
-    m_states.clear();
+    if (m_round.draft.guesser == Guesser::Model)  // looking up leaves them for the next round
+        m_states.clear();
     if (m_round.draft.size() > kMostTreeNodes ||
         m_round.draft.size() > m_cache.capacity() - m_cache.length() - 1)
         throw EngineError(ErrorKind::Internal, m_proposer->description() + " drafted " +

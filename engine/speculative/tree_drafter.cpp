@@ -84,7 +84,7 @@ std::vector<int> worthwhile(const DraftRequest& request, const std::vector<Conti
         double left = 1, rest = 1;
         for (const Likely& child : likeliest(places[i].next, kMostChildren)) {
             const double confidence = left > 0 ? std::min(1.0, child.p / left) : 0;
-            const double chance = request.length.chanceOf(confidence);
+            const double chance = request.length.chanceOf(confidence, draft.guesser);
             candidates.push_back({i, places[i].reach * rest * chance, confidence});
             left -= child.p;
             rest *= 1 - chance;
@@ -115,7 +115,7 @@ std::vector<int> toExpand(const DraftRequest& request, const Draft& draft,
     const std::vector<double> reached = request.length.reached(draft);
     const auto goesOn = [&](int node) {
         const auto at = static_cast<std::size_t>(node);
-        return reached[at] * request.length.chanceOf(draft.nodes[at].confidence);
+        return reached[at] * request.length.chanceOf(draft.nodes[at].confidence, draft.guesser);
     };
     std::vector<int> order = added;
     std::stable_sort(order.begin(), order.end(),

@@ -29,7 +29,9 @@ TechniqueDescriptor speculativeDescriptor() {
         "writes; ngram: what followed the same words earlier in the text; suffix: the same for "
         "matches of any "
         "length, earlier texts included; self:N: the model itself without its N least influential "
-        "layers; self:SCHEME, such as self:int4-g32: the model itself, quantized more strongly.");
+        "layers; self:SCHEME, such as self:int4-g32: the model itself, quantized more strongly. "
+        "ngram+ or suffix+ before any other, such as suffix+int8:demo-draft: a look first, which "
+        "costs next to nothing, and the other where that finds nothing good enough.");
     draft.sweepable = true;
 
     ParameterSchema tokens = parameter(

@@ -120,7 +120,10 @@ TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts)
                                 {"suffix", "8", "auto"},
                                 {"self:1", "8", "2-2-1"},
                                 {"text:demo-draft", "4"},
-                                {"int8:demo-draft", "4"}};
+                                {"int8:demo-draft", "4"},
+                                {"ngram+int8:demo-draft", "auto"},
+                                {"suffix+demo-draft", "6", "auto"},
+                                {"suffix+self:1", "auto", "2-1-1"}};
     std::vector<std::unique_ptr<Proposer>> proposers;
     std::vector<SpeculativeSetup> setups;
     for (const Way& way : ways) {
@@ -143,6 +146,30 @@ TEST_F(SpeculativeDecoding, GreedyTextIsThatOfPlainDecodingOnFiveHundredPrompts)
             ASSERT_EQ(decode(text, kTokens, &random, &sixteen), plain) << "random, prompt " << i;
         }
     }
+}
+
+/// Notes when it is asked.
+class WatchedProposer : public Proposer {
+public:
+    std::string description() const override { return "watched"; }
+    void restart() override { ++restarts; }
+    void propose(const DraftRequest&, Draft&) override { ++asked; }
+    std::uint64_t bytes() const override { return 0; }
+    int restarts = 0, asked = 0;
+};
+
+TEST_F(SpeculativeDecoding, TheFirstTokenWaitsForNoGuess) {
+    WatchedProposer watched;
+    FixedDraftLength four(4);
+    const std::vector<std::int32_t> text = prompt(2);
+    SpeculativeDecoder decoder(m_target, &watched, &four, {},
+                               static_cast<std::int64_t>(text.size()) + 8);
+    const std::int32_t first = decoder.begin(text, m_control);
+    EXPECT_EQ(watched.restarts, 1);
+    EXPECT_EQ(watched.asked, 0);
+    EXPECT_EQ(first, decode(text, 1, nullptr, nullptr).back());
+    decoder.next(4, m_control);
+    EXPECT_EQ(watched.asked, 1);
 }
 
 TEST_F(SpeculativeDecoding, ADraftModelIsLoadedOnce) {
@@ -432,6 +459,43 @@ TEST_F(SpeculativeDecoding, ARoundedDraftIsHalfTheSizeAndGuessesAsWell) {
     EXPECT_EQ(namedDraft({"drafts:small", "", ""}).draft, "drafts:small");
 }
 
+TEST_F(SpeculativeDecoding, ALookGoesBeforeAModelWhereTheTextRepeats) {
+    const SpeculativeSetup both = setup("suffix+int8:demo-draft"), alone = setup("demo-draft");
+    EXPECT_EQ(both.lookup, "suffix");
+    EXPECT_EQ(both.draftScheme, "int8");
+    EXPECT_EQ(both.draft, alone.draft);
+    const auto combined = proposer(both);
+    EXPECT_NE(combined->description().find("suffixes"), std::string::npos);
+    EXPECT_NE(combined->description().find("int8"), std::string::npos);
+    FixedDraftLength four(4);
+    const auto guesserAfter = [&](const std::vector<std::int32_t>& text) {
+        combined->restart();
+        SpeculativeDecoder decoder(m_target, combined.get(), &four, {},
+                                   static_cast<std::int64_t>(text.size()) + 16);
+        decoder.begin(text, m_control);
+        std::vector<Guesser> guessers;
+        while (decoder.text().size() < text.size() + 8)
+            guessers.push_back(decoder.next(4, m_control).draft.guesser);
+        return guessers;
+    };
+    // The target's own answer behind its prompt twice: it goes on with what it said before.
+    std::vector<std::int32_t> text = decode(prompt(4, 32), 64, nullptr, nullptr);
+    text.insert(text.end(), text.begin(), text.begin() + 64);
+    const std::vector<Guesser> copying = guesserAfter(text);
+    EXPECT_NE(std::find(copying.begin(), copying.end(), Guesser::Lookup), copying.end());
+    // Nothing stands twice in six tokens that differ.
+    const std::vector<Guesser> fresh = guesserAfter({11, 12, 13, 14, 15, 16});
+    EXPECT_EQ(fresh.front(), Guesser::Model);
+
+    test::TempFolder folder;
+    std::ofstream(folder / kSpeculativeFile) << toJson(both);
+    EXPECT_EQ(readSpeculativeSetup(folder.path())->lookup, "suffix");
+    EXPECT_THROW(namedDraft({"ngram+suffix", "", ""}), EngineError);
+    EXPECT_THROW(namedDraft({"ngram+", "", ""}), EngineError);
+    EXPECT_EQ(namedDraft({"a+b", "", ""}).draft, "a+b");
+    EXPECT_EQ(namedDraft({"ngram+text:small", "", ""}).draft, "small");
+}
+
 TEST_F(SpeculativeDecoding, MedusaHeadsLearnToGuessAndTravelWithTheModel) {
     test::TempFolder folder;
     DataOptions data;
@@ -627,7 +691,12 @@ TEST(SpeculativeSetup, BadFilesAreRefusedByName) {
     EXPECT_NE(reason(R"({"draft": "/etc"})").find("inside"), std::string::npos);
     EXPECT_NE(reason(R"({"draft": "ngram", "draft_tokens": "many"})").find("draft_tokens"),
               std::string::npos);
+    EXPECT_NE(reason(R"({"draft": "ngram", "lookup": "suffix"})").find("lookup"),
+              std::string::npos);
+    EXPECT_NE(reason(R"({"draft": "self:2", "lookup": "index"})").find("lookup"),
+              std::string::npos);
     EXPECT_EQ(reason(R"({"draft": "self:2", "skipped_layers": [1, 2]})"), "");
+    EXPECT_EQ(reason(R"({"draft": "self:2", "lookup": "ngram"})"), "");
 }
 
 }  // namespace

@@ -417,6 +417,69 @@ double simulatedSpeedup(double acceptance, double draftCost, double slope, int t
     return emitted / seconds;
 }
 
+/// The same where every `period`-th place can be looked up, right with `lookedUp`; elsewhere and
+/// where that is not preferred a model guesses.
+double simulatedEither(double lookedUp, int period, double acceptance, double draftCost,
+                       double slope, int tokens) {
+    EitherDraftLength length;
+    Philox random(3);
+    double seconds = 0;
+    int emitted = 0;
+    for (int round = 0; emitted < tokens; ++round) {
+        Draft draft;
+        const int most = length.most();
+        const auto guess = [&](Guesser guesser) {
+            draft = {};
+            draft.guesser = guesser;
+            const int levels = length.levels(guesser, most);
+            while (draft.size() < levels && (draft.empty() || length.more(draft)))
+                draft.add(0, draft.size() - 1, 0.5);
+        };
+        if (round % period == 0)
+            guess(Guesser::Lookup);
+        if (draft.empty() || !length.prefersLookup(draft))
+            guess(Guesser::Model);
+        const bool lookup = draft.guesser == Guesser::Lookup;
+        Verdict verdict;
+        for (int i = 0; i < draft.size(); ++i) {
+            if (random.uniform() >= (lookup ? lookedUp : acceptance)) {
+                verdict.rejected.push_back(i);
+                break;
+            }
+            verdict.accepted.push_back(i);
+        }
+        const double drafting = lookup ? 0 : draft.size() * draftCost,
+                     verifying = 1 + slope * draft.size();
+        length.learn({&draft, draft.empty() ? nullptr : &verdict, drafting, verifying});
+        seconds += drafting + verifying;
+        emitted += static_cast<int>(verdict.accepted.size()) + 1;
+    }
+    return emitted / seconds;
+}
+
+TEST(DraftLength, LooksUpWhereThatIsWorthMoreThanTheModel) {
+    for (const double cost : {0.1, 0.2}) {
+        const double model = simulatedSpeedup(0.6, cost, 0.05, 4000);
+        // Good copies at every third place are a gain; bad ones are soon left to the model.
+        EXPECT_GT(simulatedEither(0.9, 3, 0.6, cost, 0.05, 4000), 1.1 * model) << cost;
+        EXPECT_GT(simulatedEither(0.05, 1, 0.6, cost, 0.05, 4000), 0.95 * model) << cost;
+        // Where the model does not pay, the copies still do.
+        EXPECT_GT(simulatedEither(0.9, 3, 0.0, cost, 0.05, 4000), 1.2) << cost;
+    }
+}
+
+TEST(DraftLength, NeitherLookingUpNorAskingLosesMoreThanThreePercent) {
+    for (const double acceptance : {0.0, 0.2})
+        for (const double lookedUp : {0.0, 0.2})
+            for (const double cost : {0.0, 0.1, 0.5})
+                for (const double slope : {0.05, 0.3, 1.0})
+                    for (const int tokens : {128, 1024})
+                        EXPECT_GT(simulatedEither(lookedUp, 2, acceptance, cost, slope, tokens),
+                                  0.97)
+                            << "acceptance " << acceptance << ", looked up " << lookedUp
+                            << ", cost " << cost << ", slope " << slope << ", tokens " << tokens;
+}
+
 TEST(DraftLength, SaysWhatADraftMustReach) {
     EXPECT_NEAR(neededAcceptance(1, 1, 0.3, 1), 0.3, 1e-5);  // worth it from a = c on
     EXPECT_NEAR(neededAcceptance(3.0, 8, 0.05, 1), 0.795, 0.01);
@@ -469,13 +532,15 @@ double simulatedTreeSpeedup(double acceptance, double second, double draftCost, 
         for (int level = 0; level < most; ++level) {
             if (level > 0 && !length.worth(draft,
                                            length.reached(draft)[static_cast<std::size_t>(at)] *
-                                               length.chanceOf(0.75),
+                                               length.chanceOf(0.75, Guesser::Model),
                                            true))
                 break;
             const int parent = at;
             at = draft.add(0, parent, 0.75);
-            const double reached = length.reached(draft).back() / length.chanceOf(0.75);
-            const double chance = reached * (1 - length.chanceOf(0.75)) * length.chanceOf(0.45);
+            const double reached =
+                length.reached(draft).back() / length.chanceOf(0.75, Guesser::Model);
+            const double chance = reached * (1 - length.chanceOf(0.75, Guesser::Model)) *
+                                  length.chanceOf(0.45, Guesser::Model);
             if (length.worth(draft, chance, false))
                 draft.add(1, parent, 0.45);
         }

@@ -165,7 +165,8 @@ QWidget* DraftLabPage::buildDrafts() {
     m_more->setToolTip(
         tr("With commas. A model's folder or file; int8:MODEL for one rounded while it is loaded; "
            "text:MODEL for one of another tokenizer; self:N "
-           "leaves the N least influential layers out; self:SCHEME quantizes more strongly."));
+           "leaves the N least influential layers out; self:SCHEME quantizes more strongly; "
+           "suffix+DRAFT looks first at what the text said before."));
     column->addWidget(m_more);
     connect(m_more, &QLineEdit::textChanged, this, &DraftLabPage::updateButtons);
     addBox(column, tr("Tokens a round"), m_lengths,

@@ -7,11 +7,15 @@
 // branch is gathered to where it would lie if it alone had been drafted, so that its sums are the
 // same chains again.
 //
+// Few rows, those of decoding, multiply half-precision keys and values as they are read: unpacking
+// them into memory first would take longer than the products, and four blocks of keys side by side
+// keep enough chains under way.
+//
 // Cache: values [kvHead][position][headDim]; keys [kvHead][position / 16][headDim][16], so that
 // sixteen keys are the lanes of a vector and scores need no sums across lanes. The last block of
 // keys is as narrow as the capacity leaves it. Types with scales lie in the same order
 // (formats/kv_format.h); their codes are scaled as they are unpacked.
-#include "kernels/cpu/simd/math.h"
+#include "kernels/cpu/simd/lanes.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
 #include "kernels/formats/small_float.h"
@@ -22,6 +26,19 @@ namespace {
 constexpr std::int64_t kPieceKeys = 64;
 constexpr std::int64_t kTileWidth = 16 * kTilePanels;
 constexpr float kMinusInfinity = -__builtin_inff();
+// Rows that are multiplied without unpacking, and blocks of sixteen keys side by side: as many sums
+// as there are registers for.
+#if defined(__AVX512F__)
+constexpr int kFewRows = 12;
+template <int M>
+constexpr int kFewBlocks = M <= 6 ? 4 : 2;
+#else
+constexpr int kFewRows = kTileRows / 3;
+template <int M>
+constexpr int kFewBlocks = 2;
+#endif
+alignas(64) constexpr float kLaneNumbers[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                8, 9, 10, 11, 12, 13, 14, 15};
 
 struct State {
     const AttentionArgs& a;
@@ -233,7 +250,112 @@ void unpackValues(const State& s, std::int64_t position, std::int64_t count, std
     }
 }
 
-void scorePiece(State& s, std::int64_t position, std::int64_t count) {
+/// Where the score of key `k` of the piece lies.
+FETTLE_INLINE float* scoreOf(const State& s, std::int64_t row, std::int64_t k) {
+    return s.scores + k / kTileWidth * kTileWidth * s.rows + row * kTileWidth + k % kTileWidth;
+}
+
+/// Scores of M rows with B whole blocks of keys from key `first` of the piece on; blocks beyond
+/// `blocks` repeat the first one, nobody reads theirs.
+template <int M, int B>
+void scoreFew(const State& s, std::int64_t position, std::int64_t first, std::int64_t blocks) {
+    const std::int64_t dim = s.a.headDim;
+    const auto* keys = static_cast<const std::uint16_t*>(s.a.keys) +
+                       (s.part.kvHead * s.a.capacity + position + first) * dim;
+    const std::uint16_t* block[B];
+    for (int b = 0; b < B; ++b)
+        block[b] = keys + (b < blocks ? 16 * b * dim : 0);
+    const float* q = s.q + firstRow(s) * dim;
+    F32x16 sums[M][B];
+    for (int i = 0; i < M; ++i)
+        for (int b = 0; b < B; ++b)
+            sums[i][b] = zeroF();
+    for (std::int64_t d = 0; d < dim; ++d) {
+        F32x16 key[B];
+        FETTLE_UNROLL(4)
+        for (int b = 0; b < B; ++b)
+            key[b] = loadHalf(block[b] + 16 * d);
+        FETTLE_UNROLL(12)
+        for (int i = 0; i < M; ++i) {
+            const F32x16 value = setF(q[i * dim + d]);
+            FETTLE_UNROLL(4)
+            for (int b = 0; b < B; ++b)
+                sums[i][b] = fma(key[b], value, sums[i][b]);
+        }
+    }
+    for (int i = 0; i < M; ++i)
+        for (int b = 0; b < B; ++b)
+            storeF(scoreOf(s, firstRow(s) + i, first + 16 * b), sums[i][b]);
+}
+
+/// The values of `count` keys, times the weights of M rows, onto what the rows have so far.
+template <int M>
+void addFew(const State& s, std::int64_t position, std::int64_t count) {
+    const std::int64_t dim = s.a.headDim;
+    const auto* values = static_cast<const std::uint16_t*>(s.a.values) +
+                         (s.part.kvHead * s.a.capacity + position) * dim;
+    const float* weights = s.weights + firstRow(s) * kPieceKeys;
+    for (std::int64_t tile = 0; tile < s.outTiles; ++tile) {
+        float* out = s.out + (tile * s.rows + firstRow(s)) * kTileWidth;
+        F32x16 sums[M][kTilePanels];
+        for (int i = 0; i < M; ++i)
+            for (int p = 0; p < kTilePanels; ++p)
+                sums[i][p] =
+                    mul(loadF(out + i * kTileWidth + 16 * p), setF(s.rescale[firstRow(s) + i]));
+        for (std::int64_t k = 0; k < count; ++k) {
+            F32x16 value[kTilePanels];
+            for (int p = 0; p < kTilePanels; ++p)
+                value[p] = loadHalf(values + k * dim + tile * kTileWidth + 16 * p);
+            FETTLE_UNROLL(12)
+            for (int i = 0; i < M; ++i) {
+                const F32x16 weight = setF(weights[i * kPieceKeys + k]);
+                for (int p = 0; p < kTilePanels; ++p)
+                    sums[i][p] = fma(value[p], weight, sums[i][p]);
+            }
+        }
+        for (int i = 0; i < M; ++i)
+            for (int p = 0; p < kTilePanels; ++p)
+                storeF(out + i * kTileWidth + 16 * p, sums[i][p]);
+    }
+}
+
+template <int M>
+void scoreUpTo(const State& s, std::int64_t position, std::int64_t count) {
+    if constexpr (M > 1) {
+        if (rowCount(s) < M)
+            return scoreUpTo<M - 1>(s, position, count);
+    }
+    for (std::int64_t first = 0; first < count; first += 16 * kFewBlocks<M>) {
+        const std::int64_t blocks = (count - first + 15) / 16;
+        if (blocks <= 2)
+            scoreFew<M, 2>(s, position, first, blocks);
+        else
+            scoreFew<M, kFewBlocks<M>>(s, position, first, blocks);
+    }
+}
+
+template <int M>
+void addUpTo(const State& s, std::int64_t position, std::int64_t count) {
+    if constexpr (M > 1) {
+        if (rowCount(s) < M)
+            return addUpTo<M - 1>(s, position, count);
+    }
+    addFew<M>(s, position, count);
+}
+
+/// Whether the rows are few and keys and values lie so that they can be multiplied where they are.
+bool isFew(const State& s, std::int64_t position, std::int64_t count) {
+    const AttentionArgs& a = s.a;
+    return rowCount(s) <= kFewRows && a.kvType == KvType::F16 && a.headDim % kTileWidth == 0 &&
+           position + (count + 15) / 16 * 16 <= a.capacity &&
+           (!s.branch || position + count <= a.text);
+}
+
+void scorePiece(State& s, std::int64_t position, std::int64_t count, bool few) {
+    if constexpr (kFewRows > 0) {
+        if (few)
+            return scoreUpTo<kFewRows>(s, position, count);
+    }
     for (std::int64_t first = 0; first < count; first += kTileWidth) {
         const float* w[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p) {
@@ -251,46 +373,56 @@ void scorePiece(State& s, std::int64_t position, std::int64_t count) {
     }
 }
 
-/// Scores of one row to weights; keys outside [low, high] count nothing.
-void weighRow(State& s, std::int64_t row, std::int64_t low, std::int64_t high) {
+/// Keys of a piece that a token sees; none where low > high.
+struct Seen {
+    std::int64_t low, high;
+};
+
+/// Scores of one row, those of keys that are not seen at minus infinity, to where its weights will
+/// be; the row's maximum goes on, `rescale` is how far it went.
+void maskRow(State& s, std::int64_t row, Seen seen) {
+    const F32x16 lane = loadF(kLaneNumbers);
     float* weights = s.weights + row * kPieceKeys;
-    s.rescale[row] = 1;
-    if (low > high) {
-        for (std::int64_t k = 0; k < kPieceKeys; k += 16)
-            storeF(weights + k, zeroF());
-        return;
-    }
     F32x16 largest = setF(s.maximum[row]);
     for (std::int64_t k = 0; k < kPieceKeys; k += 16) {
-        const float* from =
-            s.scores + k / kTileWidth * kTileWidth * s.rows + row * kTileWidth + k % kTileWidth;
-        F32x16 x = k > high ? setF(kMinusInfinity) : loadF(from);
+        if (k > seen.high)
+            break;
+        F32x16 x = loadF(scoreOf(s, row, k));
         if (s.a.softcap > 0)
             x = mul(setF(s.a.softcap), tanh(div(x, setF(s.a.softcap))));
+        if (k < seen.low)
+            x = selectLess(lane, setF(static_cast<float>(seen.low - k)), setF(kMinusInfinity), x);
+        if (k + 15 > seen.high)
+            x = selectLess(setF(static_cast<float>(seen.high - k)), lane, setF(kMinusInfinity), x);
         storeF(weights + k, x);
-        if (k < low || k + 15 > high) {
-            for (std::int64_t i = k; i < k + 16; ++i)
-                weights[i] = i < low || i > high ? kMinusInfinity : weights[i];
-            x = loadF(weights + k);
-        }
         largest = max(x, largest);
     }
     const float maximum = maxLanes(largest);
-    const F32x16 shift = setF(maximum);
+    s.rescale[row] = s.maximum[row] - maximum;
+    s.maximum[row] = maximum;
+}
+
+/// The same scores to weights.
+void weighRow(State& s, std::int64_t row, Seen seen) {
+    float* weights = s.weights + row * kPieceKeys;
+    const F32x16 shift = setF(s.maximum[row]);
     F32x16 sum = zeroF();
-    for (std::int64_t k = 0; k < kPieceKeys; k += 16) {
+    std::int64_t k = 0;
+    for (; k < kPieceKeys && k <= seen.high; k += 16) {
         const F32x16 e = exp(sub(loadF(weights + k), shift));
         storeF(weights + k, e);
         sum = add(sum, e);
     }
-    float lanes[16];
-    storeF(lanes, exp(setF(s.maximum[row] - maximum)));  // 0 for the first piece
-    s.rescale[row] = lanes[0];
-    storeF(s.sums + 16 * row, fma(loadF(s.sums + 16 * row), setF(lanes[0]), sum));
-    s.maximum[row] = maximum;
+    for (; k < kPieceKeys; k += 16)
+        storeF(weights + k, zeroF());
+    storeF(s.sums + 16 * row, fma(loadF(s.sums + 16 * row), setF(s.rescale[row]), sum));
 }
 
-void addValues(State& s, std::int64_t position, std::int64_t count) {
+void addValues(State& s, std::int64_t position, std::int64_t count, bool few) {
+    if constexpr (kFewRows > 0) {
+        if (few)
+            return addUpTo<kFewRows>(s, position, count);
+    }
     for (std::int64_t tile = 0; tile < s.outTiles; ++tile) {
         const float* w[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p) {
@@ -335,22 +467,45 @@ void writeRows(const State& s) {
     }
 }
 
+/// Scores of all rows to weights; step by step over the rows, which do not wait for each other.
+void weighRows(State& s, std::int64_t position, std::int64_t count, const std::int64_t* positions) {
+    const auto eachRow = [&](const auto& seenRow, const auto& unseenRow) {
+        for (std::int64_t t = s.firstToken, row = firstRow(s); t < s.firstToken + s.tokens; ++t) {
+            const std::int64_t query = positions[t];
+            const std::int64_t oldest =
+                s.a.window > 0 && query >= s.a.window ? query - s.a.window + 1 : 0;
+            const Seen seen = {oldest > position ? oldest - position : 0,
+                               query - position < count - 1 ? query - position : count - 1};
+            for (std::int64_t h = 0; h < s.part.heads; ++h, ++row) {
+                if (seen.low <= seen.high)
+                    seenRow(row, seen);
+                else
+                    unseenRow(row);
+            }
+        }
+    };
+    eachRow([&](std::int64_t row, Seen seen) { maskRow(s, row, seen); },
+            [&](std::int64_t row) { s.rescale[row] = 0; });  // e^0: all stays as it is
+    float* rescale = s.rescale + firstRow(s);
+    eachVector(rowCount(s), [&](std::int64_t i, std::int64_t lanes) {
+        put(rescale + i, lanes, exp(take(rescale + i, lanes, 0)));
+    });
+    eachRow([&](std::int64_t row, Seen seen) { weighRow(s, row, seen); },
+            [&](std::int64_t row) {
+                for (std::int64_t k = 0; k < kPieceKeys; k += 16)
+                    storeF(s.weights + row * kPieceKeys + k, zeroF());
+            });
+}
+
 /// Pieces [begin, end) of the positions, for the tokens that are being worked on. `positions`: of
 /// each token of the part.
 void attendPieces(State& s, std::int64_t begin, std::int64_t end, const std::int64_t* positions) {
-    const AttentionArgs& a = s.a;
     for (std::int64_t position = begin; position < end; position += kPieceKeys) {
         const std::int64_t count = end - position < kPieceKeys ? end - position : kPieceKeys;
-        scorePiece(s, position, count);
-        for (std::int64_t t = s.firstToken, row = firstRow(s); t < s.firstToken + s.tokens; ++t) {
-            const std::int64_t query = positions[t];
-            const std::int64_t seen = a.window > 0 && query >= a.window ? query - a.window + 1 : 0;
-            const std::int64_t low = seen > position ? seen - position : 0;
-            const std::int64_t high = query - position < count - 1 ? query - position : count - 1;
-            for (std::int64_t h = 0; h < s.part.heads; ++h, ++row)
-                weighRow(s, row, low, high);
-        }
-        addValues(s, position, count);
+        const bool few = isFew(s, position, count);
+        scorePiece(s, position, count, few);
+        weighRows(s, position, count, positions);
+        addValues(s, position, count, few);
     }
 }
 
