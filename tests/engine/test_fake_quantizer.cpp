@@ -129,6 +129,7 @@ const std::vector<Case> kCases = {{"int8", "rtn", false},
                                   {"nvfp4-w4a16", "rtn", false},
                                   {"mxfp4", "rtn", true},
                                   {"fp8-tensor", "rtn", true},
+                                  {"mxfp8", "rtn", true},
                                   {"mxfp8-w8a16", "rtn", false},
                                   {"mxfp6-w6a16", "rtn", true}};
 
