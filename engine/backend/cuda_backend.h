@@ -14,6 +14,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/backend/device_pool.h"
+#include "engine/backend/device_work.h"
 #include "engine/backend/range_marker.h"
 #include "engine/backend/step_graphs.h"
 #include "engine/backend/step_player.h"
@@ -25,7 +26,13 @@
 
 namespace fettle {
 
-class CudaBackend : public Backend, public StepPlayer, public RangeMarker, private DeviceMemory {
+class CudaBackend : public Backend,
+                    public StepPlayer,
+                    public RangeMarker,
+                    public TokenSampler,
+                    public InputObserver,
+                    public WeightWorker,
+                    private DeviceMemory {
 public:
     static constexpr std::int64_t kFewTokens = 32;
     static constexpr std::int64_t kTensorTokens = 128;
@@ -119,6 +126,17 @@ public:
     void gather(const float* x, std::int64_t rows, std::int64_t count, const std::int32_t* columns,
                 float* out) override;
 
+    std::int32_t drawToken(const float* logits, std::int64_t count,
+                           const kernels::cuda::SamplingRule& rule, float random) override;
+    void beginInput(std::int64_t cols) override;
+    void addInput(const float* x, std::int64_t rows) override;
+    InputSums endInput() override;
+    bool sweepColumns(const ColumnSweep& sweep) override;
+    void zeroSmallest(std::span<float> weight, std::int64_t cols, std::span<const float> inputNorm,
+                      std::int64_t zeros) override;
+    void zeroTwoOfFour(std::span<float> weight, std::int64_t cols,
+                       std::span<const float> inputNorm) override;
+
 private:
     class Buffer;
     class Weight;
@@ -186,6 +204,9 @@ private:
                       kernels::cuda::ProductSums& sums);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
+    template <class F>
+    void changeRows(std::span<float> weight, std::int64_t cols, std::span<const float> inputNorm,
+                    const F& change);
     bool openLibrary();
     /// Before anything but a launch is queued: a step that is being recorded goes first.
     void sendStep(const char* why);
@@ -210,6 +231,10 @@ private:
     WeightStream m_weightStream;
     StepGraphs m_steps;
     bool m_playsSteps = true;
+    struct Observed {
+        std::int64_t cols = 0;
+        std::unique_ptr<DeviceBuffer> largest, squares, fourths, histogram;
+    } m_observed;
     int m_capability = 0;
     std::vector<bool> m_rangesSeen;  // of those that are open
 };

@@ -7,7 +7,7 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
   # "#pragma unroll" is for nvcc.
   set_source_files_properties(${simt_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
   add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels}
-    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
+    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/cuda_work.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
     ${PROJECT_SOURCE_DIR}/engine/backend/split_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp ${PROJECT_SOURCE_DIR}/engine/backend/weight_stream.cpp
     ${PROJECT_SOURCE_DIR}/engine/train/device_network.cpp ${PROJECT_SOURCE_DIR}/engine/train/device_train_engine.cpp)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
