@@ -51,10 +51,10 @@ std::string threeDigits(double value) {
     return text;
 }
 
-nlohmann::json toJson(const KernelPrediction& kernel, const RooflinePrediction& prediction) {
+nlohmann::json toJson(const KernelPrediction& kernel, const std::vector<DevicePeaks>& devices) {
     nlohmann::json seconds;
-    for (std::size_t d = 0; d < prediction.devices.size(); ++d)
-        seconds[prediction.devices[d].name] = kernel.seconds[d];
+    for (std::size_t d = 0; d < devices.size(); ++d)
+        seconds[devices[d].name] = kernel.seconds[d];
     return {{"kernel", kernel.kernel},
             {"launches", kernel.launches},
             {"bytes", kernel.bytes},
@@ -62,38 +62,42 @@ nlohmann::json toJson(const KernelPrediction& kernel, const RooflinePrediction& 
             {"predicted_s", seconds}};
 }
 
-nlohmann::json toJson(const PassPrediction& pass, const RooflinePrediction& prediction) {
+nlohmann::json toJson(const PassPrediction& pass, const std::vector<DevicePeaks>& devices) {
     nlohmann::json kernels = nlohmann::json::array();
     for (const KernelPrediction& kernel : pass.kernels)
-        kernels.push_back(toJson(kernel, prediction));
+        kernels.push_back(toJson(kernel, devices));
     return {{"tokens", pass.tokens},
             {"past", pass.past},
             {"kernels", kernels},
-            {"total", toJson(pass.total, prediction)}};
+            {"total", toJson(pass.total, devices)}};
 }
 
 nlohmann::json toJson(const RooflinePrediction& prediction) {
-    nlohmann::json devices = nlohmann::json::array();
-    for (const DevicePeaks& device : prediction.devices)
-        devices.push_back({{"name", device.name},
-                           {"source", device.source},
-                           {"memory_bytes", device.memoryBytes},
-                           {"fits", prediction.deviceBytes <= device.memoryBytes},
-                           {"bytes_per_s", device.bytesPerSecond},
-                           {"float32_per_s", device.float32},
-                           {"dp4a_per_s", device.dp4a},
-                           {"half_per_s", device.half},
-                           {"int8_per_s", device.int8}});
-    return {{"predicted", true},
-            {"devices", devices},
-            {"device_bytes", prediction.deviceBytes},
-            {"prompt", toJson(prediction.prompt, prediction)},
-            {"decode", toJson(prediction.decode, prediction)}};
+    nlohmann::json plans = nlohmann::json::array();
+    for (const PlanPrediction& plan : prediction.plans) {
+        nlohmann::json devices = nlohmann::json::array();
+        for (const DevicePeaks& device : plan.devices)
+            devices.push_back({{"name", device.name},
+                               {"source", device.source},
+                               {"memory_bytes", device.memoryBytes},
+                               {"fits", prediction.deviceBytes <= device.memoryBytes},
+                               {"bytes_per_s", device.bytesPerSecond},
+                               {"float32_per_s", device.float32},
+                               {"dp4a_per_s", device.dp4a},
+                               {"half_per_s", device.half},
+                               {"int8_per_s", device.int8},
+                               {"fp8_per_s", device.fp8},
+                               {"fp4_per_s", device.fp4}});
+        plans.push_back({{"devices", devices},
+                         {"prompt", toJson(plan.prompt, plan.devices)},
+                         {"decode", toJson(plan.decode, plan.devices)}});
+    }
+    return {{"predicted", true}, {"device_bytes", prediction.deviceBytes}, {"plans", plans}};
 }
 
-void print(const PassPrediction& pass, const RooflinePrediction& prediction) {
+void print(const PassPrediction& pass, const std::vector<DevicePeaks>& devices) {
     std::vector<std::string> head = {"kernel", "launches", "MB", "Gop"};
-    for (const DevicePeaks& device : prediction.devices)
+    for (const DevicePeaks& device : devices)
         head.push_back(std::string(device.name) + " us");
     std::vector<std::vector<std::string>> rows;
     const auto add = [&](const KernelPrediction& kernel) {
@@ -117,19 +121,21 @@ void print(const PassPrediction& pass, const RooflinePrediction& prediction) {
 void print(const RooflinePrediction& prediction) {
     std::printf(
         "Predicted, not measured: what Fettle's CUDA kernels take at least, from the bytes and "
-        "operations of each launch\nand the peak figures that NVIDIA publishes.\n\n"
-        "A prompt of %lld tokens, predicted:\n",
-        static_cast<long long>(prediction.prompt.tokens));
-    print(prediction.prompt, prediction);
-    std::printf("\nOne token after %lld, predicted:\n",
-                static_cast<long long>(prediction.decode.past));
-    print(prediction.decode, prediction);
+        "operations of each launch\nand the peak figures that NVIDIA publishes.\n");
+    std::string small;
+    for (const PlanPrediction& plan : prediction.plans) {
+        std::printf("\nA prompt of %lld tokens, predicted:\n",
+                    static_cast<long long>(plan.prompt.tokens));
+        print(plan.prompt, plan.devices);
+        std::printf("\nOne token after %lld, predicted:\n",
+                    static_cast<long long>(plan.decode.past));
+        print(plan.decode, plan.devices);
+        for (const DevicePeaks& device : plan.devices)
+            if (prediction.deviceBytes > device.memoryBytes)
+                small += (small.empty() ? "" : ", ") + std::string(device.name);
+    }
     std::printf("\nDevice memory: %s",
                 formatBytes(static_cast<double>(prediction.deviceBytes)).c_str());
-    std::string small;
-    for (const DevicePeaks& device : prediction.devices)
-        if (prediction.deviceBytes > device.memoryBytes)
-            small += (small.empty() ? "" : ", ") + std::string(device.name);
     std::printf("%s\n", small.empty() ? "" : (", more than there is on " + small).c_str());
 }
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/backend/code_products.h"
 #include "engine/core/error.h"
 #include "engine/experiment/measurement.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_prefill.h"
+#include "kernels/cuda/block_scaled.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/logits.h"
 #include "kernels/cuda/matmul_tensor.h"
@@ -22,7 +24,6 @@ namespace cuda = kernels::cuda;
 namespace {
 
 constexpr std::size_t kStagingBytes = std::size_t{4} << 20;
-constexpr int kFp8Capability = 89;  // tensor cores that multiply E4M3
 
 std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
@@ -30,17 +31,6 @@ std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
 
 int ordinalOf(const std::string& id) {
     return std::atoi(id.c_str() + id.find(':') + 1);  // "cuda:N"
-}
-
-/// Of "sm_89"; 0 for anything else.
-int capabilityOf(const std::string& isa) {
-    return isa.rfind("sm_", 0) == 0 ? std::atoi(isa.c_str() + 3) : 0;
-}
-
-/// Rows that are taken at once where each needs that many bytes to work in.
-std::int64_t rowsOfTurn(std::int64_t bytesEach) {
-    return std::max(CudaBackend::kRowStep, CudaBackend::kWorkBytes / bytesEach /
-                                               CudaBackend::kRowStep * CudaBackend::kRowStep);
 }
 
 std::string sizeText(std::uint64_t bytes) {
@@ -88,7 +78,9 @@ public:
     std::int64_t rows() const override { return m_layout.rows; }
     std::int64_t cols() const override { return m_layout.cols; }
     std::size_t bytes() const override { return m_layout.bytes; }
-    bool native() const override { return !rounding; }
+    bool native() const override {
+        return !rounding || m_backend.productOfCodes(*this, kTensorTokens).has_value();
+    }
     const std::byte* data() const {
         return m_memory ? static_cast<const std::byte*>(m_memory->data()) : nullptr;
     }
@@ -114,7 +106,7 @@ CudaBackend::CudaBackend(const DeviceSummary& device, int threads, std::size_t p
       m_weightStream([this](cuda::Status status, const char* what) { check(status, what); },
                      [this](std::size_t bytes) { return allocate(bytes); }) {
     m_device.threads = m_workers.threads();
-    m_multipliesFp8 = capabilityOf(device.isa) >= kFp8Capability;
+    m_capability = capabilityOf(device.isa);
     try {
         check(cuda::useDevice(ordinalOf(device.id)), "starting the device");
         check(cuda::createStream(&m_stream), "starting the device");
@@ -229,16 +221,14 @@ std::unique_ptr<DeviceBuffer> CudaBackend::allocate(std::size_t bytes) {
     return buffer;
 }
 
-template <class T>
-T* CudaBackend::scratch(Scratch which, std::int64_t count) {
+void* CudaBackend::scratchBytes(Scratch which, std::size_t bytes) {
     std::unique_ptr<DeviceBuffer>& buffer = m_scratch[which];
-    const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
     if (!buffer || buffer->bytes() < bytes) {
         sendStep("it reserves memory");  // what was recorded may use the buffer
         buffer.reset();                  // first, so that both need not fit
         buffer = allocate(bytes);
     }
-    return static_cast<T*>(buffer->data());
+    return buffer->data();
 }
 
 /// Fills device memory in turns: `write` puts `count` bytes from offset `from` on into pinned
@@ -501,34 +491,62 @@ void CudaBackend::multiplyMany(const Weight& weight, Prepared& x, const cuda::Ma
     multiplyByLibrary(view, gemm, sums, out);
 }
 
-/// Codes by codes, scales afterwards, where device, library and shapes allow it.
-bool CudaBackend::multiplyFp8(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
+/// What multiplies a prompt of `tokens` tokens by the weight's codes, where device, library and
+/// shapes allow it.
+std::optional<cuda::BlasGemm> CudaBackend::productOfCodes(const Weight& weight,
+                                                          std::int64_t tokens) {
     const cuda::WeightLayout& layout = weight.layout();
-    if (!m_multipliesFp8 || layout.codes != cuda::CodeKind::E4M3 ||
-        layout.scales != cuda::ScaleKind::Row ||
-        weight.rounding != kernels::ActivationFormat::Fp8Token)
-        return false;
+    const auto type = codeProduct(layout, weight.rounding, m_capability);
+    if (!type || !openLibrary())
+        return std::nullopt;
     cuda::BlasGemm gemm;
-    gemm.type = cuda::BlasType::E4M3;
-    gemm.m = x.m;
+    gemm.type = *type;
+    gemm.m = tokens;
     gemm.k = gemm.aStride = gemm.bStride = layout.cols;
-    if (layout.rows % kRowStep != 0 || !openLibrary())
-        return false;
-    const std::int64_t turn = rowsOfTurn(x.m * 4);
+    const std::int64_t turn = rowsOfTurn(tokens * 4);
     for (const std::int64_t rows : {std::min(turn, layout.rows), layout.rows % turn}) {
         gemm.n = gemm.cStride = rows;
         if (rows > 0 && !m_blas->takes(gemm))
-            return false;
+            return std::nullopt;
     }
-    const cuda::Fp8Activations codes = {scratch<std::uint8_t>(kFp8Codes, x.m * gemm.k), gemm.k,
-                                        scratch<float>(kFp8Scales, x.m)};
-    if (!std::exchange(x.fp8, true))
-        check(cuda::quantizePerTokenFp8(x.x, x.stride, x.m, x.k, codes, m_stream),
+    return gemm;
+}
+
+/// The activations as `gemm` multiplies them, and what is left of their scales for afterwards.
+void CudaBackend::prepareCodes(const Weight& weight, Prepared& x, cuda::BlasGemm& gemm,
+                               cuda::ProductSums& sums) {
+    const bool made = x.codes == gemm.type && x.codesScale == weight.inputScale;
+    x.codes = gemm.type;
+    x.codesScale = weight.inputScale;
+    auto* const codes = scratch<std::uint8_t>(
+        kFloatCodes, x.m * gemm.k / (gemm.type == cuda::BlasType::NvFp4 ? 2 : 1));
+    gemm.a = codes;
+    if (!cuda::hasBlockScales(gemm.type)) {
+        const cuda::Fp8Activations rounded = {codes, gemm.k, scratch<float>(kFloatScales, x.m)};
+        if (!made)
+            check(cuda::quantizePerTokenFp8(x.x, x.stride, x.m, x.k, rounded, m_stream),
+                  "rounding activations");
+        sums.tokenScales = rounded.scales;
+        return;
+    }
+    auto* const tiles = scratch<std::uint8_t>(
+        kFloatScales, cuda::scaleTileBytes(x.m, gemm.k / scaleBlock(gemm.type)));
+    if (!made)
+        check(cuda::quantizeBlocks(*weight.rounding, weight.inputScale, x.x, x.stride, x.m, x.k,
+                                   codes, tiles, m_stream),
               "rounding activations");
-    gemm.a = codes.codes;
+    gemm.aScales = tiles;
+    if (gemm.type == cuda::BlasType::NvFp4)
+        sums.factor = 1.0F / weight.layout().global / weight.inputScale;
+}
+
+bool CudaBackend::multiplyCodes(const Weight& weight, Prepared& x, const cuda::MatmulOutput& out) {
+    std::optional<cuda::BlasGemm> gemm = productOfCodes(weight, x.m);
+    if (!gemm)
+        return false;
     cuda::ProductSums sums;
-    sums.tokenScales = codes.scales;
-    multiplyByLibrary(viewOf(weight), gemm, sums, out);
+    prepareCodes(weight, x, *gemm, sums);
+    multiplyByLibrary(viewOf(weight), *gemm, sums, out);
     return true;
 }
 
@@ -536,11 +554,14 @@ void CudaBackend::multiplyByLibrary(const cuda::DeviceWeightView& view, cuda::Bl
                                     cuda::ProductSums sums, const cuda::MatmulOutput& out) {
     const cuda::WeightLayout& layout = view.layout;
     const bool row8 = gemm.type == cuda::BlasType::S8, fp8 = gemm.type == cuda::BlasType::E4M3;
-    const bool unpack = layout.codes > cuda::CodeKind::BF16 && !row8 && !fp8;
+    const bool blocks = cuda::hasBlockScales(gemm.type);
+    const bool unpack = layout.codes > cuda::CodeKind::BF16 && !row8 && !fp8 && !blocks;
     const auto stride =
         static_cast<std::int64_t>(layout.sections[cuda::WeightLayout::kCodes].stride);
-    const std::int64_t elementBytes = row8 || fp8 ? 1 : layout.codes == cuda::CodeKind::F32 ? 4 : 2;
-    gemm.bStride = unpack ? layout.cols : stride / elementBytes;
+    if (unpack || blocks)
+        gemm.bStride = layout.cols;
+    else
+        gemm.bStride = stride / (row8 || fp8 ? 1 : layout.codes == cuda::CodeKind::F32 ? 4 : 2);
 
     const std::int64_t turn = rowsOfTurn(std::max(gemm.m * 4, unpack ? layout.cols * 2 : 0));
     for (std::int64_t begin = 0; begin < layout.rows; begin += turn) {
@@ -553,6 +574,14 @@ void CudaBackend::multiplyByLibrary(const cuda::DeviceWeightView& view, cuda::Bl
             auto* half = scratch<std::uint16_t>(kWeight, count * layout.cols);
             check(cuda::dequantizeToHalf(view, begin, count, half, m_stream), "unpacking a weight");
             gemm.b = half;
+        }
+        if (blocks) {
+            const std::int64_t scales = layout.cols / scaleBlock(gemm.type);
+            auto* tiles = scratch<std::uint8_t>(kWeightScales, cuda::scaleTileBytes(count, scales));
+            check(cuda::tileScales(view.section(cuda::WeightLayout::kScales) + begin * scales,
+                                   count, scales, tiles, m_stream),
+                  "unpacking a weight");
+            gemm.bScales = tiles;
         }
         check(blas().gemm(gemm), "multiplying");
         sums.c = gemm.c;
@@ -608,7 +637,7 @@ void CudaBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::in
         const auto& weight = static_cast<const Weight&>(*target.weight);
         const cuda::MatmulOutput out = {target.y, target.yStride, target.bias, target.accumulate};
         Prepared rounded;
-        if (m > kFewTokens && multiplyFp8(weight, prepared, out))
+        if (m > kFewTokens && multiplyCodes(weight, prepared, out))
             continue;
         const bool asTheyAre = weight.rounding.value_or(kernels::ActivationFormat::None) ==
                                kernels::ActivationFormat::None;

@@ -2,17 +2,19 @@
 // its own. Up to kFewTokens tokens at a time go through kernels whose numbers do not depend on how
 // many tokens run together, so checking drafted tokens gives what decoding would have given. More,
 // the reading of prompts, are multiplied in 16 bits: float16 with a scale per token, bfloat16 for
-// bfloat16 weights, exact int8 for int8, E4M3 for fp8 where the device has that, float32 for
-// float32; up to kTensorTokens by an own kernel that unpacks weights on the way, beyond by cuBLASLt
-// or cuBLAS.
+// bfloat16 weights, exact int8 for int8, codes by codes for fp8, NVFP4 and MXFP8 where the device
+// has that (code_products.h), float32 for float32; up to kTensorTokens by an own kernel that
+// unpacks weights on the way, beyond by cuBLASLt or cuBLAS.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <optional>
 
 #include "engine/backend/backend.h"
 #include "engine/backend/device_pool.h"
+#include "engine/backend/device_work.h"
 #include "engine/backend/range_marker.h"
 #include "engine/backend/step_graphs.h"
 #include "engine/backend/step_player.h"
@@ -24,7 +26,13 @@
 
 namespace fettle {
 
-class CudaBackend : public Backend, public StepPlayer, public RangeMarker, private DeviceMemory {
+class CudaBackend : public Backend,
+                    public StepPlayer,
+                    public RangeMarker,
+                    public TokenSampler,
+                    public InputObserver,
+                    public WeightWorker,
+                    private DeviceMemory {
 public:
     static constexpr std::int64_t kFewTokens = 32;
     static constexpr std::int64_t kTensorTokens = 128;
@@ -33,6 +41,10 @@ public:
     // more, and begin at multiples of kRowStep, which keeps them aligned.
     static constexpr std::int64_t kWorkBytes = std::int64_t{64} << 20;
     static constexpr std::int64_t kRowStep = 16;
+    /// Rows that are taken at once where each needs that many bytes to work in.
+    static constexpr std::int64_t rowsOfTurn(std::int64_t bytesEach) {
+        return std::max(kRowStep, kWorkBytes / bytesEach / kRowStep * kRowStep);
+    }
 
     /// `device` as chooseDevice() gives it. `pieceBytes`: see DevicePool.
     CudaBackend(const DeviceSummary& device, int threads, std::size_t pieceBytes = kPieceBytes);
@@ -114,6 +126,17 @@ public:
     void gather(const float* x, std::int64_t rows, std::int64_t count, const std::int32_t* columns,
                 float* out) override;
 
+    std::int32_t drawToken(const float* logits, std::int64_t count,
+                           const kernels::cuda::SamplingRule& rule, float random) override;
+    void beginInput(std::int64_t cols) override;
+    void addInput(const float* x, std::int64_t rows) override;
+    InputSums endInput() override;
+    bool sweepColumns(const ColumnSweep& sweep) override;
+    void zeroSmallest(std::span<float> weight, std::int64_t cols, std::span<const float> inputNorm,
+                      std::int64_t zeros) override;
+    void zeroTwoOfFour(std::span<float> weight, std::int64_t cols,
+                       std::span<const float> inputNorm) override;
+
 private:
     class Buffer;
     class Weight;
@@ -121,7 +144,10 @@ private:
     struct Prepared {
         const float* x = nullptr;
         std::int64_t m = 0, k = 0, stride = 0;
-        bool perToken = false, perGroup = false, half = false, bfloat = false, fp8 = false;
+        bool perToken = false, perGroup = false, half = false, bfloat = false;
+        // Codes for products of codes, and what they were made under.
+        std::optional<kernels::cuda::BlasType> codes;
+        float codesScale = 1;
     };
     /// Memory that an op works in; kept, as large as it was ever needed.
     enum Scratch {
@@ -139,16 +165,20 @@ private:
         kResults,
         kOperands,
         kRounded,
-        kFp8Codes,
-        kFp8Scales,
+        kFloatCodes,
+        kFloatScales,
+        kWeightScales,
         kScratches
     };
 
     void* allocatePiece(std::size_t bytes) override;
     void releasePiece(void* piece) override;
     [[noreturn]] void throwOutOfMemory(const std::string& wanted) const;
+    void* scratchBytes(Scratch which, std::size_t bytes);
     template <class T>
-    T* scratch(Scratch which, std::int64_t count);
+    T* scratch(Scratch which, std::int64_t count) {
+        return static_cast<T*>(scratchBytes(which, static_cast<std::size_t>(count) * sizeof(T)));
+    }
     using StagingWriter = std::function<void(std::byte* host, std::size_t from, std::size_t count)>;
     void stage(void* device, std::size_t bytes, std::size_t step, const StagingWriter& write);
     std::unique_ptr<Weight> packWeight(const kernels::WeightView& weight);
@@ -167,9 +197,16 @@ private:
     void multiplyByLibrary(const kernels::cuda::DeviceWeightView& weight,
                            kernels::cuda::BlasGemm gemm, kernels::cuda::ProductSums sums,
                            const kernels::cuda::MatmulOutput& out);
-    bool multiplyFp8(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
+    bool multiplyCodes(const Weight& weight, Prepared& x, const kernels::cuda::MatmulOutput& out);
+    std::optional<kernels::cuda::BlasGemm> productOfCodes(const Weight& weight,
+                                                          std::int64_t tokens);
+    void prepareCodes(const Weight& weight, Prepared& x, kernels::cuda::BlasGemm& gemm,
+                      kernels::cuda::ProductSums& sums);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
+    template <class F>
+    void changeRows(std::span<float> weight, std::int64_t cols, std::span<const float> inputNorm,
+                    const F& change);
     bool openLibrary();
     /// Before anything but a launch is queued: a step that is being recorded goes first.
     void sendStep(const char* why);
@@ -194,7 +231,11 @@ private:
     WeightStream m_weightStream;
     StepGraphs m_steps;
     bool m_playsSteps = true;
-    bool m_multipliesFp8 = false;
+    struct Observed {
+        std::int64_t cols = 0;
+        std::unique_ptr<DeviceBuffer> largest, squares, fourths, histogram;
+    } m_observed;
+    int m_capability = 0;
     std::vector<bool> m_rangesSeen;  // of those that are open
 };
 

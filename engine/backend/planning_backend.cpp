@@ -4,8 +4,10 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/backend/code_products.h"
 #include "engine/backend/cuda_backend.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/block_scaled.h"
 
 namespace fettle {
 
@@ -30,6 +32,9 @@ std::int64_t roundUp(std::int64_t n, std::int64_t multiple) {
 }
 double number(std::int64_t n) {
     return static_cast<double>(n);
+}
+double outputBytes(std::int64_t tokens, std::int64_t rows) {
+    return number(tokens * rows) * kFloat;
 }
 
 /// Positions that token `token` of the new ones sees.
@@ -73,13 +78,18 @@ private:
 
 class PlanningBackend::Weight : public DeviceWeight {
 public:
-    Weight(const cuda::WeightLayout& layout, std::unique_ptr<DeviceBuffer> memory)
-        : m_memory(std::move(memory)), m_layout(layout) {}
+    Weight(const PlanningBackend& owner, const cuda::WeightLayout& layout,
+           std::unique_ptr<DeviceBuffer> memory)
+        : m_owner(owner), m_memory(std::move(memory)), m_layout(layout) {}
     std::int64_t rows() const override { return m_layout.rows; }
     std::int64_t cols() const override { return m_layout.cols; }
     std::size_t bytes() const override { return m_layout.bytes; }
-    bool native() const override { return !rounding; }
+    bool native() const override { return !rounding || product().has_value(); }
     const cuda::WeightLayout& layout() const { return m_layout; }
+    /// Of its codes by those of its activations.
+    std::optional<cuda::BlasType> product() const {
+        return codeProduct(m_layout, rounding, m_owner.m_capability);
+    }
     /// What a kernel that reads `count` rows reads of it.
     double bytesOfRows(std::int64_t count) const {
         double sum = 0;
@@ -89,8 +99,10 @@ public:
     }
 
     std::optional<kernels::ActivationFormat> rounding;  // of weights that are widened
+    float inputScale = 1;
 
 private:
+    const PlanningBackend& m_owner;
     std::unique_ptr<DeviceBuffer> m_memory;
     cuda::WeightLayout m_layout;
 };
@@ -98,9 +110,11 @@ private:
 struct PlanningBackend::Prepared {
     std::int64_t m = 0, k = 0;
     bool perToken = false, perGroup = false, half = false, bfloat = false;
+    std::optional<cuda::BlasType> codes = {};
+    float codesScale = 1;
 };
 
-PlanningBackend::PlanningBackend() : m_pool(1) {
+PlanningBackend::PlanningBackend(int capability) : m_capability(capability), m_pool(1) {
     m_device.id = "cuda:0";
     m_device.name = "a prediction";
     m_device.threads = 1;
@@ -126,9 +140,11 @@ std::unique_ptr<DeviceWeight> PlanningBackend::prepareWeight(const kernels::Weig
         held.cols = weight.cols;
     }
     const cuda::WeightLayout layout = cuda::weightLayout(held);
-    auto planned = std::make_unique<Weight>(layout, allocate(layout.bytes));
-    if (!packed || layout.widened)
+    auto planned = std::make_unique<Weight>(*this, layout, allocate(layout.bytes));
+    if (!packed || layout.widened) {
         planned->rounding = kernels::activationsOf(weight);
+        planned->inputScale = weight.inputGlobalScale;
+    }
     return planned;
 }
 
@@ -215,21 +231,17 @@ void PlanningBackend::multiplyMany(const Weight& weight, Prepared& x, const Line
               .written = number(x.m * k) * 2 + (bfloat ? 0 : number(x.m) * kFloat),
               .float32 = bfloat ? 0 : 2 * number(x.m * x.k)});
     }
-    const auto outputBytes = [&](std::int64_t rows) { return number(x.m * rows) * kFloat; };
     if (unpack && x.m <= CudaBackend::kTensorTokens) {
         const std::int64_t blocks = steps(l.rows, kTensorTile) * steps(x.m, kTensorTile);
         note({.kernel = "matmulTensorKernel",
               .read = weight.bytesOfRows(l.rows) + number(x.m * k) * 2 + number(x.m) * kFloat +
-                      (target.accumulate ? outputBytes(l.rows) : 0),
-              .written = outputBytes(l.rows),
+                      (target.accumulate ? outputBytes(x.m, l.rows) : 0),
+              .written = outputBytes(x.m, l.rows),
               .half = number(blocks * steps(l.cols, kTensorTile)) * 2 * kTensorTile * kTensorTile *
                       kTensorTile});
         return;
     }
-    const std::int64_t each = std::max(x.m * 4, unpack ? l.cols * 2 : 0);
-    const std::int64_t turn =
-        std::max(CudaBackend::kRowStep,
-                 CudaBackend::kWorkBytes / each / CudaBackend::kRowStep * CudaBackend::kRowStep);
+    const std::int64_t turn = CudaBackend::rowsOfTurn(std::max(x.m * 4, unpack ? l.cols * 2 : 0));
     for (std::int64_t begin = 0; begin < l.rows; begin += turn) {
         const std::int64_t count = std::min(turn, l.rows - begin);
         const std::int64_t n = row8 ? roundUp(count, 4) : count;
@@ -241,16 +253,58 @@ void PlanningBackend::multiplyMany(const Weight& weight, Prepared& x, const Line
         KernelWork product;
         product.kernel = "library product";
         product.read = (number(x.m * k) + number(n * k)) * factorBytes;
-        product.written = outputBytes(n);
+        product.written = outputBytes(x.m, n);
         const double operations = 2 * number(x.m * n) * number(k);
         (row8 ? product.int8 : l.codes == Kind::F32 ? product.float32 : product.half) = operations;
         note(std::move(product));
-        note({.kernel = "finishProductKernel",
-              .read = outputBytes(count) * (target.accumulate ? 2 : 1) +
-                      (row8 || target.bias ? number(count) * kFloat : 0) + number(x.m) * kFloat,
-              .written = outputBytes(count),
-              .float32 = 3 * number(x.m * count)});
+        noteFinish(x.m, count, row8, l.codes != Kind::F32 && l.codes != Kind::BF16, target);
     }
+}
+
+void PlanningBackend::noteFinish(std::int64_t tokens, std::int64_t rows, bool rowScales,
+                                 bool tokenScales, const LinearTarget& target) {
+    const double of = (rowScales ? 1 : 0) + (target.bias ? 1 : 0);
+    note({.kernel = "finishProductKernel",
+          .read = outputBytes(tokens, rows) * (target.accumulate ? 2 : 1) +
+                  of * number(rows) * kFloat + (tokenScales ? number(tokens) * kFloat : 0),
+          .written = outputBytes(tokens, rows),
+          .float32 = 4 * number(tokens * rows)});
+}
+
+bool PlanningBackend::multiplyCodes(const Weight& weight, Prepared& x, const LinearTarget& target) {
+    const cuda::WeightLayout& l = weight.layout();
+    const std::optional<cuda::BlasType> type = weight.product();
+    if (!type)
+        return false;
+    const bool blocks = cuda::hasBlockScales(*type), four = *type == cuda::BlasType::NvFp4;
+    const double each = four ? 0.5 : 1;
+    const auto scalesOf = [&](std::int64_t rows) {
+        return number(cuda::scaleTileBytes(rows, l.cols / scaleBlock(*type)));
+    };
+    if (x.codes != type || x.codesScale != weight.inputScale)
+        note({.kernel = blocks ? "quantizeBlocksKernel" : "quantizePerTokenFp8Kernel",
+              .read = number(x.m * x.k) * kFloat,
+              .written = number(x.m * x.k) * each + (blocks ? scalesOf(x.m) : number(x.m) * kFloat),
+              .float32 = 4 * number(x.m * x.k)});
+    x.codes = type;
+    x.codesScale = weight.inputScale;
+    const std::int64_t turn = CudaBackend::rowsOfTurn(x.m * 4);
+    for (std::int64_t begin = 0; begin < l.rows; begin += turn) {
+        const std::int64_t count = std::min(turn, l.rows - begin);
+        if (blocks)
+            note({.kernel = "tileScalesKernel",
+                  .read = number(count * (l.cols / scaleBlock(*type))),
+                  .written = scalesOf(count)});
+        KernelWork product;
+        product.kernel = "library product";
+        product.read = (number(x.m * l.cols) + number(count * l.cols)) * each +
+                       (blocks ? scalesOf(x.m) + scalesOf(count) : 0);
+        product.written = outputBytes(x.m, count);
+        (four ? product.fp4 : product.fp8) = 2 * number(x.m * count) * number(l.cols);
+        note(std::move(product));
+        noteFinish(x.m, count, !blocks, !blocks, target);
+    }
+    return true;
 }
 
 void PlanningBackend::linear(const float*, std::int64_t m, std::int64_t k, std::int64_t,
@@ -258,6 +312,8 @@ void PlanningBackend::linear(const float*, std::int64_t m, std::int64_t k, std::
     Prepared prepared{.m = m, .k = k};
     for (const LinearTarget& target : targets) {
         const auto& weight = static_cast<const Weight&>(*target.weight);
+        if (m > CudaBackend::kFewTokens && multiplyCodes(weight, prepared, target))
+            continue;
         Prepared rounded{.m = m, .k = k};
         const bool asTheyAre = weight.rounding.value_or(kernels::ActivationFormat::None) ==
                                kernels::ActivationFormat::None;

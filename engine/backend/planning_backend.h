@@ -13,7 +13,8 @@ namespace fettle {
 
 class PlanningBackend : public Backend {
 public:
-    PlanningBackend();
+    /// `capability`: 89 for a device of compute capability 8.9.
+    explicit PlanningBackend(int capability = 80);
 
     /// The launches since the last call, in order.
     std::vector<KernelWork> take();
@@ -68,10 +69,14 @@ private:
     void perGroup(Prepared& x);
     void multiplyFew(const Weight& weight, Prepared& x, const LinearTarget& target);
     void multiplyMany(const Weight& weight, Prepared& x, const LinearTarget& target);
+    bool multiplyCodes(const Weight& weight, Prepared& x, const LinearTarget& target);
+    void noteFinish(std::int64_t tokens, std::int64_t rows, bool rowScales, bool tokenScales,
+                    const LinearTarget& target);
     void pointwise(const char* kernel, std::int64_t count, double readEach, double operationsEach);
     void attendParts(const kernels::AttentionArgs& args);
     void attendPrompt(const kernels::AttentionArgs& args);
 
+    int m_capability;
     kernels::WorkerPool m_pool;
     DeviceSummary m_device;
     std::vector<KernelWork> m_launches;

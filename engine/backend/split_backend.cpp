@@ -374,4 +374,9 @@ void SplitBackend::gather(const float* x, std::int64_t rows, std::int64_t count,
     now().gather(read(x, rows * count), rows, count, columns, out);
 }
 
+std::int32_t SplitBackend::drawToken(const float* logits, std::int64_t count,
+                                     const kernels::cuda::SamplingRule& rule, float random) {
+    return now().drawToken(read(logits, count), count, rule, random);
+}
+
 }  // namespace fettle

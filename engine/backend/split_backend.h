@@ -17,7 +17,11 @@
 
 namespace fettle {
 
-class SplitBackend : public Backend, public StepPlayer, public RangeMarker, public LayerPlacer {
+class SplitBackend : public Backend,
+                     public StepPlayer,
+                     public RangeMarker,
+                     public LayerPlacer,
+                     public TokenSampler {
 public:
     /// At least two devices, as chooseDevices() gives them. `pieceBytes`: see DevicePool.
     SplitBackend(const std::vector<DeviceSummary>& devices, int threads,
@@ -78,6 +82,8 @@ public:
                       double* out) override;
     void gather(const float* x, std::int64_t rows, std::int64_t count, const std::int32_t* columns,
                 float* out) override;
+    std::int32_t drawToken(const float* logits, std::int64_t count,
+                           const kernels::cuda::SamplingRule& rule, float random) override;
 
 private:
     class Buffer;

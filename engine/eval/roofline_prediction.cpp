@@ -43,25 +43,52 @@ PassPrediction predictPass(const std::vector<KernelWork>& launches, std::int64_t
     return pass;
 }
 
+struct Launches {
+    std::vector<KernelWork> prompt, decode;
+    bool operator==(const Launches&) const = default;
+};
+
+Launches launchesOn(int capability, const Model& model, std::int64_t promptTokens,
+                    RunControl& control, std::uint64_t& deviceBytes) {
+    PlanningBackend backend(capability);
+    Transformer transformer(model, backend, &control);
+    KvCache cache = transformer.makeCache(promptTokens + 1);
+    const std::vector<std::int32_t> ids(static_cast<std::size_t>(promptTokens), 0);
+    Launches launches;
+    backend.take();
+    transformer.forward(ids, cache, &control);
+    transformer.lastLogits();
+    launches.prompt = backend.take();
+    transformer.forward(std::vector<std::int32_t>{0}, cache, &control);
+    transformer.lastLogits();
+    launches.decode = backend.take();
+    deviceBytes = *backend.peakBytes();
+    return launches;
+}
+
 }  // namespace
 
 RooflinePrediction predictRoofline(const Model& model, std::int64_t promptTokens,
                                    RunControl& control) {
     RooflinePrediction prediction;
-    const auto known = knownPeaks();
-    prediction.devices.assign(known.begin(), known.end());
-    PlanningBackend backend;
-    Transformer transformer(model, backend, &control);
-    KvCache cache = transformer.makeCache(promptTokens + 1);
-    const std::vector<std::int32_t> ids(static_cast<std::size_t>(promptTokens), 0);
-    backend.take();
-    transformer.forward(ids, cache, &control);
-    transformer.lastLogits();
-    prediction.prompt = predictPass(backend.take(), promptTokens, 0, prediction.devices);
-    transformer.forward(std::vector<std::int32_t>{0}, cache, &control);
-    transformer.lastLogits();
-    prediction.decode = predictPass(backend.take(), 1, promptTokens, prediction.devices);
-    prediction.deviceBytes = *backend.peakBytes();
+    std::vector<Launches> known;
+    for (const DevicePeaks& device : knownPeaks()) {
+        Launches launches =
+            launchesOn(device.capability, model, promptTokens, control, prediction.deviceBytes);
+        const auto same = std::find(known.begin(), known.end(), launches);
+        if (same == known.end()) {
+            known.push_back(std::move(launches));
+            prediction.plans.push_back({{device}, {}, {}});
+        } else {
+            prediction.plans[static_cast<std::size_t>(same - known.begin())].devices.push_back(
+                device);
+        }
+    }
+    for (std::size_t p = 0; p < known.size(); ++p) {
+        PlanPrediction& plan = prediction.plans[p];
+        plan.prompt = predictPass(known[p].prompt, promptTokens, 0, plan.devices);
+        plan.decode = predictPass(known[p].decode, 1, promptTokens, plan.devices);
+    }
     return prediction;
 }
 

@@ -16,7 +16,7 @@ struct KernelPrediction {
     std::string kernel;
     std::int64_t launches = 0;
     double bytes = 0, operations = 0;
-    std::vector<double> seconds;  ///< by device, at least
+    std::vector<double> seconds;  ///< by device of the plan, at least
 };
 
 struct PassPrediction {
@@ -25,10 +25,16 @@ struct PassPrediction {
     KernelPrediction total;
 };
 
-struct RooflinePrediction {
+/// Devices that launch the same kernels for a model: what they multiply without widening it first
+/// differs.
+struct PlanPrediction {
     std::vector<DevicePeaks> devices;
-    std::uint64_t deviceBytes = 0;  ///< weights, activations and the key/value cache
     PassPrediction prompt, decode;  ///< with the logits of the last token
+};
+
+struct RooflinePrediction {
+    std::uint64_t deviceBytes = 0;  ///< weights, activations and the key/value cache
+    std::vector<PlanPrediction> plans;
 };
 
 /// Of a prompt of `promptTokens` tokens and the token after it. Reads no more of the model than

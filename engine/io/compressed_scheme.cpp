@@ -111,6 +111,9 @@ std::optional<QuantScheme> withActivations(const QuantScheme& scheme, const Argu
         case WeightFormat::MxFp4:
             return a.isFloat(4) && a.groupSize == 32 && a.dynamic ? findQuantScheme("mxfp4")
                                                                   : std::nullopt;
+        case WeightFormat::MxFp8:
+            return a.isFloat(8) && a.groupSize == 32 && a.dynamic ? findQuantScheme("mxfp8")
+                                                                  : std::nullopt;
         default:
             break;
     }
@@ -185,8 +188,10 @@ json activationArguments(const QuantScheme& scheme) {
             return arguments(8, "float", true, "token", 0, true);
         case ActivationFormat::NvFp4:
             return arguments(4, "float", true, "tensor_group", 16, "local");
-        case ActivationFormat::MxFp4: {
-            json out = arguments(4, "float", true, "group", 32, true);
+        case ActivationFormat::MxFp4:
+        case ActivationFormat::MxFp8: {
+            const int bits = scheme.activations == ActivationFormat::MxFp4 ? 4 : 8;
+            json out = arguments(bits, "float", true, "group", 32, true);
             out["scale_dtype"] = out["zp_dtype"] = "torch.uint8";
             return out;
         }

@@ -506,6 +506,10 @@ const float* Transformer::onHost(const float* x, std::int64_t count) {
     return m_read.data();
 }
 
+const float* Transformer::inputFor(const float* x, std::int64_t count) {
+    return m_inputsStay ? x : onHost(x, count);
+}
+
 void Transformer::startHalf(const float* x, std::int64_t tokens) {
     reserve(tokens);
     if (m_config.rotary)
@@ -527,14 +531,14 @@ const float* Transformer::halfInput(std::int64_t layer, Half half, const float* 
     const Layer& l = m_layers[static_cast<std::size_t>(layer)];
     normalize(half == Half::Attention ? l.attnNorm : l.ffnNorm, buffer(m_x), tokens,
               m_config.hiddenSize, buffer(m_normed));
-    return onHost(buffer(m_normed), tokens * m_config.hiddenSize);
+    return inputFor(buffer(m_normed), tokens * m_config.hiddenSize);
 }
 
 const float* Transformer::halfInner(std::int64_t layer, Half half, const float* x,
                                     std::int64_t tokens) {
     const std::int64_t width =
         half == Half::FeedForward ? m_config.feedForwardSize : m_config.heads * m_config.headDim;
-    return onHost(innerOf(layer, half, x, tokens), tokens * width);
+    return inputFor(innerOf(layer, half, x, tokens), tokens * width);
 }
 
 float* Transformer::innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens) {
@@ -578,7 +582,7 @@ const float* Transformer::finalInput(const float* x, std::int64_t tokens) {
     enterLayer(m_backend, m_config.layerCount(), m_config.layerCount());
     startHalf(x, tokens);
     normalize(m_finalNorm, buffer(m_x), tokens, m_config.hiddenSize, buffer(m_normed));
-    return onHost(buffer(m_normed), tokens * m_config.hiddenSize);
+    return inputFor(buffer(m_normed), tokens * m_config.hiddenSize);
 }
 
 void Transformer::writeLogits(const float* hidden, std::int64_t rows, float* out) {
@@ -653,9 +657,21 @@ const float* Transformer::lastLogits() {
 
 kernels::RowSummary Transformer::lastSummary() {
     kernels::RowSummary summary;
-    m_backend.summarizeLogits(deviceLogits(m_hiddenRows - 1, 1), 1, m_config.vocabularySize,
-                              &summary);
+    summaries(m_hiddenRows - 1, 1, &summary);
     return summary;
+}
+
+void Transformer::summaries(std::int64_t first, std::int64_t count, kernels::RowSummary* out) {
+    m_backend.summarizeLogits(deviceLogits(first, count), count, m_config.vocabularySize, out);
+}
+
+std::optional<std::int32_t> Transformer::drawLast(const kernels::cuda::SamplingRule& rule,
+                                                  float random) {
+    auto* const sampler = dynamic_cast<TokenSampler*>(&m_backend);
+    if (!sampler)
+        return std::nullopt;
+    return sampler->drawToken(deviceLogits(m_hiddenRows - 1, 1), m_config.vocabularySize, rule,
+                              random);
 }
 
 std::uint64_t Transformer::weightBytes() const {

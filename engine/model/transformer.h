@@ -8,10 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/backend/device_work.h"
 #include "engine/core/run_control.h"
 #include "engine/model/kv_cache.h"
 #include "engine/model/model.h"
@@ -86,6 +88,11 @@ public:
     const float* lastLogits();
     /// Of the last row's logits, which stay on the device.
     kernels::RowSummary lastSummary();
+    /// Of rows [first, first + count) likewise.
+    void summaries(std::int64_t first, std::int64_t count, kernels::RowSummary* out);
+    /// The token that `rule` draws from the last row's logits with `random` in [0, 1); nothing on
+    /// devices that leave this to the host.
+    std::optional<std::int32_t> drawLast(const kernels::cuda::SamplingRule& rule, float random);
 
     /// A decoder layer is two halves around residual connections: attention (norm; q, k, v; o) and
     /// feed-forward (norm; gate, up; down). Below, x [tokens, hiddenSize] is one sequence from its
@@ -108,6 +115,9 @@ public:
                     std::int64_t tokens);
     /// Input of the head [tokens, hiddenSize] for x after the last layer; likewise.
     const float* finalInput(const float* x, std::int64_t tokens);
+
+    /// These inputs stay where they are from here on: the pointers are device memory.
+    void leaveInputsOnDevice() { m_inputsStay = true; }
 
     /// Puts another weight of the same shape in the place of `name` ("layers.3.attn.q.weight",
     /// "lm_head.weight"): what one weight does to the model is seen without preparing all of them
@@ -173,6 +183,8 @@ private:
     float* innerOf(std::int64_t layer, Half half, const float* x, std::int64_t tokens);
     /// Device values for a reader on the host; valid until the next call.
     const float* onHost(const float* x, std::int64_t count);
+    /// As leaveInputsOnDevice() says.
+    const float* inputFor(const float* x, std::int64_t count);
     void writeLogits(const float* hidden, std::int64_t rows, float* out);
     void normalize(const Norm& norm, const float* x, std::int64_t rows, std::int64_t cols,
                    float* y) const;
@@ -190,6 +202,7 @@ private:
     Norm m_finalNorm;
     Linear m_head;
     bool m_twoFour = false;  ///< some weight is pruned 2:4
+    bool m_inputsStay = false;
     LinearObserver m_observer;
     BlockObserver m_blockObserver;
 

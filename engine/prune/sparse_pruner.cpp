@@ -13,10 +13,12 @@ using Half = Transformer::Half;
 
 class SparsePruner {
 public:
-    SparsePruner(Model& model, const SparseOptions& options, kernels::WorkerPool& pool,
-                 RunControl& control, std::vector<LayerMetric>& metrics)
+    SparsePruner(Model& model, const SparseOptions& options, Backend& backend,
+                 kernels::WorkerPool& pool, RunControl& control, std::vector<LayerMetric>& metrics)
         : m_model(model),
           m_options(options),
+          m_backend(backend),
+          m_device(dynamic_cast<WeightWorker*>(&backend)),
           m_pool(pool),
           m_control(control),
           m_metrics(metrics) {}
@@ -32,8 +34,8 @@ public:
         return m_pruned;
     }
 
-    std::size_t withText(const CalibrationText& text, Backend& backend) {
-        Transformer transformer(m_model, backend, Transformer::LayerByLayer{});
+    std::size_t withText(const CalibrationText& text) {
+        Transformer transformer(m_model, m_backend, Transformer::LayerByLayer{});
         CalibrationStream stream(transformer, text, m_pool, m_control);
         const std::int64_t layers = m_model.config.layerCount();
         for (std::int64_t i = 0; i < layers; ++i)
@@ -102,7 +104,10 @@ private:
             if (statistics && m_options.method != SparsityMethod::Magnitude)
                 for (const float power : statistics->meanSquare)
                     norm.push_back(std::sqrt(power));
-            zeroSmallest(values, rows, cols, norm, m_options.target, m_pool);
+            if (m_device)
+                zeroSmallest(values, cols, norm, m_options.target, *m_device);
+            else
+                zeroSmallest(values, rows, cols, norm, m_options.target, m_pool);
         }
         weight.dropPages();
         m_model.weights[name] = weightLike(weight, values);
@@ -117,6 +122,8 @@ private:
 
     Model& m_model;
     const SparseOptions& m_options;
+    Backend& m_backend;
+    WeightWorker* m_device;  // null: the host chooses zeros
     kernels::WorkerPool& m_pool;
     RunControl& m_control;
     std::vector<LayerMetric>& m_metrics;
@@ -128,8 +135,8 @@ private:
 std::size_t pruneSparse(Model& model, const CalibrationText& text, const SparseOptions& options,
                         Backend& backend, kernels::WorkerPool& pool, RunControl& control,
                         std::vector<LayerMetric>& metrics) {
-    SparsePruner pruner(model, options, pool, control, metrics);
-    return text.sequences.empty() ? pruner.withoutText() : pruner.withText(text, backend);
+    SparsePruner pruner(model, options, backend, pool, control, metrics);
+    return text.sequences.empty() ? pruner.withoutText() : pruner.withText(text);
 }
 
 double modelSparsity(const Model& model, RunControl& control) {

@@ -167,6 +167,15 @@ void zeroSmallest(std::vector<float>& weight, std::int64_t rows, std::int64_t co
     });
 }
 
+void zeroSmallest(std::vector<float>& weight, std::int64_t cols,
+                  const std::vector<float>& inputNorm, const SparsityTarget& target,
+                  WeightWorker& device) {
+    if (target.pattern == SparsityPattern::TwoFour)
+        device.zeroTwoOfFour(weight, cols, inputNorm);
+    else
+        device.zeroSmallest(weight, cols, inputNorm, target.zerosPerRow(cols));
+}
+
 void sparseGpt(std::vector<float>& weight, std::int64_t rows, std::int64_t cols,
                const GptqFactor& factor, const SparsityTarget& target, std::int64_t block,
                kernels::WorkerPool& pool, RunControl& control) {

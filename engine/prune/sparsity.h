@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/backend/device_work.h"
 #include "engine/core/run_control.h"
 #include "engine/quant/gptq.h"
 #include "kernels/ops/worker_pool.h"
@@ -29,6 +30,11 @@ struct SparsityTarget {
 void zeroSmallest(std::vector<float>& weight, std::int64_t rows, std::int64_t cols,
                   const std::vector<float>& inputNorm, const SparsityTarget& target,
                   kernels::WorkerPool& pool);
+
+/// The same on a device.
+void zeroSmallest(std::vector<float>& weight, std::int64_t cols,
+                  const std::vector<float>& inputNorm, const SparsityTarget& target,
+                  WeightWorker& device);
 
 /// SparseGPT with a factor of factorInputs() in the weight's own order of columns. Unstructured
 /// zeros are chosen per `block` of columns over all rows, those of 2:4 when their four columns are

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+
+#include "engine/backend/device_work.h"
 
 namespace fettle {
 
@@ -37,6 +40,15 @@ public:
             ++m_summary.histogram[static_cast<std::size_t>(binOf(std::fabs(x[i])))];
         }
         m_summary.tokens += rows;
+    }
+
+    /// What a device has added up, instead of add().
+    void take(InputSums&& sums, std::int64_t rows) {
+        m_squares = std::move(sums.squares);
+        m_largest = std::move(sums.largest);
+        m_fourth = std::accumulate(sums.fourths.begin(), sums.fourths.end(), 0.0);
+        m_summary.histogram = std::move(sums.histogram);
+        m_summary.tokens = rows;
     }
 
     ActivationSummary finish() {
@@ -82,13 +94,27 @@ double activationBinEdge(int bin) {
 std::vector<ActivationSummary> summarizeActivations(const Model& model, const CalibrationText& text,
                                                     Backend& backend, RunControl& control) {
     Transformer transformer(model, backend, Transformer::LayerByLayer{});
+    auto* const device = dynamic_cast<InputObserver*>(&backend);
+    if (device)
+        transformer.leaveInputsOnDevice();
     CalibrationStream stream(transformer, text, backend.pool(), control);
     const ModelConfig& c = model.config;
     std::vector<ActivationSummary> all;
     const auto add = [&](int layer, const std::vector<const char*>& readers, std::int64_t cols,
                          const auto& visit) {
         Summarizer summarizer(cols);
-        visit([&](const float* x, std::int64_t rows) { summarizer.add(x, rows); });
+        std::int64_t seen = 0;
+        if (device)
+            device->beginInput(cols);
+        visit([&](const float* x, std::int64_t rows) {
+            seen += rows;
+            if (device)
+                device->addInput(x, rows);
+            else
+                summarizer.add(x, rows);
+        });
+        if (device)
+            summarizer.take(device->endInput(), seen);
         ActivationSummary summary = summarizer.finish();
         summary.layer = layer;
         for (const char* reader : readers) {

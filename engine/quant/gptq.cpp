@@ -103,6 +103,8 @@ public:
     }
 
     void run(kernels::WorkerPool& pool, RunControl& control) {
+        if (m_options.device && runOn(*m_options.device))
+            return control.check();
         eachPanel(0, m_rows, pool, control, [&](std::int64_t first, std::int64_t rows) {
             quantizePanel(first, rows, control);
         });
@@ -150,6 +152,35 @@ private:
     static std::size_t panelSize(std::int64_t cols) {
         return static_cast<std::size_t>(cols * kCodeRows);
     }
+    /// Codes that are whole numbers or small floats.
+    bool runOn(WeightWorker& device) {
+        using Kind = kernels::CodeRule::Kind;
+        const kernels::CodeRule rule = m_quantizer.rule();
+        if (rule.kind != Kind::Whole && rule.kind != Kind::Floating)
+            return false;
+        std::vector<float> scales, shifts;
+        for (const GroupGrid& grid : m_grids) {
+            scales.push_back(grid.scale);
+            shifts.push_back(grid.shift);
+        }
+        std::vector<double> losses(static_cast<std::size_t>(m_rows));
+        ColumnSweep sweep;
+        sweep.rows = m_rows;
+        sweep.cols = m_cols;
+        sweep.group = m_group;
+        sweep.grid = rule.grid;
+        sweep.weights = m_weights.data();
+        sweep.lower = m_factor.lower.data();
+        sweep.order = m_factor.order.data();
+        sweep.scales = scales.data();
+        sweep.shifts = shifts.data();
+        sweep.codes = m_units.data();
+        sweep.losses = losses.data();
+        if (!device.sweepColumns(sweep))
+            return false;
+        m_losses = std::move(losses);
+        return true;
+    }
     void quantizePanel(std::int64_t first, std::int64_t rows, RunControl& control) {
         const std::int64_t block = std::max<std::int64_t>(1, m_options.block);
         std::vector<float> weights(panelSize(m_cols)), codes(panelSize(m_cols)),
@@ -189,7 +220,7 @@ private:
     std::int64_t m_rows, m_cols, m_group, m_groups;
     std::vector<float> m_units;      // [rows, cols] codes in units of the grid
     std::vector<GroupGrid> m_grids;  // [rows, groups]
-    std::vector<double> m_losses;    // [panels]
+    std::vector<double> m_losses;    // of panels, or of rows
     std::optional<SuperBlocks> m_blocks;
     std::optional<double> m_refinedLoss;
 };

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/backend/device_work.h"
 #include "engine/core/run_control.h"
 #include "engine/quant/group_quantizer.h"
 #include "engine/quant/input_statistics.h"
@@ -43,6 +44,7 @@ struct GptqOptions {
     const std::vector<float>* gram = nullptr;  ///< [cols, cols], as the factor was made from
     /// What to come close to, [rows, cols], where it is not the weight itself.
     const std::vector<float>* target = nullptr;
+    WeightWorker* device = nullptr;  ///< does the sweep where it can; null: the host does
     std::int64_t block = 64;  ///< columns between updates by matrix product; any value, same result
                               ///< up to rounding
 };

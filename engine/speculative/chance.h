@@ -38,14 +38,15 @@ public:
     std::int32_t draw(const TokenDistribution& from, const Decision& decision) override {
         return from.at(uniform(decision));
     }
-
-private:
-    static constexpr std::uint64_t kBranches = 1024;
+    /// What both of these decide by, in [0, 1).
     double uniform(const Decision& decision) const {
         return Philox(m_seed, static_cast<std::uint64_t>(decision.purpose))
             .uniformAt(static_cast<std::uint64_t>(decision.position) * kBranches +
                        static_cast<std::uint64_t>(decision.branch));
     }
+
+private:
+    static constexpr std::uint64_t kBranches = 1024;
     std::uint64_t m_seed;
 };
 

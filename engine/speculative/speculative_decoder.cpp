@@ -1,6 +1,7 @@
 #include "engine/speculative/speculative_decoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace fettle {
@@ -58,10 +59,7 @@ std::int32_t SpeculativeDecoder::begin(std::span<const std::int32_t> prompt, Run
     m_counts = {};
     m_text.assign(prompt.begin(), prompt.end());
     m_target.forward(prompt, m_cache, &control);
-    const TokenDistribution first =
-        nextTokens(m_target.lastLogits(), m_target.config().vocabularySize, m_sampling);
-    const auto position = static_cast<std::int64_t>(prompt.size());
-    m_text.push_back(m_chance.draw(first, {Purpose::Replace, position, 0}));
+    m_text.push_back(nextOf(static_cast<std::int64_t>(prompt.size())));
     m_states.clear();
     if (m_proposer) {
         m_proposer->restart();
@@ -70,6 +68,33 @@ std::int32_t SpeculativeDecoder::begin(std::span<const std::int32_t> prompt, Run
         keepStates(rows);
     }
     return m_text.back();
+}
+
+/// Whether tokens are chosen where the logits lie: by the largest of them, or, without drafts,
+/// whose rules need the whole distribution in double, drawn.
+bool SpeculativeDecoder::picksOnDevice() const {
+    return !m_target.backend().sharesMemory() && (m_sampling.temperature <= 0 || !m_proposer);
+}
+
+/// The token of the target's own at `position`, after the last token run.
+std::int32_t SpeculativeDecoder::nextOf(std::int64_t position) {
+    const Decision decision{Purpose::Replace, position, 0};
+    if (picksOnDevice()) {
+        if (m_sampling.temperature <= 0)
+            return static_cast<std::int32_t>(m_target.lastSummary().argmax);
+        kernels::cuda::SamplingRule rule;
+        rule.temperature = static_cast<float>(m_sampling.temperature);
+        rule.topK = m_sampling.topK;
+        rule.topP = static_cast<float>(m_sampling.topP);
+        rule.minP = static_cast<float>(m_sampling.minP);
+        // In float32 the last of the doubles below one would be one.
+        const float random =
+            std::min(static_cast<float>(m_chance.uniform(decision)), std::nextafter(1.0F, 0.0F));
+        if (const std::optional<std::int32_t> id = m_target.drawLast(rule, random))
+            return *id;
+    }
+    return m_chance.draw(
+        nextTokens(m_target.lastLogits(), m_target.config().vocabularySize, m_sampling), decision);
 }
 
 const Round& SpeculativeDecoder::next(int most, RunControl& control) {
@@ -139,6 +164,9 @@ void SpeculativeDecoder::draft(int most, RunControl& control) {
 TokenDistribution SpeculativeDecoder::row(int index) const {
     const std::int64_t vocabulary = m_target.config().vocabularySize;
     const int row = index < 0 ? 0 : m_rowOf[static_cast<std::size_t>(index)];
+    if (picksOnDevice())
+        return TokenDistribution::certain(
+            static_cast<std::int32_t>(m_summaries[static_cast<std::size_t>(row)].argmax));
     return nextTokens(m_logits.data() + row * vocabulary, vocabulary, m_sampling);
 }
 
@@ -172,12 +200,21 @@ void SpeculativeDecoder::verify(RunControl& control) {
     const auto position = static_cast<std::int64_t>(m_text.size());
     const std::int64_t vocabulary = m_target.config().vocabularySize;
     const auto rows = static_cast<std::int64_t>(m_batch.size());
-    m_logits.resize(std::max(m_logits.size(), static_cast<std::size_t>(rows * vocabulary)));
     m_target.forward(m_batch, m_cache, &control, nullptr,
                      chain ? std::span<const std::int32_t>() : m_parents);
-    m_target.logits(0, rows, m_logits.data());
-    m_round.verdict = judge(
-        m_round.draft, [this](int index) { return row(index); }, position, m_chance);
+    if (picksOnDevice() && m_round.draft.empty()) {
+        m_round.verdict.next = nextOf(position);
+    } else {
+        if (picksOnDevice()) {
+            m_summaries.resize(static_cast<std::size_t>(rows));
+            m_target.summaries(0, rows, m_summaries.data());
+        } else {
+            m_logits.resize(std::max(m_logits.size(), static_cast<std::size_t>(rows * vocabulary)));
+            m_target.logits(0, rows, m_logits.data());
+        }
+        m_round.verdict = judge(
+            m_round.draft, [this](int index) { return row(index); }, position, m_chance);
+    }
     std::vector<std::int32_t> kept{0};
     for (const int node : m_round.verdict.accepted) {
         kept.push_back(m_rowOf[static_cast<std::size_t>(node)]);

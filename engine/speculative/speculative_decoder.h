@@ -75,6 +75,8 @@ private:
     void keepStates(std::span<const std::int32_t> rows);
     void count();
     TokenDistribution row(int index) const;
+    bool picksOnDevice() const;
+    std::int32_t nextOf(std::int64_t position);
 
     Transformer& m_target;
     Proposer* m_proposer;
@@ -88,6 +90,7 @@ private:
     std::vector<int> m_rowOf;                      ///< of a drafted node in the batch
     std::vector<float> m_states;                   ///< see DraftRequest
     std::vector<float> m_logits;
+    std::vector<kernels::RowSummary> m_summaries;  ///< greedy on a device: instead of the logits
     Round m_round;
     SpeculationCounts m_counts;
 };

@@ -404,6 +404,7 @@ private:
             options.refinePasses = m_options.refinePasses;
             options.gram = &statistics.gram;
             options.target = values;
+            options.device = dynamic_cast<WeightWorker*>(&m_context.backend);
             return quantizeGptq(each, weight, *factor, statistics.meanSquare, options,
                                 m_context.pool, m_context.control)
                 .tensor;

@@ -86,9 +86,11 @@ TechniqueDescriptor ptqDescriptor() {
          "likewise."},
         {"mxfp4-w4a16", "mxfp4, weights only",
          "As mxfp4; activations keep their precision, on the CPU int8 per 32 values."},
+        {"mxfp8", "mxfp8 (W8A8)",
+         "8-bit floats (E4M3), one power of two per 32 weights: 8.25 bits per weight. Activations "
+         "likewise. Widened to float32 on the CPU, so its speed says nothing about other devices."},
         {"mxfp8-w8a16", "mxfp8, weights only",
-         "8-bit floats (E4M3), one power of two per 32 weights: 8.25 bits per weight. Widened to "
-         "float32 here, so the speed says nothing about other devices."},
+         "As mxfp8; activations keep their precision. Widened to float32 everywhere."},
         {"mxfp6-w6a16", "mxfp6, weights only",
          "6-bit floats (E2M3), one power of two per 32 weights: 6.25 bits per weight. Widened to "
          "float32 here, so the speed says nothing about other devices."},

@@ -57,6 +57,7 @@ constexpr std::array kNamed = {
     NamedEntry{"nvfp4-w4a16", WeightFormat::NvFp4, 4, 16, ActivationFormat::None},
     NamedEntry{"mxfp4", WeightFormat::MxFp4, 4, 32, ActivationFormat::MxFp4},
     NamedEntry{"mxfp4-w4a16", WeightFormat::MxFp4, 4, 32, ActivationFormat::None},
+    NamedEntry{"mxfp8", WeightFormat::MxFp8, 8, 32, ActivationFormat::MxFp8},
     NamedEntry{"mxfp8-w8a16", WeightFormat::MxFp8, 8, 32, ActivationFormat::None},
     NamedEntry{"mxfp6-w6a16", WeightFormat::MxFp6, 6, 32, ActivationFormat::None},
     NamedEntry{"nf4", WeightFormat::Nf4Group, 4, 64, ActivationFormat::None},

@@ -57,7 +57,7 @@ struct QuantScheme {
 ///   int4-gN, int4-gN-asym with N a multiple of 8; int3-gN, int2-gN with N a multiple of 32
 ///   any of these with -a8 (activations int8 per token) or -a4 (int4 per 32) behind
 ///   fp8, fp8-tensor (E4M3 per channel or per tensor, activations per token), fp8-block128 (per
-///   128 x 128 weights, weights only), nvfp4, mxfp4 (activations likewise) and
+///   128 x 128 weights, weights only), nvfp4, mxfp4, mxfp8 (activations likewise) and
 ///   nvfp4-w4a16, mxfp4-w4a16, mxfp8-w8a16, mxfp6-w6a16, nf4 (groups of 64), nf4-g32 (weights only)
 ///   GGUF's blocks q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k
 std::optional<QuantScheme> findQuantScheme(std::string_view id);

@@ -54,6 +54,10 @@ ActivationRounding activationsOf(const QuantizedTensor& start) {
             rounding.grid = kernels::e2m1Grid();
             rounding.scale = ActivationRounding::Scale::E8m0;
             break;
+        case ActivationFormat::MxFp8:
+            rounding.grid = kernels::e4m3Grid();
+            rounding.scale = ActivationRounding::Scale::E8m0;
+            break;
     }
     return rounding;
 }

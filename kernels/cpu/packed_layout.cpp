@@ -46,9 +46,12 @@ void check(const WeightView& w) {
     if (activations == ActivationFormat::Int8Tensor &&
         !(w.inputGlobalScale > 0 && std::isfinite(1 / w.inputGlobalScale)))
         refuse(w, "its activations need a scale above zero");
-    if (isWidened(w.format) && activations != ActivationFormat::None)
+    const bool mx = w.format == WeightFormat::MxFp8 && activations == ActivationFormat::MxFp8;
+    if (isWidened(w.format) && activations != ActivationFormat::None && !mx)
         refuse(w, std::string("its products take activations as they are, not as ") +
                       name(activations));
+    if (activations == ActivationFormat::MxFp8 && !mx)
+        refuse(w, "activations as mxfp8 need weights as mxfp8");
     const bool sixteenths = w.format == WeightFormat::NvFp4;
     if ((activations == ActivationFormat::NvFp4) > sixteenths)
         refuse(w, "activations per 16 values need weights per 16 values");

@@ -14,13 +14,19 @@ enum class BlasType : std::uint8_t {
     F32,
     F16,
     BF16,
-    S8,   ///< sums in int32; k and n are multiples of 4, strides of 16
-    E4M3  ///< devices of compute capability 8.9 and later; k, n and strides are multiples of 16
+    S8,     ///< sums in int32; k and n are multiples of 4, strides of 16
+    E4M3,   ///< devices of compute capability 8.9 and later; k, n and strides are multiples of 16
+    NvFp4,  ///< E2M1, two a byte, an E4M3 scale for 16 along k; 10.0 and later
+    MxFp8   ///< E4M3, a power of two for 32 along k; 10.0 and later
 };
+/// Those with scales of neighbouring values: k and strides are multiples of 32, n of 16.
+constexpr bool hasBlockScales(BlasType type) {
+    return type >= BlasType::NvFp4;
+}
 
 /// c [m, n] = a [m, k] b [n, k]^T; strides in elements. c is float32, int32 for S8. Pointers are
-/// multiples of 16 bytes. Other than for S8 and E4M3, a may lie as [k, m] and b as [k, n], and the
-/// product may be added to c.
+/// multiples of 16 bytes. Of F32, F16 and BF16 a may lie as [k, m] and b as [k, n], and the product
+/// may be added to c.
 struct BlasGemm {
     BlasType type = BlasType::F32;
     std::int64_t m = 0, n = 0, k = 0;
@@ -30,6 +36,8 @@ struct BlasGemm {
     std::int64_t bStride = 0;
     void* c = nullptr;
     std::int64_t cStride = 0;
+    const void* aScales = nullptr;  ///< of types that have block scales: in tiles, block_scaled.h
+    const void* bScales = nullptr;
     bool aTransposed = false, bTransposed = false, accumulate = false;
 };
 

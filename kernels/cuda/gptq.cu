@@ -10,6 +10,14 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
 static_assert(kMostGptqColumns == 2 * kWarp);
 
+/// The code of the grid nearest to x, as kernels/cpu/simd/code_panel.cpp chooses it.
+__device__ __forceinline__ float codeOf(const CodeGrid& grid, float x, float shift) {
+    x = fminf(fmaxf(x, grid.lowest + shift), grid.highest + shift);
+    const float binade = grid.floating ? bitsToFloat(floatToBits(x) & 0x7f800000U) : 0.0F;
+    const float spacing = fmaxf(binade, grid.smallest) * grid.magic;
+    return (x + spacing) - spacing;
+}
+
 /// A warp a row: lane l holds the errors of columns l and l + 32 of the block.
 __global__ void __launch_bounds__(kThreads) gptqBlockKernel(GptqBlock b) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -32,8 +40,7 @@ __global__ void __launch_bounds__(kThreads) gptqBlockKernel(GptqBlock b) {
         const float weight = b.weights[row * b.cols + column], scale = b.scales[group];
         const float shift = b.shifts ? b.shifts[group] : 0.0F;
         const float target = weight + sum / factor[j];
-        const float code =
-            fminf(fmaxf(rintf(target * (1.0F / scale) - shift), b.lowest), b.highest) + shift;
+        const float code = codeOf(b.grid, target * (1.0F / scale), shift);
         const float error = weight - code * scale;
         if (lane == j % kWarp)
             (j < kWarp ? low : high) = error;

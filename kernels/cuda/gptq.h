@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
+#include "kernels/ops/fake_quant.h"
 
 namespace fettle::kernels::cuda {
 
@@ -19,12 +20,12 @@ struct GptqBlock {
     /// block.
     const float* sums = nullptr;
     const float* scales = nullptr;  ///< [rows, cols / group]
-    const float* shifts = nullptr;  ///< the same, of asymmetric grids; null: 0
+    const float* shifts = nullptr;  ///< the same, whole, of asymmetric grids; null: 0
     float* errors = nullptr;        ///< [rows, cols] W - W^, in the order: written for the block
     float* codes = nullptr;    ///< [rows, cols] in units of the grid, in the weight's own order
     double* losses = nullptr;  ///< [rows] what the block adds of ||(W - W^) U||^2
     std::int64_t rows = 0, cols = 0, group = 0, begin = 0, width = 0, sumStride = 0;
-    float lowest = -8, highest = 7;  ///< codes of a grid without shift
+    CodeGrid grid;  ///< codes without shift
 
     template <class Check>
     void forEachPointer(Check check) const {
@@ -40,7 +41,7 @@ struct GptqBlock {
     }
 };
 
-/// Integer grids. width <= kMostGptqColumns; group divides cols.
+/// width <= kMostGptqColumns; group divides cols.
 Status gptqBlock(const GptqBlock& block, Stream stream);
 
 }  // namespace fettle::kernels::cuda

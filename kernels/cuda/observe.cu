@@ -28,12 +28,14 @@ __global__ void __launch_bounds__(kThreads)
     const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     const bool inside = channel < cols;
     float largest = 0;
-    double squares = 0;
+    double squares = 0, fourths = 0;
     unsigned low = 0, high = 0;
     for (std::int64_t r = 0; r < rows; ++r) {
         const float value = inside ? x[r * stride + channel] : 0.0F;
         largest = fmaxf(largest, fabsf(value));
-        squares += static_cast<double>(value) * value;
+        const double square = static_cast<double>(value) * value;
+        squares += square;
+        fourths += square * square;
         const int bin = inside ? binOf(fabsf(value)) : -1;
         for (int l = 0; l < kWarp; ++l) {
             const int of = __shfl_sync(kAllLanes, bin, l);
@@ -48,6 +50,7 @@ __global__ void __launch_bounds__(kThreads)
     if (inside) {
         into.largest[channel] = fmaxf(into.largest[channel], largest);
         into.squares[channel] += squares;
+        into.fourths[channel] += fourths;
     }
 }
 

@@ -14,6 +14,7 @@ constexpr int kObservedBins = 64;
 struct Observations {
     float* largest = nullptr;   ///< [cols] max |x|
     double* squares = nullptr;  ///< [cols] sum of x^2
+    double* fourths = nullptr;  ///< [cols] sum of x^4
     /// [kObservedBins] how often |x| falls into each half octave: bin b holds
     /// [2^((b - 32) / 2), 2^((b - 31) / 2)), the first and last take all beyond; NaN is in the
     /// first.
@@ -23,6 +24,7 @@ struct Observations {
     void forEachPointer(Check check) const {
         check(largest);
         check(squares);
+        check(fourths);
         check(histogram);
     }
 };

@@ -73,8 +73,8 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     finishProductKernel(const float* c, const std::int32_t* integers, std::int64_t stride,
-                        const float* rowScales, const float* tokenScales, std::int64_t rows,
-                        MatmulOutput out) {
+                        const float* rowScales, const float* tokenScales, float factor,
+                        std::int64_t rows, MatmulOutput out) {
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     const std::int64_t token = blockIdx.y;
     if (row >= rows)
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
     const std::int64_t at = token * stride + row;
     float value = integers ? static_cast<float>(integers[at]) : c[at];
     value *= rowScales ? rowScales[row] : 1.0F;
-    value *= tokenScales ? tokenScales[token] : 1.0F;
+    value *= factor * (tokenScales ? tokenScales[token] : 1.0F);
     float* y = out.y + token * out.stride + row;
     value += out.bias ? out.bias[row] : 0.0F;
     *y = out.accumulate ? *y + value : value;
@@ -137,7 +137,7 @@ Status finishProduct(const ProductSums& sums, std::int64_t tokens, std::int64_t 
     return launch(finishProductKernel, grid, kThreads, 0, stream,
                   sums.integers ? nullptr : static_cast<const float*>(sums.c),
                   sums.integers ? static_cast<const std::int32_t*>(sums.c) : nullptr, sums.stride,
-                  sums.rowScales, sums.tokenScales, rows, out);
+                  sums.rowScales, sums.tokenScales, sums.factor, rows, out);
 }
 
 }  // namespace fettle::kernels::cuda

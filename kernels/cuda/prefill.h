@@ -23,13 +23,15 @@ Status toBfloat16(const float* x, std::int64_t xStride, std::int64_t tokens, std
                   std::uint16_t* out, std::int64_t outStride, Stream stream);
 
 /// The product as the library left it, on its way to y: c [tokens, rows], of int32 or float32,
-/// times scales that may be null. out.y and out.bias begin at the first of these rows.
+/// times scales that may be null, and a factor. out.y and out.bias begin at the first of these
+/// rows.
 struct ProductSums {
     const void* c = nullptr;
     bool integers = false;
     std::int64_t stride = 0;
     const float* rowScales = nullptr;
     const float* tokenScales = nullptr;
+    float factor = 1;
 };
 Status finishProduct(const ProductSums& sums, std::int64_t tokens, std::int64_t rows,
                      const MatmulOutput& out, Stream stream);

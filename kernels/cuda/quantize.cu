@@ -1,13 +1,12 @@
-#include "kernels/cuda/device.cuh"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/small_float.cuh"
 
 namespace fettle::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kGroup = 32;          // activations that share a scale
-constexpr float kFlat = 0x1p-100F;  // 127 / amax would overflow; such values count as zero
+constexpr int kGroup = 32;  // activations that share a scale
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
 
 struct Step {
@@ -39,18 +38,6 @@ __global__ void __launch_bounds__(kThreads)
         scales[blockIdx.x] = step.scale;
 }
 
-/// The code of a magnitude up to 448, rounded to even; as floatToE4m3().
-__device__ __forceinline__ unsigned e4m3Of(float value) {
-    const unsigned bits = floatToBits(value), sign = bits >> 24 & 0x80U;
-    const unsigned magnitude = bits & 0x7fffffffU;
-    // Below 2^-6: adding 2^14 leaves the result, in units of 2^-9, at the end of the mantissa.
-    if (magnitude < 0x3c800000U)
-        return sign | (floatToBits(bitsToFloat(magnitude) + 16384.0F) - 0x46800000U);
-    const unsigned rounded = magnitude + 0x7ffffU + (magnitude >> 20 & 1U);
-    const unsigned code = (rounded >> 20) - (120U << 3);
-    return sign | (code < 0x7eU ? code : 0x7eU);
-}
-
 __global__ void __launch_bounds__(kThreads)
     quantizePerTokenFp8Kernel(const float* x, std::int64_t xStride, std::int64_t cols,
                               std::uint8_t* codes, std::int64_t codeStride, float* scales) {
@@ -59,10 +46,10 @@ __global__ void __launch_bounds__(kThreads)
     std::uint8_t* out = codes + blockIdx.x * codeStride;
     float amax = 0;
     for (std::int64_t c = threadIdx.x; c < cols; c += kThreads)
-        amax = fmaxf(amax, row[c] != row[c] ? INFINITY : fabsf(row[c]));
+        amax = fmaxf(amax, magnitudeOf(row[c]));
     amax = blockMax(amax, partial);
     const bool finite = amax < INFINITY, flat = amax < kFlat || !finite;
-    const float scale = amax / 448.0F;
+    const float scale = amax / kLargestFp8;
     for (std::int64_t c = threadIdx.x; c < codeStride; c += kThreads)
         out[c] = static_cast<std::uint8_t>(c < cols && !flat ? e4m3Of(row[c] / scale) : 0U);
     if (threadIdx.x == 0)

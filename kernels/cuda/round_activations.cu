@@ -1,58 +1,13 @@
 #include "kernels/cuda/round_activations.h"
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/small_float.cuh"
 
 namespace fettle::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr float kFlat = 0x1p-100F;  // rows below count as zero, as in activation_format.cpp
-constexpr float kLargestFp8 = 448.0F, kSmallestFp8 = 0x1p-9F, kLargestFp4 = 6.0F;
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
-
-/// E4M3 (three bits of mantissa, exponents from -6) and E2M1 (one bit, from 0): rounding to even
-/// within a binade, whose step is constant.
-template <int Mantissa, int LowestExponent>
-__device__ __forceinline__ float roundFloat(float x, float largest) {
-    const float magnitude = fminf(fabsf(x), largest);
-    int exponent = static_cast<int>(floatToBits(magnitude) >> 23) - 127;
-    if (exponent < LowestExponent)
-        exponent = LowestExponent;
-    const float step = bitsToFloat(static_cast<unsigned>(exponent - Mantissa + 127) << 23);
-    return copysignf(fminf(rintf(magnitude / step) * step, largest), x);
-}
-__device__ __forceinline__ float roundFp8(float x) {
-    return roundFloat<3, -6>(x, kLargestFp8);
-}
-__device__ __forceinline__ float roundFp4(float x) {
-    return roundFloat<1, 0>(x, kLargestFp4);
-}
-
-/// What the values of a block are divided by before they are rounded; NaN for a block that holds
-/// NaN or an infinity (amax is not finite).
-template <ActivationFormat Format>
-__device__ __forceinline__ float scaleOf(float amax, float globalScale) {
-    if (!(amax < INFINITY))
-        return NAN;
-    if constexpr (Format == ActivationFormat::Int8Tensor) {
-        return globalScale;
-    } else if constexpr (Format == ActivationFormat::NvFp4) {
-        const float wanted =
-            fminf(fmaxf(globalScale * (amax / kLargestFp4), kSmallestFp8), kLargestFp8);
-        return roundFp8(wanted) / globalScale;
-    } else if constexpr (Format == ActivationFormat::MxFp4) {
-        // Rounded to two bits first: see activation_format.cpp.
-        int exponent = static_cast<int>((floatToBits(amax) + (1U << 21)) >> 23) - 2;
-        exponent = exponent < 0 ? 0 : exponent > 254 ? 254 : exponent;
-        return bitsToFloat(exponent == 0 ? 1U << 22 : static_cast<unsigned>(exponent) << 23);
-    } else {
-        constexpr float most = Format == ActivationFormat::Fp8Token      ? kLargestFp8
-                               : Format == ActivationFormat::Int4Group32 ? 7.0F
-                                                                         : 127.0F;
-        return amax < kFlat ? 0.0F : amax / most;
-    }
-}
 
 template <ActivationFormat Format>
 __device__ __forceinline__ float rounded(float x, float amax, float scale) {
@@ -64,15 +19,10 @@ __device__ __forceinline__ float rounded(float x, float amax, float scale) {
         return roundFp4(x / scale) * scale;
     if (scale == 0)
         return 0;
-    if constexpr (Format == ActivationFormat::Fp8Token)
+    if constexpr (Format == ActivationFormat::Fp8Token || Format == ActivationFormat::MxFp8)
         return roundFp8(x / scale) * scale;
     const float most = Format == ActivationFormat::Int4Group32 ? 7.0F : 127.0F;
     return rintf(x * (most / amax)) * scale;
-}
-
-/// The magnitude, and infinity for NaN, which a maximum would drop.
-__device__ __forceinline__ float magnitudeOf(float x) {
-    return x != x ? INFINITY : fabsf(x);
 }
 
 /// One block a row.
@@ -151,6 +101,8 @@ Status roundActivations(ActivationFormat format, float globalScale, const float*
             return roundBlocks<F::NvFp4, 16>(rows, globalScale, stream);
         case F::MxFp4:
             return roundBlocks<F::MxFp4, 32>(rows, 1.0F, stream);
+        case F::MxFp8:
+            return roundBlocks<F::MxFp8, 32>(rows, 1.0F, stream);
         case F::Int8Tensor:
             return roundTokens<F::Int8Tensor>(rows, globalScale, stream);
         case F::None:

@@ -6,6 +6,7 @@ namespace fettle::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
 constexpr std::int64_t kMaxGridX = 0x7fffffff;
 constexpr int kPiece = 16;  // weights that a thread compresses
 
@@ -13,12 +14,46 @@ __device__ __forceinline__ std::int64_t threadNumber() {
     return static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
 }
 
+/// A block a row. Scores are not negative, so their bits are in their order: the `zeros`-th
+/// smallest is found bit by bit.
 __global__ void __launch_bounds__(kThreads)
-    importanceScoresKernel(const float* w, const float* inputNorm, std::int64_t count,
-                           std::int64_t cols, float* scores) {
-    const std::int64_t i = threadNumber();
-    if (i < count)
-        scores[i] = fabsf(w[i]) * (inputNorm ? inputNorm[i % cols] : 1.0F);
+    zeroSmallestKernel(float* w, const float* inputNorm, std::int64_t cols, std::int64_t zeros) {
+    FETTLE_SHARED(int, partial, 2 * kWarps);
+    FETTLE_SHARED(int, ties, kThreads);
+    const int thread = static_cast<int>(threadIdx.x);
+    float* const row = w + blockIdx.x * cols;
+    const auto keyOf = [&](std::int64_t i) {
+        return floatToBits(fabsf(row[i]) * (inputNorm ? inputNorm[i] : 1.0F));
+    };
+    int turn = 0;  // sums take turns in memory, which saves a barrier each
+    const auto below = [&](unsigned key) {
+        int mine = 0;
+        for (std::int64_t i = thread; i < cols; i += kThreads)
+            mine += keyOf(i) < key;
+        turn ^= 1;
+        return blockSum(mine, partial + turn * kWarps);
+    };
+    unsigned edge = 0;
+    for (unsigned bit = 0x40000000U; bit > 0; bit >>= 1)
+        if (below(edge | bit) < zeros)
+            edge |= bit;
+    const std::int64_t onEdge = zeros - below(edge);
+    // Each thread a stretch of columns, so that the earlier of equal ones go.
+    const std::int64_t each = (cols + kThreads - 1) / kThreads, first = thread * each;
+    const std::int64_t end = first + each < cols ? first + each : cols;
+    int mine = 0;
+    for (std::int64_t i = first; i < end; ++i)
+        mine += keyOf(i) == edge;
+    ties[thread] = mine;
+    __syncthreads();
+    std::int64_t before = 0;
+    for (int t = 0; t < thread; ++t)
+        before += ties[t];
+    for (std::int64_t i = first; i < end; ++i) {
+        const unsigned key = keyOf(i);
+        if (key < edge || (key == edge && before++ < onEdge))
+            row[i] = 0;
+    }
 }
 
 /// Four neighbours a thread.
@@ -91,12 +126,14 @@ Status forEach(std::int64_t rows, std::int64_t cols, std::int64_t count, const L
 
 }  // namespace
 
-Status importanceScores(const float* w, const float* inputNorm, std::int64_t rows,
-                        std::int64_t cols, float* scores, Stream stream) {
-    return forEach(rows, cols, rows * cols, [&](unsigned blocks) {
-        return launch(importanceScoresKernel, blocks, kThreads, 0, stream, w, inputNorm,
-                      rows * cols, cols, scores);
-    });
+Status zeroSmallest(float* w, const float* inputNorm, std::int64_t rows, std::int64_t cols,
+                    std::int64_t zeros, Stream stream) {
+    if (rows < 0 || rows > kMaxGridX || cols <= 0 || zeros < 0 || zeros > cols)
+        return kInvalidValue;
+    if (rows == 0 || zeros == 0)
+        return kSuccess;
+    return launch(zeroSmallestKernel, static_cast<unsigned>(rows), kThreads, 0, stream, w,
+                  inputNorm, cols, zeros);
 }
 
 Status zeroTwoOfFour(float* w, const float* inputNorm, std::int64_t rows, std::int64_t cols,

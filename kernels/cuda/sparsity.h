@@ -8,9 +8,10 @@
 
 namespace fettle::kernels::cuda {
 
-/// scores [rows, cols] = |w| * inputNorm; inputNorm [cols] may be null: all ones.
-Status importanceScores(const float* w, const float* inputNorm, std::int64_t rows,
-                        std::int64_t cols, float* scores, Stream stream);
+/// Zeroes in each row of w [rows, cols] the `zeros` of the least |w| * inputNorm, of equal ones the
+/// earlier; inputNorm [cols] may be null: all ones.
+Status zeroSmallest(float* w, const float* inputNorm, std::int64_t rows, std::int64_t cols,
+                    std::int64_t zeros, Stream stream);
 /// Zeroes of each four neighbours in a row of w [rows, cols] the two of the least |w| * inputNorm,
 /// of equal ones the earlier; of fewer than four at the end of a row half of them.
 Status zeroTwoOfFour(float* w, const float* inputNorm, std::int64_t rows, std::int64_t cols,

@@ -2,8 +2,8 @@
 // and what its scales make of a product.
 #pragma once
 
-#include "kernels/cuda/device.cuh"
 #include "kernels/cuda/nf4.cuh"
+#include "kernels/cuda/small_float.cuh"
 #include "kernels/cuda/weight_layout.h"
 
 namespace fettle::kernels::cuda {
@@ -136,14 +136,7 @@ struct PieceCodes {
     }
 };
 
-/// The value of E4M3: its bits are those of a float16 2^8 times smaller, but for NaN.
-__device__ __forceinline__ float fromE4m3(int code) {
-    const unsigned bits = static_cast<unsigned>(code);
-    const float value =
-        256.0F * fromHalf(static_cast<std::uint16_t>((bits & 0x80U) << 8 | (bits & 0x7fU) << 7));
-    return (bits & 0x7fU) == 0x7fU ? NAN : value;
-}
-/// E2M1 and E2M3 likewise, 2^14 times.
+/// The value of E2M1 or E2M3: its bits are those of a float16 2^14 times smaller.
 template <int Mantissa>
 __device__ __forceinline__ float fromE2(int code) {
     const unsigned bits = static_cast<unsigned>(code), sign = 1U << (2 + Mantissa);

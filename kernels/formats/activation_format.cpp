@@ -90,6 +90,16 @@ float mxFp4Scale(float amax) {
     return e8m0ToFloat(static_cast<std::uint8_t>(std::clamp(exponent, 0, 254)));
 }
 
+/// The smallest power of two under which amax is within 448: the few values of a block that carry
+/// most are not clipped.
+float mxFp8Scale(float amax) {
+    if (std::isnan(amax))
+        return kNan;
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(amax) + ((1u << 21) - 1);
+    const int exponent = static_cast<int>(bits >> 23) - 8;
+    return e8m0ToFloat(static_cast<std::uint8_t>(std::clamp(exponent, 0, 254)));
+}
+
 }  // namespace
 
 const char* name(ActivationFormat format) {
@@ -110,6 +120,8 @@ const char* name(ActivationFormat format) {
             return "mxfp4";
         case ActivationFormat::Int8Tensor:
             return "int8 under a fixed scale";
+        case ActivationFormat::MxFp8:
+            return "mxfp8";
     }
     return "unknown";
 }
@@ -119,6 +131,7 @@ std::int64_t activationBlock(ActivationFormat format) {
         case ActivationFormat::Int8Group32:
         case ActivationFormat::Int4Group32:
         case ActivationFormat::MxFp4:
+        case ActivationFormat::MxFp8:
             return 32;
         case ActivationFormat::NvFp4:
             return 16;
@@ -131,7 +144,7 @@ void quantizeActivations(ActivationFormat format, const float* x, std::int64_t c
                          float globalScale, std::int8_t* codes, float* scales) {
     const std::int64_t block = activationBlock(format) > 0 ? activationBlock(format) : count;
     if (format == ActivationFormat::None || format == ActivationFormat::Fp8Token ||
-        count % std::max<std::int64_t>(block, 1) != 0)
+        format == ActivationFormat::MxFp8 || count % std::max<std::int64_t>(block, 1) != 0)
         throw std::invalid_argument(std::string("activations: ") + std::to_string(count) +
                                     " values have no integer codes as " + name(format));
     for (std::int64_t at = 0; at < count; at += block, ++scales) {
@@ -159,9 +172,12 @@ void quantizeActivations(ActivationFormat format, const float* x, std::int64_t c
 
 namespace {
 
-void roundToFp8(const float* x, std::int64_t count, float* out) {
+/// Under one scale.
+void roundToFp8(ActivationFormat format, const float* x, std::int64_t count, float* out) {
     const float amax = largestOf(x, count);
-    const float scale = std::isnan(amax) || amax >= kFlat ? amax / kLargestE4m3 : 0.0F;
+    const float scale = format == ActivationFormat::MxFp8   ? mxFp8Scale(amax)
+                        : std::isnan(amax) || amax >= kFlat ? amax / kLargestE4m3
+                                                            : 0.0F;
     for (std::int64_t i = 0; i < count; ++i)
         out[i] = scale == 0 ? 0.0F : e4m3ToFloat(floatToE4m3(x[i] / scale)) * scale;
 }
@@ -174,9 +190,12 @@ void roundActivations(ActivationFormat format, const float* x, std::int64_t coun
         std::copy_n(x, x == out ? 0 : count, out);
         return;
     }
-    if (format == ActivationFormat::Fp8Token)
-        return roundToFp8(x, count, out);
     const std::int64_t block = activationBlock(format) > 0 ? activationBlock(format) : count;
+    if (format == ActivationFormat::Fp8Token || format == ActivationFormat::MxFp8) {
+        for (std::int64_t at = 0; at < count; at += block)
+            roundToFp8(format, x + at, std::min(block, count - at), out + at);
+        return;
+    }
     std::vector<std::int8_t> codes(static_cast<std::size_t>(block));
     for (std::int64_t at = 0; at < count; at += block) {
         const std::int64_t here = std::min(block, count - at);

@@ -18,9 +18,10 @@ enum class ActivationFormat : std::uint8_t {
     Fp8Token,     ///< E4M3, one scale per row: amax / 448
     NvFp4,        ///< E2M1, one E4M3 scale per 16 values under a fixed global scale
     MxFp4,        ///< E2M1, one power of two per 32 values
-    Int8Tensor    ///< int8 under one fixed scale for all tokens; what lies beyond 127 is clipped
+    Int8Tensor,   ///< int8 under one fixed scale for all tokens; what lies beyond 127 is clipped
+    MxFp8         ///< E4M3, one power of two per 32 values
 };
-constexpr int kActivationFormats = 8;
+constexpr int kActivationFormats = 9;
 
 /// "none", "int8 per token", "int8 per 32", ...
 const char* name(ActivationFormat format);

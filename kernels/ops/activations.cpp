@@ -132,7 +132,8 @@ void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::in
     m_m = m;
     m_k = k;
     m_stride = stride;
-    m_perToken.valid = m_perTensor.valid = m_fp8Valid = false;
+    m_perToken.valid = m_perTensor.valid = false;
+    m_fp8Format = ActivationFormat::None;
     for (auto& forms : m_grouped)
         for (Quantized& q : forms)
             q.valid = false;
@@ -187,16 +188,15 @@ const Activations::Quantized& Activations::startsFor(const PackedLayout& layout,
     return q;
 }
 
-const float* Activations::roundedToFp8(WorkerPool& pool) {
-    if (m_fp8Valid)
+const float* Activations::roundedToFp8(ActivationFormat format, WorkerPool& pool) {
+    if (m_fp8Format == format)
         return m_fp8.data();
     m_fp8.resize(static_cast<std::size_t>(m_m * m_k));
     eachRow(*this, pool, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i)
-            roundActivations(ActivationFormat::Fp8Token, m_x + i * m_stride, m_k,
-                             m_fp8.data() + i * m_k);
+            roundActivations(format, m_x + i * m_stride, m_k, m_fp8.data() + i * m_k);
     });
-    m_fp8Valid = true;
+    m_fp8Format = format;
     return m_fp8.data();
 }
 

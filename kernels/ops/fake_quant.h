@@ -64,7 +64,8 @@ struct ActivationRounding {
         None,   ///< values stay as they are
         Plain,  ///< largest / highest code
         E4m3,   ///< E2M1 only: the same, rounded to E4M3 under globalScale (NVFP4)
-        E8m0,   ///< E2M1 only: the power of two that maps the largest into [3.5, 7) (MXFP4)
+        E8m0,   ///< E2M1: the power of two that maps the largest into [3.5, 7) (MXFP4); E4M3: the
+                ///< smallest that maps it to 448 at most (MXFP8)
         Fixed   ///< globalScale, whatever the largest; values beyond the grid are clipped
     };
     CodeGrid grid;

@@ -111,8 +111,8 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
     args.bias = bias;
     args.accumulate = accumulate;
     const bool plain = layout.groups == 0;
-    if (plain && layout.activations == ActivationFormat::Fp8Token) {
-        args.x = x.roundedToFp8(pool);
+    if (plain && layout.activations != ActivationFormat::None) {
+        args.x = x.roundedToFp8(layout.activations, pool);
         args.xStride = x.cols();
     } else if (plain) {
         args.x = x.data();

@@ -84,8 +84,8 @@ public:
     /// The quantized form `layout` multiplies, with the integers its sums start from: -zero * sum
     /// of codes.
     const Quantized& startsFor(const PackedLayout& layout, WorkerPool& pool);
-    /// [m, k] rounded to E4M3 per token.
-    const float* roundedToFp8(WorkerPool& pool);
+    /// [m, k] rounded to E4M3: Fp8Token or MxFp8.
+    const float* roundedToFp8(ActivationFormat format, WorkerPool& pool);
 
 private:
     Quantized& formFor(const PackedLayout& layout, WorkerPool& pool);
@@ -96,7 +96,7 @@ private:
     /// [format][group 16 instead of 32]
     std::array<std::array<Quantized, 2>, kActivationFormats> m_grouped;
     std::vector<float> m_fp8;
-    bool m_fp8Valid = false;
+    ActivationFormat m_fp8Format = ActivationFormat::None;  ///< what it holds; None: nothing
 };
 
 /// y[m, w.rows()] (row stride `yStride`) = x W^T + bias; `bias` may be null. `accumulate` adds to

@@ -25,6 +25,19 @@ inline void zeroTwoOfFour(float* w, const float* norm, std::int64_t rows, std::i
         }
 }
 
+/// Of each row the `zeros` of the least |w| * norm become 0, of equal ones the earlier.
+inline void zeroSmallest(float* w, const float* norm, std::int64_t rows, std::int64_t cols,
+                         std::int64_t zeros) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+        std::vector<std::pair<float, std::int64_t>> scores;
+        for (std::int64_t i = 0; i < cols; ++i)
+            scores.emplace_back(std::fabs(w[r * cols + i]) * (norm ? norm[i] : 1.0F), i);
+        std::sort(scores.begin(), scores.end());
+        for (std::int64_t i = 0; i < zeros; ++i)
+            w[r * cols + scores[static_cast<std::size_t>(i)].second] = 0;
+    }
+}
+
 /// What the compressed form of w [rows, cols] stands for.
 inline std::vector<float> expandTwoOfFour(const std::uint16_t* values, const std::uint16_t* places,
                                           std::int64_t rows, std::int64_t cols) {

@@ -2,6 +2,7 @@
 // bandwidth, prefill (m = 512) in operations per second. Weights of decoding are rotated through
 // far more memory than the caches hold.
 //   bench_kernels [threads] [name filter] [isa: baseline|avx2|avx512]
+//   bench_kernels --device cuda [name filter]   products on a device, beside cuBLASLt's in float16
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/ops/attention.h"
 #include "kernels/ops/matmul.h"
+#include "tests/bench/device_products.h"
 
 using namespace fettle::kernels;
 
@@ -89,6 +91,7 @@ constexpr Format kFormats[] = {
     {"NvFp4", WeightFormat::NvFp4, 16, ActivationFormat::NvFp4},
     {"MxFp4 w4a16", WeightFormat::MxFp4, 32},
     {"MxFp4", WeightFormat::MxFp4, 32, ActivationFormat::MxFp4},
+    {"MxFp8", WeightFormat::MxFp8, 32, ActivationFormat::MxFp8},
     {"BF16", WeightFormat::BF16, 0},
     {"F32", WeightFormat::F32, 0}};
 struct Shape {
@@ -97,9 +100,18 @@ struct Shape {
 constexpr Shape kShapes[] = {{640, 2048},  {2048, 640},  {640, 1024},
                              {2048, 2048}, {2048, 8192}, {8192, 2048}};
 
-PackedWeight makeWeight(const Format& f, const Shape& s, WorkerPool& pool) {
+/// Random bits as a weight, and the memory it lies in.
+struct RandomWeight {
+    std::vector<std::uint8_t> data;
+    std::vector<std::uint16_t> scales;
+    WeightView view;
+};
+
+RandomWeight makeWeight(const Format& f, const Shape& s) {
     std::mt19937 rng(1);
-    std::vector<std::uint8_t> data(static_cast<std::size_t>(s.n) * rowBytes(f.format, s.k));
+    RandomWeight made;
+    std::vector<std::uint8_t>& data = made.data;
+    data.resize(static_cast<std::size_t>(s.n) * rowBytes(f.format, s.k));
     for (std::size_t i = 0; i + 4 <= data.size(); i += 4) {
         const std::uint32_t bits =
             rng() & 0x3BFF3BFFu;  // never a NaN or infinity, read as any type
@@ -114,19 +126,20 @@ PackedWeight makeWeight(const Format& f, const Shape& s, WorkerPool& pool) {
         const float value = normal(rng);
         std::memcpy(data.data() + i, reinterpret_cast<const char*>(&value) + 4 - bytes, bytes);
     }
-    const std::vector<std::uint16_t> scales(static_cast<std::size_t>(s.n * s.k / 32), 0x2C2C);
-    WeightView w;
+    made.scales.assign(static_cast<std::size_t>(s.n * s.k / 32), 0x2C2C);
+    WeightView& w = made.view;
     w.format = f.format;
     w.rows = s.n;
     w.cols = s.k;
     w.data = data.data();
-    w.scales = scales.data();
-    w.scaleType = f.format == WeightFormat::NvFp4   ? ScaleType::E4M3
-                  : f.format == WeightFormat::MxFp4 ? ScaleType::E8M0
-                                                    : ScaleType::F16;
+    w.scales = made.scales.data();
+    const bool power = f.format == WeightFormat::MxFp4 || f.format == WeightFormat::MxFp8;
+    w.scaleType = f.format == WeightFormat::NvFp4 ? ScaleType::E4M3
+                  : power                         ? ScaleType::E8M0
+                                                  : ScaleType::F16;
     w.groupSize = f.groupSize;
     w.activations = f.activations;
-    return PackedWeight::pack(w, pool);
+    return made;
 }
 
 std::vector<float> randomFloats(std::int64_t count) {
@@ -140,10 +153,11 @@ std::vector<float> randomFloats(std::int64_t count) {
 
 void benchShape(const Format& f, const Shape& s, WorkerPool& pool, double roof) {
     std::vector<PackedWeight> copies;
-    copies.push_back(makeWeight(f, s, pool));
+    const RandomWeight weight = makeWeight(f, s);
+    copies.push_back(PackedWeight::pack(weight.view, pool));
     const std::size_t wanted = std::clamp<std::size_t>(kDecodeBytes / copies[0].bytes(), 1, 512);
     while (copies.size() < wanted)
-        copies.push_back(makeWeight(f, s, pool));
+        copies.push_back(PackedWeight::pack(weight.view, pool));
     std::vector<float> y(static_cast<std::size_t>(512 * s.n));
     std::printf("%-12s %6ld -> %-6ld", f.label, static_cast<long>(s.k), static_cast<long>(s.n));
     for (const std::int64_t m : {1, 2, 4, 8, 12, 16, 32}) {
@@ -205,9 +219,37 @@ void benchAttention(WorkerPool& pool, std::int64_t heads, std::int64_t kvHeads, 
         static_cast<double>(4 * kvHeads * capacity * dim) / time / 1e9);
 }
 
+/// Calls body(format, shape) for the formats whose name holds `filter`.
+template <class F>
+void eachWeight(const std::string& filter, const F& body) {
+    for (const Format& f : kFormats) {
+        if (std::string(f.label).find(filter) == std::string::npos)
+            continue;
+        for (const Shape& s : kShapes)
+            if (s.k % blockValues(f.format) == 0)
+                body(f, s);
+    }
+}
+
+int benchDevice(const std::string& device, const std::string& filter) {
+    try {
+        fettle::bench::DeviceProducts products(device);
+        std::printf("%s; in brackets: times as fast as cuBLASLt in float16\n",
+                    products.description().c_str());
+        eachWeight(filter, [&](const Format& f, const Shape& s) {
+            products.bench(f.label, makeWeight(f, s).view);
+        });
+    } catch (const std::exception& error) {
+        std::printf("skipped: %s\n", error.what());
+    }
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc > 2 && std::string(argv[1]) == "--device")
+        return benchDevice(argv[2], argc > 3 ? argv[3] : "");
     WorkerPool pool(argc > 1 ? std::atoi(argv[1]) : 0);
     const std::string filter = argc > 2 ? argv[2] : "";
     if (argc > 3)
@@ -218,15 +260,9 @@ int main(int argc, char** argv) {
     const double roof = readBandwidth(pool);
     std::printf("%s, %s, %d threads, reads %.1f GB/s\n", processorName().c_str(),
                 name(currentIsa()), pool.threads(), roof);
-    for (const Format& f : kFormats) {
-        if (std::string(f.label).find(filter) == std::string::npos)
-            continue;
-        for (const Shape& s : kShapes)
-            if (s.k % blockValues(f.format) == 0)
-                benchShape(f, s, pool, roof);
-        if (f.format == WeightFormat::Q8_0)
-            benchShape(f, {640, 262144}, pool, roof);
-    }
+    eachWeight(filter, [&](const Format& f, const Shape& s) { benchShape(f, s, pool, roof); });
+    if (std::string("Q8_0").find(filter) != std::string::npos)
+        benchShape({"Q8_0", WeightFormat::Q8_0, 0}, {640, 262144}, pool, roof);
     if (std::string("attention").find(filter) != std::string::npos) {
         benchAttention(pool, 4, 1, 256, 0, 512);
         benchAttention(pool, 4, 1, 256, 2048, 1);

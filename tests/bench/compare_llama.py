@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Races fettle-cli bench against llama.cpp's llama-bench on the same GGUF files, in turns, and prints the ratios.
 
-    compare_llama.py --fettle build/release/app/fettle-cli --llama-bench PATH MODEL.gguf [MODEL.gguf ...]
+    compare_llama.py --fettle build/release/app/fettle-cli --llama-bench PATH [--device cuda] MODEL.gguf [MODEL.gguf ...]
 
 Both run the same number of threads, prompt tokens and new tokens. Each round runs one after the other, so that a
 machine whose speed drifts treats both alike; the ratio of a pair is taken within its round, the medians are printed.
+With --device both run there, all layers of llama.cpp's too; where Fettle or llama.cpp cannot, the reason is said and nothing
+is raced.
 """
 
 import argparse
@@ -23,13 +25,33 @@ def run_json(command):
 
 def fettle(arguments, model):
     report = run_json([arguments.fettle, "bench", model, "--json", "--threads", str(arguments.threads),
-                       "--prompt-tokens", str(arguments.prompt), "--new-tokens", str(arguments.new), "--repeats", "2"])
+                       "--device", arguments.device, "--prompt-tokens", str(arguments.prompt), "--new-tokens", str(arguments.new),
+                       "--repeats", "2"])
     return report["prefill_tokens_per_s"], report["decode_tokens_per_s"]
 
 
+def llama_rows(arguments, model, prompt, new):
+    layers = "0" if arguments.device == "cpu" else "999"
+    return run_json([arguments.llama_bench, "-m", model, "-t", str(arguments.threads), "-ngl", layers, "-p", str(prompt),
+                     "-n", str(new), "-r", "2", "-o", "json"])
+
+
+def why_not(arguments):
+    """Why the two cannot run on the device; None where they can."""
+    if arguments.device == "cpu":
+        return None
+    devices = run_json([arguments.fettle, "devices", "--json"])["devices"]
+    wanted = [d for d in devices if d["id"] == arguments.device or d["id"].startswith(arguments.device + ":")]
+    if not any(d["usable"] for d in wanted):
+        return wanted[0]["reason"] if wanted else f"fettle-cli sees no device {arguments.device}"
+    backends = {row.get("backends", "") for row in llama_rows(arguments, arguments.models[0], 16, 1)}
+    if not any("CUDA" in name for name in backends):
+        return f"llama-bench computes on {', '.join(sorted(backends))}; build llama.cpp with GGML_CUDA=ON"
+    return None
+
+
 def llama(arguments, model):
-    rows = run_json([arguments.llama_bench, "-m", model, "-t", str(arguments.threads), "-p", str(arguments.prompt),
-                     "-n", str(arguments.new), "-r", "2", "-o", "json"])
+    rows = llama_rows(arguments, model, arguments.prompt, arguments.new)
     prefill = next(row["avg_ts"] for row in rows if row["n_prompt"] and not row["n_gen"])
     decode = next(row["avg_ts"] for row in rows if row["n_gen"] and not row["n_prompt"])
     return prefill, decode
@@ -44,7 +66,12 @@ def main():
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     arguments = parser.parse_args()
+    reason = why_not(arguments)
+    if reason:
+        print(f"skipped: {reason}")
+        return
 
     print("| model | what | fettle tokens/s | llama.cpp tokens/s | ratio (median of rounds) |")
     print("|---|---|---|---|---|")

@@ -338,7 +338,7 @@ TEST_F(ExportTest, CompressedTensorsKeepCodes) {
         for (const char* scheme :
              {"int8", "w8a16", "int4-g32", "int4-g32-asym", "int4-channel", "int4-g32-a8",
               "int4-g32-a4", "int8-static", "int3-g32", "int2-g32", "fp8", "nvfp4", "nvfp4-w4a16",
-              "mxfp4", "mxfp4-w4a16", "mxfp8-w8a16", "mxfp6-w6a16", "nf4-g32"}) {
+              "mxfp4", "mxfp4-w4a16", "mxfp8", "mxfp8-w8a16", "mxfp6-w6a16", "nf4-g32"}) {
             const std::string what = std::string(family) + "-" + scheme;
             const Model model = quantized(tiny(m_folder, family), scheme);
             const ExportReport report =

@@ -57,9 +57,9 @@ TEST(QuantScheme, KnowsItsNames) {
                               "int4-g128-a8", "int4-g32-a4",   "int3-g96",
                               "int2-g32-a8",  "fp8",           "fp8-tensor",
                               "fp8-block128", "nvfp4",         "nvfp4-w4a16",
-                              "mxfp4",        "mxfp4-w4a16",   "mxfp8-w8a16",
-                              "mxfp6-w6a16",  "nf4",           "nf4-g32",
-                              "q6_k"}) {
+                              "mxfp4",        "mxfp4-w4a16",   "mxfp8",
+                              "mxfp8-w8a16",  "mxfp6-w6a16",   "nf4",
+                              "nf4-g32",      "q6_k"}) {
         ASSERT_TRUE(findQuantScheme(known)) << known;
         EXPECT_EQ(findQuantScheme(known)->id, known);
     }
@@ -85,6 +85,7 @@ TEST(QuantScheme, SaysWhatHappensToActivations) {
     EXPECT_EQ(computed("nvfp4", 64), A::NvFp4);
     EXPECT_EQ(computed("nvfp4-w4a16", 64), A::Int8Group32);
     EXPECT_EQ(computed("mxfp4", 64), A::MxFp4);
+    EXPECT_EQ(computed("mxfp8", 64), A::MxFp8);
     EXPECT_EQ(computed("nf4", 64), A::None);
     EXPECT_EQ(computed("mxfp8-w8a16", 64), A::None);
     EXPECT_EQ(computed("q4_k", 256), A::Int8Group32);

@@ -105,6 +105,7 @@ inline std::vector<FormatCase> allFormats() {
     all.push_back({F::MxFp4, 32, ScaleType::E8M0, false});
     all.push_back({F::MxFp4, 32, ScaleType::E8M0, false, A::MxFp4});
     all.push_back({F::MxFp8, 32, ScaleType::E8M0, false});
+    all.push_back({F::MxFp8, 32, ScaleType::E8M0, false, A::MxFp8});
     all.push_back({F::Fp8Group, 128, ScaleType::BF16, false});
     all.push_back({F::Fp8Group, 32, ScaleType::F32, false});
     all.push_back({F::MxFp6, 32, ScaleType::E8M0, false});

@@ -34,6 +34,7 @@ inline double activations(ActivationFormat format) {
         case ActivationFormat::Int4Group32:
             return kActivationInt4;
         case ActivationFormat::Fp8Token:
+        case ActivationFormat::MxFp8:
             return kActivationFp8;
         default:
             return kActivationE2m1;

@@ -100,6 +100,27 @@ TEST(ActivationFormat, MxFp4TakesThePowerThatSaturatesLeast) {
     }
 }
 
+TEST(ActivationFormat, MxFp8TakesTheSmallestPowerThatClipsNothing) {
+    for (const auto& [amax, power] : {std::pair{448.0F, 1.0F},
+                                      {448.1F, 2.0F},
+                                      {256.0F, 1.0F},
+                                      {224.1F, 1.0F},
+                                      {224.0F, 0.5F},
+                                      {1e-3F, 0x1p-18F}}) {
+        std::vector<float> x(64, 0.01F), out(64);
+        x[5] = -amax;
+        x[40] = 100;  // a block of its own
+        roundActivations(A::MxFp8, x.data(), 64, out.data());
+        EXPECT_EQ(out[5], -e4m3ToFloat(floatToE4m3(std::fabs(x[5]) / power)) * power) << amax;
+        for (std::size_t i = 6; i < 32; ++i)
+            EXPECT_EQ(out[i], e4m3ToFloat(floatToE4m3(x[i] / power)) * power) << amax;
+        EXPECT_EQ(out[40], 100.0F);
+    }
+    std::vector<float> zeros(32), out(32, 1.0F);
+    roundActivations(A::MxFp8, zeros.data(), 32, out.data());
+    EXPECT_EQ(out, zeros);
+}
+
 TEST(ActivationFormat, SqnrOnAGaussianIsThatOfTheFormat) {
     const std::vector<float> x = test::randomFloats(1 << 16, 10);
     std::vector<float> y(x.size());
@@ -115,6 +136,7 @@ TEST(ActivationFormat, SqnrOnAGaussianIsThatOfTheFormat) {
     EXPECT_NEAR(of(A::Int8Group32, 1 << 16), 45.6, 0.5);
     EXPECT_NEAR(of(A::Int4Group32, 1 << 16), 20.27, 0.2);
     EXPECT_NEAR(of(A::Fp8Token, 1 << 16), 31.5, 0.7);
+    EXPECT_NEAR(of(A::MxFp8, 1 << 16), 31.5, 0.7);
 }
 
 TEST(ActivationFormat, AFixedScaleClipsWhatLiesBeyond) {
@@ -126,7 +148,7 @@ TEST(ActivationFormat, AFixedScaleClipsWhatLiesBeyond) {
 
 TEST(ActivationFormat, NonFiniteValuesAreNotHidden) {
     for (const A format : {A::Int8Token, A::Int8Group32, A::Int4Group32, A::Fp8Token, A::NvFp4,
-                           A::MxFp4, A::Int8Tensor})
+                           A::MxFp4, A::Int8Tensor, A::MxFp8})
         for (const float bad : {std::nanf(""), HUGE_VALF}) {
             std::vector<float> x(32, 1.0F), out(32);
             x[3] = bad;

@@ -241,6 +241,26 @@ TEST(FakeQuant, ActivationsInFourBitFloats) {
     EXPECT_EQ(rounded[0], 8.0F);
 }
 
+TEST(FakeQuant, ActivationsInEightBitFloatsUnderPowersOfTwo) {
+    const std::int64_t rows = 3, cols = 96;
+    std::vector<float> x = test::randomFloats(rows * cols, 13, 3.0F);
+    std::fill_n(x.begin(), 32, 0.0F);
+    x[40] = 448.0F;
+    x[70] = 448.1F;
+    for (const Isa isa : test::availableIsas()) {
+        const test::IsaScope scope(isa);
+        WorkerPool pool(2);
+        ActivationRounding rounding;
+        rounding.grid = e4m3Grid();
+        rounding.block = 32;
+        rounding.scale = ActivationRounding::Scale::E8m0;
+        std::vector<float> out(x.size()), want(x.size());
+        fakeQuantActivations(rounding, x.data(), cols, rows, cols, out.data(), pool);
+        roundActivations(ActivationFormat::MxFp8, x.data(), rows * cols, want.data());
+        EXPECT_EQ(out, want);
+    }
+}
+
 TEST(FakeQuant, AFixedScaleIsThatOfTheIntegerKernels) {
     const std::int64_t rows = 5, cols = 72;
     const std::vector<float> x = test::randomFloats(rows * cols, 12, 3.0F);

@@ -88,13 +88,14 @@ inline std::vector<ModelCase> modelCases() {
         all.push_back({family, "int4-g32", 5, 1e-2});
     }
     // Widened as they are multiplied, activations rounded as the format does; int3 by dp4a.
-    for (const char* scheme : {"w8a16", "fp8", "nvfp4-w4a16", "int3-g32", "int4-g32-a8"})
+    for (const char* scheme : {"w8a16", "fp8", "mxfp8", "nvfp4-w4a16", "int3-g32", "int4-g32-a8"})
         all.push_back({"llama", scheme, 5, 1e-2});
     // A step of a four-bit activation is a third of its value.
     for (const char* scheme : {"nvfp4", "mxfp4"})
         all.push_back({"llama", scheme, 5, 5e-2});
-    for (const char* scheme : {"fp8", "int3-g32", "nvfp4-w4a16"})
+    for (const char* scheme : {"fp8", "mxfp8", "int3-g32", "nvfp4-w4a16"})
         all.push_back({"llama", scheme, 40, 2e-2});
+    all.push_back({"llama", "nvfp4", 140, 5e-2});
     // Many tokens: bfloat16 or float16 activations in the products.
     all.push_back({"llama", "", 40, 2e-2});
     all.push_back({"llama", "int8", 40, 1e-2});

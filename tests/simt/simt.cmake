@@ -1,18 +1,31 @@
 # The CUDA kernels, compiled by the host compiler and run on the emulator in simt/emulator. Needs no CUDA.
-# The thread sanitizer does not know the fibers; the emulator checks the order of accesses itself.
 # A build with the CUDA backend has the same functions for a device.
-if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
+set(FETTLE_SIMT_SANITIZE "" CACHE STRING "Sanitizers for the emulated kernels and their tests alone: all else is built as it is")
+if(NOT TARGET fettle_cuda)
   file(GLOB simt_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/simt/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator/*.cpp)
   file(GLOB simt_kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
   # "#pragma unroll" is for nvcc.
   set_source_files_properties(${simt_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
   add_executable(fettle_simt_tests ${simt_tests} ${simt_kernels}
-    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
+    ${PROJECT_SOURCE_DIR}/engine/backend/cuda_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/cuda_work.cpp ${PROJECT_SOURCE_DIR}/engine/backend/device_pool.cpp
     ${PROJECT_SOURCE_DIR}/engine/backend/split_backend.cpp ${PROJECT_SOURCE_DIR}/engine/backend/step_graphs.cpp ${PROJECT_SOURCE_DIR}/engine/backend/weight_stream.cpp
     ${PROJECT_SOURCE_DIR}/engine/train/device_network.cpp ${PROJECT_SOURCE_DIR}/engine/train/device_train_engine.cpp)
   set_target_properties(fettle_simt_tests PROPERTIES AUTOMOC OFF AUTORCC OFF)
   target_include_directories(fettle_simt_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator)
   target_link_libraries(fettle_simt_tests PRIVATE fettle_test_support fettle_engine)
+  set(simt_sanitize ${FETTLE_SIMT_SANITIZE})
+  if(simt_sanitize)
+    target_compile_options(fettle_simt_tests PRIVATE -fsanitize=${simt_sanitize} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -O1)
+    target_link_options(fettle_simt_tests PRIVATE -fsanitize=${simt_sanitize})
+  endif()
+  set(simt_filter "")
+  if("${simt_sanitize};${FETTLE_SANITIZE}" MATCHES "thread")
+    # Each CUDA thread is a thread to the sanitizer. The emulator's own state is not theirs; kernels that race on purpose are left out.
+    file(GLOB emulator_sources ${CMAKE_CURRENT_SOURCE_DIR}/simt/emulator/*.cpp)
+    set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread)
+    target_compile_definitions(fettle_simt_tests PRIVATE FETTLE_SIMT_TSAN)
+    set(simt_filter TEST_FILTER "-*Mutation*:Emulator*")
+  endif()
   # Which lines of the kernels the tests execute: the target fettle_cuda_coverage runs them all and says it.
   option(FETTLE_COVERAGE "Count the lines of the CUDA kernels that tests execute on the emulator" OFF)
   if(FETTLE_COVERAGE)
@@ -26,7 +39,7 @@ if(NOT FETTLE_SANITIZE MATCHES "thread" AND NOT TARGET fettle_cuda)
       COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/cuda_coverage.py --objects ${CMAKE_CURRENT_BINARY_DIR}
               --source ${PROJECT_SOURCE_DIR} --gcov ${FETTLE_GCOV} --lines)
   endif()
-  gtest_discover_tests(fettle_simt_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300 PROCESSOR_AFFINITY ON)
+  gtest_discover_tests(fettle_simt_tests ${simt_filter} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS simt TIMEOUT 300 PROCESSOR_AFFINITY ON)
 endif()
 # Needs a device; says so and skips without one.
 if(TARGET fettle_cuda)
@@ -39,8 +52,14 @@ if(TARGET fettle_cuda)
   target_compile_definitions(fettle_gpu_tests PRIVATE FETTLE_ON_GPU)
   target_link_libraries(fettle_gpu_tests PRIVATE fettle_test_support fettle_engine fettle_cuda CUDA::cudart_static)
   gtest_discover_tests(fettle_gpu_tests DISCOVERY_MODE PRE_TEST PROPERTIES LABELS gpu TIMEOUT 300)
-  # What the compiler made of each kernel.
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  # The same tests under NVIDIA's tools, where they are installed: test preset cuda-sanitizer.
+  foreach(tool memcheck racecheck initcheck synccheck)
+    add_test(NAME compute_sanitizer.${tool} COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/compute_sanitizer.py
+      --tool ${tool} --program $<TARGET_FILE:fettle_gpu_tests>)
+    set_tests_properties(compute_sanitizer.${tool} PROPERTIES LABELS compute-sanitizer TIMEOUT 7200 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
+  endforeach()
+  # What the compiler made of each kernel.
   add_test(NAME cuda.static_table COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/cuda_static_table.py
     --logs ${FETTLE_CUDA_LOGS} --ptx ${FETTLE_CUDA_PTX} --table ${CMAKE_CURRENT_SOURCE_DIR}/simt/data/cuda_kernels.tsv)
   set_tests_properties(cuda.static_table PROPERTIES LABELS cuda TIMEOUT 60)

@@ -124,20 +124,24 @@ TEST(CudaObserve, CountsHalfOctavesAndSumsChannels) {
         x[static_cast<std::size_t>(2 * stride)] = -1e30F;
         struct Result {
             Floats largest;
-            std::vector<double> squares;
+            std::vector<double> squares, fourths;
             std::vector<unsigned long long> histogram;
         } got;
         inEveryOrder([&] {
             DeviceArray<float> dx(x),
                 largest(Floats(static_cast<std::size_t>(cols), 0.5F));  // of an earlier call
-            DeviceArray<double> squares(std::vector<double>(static_cast<std::size_t>(cols), 1.0));
+            DeviceArray<double> squares(std::vector<double>(static_cast<std::size_t>(cols), 1.0)),
+                fourths(std::vector<double>(static_cast<std::size_t>(cols), 2.0));
             DeviceArray<unsigned long long> histogram(
                 std::vector<unsigned long long>(cuda::kObservedBins, 7));
-            EXPECT_EQ(cuda::observe(dx.data(), stride, rows, cols,
-                                    {largest.data(), squares.data(), histogram.data()}, nullptr),
-                      cuda::kSuccess);
-            got = {largest.values(), squares.values(), histogram.values()};
+            EXPECT_EQ(
+                cuda::observe(dx.data(), stride, rows, cols,
+                              {largest.data(), squares.data(), fourths.data(), histogram.data()},
+                              nullptr),
+                cuda::kSuccess);
+            got = {largest.values(), squares.values(), fourths.values(), histogram.values()};
             std::vector<double> all(got.squares);
+            all.insert(all.end(), got.fourths.begin(), got.fourths.end());
             all.insert(all.end(), got.largest.begin(), got.largest.end());
             all.insert(all.end(), got.histogram.begin(), got.histogram.end());
             return all;
@@ -145,17 +149,19 @@ TEST(CudaObserve, CountsHalfOctavesAndSumsChannels) {
         std::vector<unsigned long long> histogram(cuda::kObservedBins, 7);
         for (std::int64_t c = 0; c < cols; ++c) {
             float largest = 0.5F;
-            double squares = 1;
+            double squares = 1, fourths = 2;
             for (std::int64_t r = 0; r < rows; ++r) {
                 const float value = std::fabs(x[static_cast<std::size_t>(r * stride + c)]);
                 largest = std::max(largest, value);
                 squares += static_cast<double>(value) * value;
+                fourths += std::pow(static_cast<double>(value), 4);
                 const double bin =
                     value > 0 ? std::floor(2 * std::log2(static_cast<double>(value))) + 32 : 0;
                 ++histogram[static_cast<std::size_t>(std::clamp(bin, 0.0, 63.0))];
             }
             EXPECT_EQ(got.largest[static_cast<std::size_t>(c)], largest);
             EXPECT_NEAR(got.squares[static_cast<std::size_t>(c)], squares, 1e-14 * squares);
+            EXPECT_NEAR(got.fourths[static_cast<std::size_t>(c)], fourths, 1e-13 * fourths);
         }
         EXPECT_EQ(got.histogram, histogram) << cols;
     }
@@ -163,9 +169,9 @@ TEST(CudaObserve, CountsHalfOctavesAndSumsChannels) {
 
 // ---- pruning
 
-TEST(CudaSparsity, ScoresAndTwoOfFourAreThoseOfTheReference) {
+TEST(CudaSparsity, ZerosAreThoseOfTheReference) {
     for (const bool weighted : {false, true}) {
-        for (const std::int64_t cols : {1, 2, 3, 64, 143}) {
+        for (const std::int64_t cols : {1, 2, 3, 64, 143, 700}) {
             const std::int64_t rows = 9;
             Floats w = randomFloats(rows * cols, 3), norm = randomFloats(cols, 4);
             for (float& n : norm)
@@ -177,18 +183,21 @@ TEST(CudaSparsity, ScoresAndTwoOfFourAreThoseOfTheReference) {
                 DeviceArray<float> dw(w), dn(norm);
                 return run(dw, weighted ? dn.data() : nullptr);
             };
-            const Floats scores = inEveryOrder([&] {
-                return withNorm([&](DeviceArray<float>& dw, const float* n) {
-                    DeviceArray<float> out(w.size());
-                    EXPECT_EQ(cuda::importanceScores(dw.data(), n, rows, cols, out.data(), nullptr),
-                              cuda::kSuccess);
-                    return out.values();
-                });
-            });
-            for (std::size_t i = 0; i < w.size(); ++i)
-                ASSERT_EQ(
-                    scores[i],
-                    std::fabs(w[i]) * (weighted ? norm[i % static_cast<std::size_t>(cols)] : 1.0F));
+            for (const std::int64_t zeros : {std::int64_t{0}, cols / 3, cols / 2 + 1, cols}) {
+                Floats want = w;
+                reference::zeroSmallest(want.data(), weighted ? norm.data() : nullptr, rows, cols,
+                                        zeros);
+                EXPECT_EQ(inEveryOrder([&] {
+                              return withNorm([&](DeviceArray<float>& dw, const float* n) {
+                                  EXPECT_EQ(
+                                      cuda::zeroSmallest(dw.data(), n, rows, cols, zeros, nullptr),
+                                      cuda::kSuccess);
+                                  return dw.values();
+                              });
+                          }),
+                          want)
+                    << zeros << " of " << cols;
+            }
             Floats want = w;
             reference::zeroTwoOfFour(want.data(), weighted ? norm.data() : nullptr, rows, cols);
             EXPECT_EQ(inEveryOrder([&] {
@@ -202,6 +211,13 @@ TEST(CudaSparsity, ScoresAndTwoOfFourAreThoseOfTheReference) {
                 << cols;
         }
     }
+}
+
+TEST(CudaSparsity, RefusesWhatRowsDoNotHave) {
+    EXPECT_EQ(cuda::zeroSmallest(nullptr, nullptr, 1, 4, 5, nullptr), cuda::kInvalidValue);
+    EXPECT_EQ(cuda::zeroSmallest(nullptr, nullptr, 0, 4, 2, nullptr), cuda::kSuccess);
+    EXPECT_EQ(cuda::zeroTwoOfFour(nullptr, nullptr, 0, 4, nullptr), cuda::kSuccess);
+    EXPECT_EQ(cuda::zeroTwoOfFour(nullptr, nullptr, -1, 4, nullptr), cuda::kInvalidValue);
 }
 
 TEST(CudaSparsity, TheCompressedFormStandsForTheSameWeights) {
@@ -281,6 +297,7 @@ struct GptqProblem {
             b.weights = w.data();
             b.lower = u.data();
             b.order = ordered ? o.data() : nullptr;
+            b.grid = integerGrid(-8, 7);
             b.scales = s.data();
             b.shifts = z.data();
             b.errors = errors.data();
@@ -360,6 +377,11 @@ TEST(CudaAlgorithmMutation, EveryBarrierIsNeededAndMissed) {
     const Floats logits = randomFloats(600, 3);
     simt::expectEveryBarrierNeeded("sampleTokens", [&] {
         return draw(logits, 600, {1, 0.9F, 0, 40}, {0.4F});
+    });
+    simt::expectEveryBarrierNeeded("zeroSmallest", [&] {
+        DeviceArray<float> w(logits);
+        cuda::zeroSmallest(w.data(), nullptr, 1, 600, 250, nullptr);
+        return w.values();
     });
 }
 #endif

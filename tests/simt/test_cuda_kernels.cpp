@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/block_scaled.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/logits.h"
 #include "kernels/cuda/matmul.h"
@@ -413,7 +414,8 @@ INSTANTIATE_TEST_SUITE_P(Formats, CudaRounding,
                                            ActivationFormat::Int8Group32,
                                            ActivationFormat::Int4Group32,
                                            ActivationFormat::Fp8Token, ActivationFormat::NvFp4,
-                                           ActivationFormat::MxFp4, ActivationFormat::Int8Tensor),
+                                           ActivationFormat::MxFp4, ActivationFormat::Int8Tensor,
+                                           ActivationFormat::MxFp8),
                          roundingName);
 
 TEST(CudaRoundingCodes, Fp8CodesAreThoseOfTheRounding) {
@@ -452,6 +454,113 @@ TEST(CudaRoundingCodes, Fp8CodesAreThoseOfTheRounding) {
         }
     }
     EXPECT_EQ(cuda::quantizePerTokenFp8(nullptr, cols, 1, cols, {nullptr, 300, nullptr}, nullptr),
+              cuda::kInvalidValue);
+}
+
+// ---- factors of block-scaled products
+
+/// Where the cuBLAS documentation has the scale of block `block` of row `row`.
+std::size_t placeInTiles(std::int64_t row, std::int64_t block, std::int64_t blocks) {
+    const std::int64_t tile = row / 128 * ((blocks + 3) / 4) + block / 4;
+    return static_cast<std::size_t>(tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block % 4);
+}
+
+TEST(CudaBlockScaled, ScalesOfWeightsGoIntoTiles) {
+    for (const std::int64_t rows : {1, 33, 128, 300})
+        for (const std::int64_t blocks : {1, 4, 6, 13}) {
+            std::vector<std::byte> scales;
+            for (std::int64_t i = 0; i < rows * blocks; ++i)
+                scales.push_back(static_cast<std::byte>(i * 7 % 251 + 1));
+            const auto bytes = static_cast<std::size_t>(cuda::scaleTileBytes(rows, blocks));
+            const auto tiles = inEveryOrder([&] {
+                DeviceArray<std::byte> in(scales);
+                DeviceArray<std::uint8_t> out(bytes);
+                EXPECT_EQ(cuda::tileScales(in.data(), rows, blocks, out.data(), nullptr),
+                          cuda::kSuccess);
+                return out.values();
+            });
+            std::vector<std::uint8_t> want(bytes);
+            for (std::int64_t r = 0; r < rows; ++r)
+                for (std::int64_t b = 0; b < blocks; ++b)
+                    want[placeInTiles(r, b, blocks)] =
+                        static_cast<std::uint8_t>(scales[static_cast<std::size_t>(r * blocks + b)]);
+            EXPECT_EQ(tiles, want) << rows << " x " << blocks;
+        }
+    EXPECT_EQ(cuda::tileScales(nullptr, -1, 4, nullptr, nullptr), cuda::kInvalidValue);
+    EXPECT_EQ(cuda::tileScales(nullptr, 0, 4, nullptr, nullptr), cuda::kSuccess);
+}
+
+class CudaBlockCodes : public ::testing::TestWithParam<ActivationFormat> {};
+
+TEST_P(CudaBlockCodes, TimesTheirScalesAreWhatTheSchemeRoundsTo) {
+    const bool four = GetParam() == ActivationFormat::NvFp4;
+    const std::int64_t block = activationBlock(GetParam());
+    const float g = four ? 300.0F : 1.0F;
+    for (const std::int64_t tokens : {1, 37, 130})
+        for (const std::int64_t cols : {32, 96, 320}) {
+            const std::int64_t stride = cols + 3, blocks = cols / block;
+            Floats x = randomFloats(tokens * stride, 3, 2.0F);
+            std::fill_n(x.begin(), block, 0.0F);
+            for (std::int64_t c = 0; c < 16; ++c)  // halves of steps
+                x[static_cast<std::size_t>(16 + c)] = 0.25F * static_cast<float>(c - 8);
+            if (tokens > 2) {
+                x[static_cast<std::size_t>(stride + 5)] = NAN;
+                x[static_cast<std::size_t>(2 * stride + cols - 1)] = -INFINITY;
+                x[static_cast<std::size_t>(2 * stride)] = 1e30F;
+            }
+            const auto codeBytes = static_cast<std::size_t>(tokens * cols / (four ? 2 : 1));
+            const auto bytes = static_cast<std::size_t>(cuda::scaleTileBytes(tokens, blocks));
+            const auto all = inEveryOrder([&] {
+                DeviceArray<float> dx(x);
+                DeviceArray<std::uint8_t> codes(codeBytes), tiles(bytes);
+                EXPECT_EQ(cuda::quantizeBlocks(GetParam(), g, dx.data(), stride, tokens, cols,
+                                               codes.data(), tiles.data(), nullptr),
+                          cuda::kSuccess);
+                std::vector<std::uint8_t> both = codes.values(), more = tiles.values();
+                both.insert(both.end(), more.begin(), more.end());
+                return both;
+            });
+            const std::uint8_t* const tiles = all.data() + codeBytes;
+            const auto scaleAt = [&](std::int64_t t, std::int64_t c) {
+                const std::uint8_t byte = tiles[placeInTiles(t, c / block, blocks)];
+                return four ? e4m3ToFloat(byte) / g : e8m0ToFloat(byte);
+            };
+            const auto codeAt = [&](std::int64_t t, std::int64_t c) {
+                const std::int64_t at = t * cols + c;
+                if (!four)
+                    return e4m3ToFloat(all[static_cast<std::size_t>(at)]);
+                // Values 8w+e and 8w+4+e share byte e of word w.
+                const std::uint8_t pair = all[static_cast<std::size_t>(at / 8 * 4 + at % 4)];
+                return e2m1ToFloat(at % 8 < 4 ? pair & 15 : pair >> 4);
+            };
+            Floats want(static_cast<std::size_t>(cols));
+            for (std::int64_t t = 0; t < tokens; ++t) {
+                roundActivations(GetParam(), x.data() + t * stride, cols, want.data(), g);
+                for (std::int64_t c = 0; c < cols; ++c) {
+                    const float got = codeAt(t, c) * scaleAt(t, c);
+                    if (std::isnan(want[static_cast<std::size_t>(c)]))
+                        ASSERT_TRUE(std::isnan(got)) << t << " " << c;
+                    else
+                        ASSERT_EQ(got, want[static_cast<std::size_t>(c)]) << t << " " << c;
+                }
+            }
+            for (std::int64_t r = 0; r < (tokens + 127) / 128 * 128; ++r)
+                for (std::int64_t b = 0; b < (blocks + 3) / 4 * 4; ++b)
+                    if (r >= tokens || b >= blocks)
+                        ASSERT_EQ(tiles[placeInTiles(r, b, blocks)], 0) << r << " " << b;
+        }
+    EXPECT_EQ(cuda::quantizeBlocks(GetParam(), 1, nullptr, 48, 1, 48, nullptr, nullptr, nullptr),
+              cuda::kInvalidValue);
+    EXPECT_EQ(cuda::quantizeBlocks(GetParam(), 1, nullptr, 32, 0, 32, nullptr, nullptr, nullptr),
+              cuda::kSuccess);
+}
+INSTANTIATE_TEST_SUITE_P(Formats, CudaBlockCodes,
+                         ::testing::Values(ActivationFormat::NvFp4, ActivationFormat::MxFp8),
+                         roundingName);
+
+TEST(CudaBlockScaled, OtherFormatsAreRefused) {
+    EXPECT_EQ(cuda::quantizeBlocks(ActivationFormat::MxFp4, 1, nullptr, 32, 1, 32, nullptr, nullptr,
+                                   nullptr),
               cuda::kInvalidValue);
 }
 

@@ -66,6 +66,17 @@ Product plainProduct(std::int64_t tokens = 40) {
     return {{kernels::WeightFormat::BF16}, 37, 96, tokens};
 }
 constexpr double kBfloat = 1e-3;
+using kernels::ActivationFormat;
+using kernels::ScaleType;
+using kernels::WeightFormat;
+Product nvfp4Product(std::int64_t rows = 48, std::int64_t cols = 96) {
+    return {
+        {WeightFormat::NvFp4, 16, ScaleType::E4M3, false, ActivationFormat::NvFp4}, rows, cols, 40};
+}
+Product mxfp8Product(std::int64_t rows = 48, std::int64_t cols = 96) {
+    return {
+        {WeightFormat::MxFp8, 32, ScaleType::E8M0, false, ActivationFormat::MxFp8}, rows, cols, 40};
+}
 Product fp8Product(std::int64_t rows = 48) {
     return {{kernels::WeightFormat::Fp8Channel, 0, kernels::ScaleType::BF16}, rows, 96, 40};
 }
@@ -165,6 +176,76 @@ TEST(CudaLibrary, Fp8IsMultipliedAsSuchWhereTheDeviceDoes) {
     simt::faults().noBlas = true;
     EmulatedBackend none("sm_90");
     EXPECT_EQ(planned(none, product), 0U);
+}
+
+TEST(CudaLibrary, BlocksAreMultipliedUnderTheirScalesWhereTheDeviceDoes) {
+    const simt::OptionScope scope(test::quick());
+    EmulatedBackend b200("sm_100"), rtx5090("sm_120"), hopper("sm_90");
+    const auto planned = [&](EmulatedBackend& backend, const Product& product, double budget) {
+        const simt::Counters before = simt::counters();
+        product.expectRight(product.on(backend), budget);
+        return simt::counters().plannedProducts - before.plannedProducts;
+    };
+    constexpr double kExact = kernels::budget::kSum, kHalf = 2e-4;
+    for (const auto& of : {nvfp4Product, mxfp8Product}) {
+        for (EmulatedBackend* const device : {&b200, &rtx5090}) {
+            EXPECT_EQ(planned(*device, of(48, 96), kExact), 1U);
+            EXPECT_EQ(planned(*device, of(272, 160), kExact), 1U);  // more than a tile of scales
+        }
+        EXPECT_EQ(planned(hopper, of(48, 96), kHalf), 0U);
+        EXPECT_EQ(planned(b200, of(44, 96), kHalf), 0U) << "rows that the library does not take";
+        const FaultScope restore;
+        simt::faults().noPlans = true;
+        EmulatedBackend other("sm_100");
+        EXPECT_EQ(planned(other, of(48, 96), kHalf), 0U);
+        EXPECT_NE(other.libraryReason(), "");
+    }
+    // Weights only: activations are not rounded, so nothing of theirs is a code.
+    EXPECT_EQ(planned(b200, {{WeightFormat::MxFp8, 32, ScaleType::E8M0}, 48, 96, 140}, kHalf), 1U)
+        << "in float16";
+}
+
+TEST(CudaLibrary, WeightsThatShareAnInputShareItsCodes) {
+    const simt::OptionScope scope(test::quick());
+    for (const bool alike : {true, false}) {
+        EmulatedBackend cuda("sm_100");
+        Product first = nvfp4Product(), second = nvfp4Product(32);
+        if (!alike)
+            second.weight.view.inputGlobalScale *= 2;
+        const auto held = cuda.prepareWeight(first.weight.view),
+                   other = cuda.prepareWeight(second.weight.view);
+        const auto input = uploaded(cuda, first.x);
+        const auto output = cuda.allocate(40 * 80 * sizeof(float));
+        auto* const y = static_cast<float*>(output->data());
+        const LinearTarget targets[] = {{held.get(), y, 48, nullptr, false},
+                                        {other.get(), y + 40 * 48, 32, nullptr, false}};
+        const simt::Counters before = simt::counters();
+        cuda.linear(static_cast<const float*>(input->data()), 40, 96, 96, targets);
+        // Codes, and of each weight scales and what finishes its product.
+        EXPECT_EQ(simt::counters().launches - before.launches, alike ? 5U : 6U);
+        Floats got(40 * 80);
+        cuda.download(got.data(), output->data(), got.size() * sizeof(float));
+        first.expectRight({got.begin(), got.begin() + 40 * 48}, kernels::budget::kSum);
+        second.expectRight({got.begin() + 40 * 48, got.end()}, kernels::budget::kSum);
+    }
+}
+
+TEST(CudaLibrary, WhatIsMultipliedAsCodesIsCalledNative) {
+    const simt::OptionScope scope(test::quick());
+    const auto native = [](const char* isa, const Product& product) {
+        EmulatedBackend cuda(isa);
+        return cuda.prepareWeight(product.weight.view)->native();
+    };
+    EXPECT_TRUE(native("sm_89", fp8Product()));
+    EXPECT_FALSE(native("sm_86", fp8Product()));
+    EXPECT_FALSE(native("sm_89", fp8Product(44)));
+    EXPECT_TRUE(native("sm_120", nvfp4Product()));
+    EXPECT_TRUE(native("sm_103", mxfp8Product()));
+    EXPECT_FALSE(native("sm_90", nvfp4Product()));
+    EXPECT_FALSE(native("sm_89", mxfp8Product()));
+    const FaultScope restore;
+    simt::faults().noLt = true;  // the other library has no product of codes
+    EXPECT_FALSE(native("sm_100", nvfp4Product()));
 }
 
 }  // namespace

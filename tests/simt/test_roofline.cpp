@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/backend/code_products.h"
 #include "engine/backend/planning_backend.h"
 #include "engine/eval/roofline_prediction.h"
 #include "tests/simt/emulated_backend.h"
@@ -66,6 +67,71 @@ TEST_P(Roofline, CountsWhatTheDeviceExecutes) {
     EXPECT_EQ(predicted.weightBytes(), executed.weightBytes());
     EXPECT_EQ(predicted.native(), executed.native());
 }
+TEST(RooflineModel, WhatADeviceMultipliesAsCodesIsCountedAsItsUnits) {
+    const simt::OptionScope scope(test::quick());
+    struct Case {
+        const char* scheme;
+        const char* isa;
+        double KernelWork::*unit;  // null: widened
+    };
+    for (const Case& c :
+         {Case{"fp8", "sm_89", &KernelWork::fp8}, Case{"fp8", "sm_86", nullptr},
+          Case{"nvfp4", "sm_100", &KernelWork::fp4}, Case{"nvfp4", "sm_90", nullptr},
+          Case{"mxfp8", "sm_120", &KernelWork::fp8}, Case{"mxfp8", "sm_89", nullptr}}) {
+        Model model = test::tinyModel("llama");
+        test::quantize(model, c.scheme);
+        test::EmulatedBackend cuda(c.isa);
+        PlanningBackend plan(capabilityOf(c.isa));
+        Transformer executed(model, cuda), predicted(model, plan);
+        KvCache cache = executed.makeCache(141), plannedCache = predicted.makeCache(141);
+        const std::vector<std::int32_t> ids = test::someIds(140, model.config.vocabularySize);
+        EXPECT_EQ(predicted.native(), executed.native()) << c.scheme << " " << c.isa;
+        EXPECT_EQ(executed.native(), c.unit != nullptr);
+        plan.take();
+        const simt::Counters before = simt::counters();
+        executed.forward(ids, cache);
+        executed.lastSummary();
+        predicted.forward(ids, plannedCache);
+        predicted.lastSummary();
+        const std::vector<KernelWork> launches = plan.take();
+        EXPECT_EQ(planned(launches), counted(before)) << c.scheme << " on " << c.isa;
+        double floats = 0, unit = 0;
+        for (const KernelWork& work : launches) {
+            floats += work.fp8 + work.fp4;
+            unit += c.unit ? work.*c.unit : 0;
+        }
+        EXPECT_EQ(floats, unit);
+        EXPECT_EQ(floats > 0, c.unit != nullptr);
+    }
+}
+
+TEST(RooflineModel, DevicesThatDifferInWhatTheyMultiplyGetPlansOfTheirOwn) {
+    NullProgress sink;
+    RunControl control({}, nullptr, sink);
+    const auto plansOf = [&](const char* scheme) {
+        Model model = test::tinyModel("llama");
+        test::quantize(model, scheme);
+        return predictRoofline(model, 160, control).plans;
+    };
+    EXPECT_EQ(plansOf("int8").size(), 1U);
+    const auto fp8 = plansOf("fp8");
+    ASSERT_EQ(fp8.size(), 2U);
+    EXPECT_EQ(fp8[0].devices.size(), 1U);
+    EXPECT_STREQ(fp8[0].devices[0].name, "A100");
+    EXPECT_EQ(fp8[1].devices.size(), 5U);
+    const auto nvfp4 = plansOf("nvfp4");
+    ASSERT_EQ(nvfp4.size(), 2U);
+    ASSERT_EQ(nvfp4[1].devices.size(), 2U);
+    EXPECT_STREQ(nvfp4[1].devices[0].name, "B200");
+    EXPECT_STREQ(nvfp4[1].devices[1].name, "RTX 5090");
+    EXPECT_GT(nvfp4[0].prompt.total.bytes, nvfp4[1].prompt.total.bytes);
+    EXPECT_EQ(nvfp4[0].decode.total.bytes, nvfp4[1].decode.total.bytes);
+    for (const DevicePeaks& device : knownPeaks()) {
+        EXPECT_EQ(device.fp8 > 0, device.capability >= kFp8Capability) << device.name;
+        EXPECT_EQ(device.fp4 > 0, device.capability >= kBlockScaledCapability) << device.name;
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, Roofline, ::testing::ValuesIn(test::modelCases()),
                          test::modelCaseName);
 
@@ -86,8 +152,8 @@ TEST(RooflineModel, ADecodedTokenReadsEveryWeightOnceAndTheCache) {
     test::quantize(model, "int4-g32");
     NullProgress sink;
     RunControl control({}, nullptr, sink);
-    const RooflinePrediction near = predictRoofline(model, 8, control);
-    const RooflinePrediction far = predictRoofline(model, 108, control);
+    const PlanPrediction near = predictRoofline(model, 8, control).plans.at(0);
+    const PlanPrediction far = predictRoofline(model, 108, control).plans.at(0);
     PlanningBackend plan;
     const auto weights = static_cast<double>(Transformer(model, plan).weightBytes());
     EXPECT_GT(near.decode.total.bytes, weights);

@@ -73,6 +73,10 @@ float blockScale(const ActivationRounding& r, std::int32_t largestBits) {
         const float within = wanted < 0x1p-9F ? 0x1p-9F : wanted > 448.0F ? 448.0F : wanted;
         return roundedE4m3(within) / r.globalScale * 0.5F;  // the grid counts in halves
     }
+    if (r.scale == ActivationRounding::Scale::E8m0 && r.grid.highest == 448.0F) {
+        const std::int32_t exponent = ((largestBits + (1 << 21) - 1) >> 23) - 8;
+        return floatOf(exponent <= 0 ? 0x00400000 : exponent << 23);
+    }
     if (r.scale == ActivationRounding::Scale::E8m0) {
         // To two bits first: what would lie beyond 6 by more than half a step gets the next power.
         const std::int32_t exponent = ((largestBits + (1 << 21)) >> 23) - 2;

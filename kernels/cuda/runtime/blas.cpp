@@ -119,7 +119,10 @@ cudaDataType_t dataType(BlasType type) {
         case BlasType::S8:
             return CUDA_R_8I;
         case BlasType::E4M3:
+        case BlasType::MxFp8:
             return CUDA_R_8F_E4M3;
+        case BlasType::NvFp4:
+            return CUDA_R_4F_E2M1;
     }
     return CUDA_R_32F;
 }
@@ -169,7 +172,7 @@ public:
     CuBlas(const CuBlas&) = delete;
     CuBlas& operator=(const CuBlas&) = delete;
 
-    bool takes(const BlasGemm& p) override { return p.type != BlasType::E4M3; }
+    bool takes(const BlasGemm& p) override { return p.type < BlasType::E4M3; }
     const std::string& reason() const override { return m_reason; }
 
     Status gemm(const BlasGemm& p) override {
@@ -226,6 +229,9 @@ public:
         auto made = std::make_unique<LtPlan>();
         cublasStatus_t status = describe(p, *made);
         int found = 0;
+        // A way is looked for with scales that lie anywhere.
+        if (status == CUBLAS_STATUS_SUCCESS && hasBlockScales(p.type))
+            status = setScales(*made, m_workspace, m_workspace);
         if (status == CUBLAS_STATUS_SUCCESS)
             status = choose(*made, &found);
         if (status == CUBLAS_STATUS_SUCCESS && found > 0)
@@ -239,6 +245,11 @@ public:
     Status run(const BlasPlan& plan, const BlasGemm& p) override {
         const auto& with = static_cast<const LtPlan&>(plan);
         const Factors factors(p.accumulate);
+        if (hasBlockScales(p.type)) {
+            const cublasStatus_t status = setScales(with, p.bScales, p.aScales);
+            if (status != CUBLAS_STATUS_SUCCESS)
+                return statusOf(status);
+        }
         return statusOf(ltLibrary().matmul(m_handle, with.product, factors.alpha(p.type), p.b,
                                            with.b, p.a, with.a, factors.beta(p.type), p.c, with.c,
                                            p.c, with.c, &with.algorithm, m_workspace,
@@ -260,6 +271,10 @@ private:
             status = lt.descSet(made.product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first);
         if (status == CUBLAS_STATUS_SUCCESS)
             status = lt.descSet(made.product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second);
+        if (status == CUBLAS_STATUS_SUCCESS && hasBlockScales(p.type))
+            status = setScaleModes(made, p.type == BlasType::NvFp4
+                                             ? CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3
+                                             : CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0);
         if (status == CUBLAS_STATUS_SUCCESS)
             status = p.bTransposed ? layout(&made.b, p.n, p.k, p.bStride)
                                    : layout(&made.b, p.k, p.n, p.bStride);
@@ -269,6 +284,28 @@ private:
         if (status == CUBLAS_STATUS_SUCCESS)
             status = lt.layoutCreate(&made.c, sumType(p.type), size(p.n), size(p.m), p.cStride);
         return status;
+    }
+
+    static cublasStatus_t setScaleModes(LtPlan& made, cublasLtMatmulMatrixScale_t mode) {
+        for (const auto which :
+             {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_DESC_B_SCALE_MODE}) {
+            const cublasStatus_t status =
+                ltLibrary().descSet(made.product, which, &mode, sizeof mode);
+            if (status != CUBLAS_STATUS_SUCCESS)
+                return status;
+        }
+        return CUBLAS_STATUS_SUCCESS;
+    }
+
+    /// The library reads them when the product is queued.
+    static cublasStatus_t setScales(const LtPlan& plan, const void* first, const void* second) {
+        const LtLibrary& lt = ltLibrary();
+        const cublasStatus_t status =
+            lt.descSet(plan.product, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &first, sizeof first);
+        if (status != CUBLAS_STATUS_SUCCESS)
+            return status;
+        return lt.descSet(plan.product, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &second,
+                          sizeof second);
     }
 
     cublasStatus_t choose(LtPlan& made, int* found) const {

@@ -12,6 +12,9 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
+#ifdef FETTLE_SIMT_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include "tests/simt/emulator/fiber.h"
 
@@ -42,6 +45,20 @@ constexpr std::size_t kGuardBytes = 256;
 constexpr std::size_t kAlignment = 256;
 constexpr unsigned char kPoison = 0xff;  // of shared memory
 
+// What orders memory on a GPU, said to the thread sanitizer: what was written before publish() is
+// there after a receive() of the same place.
+#ifdef FETTLE_SIMT_TSAN
+void publish(const void* place) {
+    __tsan_release(const_cast<void*>(place));
+}
+void receive(const void* place) {
+    __tsan_acquire(const_cast<void*>(place));
+}
+#else
+void publish(const void*) {}
+void receive(const void*) {}
+#endif
+
 /// Leaves a kernel in the middle; caught where its fiber began.
 struct Abandoned {};
 
@@ -68,6 +85,8 @@ struct Thread {
     WarpFunction compute = nullptr;
     std::vector<Copy> begun;                // belong to the next group
     std::vector<std::vector<Copy>> groups;  // committed, the oldest first
+    // Places of a warp's meetings, in its first thread: as one ends, the next may have begun.
+    std::array<char, 2> warpMeetings{}, computed{};
 };
 
 struct Machine {
@@ -91,6 +110,8 @@ struct Machine {
     };
     std::map<std::uintptr_t, DevicePiece> device;
     std::array<std::vector<std::function<void()>>, kDevices> queued;
+    std::array<char, 2> blockMeetings{};  // likewise of the block
+    char begun = 0, ended = 0;            // of the launch
     int current = 0;
 };
 
@@ -411,6 +432,7 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
     m.defect.reset();
     m.body = [&kernel] {
         Machine& here = machine();
+        receive(&here.begun);
         try {
             kernel();
         } catch (const Abandoned&) {
@@ -418,6 +440,7 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
             return;  // the launch ends with the defect
         }
         here.running->state = State::Done;
+        publish(&here.ended);
         --here.live;
         releaseBarrier();
     };
@@ -435,6 +458,7 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
     }
     if (m.options.order == Order::Shuffled)
         std::shuffle(blocks.begin(), blocks.end(), rng);
+    publish(&m.begun);
     for (const std::uint64_t b : blocks) {
         m.blockAt = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                      static_cast<unsigned>(b / grid.x / grid.y)};
@@ -446,6 +470,7 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
             sharedBlock(nullptr, sharedBytes);
         runBlock(order);
     }
+    receive(&m.ended);
     m.shared.clear();
     checkGuards();
 }
@@ -477,8 +502,11 @@ void blockBarrier(const std::source_location& at) {
     t.site = at;
     t.state = State::AtBarrier;
     ++m.waiting;
+    const void* const meeting = &m.blockMeetings[t.blockEpoch % 2];
+    publish(meeting);
     releaseBarrier();
     t.fiber.suspend();
+    receive(meeting);
 }
 
 std::uint64_t warpCollective(WarpOp op, unsigned mask, std::uint64_t value, int argument, int width,
@@ -521,10 +549,26 @@ std::uint64_t warpCollective(WarpOp op, unsigned mask, std::uint64_t value, int 
                                          std::to_string(l) + " at " + text(lanes[l]->site) +
                                          ", this one" + place());
     }
-    if (complete)
-        completeCollective(lanes, mask);
-    else
+    // Only a meeting of all lanes for its own sake orders memory; one that computes passes on what
+    // its lanes hold in registers, which here lie in memory.
+    Thread& warp = thread(first);
+    const bool orders = op == WarpOp::Compute || (op == WarpOp::Sync && mask == 0xffffffffU);
+    const std::size_t turn = op == WarpOp::Compute ? 0 : t.warpEpoch % 2;
+    const void* const meeting =
+        op == WarpOp::Compute ? &warp.computed[0] : &warp.warpMeetings[turn];
+    if (orders)
+        publish(meeting);
+    if (!complete) {
         t.fiber.suspend();
+    } else {
+        if (op == WarpOp::Compute)
+            receive(meeting);
+        completeCollective(lanes, mask);
+        if (op == WarpOp::Compute)
+            publish(&warp.computed[1]);
+    }
+    if (orders)
+        receive(op == WarpOp::Compute ? &warp.computed[1] : meeting);
     return t.result;
 }
 
@@ -570,8 +614,10 @@ void waitForCopies(int pending, const std::source_location& at) {
 SharedBlock& sharedBlock(const void* tag, std::size_t bytes) {
     Machine& m = machine();
     const auto found = m.shared.find(tag);
-    if (found != m.shared.end())
+    if (found != m.shared.end()) {
+        receive(&found->second);
         return found->second;
+    }
     if (tag == nullptr && bytes == 0)
         report(Defect::IllegalLaunch,
                "the kernel uses dynamic shared memory, the launch gives none");
@@ -584,6 +630,7 @@ SharedBlock& sharedBlock(const void* tag, std::size_t bytes) {
     std::memset(made.bytes.get(), kPoison, bytes);
     made.shadow.resize(bytes);
     made.size = bytes;
+    publish(&made);
     return made;
 }
 

@@ -11,6 +11,9 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef FETTLE_SIMT_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #ifdef __x86_64__
 // switchStack(save, load): keeps the registers that a callee must keep, swaps the stacks. Kernels
@@ -55,6 +58,9 @@ ucontext_t g_scheduler;
 const void* g_schedulerBottom = nullptr;
 std::size_t g_schedulerBytes = 0;
 #endif
+#ifdef FETTLE_SIMT_TSAN
+void* g_schedulerFiber = nullptr;
+#endif
 
 }  // namespace
 
@@ -68,6 +74,22 @@ struct Fiber::Context {
 #endif
 #ifdef __SANITIZE_ADDRESS__
     void* fakeStack = nullptr;
+#endif
+#ifdef FETTLE_SIMT_TSAN
+    // A fiber is a thread to the sanitizer, and a switch orders nothing: that is the barriers'.
+    void* seen = nullptr;
+    bool ended = false;
+    void forget() {
+        if (seen)
+            __tsan_destroy_fiber(seen);
+        seen = nullptr;
+    }
+    Context() = default;
+    ~Context() {
+        forget();
+    }
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
 #endif
 };
 
@@ -90,6 +112,13 @@ void Fiber::start(const std::function<void()>& body) {
 #ifdef __SANITIZE_ADDRESS__
     __asan_unpoison_memory_region(c.stack.get(), kStackBytes);  // frames of an abandoned run
     c.fakeStack = nullptr;
+#endif
+#ifdef FETTLE_SIMT_TSAN
+    if (!c.ended)  // frames of an abandoned run
+        c.forget();
+    if (!c.seen)
+        c.seen = __tsan_create_fiber(0);
+    c.ended = false;
 #endif
 #ifdef __x86_64__
     auto end = reinterpret_cast<std::uintptr_t>(c.stack.get() + kStackBytes);
@@ -115,6 +144,10 @@ void Fiber::resume() {
     void* fakeStack = nullptr;
     __sanitizer_start_switch_fiber(&fakeStack, c.stack.get(), kStackBytes);
 #endif
+#ifdef FETTLE_SIMT_TSAN
+    g_schedulerFiber = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(c.seen, __tsan_switch_to_fiber_no_sync);
+#endif
 #ifdef __x86_64__
     fettleSimtSwitchStack(&g_schedulerStack, c.top);
 #else
@@ -134,6 +167,10 @@ void Fiber::leave([[maybe_unused]] bool forGood) {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(forGood ? nullptr : &c.fakeStack, g_schedulerBottom,
                                    g_schedulerBytes);
+#endif
+#ifdef FETTLE_SIMT_TSAN
+    c.ended = forGood;
+    __tsan_switch_to_fiber(g_schedulerFiber, __tsan_switch_to_fiber_no_sync);
 #endif
 #ifdef __x86_64__
     fettleSimtSwitchStack(&c.top, g_schedulerStack);

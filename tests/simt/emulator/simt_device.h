@@ -88,30 +88,44 @@ inline int __all_sync(unsigned mask, int predicate,
 
 /// c + the sum of the products of four signed bytes each (PTX dp4a.s32.s32).
 inline int __dp4a(int a, int b, int c) {
-    ++fettle::simt::counters().dp4a;
+    fettle::simt::count(&fettle::simt::Counters::dp4a);
     for (int i = 0; i < 32; i += 8)
         c += static_cast<std::int8_t>(a >> i) * static_cast<std::int8_t>(b >> i);
     return c;
 }
 
-// Threads of a block run in turns and blocks one after the other: an atomic is the plain operation.
+// Threads of a block run in turns and blocks one after the other: an atomic is the plain operation,
+// and only the thread sanitizer is to know that it is one.
+namespace fettle::simt {
+template <class T>
+T atomicLoad(T* at) {
+    T value;
+    __atomic_load(at, &value, __ATOMIC_RELAXED);
+    return value;
+}
+template <class T>
+void atomicStore(T* at, T value) {
+    __atomic_store(at, &value, __ATOMIC_RELAXED);
+}
+}  // namespace fettle::simt
+
 template <class T>
 T atomicAdd(T* at, std::type_identity_t<T> value) {
-    const T before = *at;
-    *at = before + value;
+    const T before = fettle::simt::atomicLoad(at);
+    fettle::simt::atomicStore(at, static_cast<T>(before + value));
     return before;
 }
 template <class T>
 T atomicMax(T* at, std::type_identity_t<T> value) {
-    const T before = *at;
-    *at = before < value ? value : before;
+    const T before = fettle::simt::atomicLoad(at);
+    fettle::simt::atomicStore(at, before < value ? value : before);
     return before;
 }
 template <class T>
 T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
-    const T before = *at;
+    const T before = fettle::simt::atomicLoad(at);
     if (before == expected)
-        *at = value;
+        fettle::simt::atomicStore(at, value);
     return before;
 }
 

@@ -60,7 +60,7 @@ inline void multiplyTiles(float (&c)[4], const unsigned (&a)[4], const unsigned 
     warpCompute(
         &lane,
         [](void* const* lanes) {
-            ++counters().mma;
+            count(&Counters::mma);
             float left[16][16], right[16][8];
             const auto half = [](unsigned word, int which) {
                 return kernels::halfToFloat(static_cast<std::uint16_t>(word >> (16 * which)));
