@@ -8,6 +8,7 @@
 // have beyond the matrix is 0.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"

@@ -546,8 +546,9 @@ TEST_P(CudaBlockCodes, TimesTheirScalesAreWhatTheSchemeRoundsTo) {
             }
             for (std::int64_t r = 0; r < (tokens + 127) / 128 * 128; ++r)
                 for (std::int64_t b = 0; b < (blocks + 3) / 4 * 4; ++b)
-                    if (r >= tokens || b >= blocks)
+                    if (r >= tokens || b >= blocks) {
                         ASSERT_EQ(tiles[placeInTiles(r, b, blocks)], 0) << r << " " << b;
+                    }
         }
     EXPECT_EQ(cuda::quantizeBlocks(GetParam(), 1, nullptr, 48, 1, 48, nullptr, nullptr, nullptr),
               cuda::kInvalidValue);
