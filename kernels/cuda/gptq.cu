@@ -13,7 +13,8 @@ static_assert(kMostGptqColumns == 2 * kWarp);
 /// The code of the grid nearest to x, as kernels/cpu/simd/code_panel.cpp chooses it.
 __device__ __forceinline__ float codeOf(const CodeGrid& grid, float x, float shift) {
     x = fminf(fmaxf(x, grid.lowest + shift), grid.highest + shift);
-    const float binade = grid.floating ? bitsToFloat(floatToBits(x) & 0x7f800000U) : 0.0F;
+    const float binade =
+        grid.spacing == CodeSpacing::Binade ? bitsToFloat(floatToBits(x) & 0x7f800000U) : 0.0F;
     const float spacing = fmaxf(binade, grid.smallest) * grid.magic;
     return (x + spacing) - spacing;
 }
