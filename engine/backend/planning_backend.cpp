@@ -59,7 +59,7 @@ double cacheBytes(const kernels::AttentionArgs& a) {
 class PlanningBackend::Buffer : public DeviceBuffer {
 public:
     Buffer(PlanningBackend& owner, std::size_t bytes) : m_owner(owner), m_bytes(bytes) {
-        m_address = reinterpret_cast<void*>(owner.m_next);
+        m_address = reinterpret_cast<void*>(owner.m_next);  // NOLINT(performance-no-int-to-ptr)
         owner.m_next += static_cast<std::uintptr_t>(roundUp(static_cast<std::int64_t>(bytes), 256));
         owner.m_used += bytes;
         owner.m_peak = std::max(owner.m_peak, owner.m_used);
