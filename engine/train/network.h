@@ -4,11 +4,13 @@
 // CPU. One thread at a time; results do not depend on the number of threads of the pool.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/core/page_buffer.h"
@@ -112,8 +114,10 @@ public:
     /// Keeps only the inputs of layers and computes the rest again for the gradient. Same numbers
     /// bit for bit.
     void setCheckpointing(bool on) { m_checkpointing = on; }
-    /// Matrix products of factors rounded to bfloat16, with sums in float32; all else, weights and
-    /// gradients among it, stays float32. Throws EngineError(Usage) where the processor has none.
+    /// Matrix products of factors rounded to bfloat16, with sums in float32, and activations that
+    /// are kept for the gradient rounded likewise, at two bytes each; all else, the residual
+    /// stream, weights and gradients among it, stays float32. Throws EngineError(Usage) where the
+    /// processor has no such products.
     void setBf16Products(bool on);
 
     /// A layer of this network and the layer of the teacher that it is to follow.
@@ -182,15 +186,29 @@ private:
     };
     /// What the gradient of a layer needs of its forward pass.
     struct Saved {
-        PageBuffer qkvRaw;                 ///< before q/k norms and rope; with q/k norms only
-        PageBuffer qkv;                    ///< [tokens, q + 2 kv]
-        PageBuffer attention;              ///< [tokens, q]
         PageBuffer logSumExp;              ///< [tokens, heads]
         PageBuffer attnBranch, ffnBranch;  ///< before the post norms; with those only
         PageBuffer middle;                 ///< residual stream between the halves
-        PageBuffer gateUp;                 ///< [tokens, 2 ffn] or [tokens, ffn]
+        /// The rest, which is most of it. With bfloat16 products these hold numbers of that type.
+        struct Wide {
+            PageBuffer qkvRaw;     ///< before q/k norms and rope; with q/k norms only
+            PageBuffer qkv;        ///< [tokens, q + 2 kv]
+            PageBuffer attention;  ///< [tokens, q]
+            PageBuffer gateUp;     ///< [tokens, 2 ffn] or [tokens, ffn]
+        } wide;
+        PageArray<std::uint16_t> packed[4];  ///< `wide` while other layers run, with those products
         void release();
     };
+    /// Whether Saved::wide goes from layer to layer, its numbers staying behind in Saved::packed.
+    bool packs() const { return m_bf16 && !m_checkpointing; }
+    /// Hands `wide` of layer `index` to the next one.
+    void pack(std::size_t index);
+    /// Takes `wide` back from the next layer, with the numbers that it had at pack().
+    void unpack(std::size_t index);
+    /// Parts of `wide` and how many numbers of each count.
+    std::array<std::pair<PageBuffer*, std::int64_t>, 4> partsOf(Saved::Wide& wide) const;
+    /// With bfloat16 products, activations that the gradient needs become numbers of that type.
+    void round(PageBuffer& kept, std::int64_t count);
 
     Offset add(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols,
                bool decays);

@@ -1,9 +1,9 @@
 // Fake quantization in a Network: which numbers the passes multiply with, and what the gradients of
 // those say about the values that are trained.
 #include <algorithm>
-#include <bit>
 
 #include "engine/core/error.h"
+#include "engine/train/bfloat16_values.h"
 #include "engine/train/network.h"
 
 namespace fettle {
@@ -12,16 +12,9 @@ namespace {
 
 constexpr std::int64_t kGrain = 16384;
 
-/// As kernels::floatToBfloat16 rounds a finite number, in a form that compilers turn into vectors.
-float roundedToBfloat16(float value) {
-    const auto bits = std::bit_cast<std::uint32_t>(value);
-    return std::bit_cast<float>((bits + 0x7FFFU + (bits >> 16 & 1U)) & 0xFFFF0000U);
-}
-
 void roundHalf(DType type, const float* values, std::int64_t count, float* out) {
     if (type == DType::BF16)
-        for (std::int64_t i = 0; i < count; ++i)
-            out[i] = roundedToBfloat16(values[i]);
+        roundToBfloat16(values, count, out);
     else
         for (std::int64_t i = 0; i < count; ++i)
             out[i] = kernels::halfToFloat(kernels::floatToHalf(values[i]));

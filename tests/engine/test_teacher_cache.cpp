@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <ctime>
 #include <fstream>
 #include <random>
 
@@ -28,12 +27,6 @@ public:
     }
     std::vector<std::string> infos, warnings;
 };
-
-double processorSeconds() {
-    timespec now{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 class CachedTeaching : public ::testing::Test {
 protected:
@@ -299,46 +292,6 @@ TEST_F(CachedTeaching, EstimatesSayWhatItTakes) {
     EXPECT_LT(cached.seconds, live.seconds);
     ASSERT_EQ(cached.notes.size(), 1U);
     EXPECT_NE(cached.notes[0].find("of disk"), std::string::npos) << cached.notes[0];
-}
-
-TEST_F(CachedTeaching, AStepFromTheCacheTakesLessProcessorTime) {
-    if (test::kSanitized)
-        GTEST_SKIP() << "times mean nothing under a sanitizer";
-    const auto path = test::fixture("llama-4m");
-    FETTLE_NEED_FILE(path);
-    const Model model = loadModel(path.string());
-    DataOptions options;
-    options.path = test::fixture("texts/train.txt").string();
-    options.context = 128;
-    options.batchTokens = 1024;
-    DataLoader data(model.tokenizer, options, control);
-    kernels::WorkerPool one(1);
-    Network live(model, one), learner(model, one);
-    TeacherCache cache(folder / "cache", {"llama-4m", model.config.vocabularySize, 64, 1}, control);
-    TrainBatch batch = data.next();
-    const std::unique_ptr<TrainEngine> engine = makeCpuTrainEngine(live, nullptr, {}, one);
-    cache.add(
-        batch, [&]() -> TrainEngine& { return *engine; }, one, control);
-    cache.flush();
-    const TrainLoss loss{0, 1, 1};
-    learner.accumulate(batch, loss, 1, &live, nullptr);  // buffers are there
-    double with = 1e30, from = 1e30;
-    for (int round = 0; round < 3; ++round) {
-        double start = processorSeconds();
-        learner.accumulate(batch, loss, 1, &live, nullptr);
-        with = std::min(with, processorSeconds() - start);
-        start = processorSeconds();
-        TrainBatch known = batch;
-        ASSERT_TRUE(cache.attach(known));
-        learner.accumulate(known, loss, 1, nullptr, nullptr);
-        from = std::min(from, processorSeconds() - start);
-    }
-    const auto tokens = static_cast<double>(batch.ids.size());
-    RecordProperty("live_tokens_per_s", std::to_string(tokens / with));
-    RecordProperty("cached_tokens_per_s", std::to_string(tokens / from));
-    std::printf("with the teacher %.0f tokens/s, from the cache %.0f tokens/s: %.2f x\n",
-                tokens / with, tokens / from, with / from);
-    EXPECT_LT(from, with);
 }
 
 }  // namespace

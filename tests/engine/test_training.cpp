@@ -156,18 +156,47 @@ TEST(Training, CurveOf200StepsFollowsPyTorch) {
 
 /// Gradients of a batch on `threads` threads.
 std::vector<float> gradients(const Model& model, int threads, bool checkpointing,
-                             const std::vector<TrainBatch>& batches, const TrainLoss& loss) {
+                             const std::vector<TrainBatch>& batches, const TrainLoss& loss,
+                             bool bf16 = false) {
     kernels::WorkerPool pool(threads);
     Network network(model, pool), teacher(model, pool);
     for (float& v : teacher.values())
         v *= 0.98F;
     network.setCheckpointing(checkpointing);
+    network.setBf16Products(bf16);
     std::int64_t scored = 0;
     for (const TrainBatch& batch : batches)
         scored += batch.scored();
     for (const TrainBatch& batch : batches)
         network.accumulate(batch, loss, 1.0F / static_cast<float>(scored), &teacher, nullptr);
     return test::gradsOf(network);
+}
+
+double relativeDistance(const std::vector<float>& a, const std::vector<float>& b) {
+    double apart = 0, size = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        apart += std::pow(static_cast<double>(a[i]) - b[i], 2);
+        size += std::pow(static_cast<double>(a[i]), 2);
+    }
+    return std::sqrt(apart / size);
+}
+
+// Activations wait for the gradient in two bytes each; recomputed ones do not, and are the same.
+TEST(Training, InBfloat16ActivationsKeptAreThoseComputedAgain) {
+    if (!kernels::hasBf16Products())
+        GTEST_SKIP() << "this processor has no products of bfloat16";
+    for (const char* name : {"llama-4m", "gemma3-random", "gpt2-random", "qwen3-draft-500k"}) {
+        const auto folder = test::fixture(name);
+        FETTLE_NEED_FILE(folder);
+        const Model model = loadModel(folder.string());
+        const TrainBatch batch = batchOf(referenceOf(name).at("ids").get<Sequences>());
+        const std::vector<float> kept = gradients(model, 2, false, {batch}, {}, true);
+        EXPECT_EQ(kept, gradients(model, 1, true, {batch}, {}, true)) << name;
+        EXPECT_EQ(kept, gradients(model, 3, false, {batch}, {}, true)) << name;
+        const double apart = relativeDistance(gradients(model, 2, false, {batch}, {}), kept);
+        EXPECT_GT(apart, 0) << name;
+        EXPECT_LT(apart, 0.05) << name;
+    }
 }
 
 TEST(Training, ThreadsAndCheckpointingChangeNothingAccumulationRounding) {
@@ -184,12 +213,7 @@ TEST(Training, ThreadsAndCheckpointingChangeNothingAccumulationRounding) {
             const std::vector<float> parts =
                 gradients(model, 2, false,
                           {batchOf({sequences[0]}), batchOf({sequences[1], sequences[2]})}, loss);
-            double apart = 0, size = 0;
-            for (std::size_t i = 0; i < one.size(); ++i) {
-                apart += std::pow(static_cast<double>(one[i]) - parts[i], 2);
-                size += std::pow(static_cast<double>(one[i]), 2);
-            }
-            EXPECT_LT(std::sqrt(apart / size), 1e-5);
+            EXPECT_LT(relativeDistance(one, parts), 1e-5);
         }
     }
 }
