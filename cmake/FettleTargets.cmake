@@ -16,7 +16,7 @@ if(FETTLE_SANITIZE)
 endif()
 
 # Several sources at once: headers and templates are compiled once for all of them, which halves the time of a full
-# build. Vector code, programs with their own moc output and the command line keep a file to a unit.
+# build. Vector code and programs with their own moc output keep a file to a unit.
 option(FETTLE_UNITY "Compile several sources as one unit" OFF)
 function(fettle_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${FETTLE_UNITY} UNITY_BUILD_BATCH_SIZE 6)

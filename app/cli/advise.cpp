@@ -14,7 +14,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct AdviseArguments {
     RunOptions run;
     std::string maxPerplexityIncrease;
     std::string maxKl;
@@ -37,7 +37,7 @@ std::optional<double> limit(const std::string& option, const std::string& text) 
     return value;
 }
 
-AdvisorTargets targetsOf(const Options& options) {
+AdvisorTargets targetsOf(const AdviseArguments& options) {
     AdvisorTargets targets;
     targets.maxPerplexityIncrease =
         limit("--max-perplexity-increase", options.maxPerplexityIncrease);
@@ -57,7 +57,7 @@ AdvisorTargets targetsOf(const Options& options) {
 /// running it.
 class Climb {
 public:
-    Climb(const CommandLine& line, const Options& options)
+    Climb(const CommandLine& line, const AdviseArguments& options)
         : m_quiet(line.json), m_session(line, options.run) {
         m_goal.targets = targetsOf(options);
         m_goal.minutes = options.minutes;
@@ -205,7 +205,7 @@ void print(const AdvisorReport& report, ExperimentStore& store) {
         std::printf("model: %s\n", record.artifactPath.c_str());
 }
 
-int adviseCommand(const CommandLine& line, const Options& options) {
+int adviseCommand(const CommandLine& line, const AdviseArguments& options) {
     Climb climb(line, options);
     const AdvisorReport report = climb.run();
     if (line.json) {
@@ -230,7 +230,7 @@ int adviseCommand(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addAdvise(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<AdviseArguments>();
     CLI::App* command = addCommand(
         app, line, "advise",
         "Climb the techniques, cheapest first, until targets hold; goes on where it stopped",

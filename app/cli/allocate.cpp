@@ -16,7 +16,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct AllocateArguments {
     std::string database;
     std::int64_t experiment = 0;
     double targetBits = 0;
@@ -41,7 +41,7 @@ void pin(std::vector<AllocationUnit>& units, const std::string& text) {
     unit->pinned = static_cast<int>(choice - unit->choices.begin());
 }
 
-int allocate(const CommandLine& line, const Options& options) {
+int allocate(const CommandLine& line, const AllocateArguments& options) {
     const ExperimentStore store(options.database, ExperimentStore::Mode::Existing);
     const ExperimentDetail detail = store.detail(options.experiment);
     std::vector<AllocationUnit> units = allocationUnitsFrom(detail.layerMetrics);
@@ -87,7 +87,7 @@ int allocate(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addAllocate(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<AllocateArguments>();
     CLI::App* command = addCommand(app, line, "allocate",
                                    "Choose a scheme per weight again, under another budget, from "
                                    "the scores of a mixed-precision run",

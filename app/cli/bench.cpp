@@ -15,7 +15,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct BenchArguments {
     std::string model;
     std::string draft;
     std::string draftTokens;
@@ -26,7 +26,7 @@ struct Options {
     MeasureOptions measure;
 };
 
-int bench(const CommandLine& line, const Options& options) {
+int bench(const CommandLine& line, const BenchArguments& options) {
     return runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Loading", 0.1);
         const double start = steadySeconds();
@@ -88,7 +88,7 @@ int bench(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addBench(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<BenchArguments>();
     CLI::App* command = addCommand(app, line, "bench", "Measure latency, throughput and memory",
                                    [&line, options] { return bench(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct DemoArguments {
     bool quick = false;
     std::string out = "fettle-demo";
 };
@@ -65,7 +65,7 @@ std::vector<Recipe> demoRecipes(bool quick) {
             pruneAndDistill(quick)};
 }
 
-RunOptions runOptions(const Options& options) {
+RunOptions runOptions(const DemoArguments& options) {
     RunOptions run;
     run.model = "demo";
     run.database = (fs::path(options.out) / "demo.db").string();
@@ -122,7 +122,7 @@ void printComparison(const std::vector<ExperimentRecord>& records) {
     printTable({"", "perplexity", "tasks", "same top token", "prefill", "decode", "weights"}, rows);
 }
 
-int demo(const CommandLine& line, const Options& options) {
+int demo(const CommandLine& line, const DemoArguments& options) {
     const fs::path out = fs::absolute(options.out);
     std::error_code failed;
     fs::create_directories(out, failed);
@@ -190,7 +190,7 @@ int demo(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addDemo(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<DemoArguments>();
     CLI::App* command = addCommand(app, line, "demo", "Optimize and compare the bundled model",
                                    [&line, options] { return demo(line, *options); });
     command->add_flag("--quick", options->quick, "Fewer tokens: rougher numbers, sooner");

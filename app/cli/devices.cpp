@@ -14,7 +14,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct DevicesArguments {
     std::string model;
     std::int64_t promptTokens = 512;
 };
@@ -139,7 +139,7 @@ void print(const RooflinePrediction& prediction) {
     std::printf("%s\n", small.empty() ? "" : (", more than there is on " + small).c_str());
 }
 
-int roofline(const CommandLine& line, const Options& options) {
+int roofline(const CommandLine& line, const DevicesArguments& options) {
     return runDirectly(line, [&](Backend&, RunControl& control) {
         const Model model = loadModel(options.model, &control);
         if (options.promptTokens >= model.config.contextLength)
@@ -159,7 +159,7 @@ int roofline(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addDevices(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<DevicesArguments>();
     CLI::App* command =
         addCommand(app, line, "devices", "List what this machine can compute on", [&line, options] {
             return options->model.empty() ? listAll(line) : roofline(line, *options);

@@ -14,13 +14,13 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct DraftArguments {
     DraftMaking making;
     RunOptions run;
 };
 
 /// What decoding gains with the draft, in turns with plain decoding.
-SpeculationMeasure probe(const CommandLine& line, const Options& options, const RunRequest& request,
+SpeculationMeasure probe(const CommandLine& line, const DraftArguments& options, const RunRequest& request,
                          const std::string& draft) {
     SpeculationMeasure measure;
     runDirectly(line, [&](Backend& backend, RunControl& control) {
@@ -41,7 +41,7 @@ SpeculationMeasure probe(const CommandLine& line, const Options& options, const 
     return measure;
 }
 
-int draft(const CommandLine& line, const Options& options) {
+int draft(const CommandLine& line, const DraftArguments& options) {
     RunRequest request;
     RunResult result;
     {
@@ -72,7 +72,7 @@ int draft(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addDraft(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<DraftArguments>();
     options->run.noBaseline = true;
     CLI::App* command = addCommand(app, line, "draft",
                                    "Make a draft for speculative decoding out of a model: one "

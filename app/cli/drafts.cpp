@@ -12,7 +12,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct DraftsArguments {
     DraftTrialRequest request;
     std::int64_t probeTokens = 0;
     std::string probeKind = "model";
@@ -55,7 +55,7 @@ void print(const DraftTrialReport& report) {
                 trial.draftTokens.c_str(), trial.tree.c_str(), trial.verdict.c_str());
 }
 
-int drafts(const CommandLine& line, const Options& options) {
+int drafts(const CommandLine& line, const DraftsArguments& options) {
     DraftTrialRequest request = options.request;
     request.measure.threads = line.threads;
     if (options.probeTokens > 0) {
@@ -75,7 +75,7 @@ int drafts(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addDrafts(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<DraftsArguments>();
     CLI::App* command =
         addCommand(app, line, "drafts", "Try drafts for a model and say which is worth it",
                    [&line, options] { return drafts(line, *options); });

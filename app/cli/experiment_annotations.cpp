@@ -13,7 +13,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct ExperimentAnnotationsArguments {
     std::string database;
     std::vector<std::int64_t> ids;
     std::vector<std::string> add;
@@ -25,7 +25,7 @@ struct Options {
 };
 
 /// Changes every experiment of the options, all or none, and prints how they stand then.
-int change(const CommandLine& line, const Options& options,
+int change(const CommandLine& line, const ExperimentAnnotationsArguments& options,
            const std::function<void(storage::AnnotationRepository&, std::int64_t)>& work) {
     ExperimentStore store(options.database, ExperimentStore::Mode::Existing);
     store.annotate(options.ids, work);
@@ -41,13 +41,13 @@ int change(const CommandLine& line, const Options& options,
     return kExitDone;
 }
 
-int favourite(const CommandLine& line, const Options& options) {
+int favourite(const CommandLine& line, const ExperimentAnnotationsArguments& options) {
     return change(line, options, [&](storage::AnnotationRepository& repository, std::int64_t id) {
         repository.setFavourite(id, !options.off);
     });
 }
 
-int tag(const CommandLine& line, const Options& options) {
+int tag(const CommandLine& line, const ExperimentAnnotationsArguments& options) {
     if (options.add.empty() && options.remove.empty())
         throw EngineError(ErrorKind::Usage, "nothing to change: give --add TAG or --remove TAG");
     for (const std::string& name : options.add)
@@ -61,7 +61,7 @@ int tag(const CommandLine& line, const Options& options) {
     });
 }
 
-int note(const CommandLine& line, const Options& options) {
+int note(const CommandLine& line, const ExperimentAnnotationsArguments& options) {
     if (options.hasNote && options.clear)
         throw EngineError(ErrorKind::Usage, "give either a TEXT or --clear");
     if (options.hasNote || options.clear)
@@ -95,9 +95,9 @@ std::string annotatedName(const ExperimentRecord& record) {
 }
 
 void addAnnotationCommands(CLI::App& group, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<ExperimentAnnotationsArguments>();
     const auto add = [&](const std::string& name, const std::string& help, int most,
-                         int (*action)(const CommandLine&, const Options&)) {
+                         int (*action)(const CommandLine&, const ExperimentAnnotationsArguments&)) {
         CLI::App* command = addCommand(group, line, name, help,
                                        [&line, options, action] { return action(line, *options); });
         addDatabaseOption(*command, options->database);

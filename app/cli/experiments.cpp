@@ -24,7 +24,7 @@ namespace {
 
 using Mode = ExperimentStore::Mode;
 
-struct Options {
+struct ExperimentsArguments {
     std::string database;
     std::vector<std::int64_t> ids;
     std::string file;
@@ -58,7 +58,7 @@ std::string title(const std::string& metric) {
     return info ? info->title : metric;
 }
 
-int list(const CommandLine& line, const Options& options) {
+int list(const CommandLine& line, const ExperimentsArguments& options) {
     std::vector<ExperimentRecord> records =
         ExperimentStore(options.database, Mode::Existing).list();
     const bool any = !records.empty();
@@ -89,7 +89,7 @@ int list(const CommandLine& line, const Options& options) {
     return kExitDone;
 }
 
-int show(const CommandLine& line, const Options& options) {
+int show(const CommandLine& line, const ExperimentsArguments& options) {
     const ExperimentDetail detail =
         ExperimentStore(options.database, Mode::Existing).detail(options.ids.front());
     if (line.json) {
@@ -188,7 +188,7 @@ void printFindings(const ExperimentRecord& record, const PairedComparison& compa
         std::printf("  Not tested: %s.\n", comparison.note.c_str());
 }
 
-int compare(const CommandLine& line, const Options& options) {
+int compare(const CommandLine& line, const ExperimentsArguments& options) {
     const ExperimentStore store(options.database, Mode::Existing);
     std::vector<ExperimentRecord> records;
     for (const std::int64_t id : options.ids)
@@ -230,7 +230,7 @@ BetterWhen betterWhen(const std::string& metric) {
 /// Finished experiments that have the metrics asked for. Numbers of different protocols do not
 /// belong on one axis: those of the newest experiment's protocols stay.
 std::vector<ExperimentRecord> comparableRecords(std::vector<ExperimentRecord> records,
-                                                const Options& options) {
+                                                const ExperimentsArguments& options) {
     std::erase_if(records, [&](const ExperimentRecord& record) {
         return record.status != ExperimentStatus::Finished ||
                record.metrics.count(options.x) == 0 || record.metrics.count(options.y) == 0 ||
@@ -254,7 +254,7 @@ std::vector<ExperimentRecord> comparableRecords(std::vector<ExperimentRecord> re
     return records;
 }
 
-int pareto(const CommandLine& line, const Options& options) {
+int pareto(const CommandLine& line, const ExperimentsArguments& options) {
     const BetterWhen xBetter = betterWhen(options.x);
     const BetterWhen yBetter = betterWhen(options.y);
     const std::vector<ExperimentRecord> records =
@@ -288,13 +288,13 @@ int pareto(const CommandLine& line, const Options& options) {
 }
 
 /// --format, or what the name of the file says.
-std::string exportFormat(const Options& options) {
+std::string exportFormat(const ExperimentsArguments& options) {
     if (!options.format.empty())
         return options.format;
     return std::filesystem::path(options.file).extension() == ".json" ? "json" : "csv";
 }
 
-int exportList(const CommandLine& line, const Options& options) {
+int exportList(const CommandLine& line, const ExperimentsArguments& options) {
     const ExperimentStore store(options.database, Mode::Existing);
     const std::vector<ExperimentRecord> records = store.list();
     const std::string format = exportFormat(options);
@@ -316,7 +316,7 @@ int exportList(const CommandLine& line, const Options& options) {
     return kExitDone;
 }
 
-int importFile(const CommandLine& line, const Options& options) {
+int importFile(const CommandLine& line, const ExperimentsArguments& options) {
     ExperimentStore store(options.database, Mode::Make);
     const storage::ImportCounts counts = store.importFrom(options.file);
     if (line.json)
@@ -330,14 +330,14 @@ int importFile(const CommandLine& line, const Options& options) {
     return kExitDone;
 }
 
-int remove(const CommandLine& line, const Options& options) {
+int remove(const CommandLine& line, const ExperimentsArguments& options) {
     ExperimentStore(options.database, Mode::Existing).remove(options.ids);
     if (line.json)
         printJson({{"removed", options.ids}});
     return kExitDone;
 }
 
-int resume(const CommandLine& line, const Options& options) {
+int resume(const CommandLine& line, const ExperimentsArguments& options) {
     std::vector<RunRequest> requests;
     {
         const ExperimentStore store(options.database, Mode::Existing);
@@ -371,11 +371,11 @@ int resume(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addExperiments(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<ExperimentsArguments>();
     CLI::App* group = app.add_subcommand("experiments", "List, compare and manage experiments");
     group->require_subcommand(1);
     const auto add = [&](const std::string& name, const std::string& help,
-                         int (*action)(const CommandLine&, const Options&)) {
+                         int (*action)(const CommandLine&, const ExperimentsArguments&)) {
         CLI::App* command = addCommand(*group, line, name, help,
                                        [&line, options, action] { return action(line, *options); });
         addDatabaseOption(*command, options->database);

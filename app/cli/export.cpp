@@ -12,7 +12,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct ExportArguments {
     ExportRequest request;
     std::string type;
     std::string db;
@@ -29,7 +29,7 @@ std::string knownFormats() {
 }
 
 /// "gguf" means 16 bits unless --type says otherwise; "gguf" + "q8_0" is "gguf-q8_0".
-std::string formatId(const Options& options) {
+std::string formatId(const ExportArguments& options) {
     std::string id = options.request.format;
     if (id == "gguf")
         id += "-" + (options.type.empty() ? "f16" : options.type);
@@ -58,7 +58,7 @@ void print(const ExportReport& report) {
         std::printf("  loaded by %s\n", loaders.c_str());
 }
 
-int exportCommand(const CommandLine& line, Options options) {
+int exportCommand(const CommandLine& line, ExportArguments options) {
     options.request.format = formatId(options);
     options.request.verify = !options.noVerify;
     if (options.experiment != 0)
@@ -91,7 +91,7 @@ int exportCommand(const CommandLine& line, Options options) {
 }  // namespace
 
 void addExport(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<ExportArguments>();
     CLI::App* command =
         addCommand(app, line, "export", "Write a model in a format that other runtimes load",
                    [&line, options] { return exportCommand(line, *options); });

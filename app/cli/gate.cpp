@@ -17,7 +17,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct GateArguments {
     std::string database;
     std::int64_t experiment = 0;
     std::int64_t baseline = 0;
@@ -118,7 +118,7 @@ void writeJunit(const std::string& path, const std::string& name,
         throw EngineError(ErrorKind::Io, path + ": the JUnit file cannot be written");
 }
 
-int gate(const CommandLine& line, const Options& options) {
+int gate(const CommandLine& line, const GateArguments& options) {
     const ExperimentStore store(options.database, ExperimentStore::Mode::Existing);
     const ExperimentRecord experiment = store.record(options.experiment);
     Gate gate(experiment, store.record(options.baseline));
@@ -158,7 +158,7 @@ int gate(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addGate(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<GateArguments>();
     CLI::App* command =
         addCommand(app, line, "gate", "Check limits on a result; ends with 1 when one is missed",
                    [&line, options] { return gate(line, *options); });

@@ -11,11 +11,11 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct GenerateArguments {
     GenerateRequest request;
 };
 
-int generate(const CommandLine& line, Options options) {
+int generate(const CommandLine& line, GenerateArguments options) {
     options.request.threads = line.threads;
     EngineSession engine(line);
     engine.printer().streamText(!line.json);
@@ -41,7 +41,7 @@ int generate(const CommandLine& line, Options options) {
 }  // namespace
 
 void addGenerate(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<GenerateArguments>();
     CLI::App* command = addCommand(app, line, "generate", "Continue a text",
                                    [&line, options] { return generate(line, *options); });
     GenerateRequest& request = options->request;

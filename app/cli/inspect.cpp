@@ -56,7 +56,7 @@ void print(const ModelReport& report) {
     printTable({"tensor", "type", "shape", "size", "bits"}, rows);
 }
 
-struct Options {
+struct InspectArguments {
     std::string model;
     std::string activations;
     std::int64_t tokens = 4096;
@@ -81,7 +81,7 @@ std::string bars(const std::vector<std::int64_t>& histogram) {
     return text;
 }
 
-int inspectActivations(const CommandLine& line, const Options& options) {
+int inspectActivations(const CommandLine& line, const InspectArguments& options) {
     return runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Loading", 0.1);
         const Model model = loadModel(options.model, &control);
@@ -121,7 +121,7 @@ int inspectActivations(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addInspect(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<InspectArguments>();
     CLI::App* command = addCommand(
         app, line, "inspect", "Show architecture, sizes and tensors of a model", [&line, options] {
             if (!options->activations.empty())

@@ -13,12 +13,12 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct LogitsArguments {
     std::string model;
     std::vector<std::int64_t> ids;
 };
 
-std::vector<std::int32_t> checkedIds(const Options& options, const ModelConfig& config) {
+std::vector<std::int32_t> checkedIds(const LogitsArguments& options, const ModelConfig& config) {
     std::vector<std::int32_t> ids;
     for (const std::int64_t id : options.ids) {
         if (id < 0 || id >= config.vocabularySize)
@@ -43,7 +43,7 @@ double logSumExp(const std::vector<float>& values) {
     return largest + std::log(sum);
 }
 
-int logits(const CommandLine& line, const Options& options) {
+int logits(const CommandLine& line, const LogitsArguments& options) {
     return runDirectly(line, [&](Backend& backend, RunControl& control) {
         const Model model = loadModel(options.model, &control);
         const std::vector<std::int32_t> ids = checkedIds(options, model.config);
@@ -81,7 +81,7 @@ int logits(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addLogits(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<LogitsArguments>();
     CLI::App* command = addCommand(app, line, "logits", "Show the logits after a row of token ids",
                                    [&line, options] { return logits(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();

@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ReportArguments {
     std::string database;
     std::vector<std::int64_t> ids;
     std::string out;
@@ -68,7 +68,7 @@ void addChart(app::HtmlReport& report, const std::vector<ExperimentRecord>& reco
     }
 }
 
-int report(const CommandLine& line, const Options& options) {
+int report(const CommandLine& line, const ReportArguments& options) {
     const ExperimentStore store(options.database, ExperimentStore::Mode::Existing);
     app::HtmlReport page;
     page.title = options.title;
@@ -111,7 +111,7 @@ int report(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addReport(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<ReportArguments>();
     CLI::App* command =
         addCommand(app, line, "report", "One self-contained HTML page about experiments",
                    [&line, options] { return report(line, *options); });

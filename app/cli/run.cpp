@@ -11,7 +11,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct RunArguments {
     std::string recipe;
     std::string name;
     RunOptions run;
@@ -53,7 +53,7 @@ nlohmann::json document(const RunRequest& request, const RunResult& result, std:
     return json;
 }
 
-int run(const CommandLine& line, const Options& options) {
+int run(const CommandLine& line, const RunArguments& options) {
     const Recipe recipe = recipeFromText(recipeText(options.recipe));
     checkedRecipe(recipe);
     RunSession session(line, options.run);
@@ -74,7 +74,7 @@ int run(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addRun(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<RunArguments>();
     CLI::App* command =
         addCommand(app, line, "run", "Run a recipe on a model and measure the result",
                    [&line, options] { return run(line, *options); });

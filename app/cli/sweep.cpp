@@ -11,7 +11,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct SweepArguments {
     std::string sweep;
     RunOptions run;
 };
@@ -59,7 +59,7 @@ void runOne(RunSession& session, const Recipe& recipe, Outcome& outcome) {
                             cell("weight_bytes")});
 }
 
-int sweep(const CommandLine& line, const Options& options) {
+int sweep(const CommandLine& line, const SweepArguments& options) {
     const std::vector<Recipe> recipes = recipesFromText(recipeText(options.sweep));
     for (const Recipe& recipe : recipes)
         checkedRecipe(recipe);
@@ -89,7 +89,7 @@ int sweep(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addSweep(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<SweepArguments>();
     CLI::App* command =
         addCommand(app, line, "sweep", "Run a grid or list of recipes; goes on where it stopped",
                    [&line, options] { return sweep(line, *options); });

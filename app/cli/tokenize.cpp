@@ -13,14 +13,14 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct TokenizeArguments {
     std::string model;
     std::string text;
     std::string file;
     bool special = false;
 };
 
-int tokenize(const CommandLine& line, const Options& options) {
+int tokenize(const CommandLine& line, const TokenizeArguments& options) {
     requireDevice(line);
     ProgressPrinter printer;
     RunControl control(Interrupt::token(), nullptr, printer);
@@ -39,7 +39,7 @@ int tokenize(const CommandLine& line, const Options& options) {
 }  // namespace
 
 void addTokenize(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<TokenizeArguments>();
     CLI::App* command = addCommand(app, line, "tokenize", "Show the token ids of a text",
                                    [&line, options] { return tokenize(line, *options); });
     command->add_option("MODEL", options->model, "Folder, .gguf file, or demo")->required();

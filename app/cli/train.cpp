@@ -11,7 +11,7 @@ namespace fettle::cli {
 
 namespace {
 
-struct Options {
+struct TrainArguments {
     TrainRequest request;
     std::string schedule = "cosine";
     std::int64_t microTokens = 0;
@@ -19,7 +19,7 @@ struct Options {
     double crossEntropy = 0;
 };
 
-TrainRequest requestOf(const Options& options) {
+TrainRequest requestOf(const TrainArguments& options) {
     TrainRequest request = options.request;
     const std::map<std::string, ScheduleKind> kinds = {{"constant", ScheduleKind::Constant},
                                                        {"linear", ScheduleKind::Linear},
@@ -60,7 +60,7 @@ void print(const TrainReport& report) {
     printFields(fields);
 }
 
-int train(const CommandLine& line, const Options& options) {
+int train(const CommandLine& line, const TrainArguments& options) {
     requireDevice(line);
     ProgressPrinter printer;
     PauseGate gate;
@@ -76,7 +76,7 @@ int train(const CommandLine& line, const Options& options) {
     return kExitDone;
 }
 
-void addTrainingOptions(CLI::App& command, Options& options) {
+void addTrainingOptions(CLI::App& command, TrainArguments& options) {
     TrainerOptions& trainer = options.request.trainer;
     command.add_option("--tokens", trainer.tokens, "Tokens to train on (default 1000000)")
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
@@ -157,7 +157,7 @@ void addDataOptions(CLI::App& command, DataOptions& data) {
 }  // namespace
 
 void addTrain(CLI::App& app, CommandLine& line) {
-    const auto options = std::make_shared<Options>();
+    const auto options = std::make_shared<TrainArguments>();
     CLI::App* command =
         addCommand(app, line, "train",
                    "Train a model on a text, from random weights or on from what it is.\n"
