@@ -25,7 +25,7 @@ from compressed_tensors.quantization import QuantizationScheme  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 DEMO = interop_env.ROOT / "resources" / "demo"
-SCHEMES = ["int8", "int8-static", "w8a16", "int4-g32", "int4-g32-asym", "int4-g128-asym", "int4-g128-a8", "int4-g32-a4", "int3-g64", "int2-g32", "fp8", "fp8-tensor", "fp8-block128", "nvfp4", "nvfp4-w4a16", "mxfp4", "mxfp4-w4a16"]
+SCHEMES = ["int8", "int8-static", "w8a16", "int4-g32", "int4-g32-asym", "int4-g128-asym", "int4-g128-a8", "int4-g32-a4", "int3-g64", "int2-g32", "fp8", "fp8-tensor", "fp8-block128", "nvfp4", "nvfp4-w4a16", "mxfp4", "mxfp4-w4a16", "mxfp8", "mxfp8-w8a16", "mxfp6-w6a16"]
 PARTS = ["weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale", "input_global_scale", "input_scale"]
 
 
