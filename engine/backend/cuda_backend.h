@@ -204,6 +204,8 @@ private:
                       kernels::cuda::ProductSums& sums);
     kernels::cuda::BlasGemm libraryInput(kernels::cuda::CodeKind codes, Prepared& x,
                                          const float** scales);
+    /// All rows of a sweep, `together` at a time.
+    void sweepRows(const ColumnSweep& sweep, std::int64_t together);
     template <class F>
     void changeRows(std::span<float> weight, std::int64_t cols, std::span<const float> inputNorm,
                     const F& change);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/backend/cuda_backend.h"
+#include "engine/core/error.h"
 #include "kernels/cuda/gptq.h"
 #include "kernels/cuda/observe.h"
 #include "kernels/cuda/sampling.h"
@@ -89,12 +90,24 @@ InputSums CudaBackend::endInput() {
 // ---- weights
 
 bool CudaBackend::sweepColumns(const ColumnSweep& s) {
-    const std::int64_t groups = s.cols / s.group;
     const std::int64_t together =
         std::clamp<std::int64_t>(kSweepBytes / (3 * s.cols * 4), 1, s.rows);
     const auto needed = static_cast<std::uint64_t>(s.cols * s.cols * 4 + together * 3 * s.cols * 4);
     if (needed > freeBytes() / 5 * 4)
         return false;
+    try {
+        sweepRows(s, together);
+    } catch (const EngineError& error) {
+        // Others use the device too: what was free a moment ago may be gone.
+        if (error.kind() != ErrorKind::OutOfMemory)
+            throw;
+        return false;
+    }
+    return true;
+}
+
+void CudaBackend::sweepRows(const ColumnSweep& s, std::int64_t together) {
+    const std::int64_t groups = s.cols / s.group;
     const auto lower = copied(*this, s.lower, s.cols * s.cols);
     const auto order = copied(*this, s.order, s.cols);
     for (std::int64_t first = 0; first < s.rows; first += together) {
@@ -143,7 +156,6 @@ bool CudaBackend::sweepColumns(const ColumnSweep& s) {
         download(s.codes + first * s.cols, b.codes, bytes);
         download(s.losses + first, b.losses, static_cast<std::size_t>(b.rows) * sizeof(double));
     }
-    return true;
 }
 
 /// Rows of a weight through the device, a piece at a time.

@@ -249,5 +249,38 @@ TEST(DeviceWork, WithoutRoomTheHostSweeps) {
               Weight(problem.run("int4-g32", nullptr, pool).tensor).toFloat());
 }
 
+// The room that was free when the sweep began is gone in the middle of it.
+TEST(DeviceWork, WhereOthersTakeTheRoomTheHostSweepsAndPruningSaysSo) {
+    const simt::OptionScope scope(quick());
+    kernels::WorkerPool pool(2);
+    const GptqProblem problem;
+    const std::vector<float> want =
+        Weight(problem.run("int4-g32", nullptr, pool).tensor).toFloat();
+    const FaultScope restore;
+    simt::faults().memoryBytes = simt::deviceBytes() + (std::size_t{1} << 24);
+    const auto square = static_cast<std::size_t>(problem.cols * problem.cols) * sizeof(float);
+    // Nothing fits; the factor does; all but the last arrays do.
+    for (const std::size_t left : {std::size_t{0}, square + 4096, square + 20000}) {
+        EmulatedBackend cuda;
+        simt::faults().takenBytes = simt::faults().memoryBytes - simt::deviceBytes() - left;
+        EXPECT_EQ(Weight(problem.run("int4-g32", &cuda, pool).tensor).toFloat(), want) << left;
+        simt::faults().takenBytes = 0;
+        EXPECT_EQ(Weight(problem.run("int4-g32", &cuda, pool).tensor).toFloat(), want)
+            << "the device is of use again";
+    }
+    EmulatedBackend cuda;
+    simt::faults().takenBytes = simt::faults().memoryBytes - simt::deviceBytes();
+    Floats weight = randomFloats(9 * 192, 3);
+    const Floats before = weight;
+    try {
+        cuda.zeroSmallest(weight, 192, {}, 10);
+        FAIL() << "there was room";
+    } catch (const EngineError& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::OutOfMemory);
+        EXPECT_NE(std::string(error.what()).find("cuda:0"), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(weight, before) << "half pruned";
+}
+
 }  // namespace
 }  // namespace fettle

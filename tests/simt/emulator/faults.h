@@ -9,6 +9,8 @@ namespace fettle::simt {
 struct Faults {
     std::size_t memoryBytes = std::numeric_limits<std::size_t>::max();  ///< of the first device
     std::size_t secondBytes = std::numeric_limits<std::size_t>::max();  ///< of the other
+    /// Of the first device, what others have taken since it was asked how much is free.
+    std::size_t takenBytes = 0;
     bool lost = false;         ///< every wait for the device fails
     bool noBlas = false;       ///< neither library of products is installed
     bool noLt = false;         ///< the one that plans products is not

@@ -153,7 +153,8 @@ Status synchronize(Stream stream) {
 
 Status allocate(void** memory, std::size_t bytes) {
     const int device = simt::currentDevice();
-    if (simt::deviceBytes(device) + bytes > memoryOf(device))
+    const std::size_t taken = device == 0 ? simt::faults().takenBytes : 0;
+    if (simt::deviceBytes(device) + bytes + taken > memoryOf(device))
         return kOutOfMemory;
     *memory = simt::allocateDevice(bytes);
     simt::allocations()[*memory] = bytes;
