@@ -4,13 +4,11 @@
 // CPU. One thread at a time; results do not depend on the number of threads of the pool.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/core/page_buffer.h"
@@ -184,31 +182,32 @@ private:
         Offset ffnNorm, ffnNormBias, gateUp, gateUpBias, down, downBias, postFfnNorm;
         std::size_t rope = 0;
     };
+    enum WidePart : std::uint8_t {
+        QkvRaw,     ///< before q/k norms and rope; with q/k norms only
+        Qkv,        ///< [tokens, q + 2 kv]
+        Attention,  ///< [tokens, q]
+        GateUp,     ///< [tokens, 2 ffn] or [tokens, ffn]
+        kWideParts
+    };
     /// What the gradient of a layer needs of its forward pass.
     struct Saved {
         PageBuffer logSumExp;              ///< [tokens, heads]
         PageBuffer attnBranch, ffnBranch;  ///< before the post norms; with those only
         PageBuffer middle;                 ///< residual stream between the halves
         /// The rest, which is most of it. With bfloat16 products these hold numbers of that type.
-        struct Wide {
-            PageBuffer qkvRaw;     ///< before q/k norms and rope; with q/k norms only
-            PageBuffer qkv;        ///< [tokens, q + 2 kv]
-            PageBuffer attention;  ///< [tokens, q]
-            PageBuffer gateUp;     ///< [tokens, 2 ffn] or [tokens, ffn]
-        } wide;
-        PageArray<std::uint16_t> packed[4];  ///< `wide` while other layers run, with those products
+        PageBuffer wide[kWideParts];
+        /// `wide` while other layers run, with those products. Empty where nothing is to be kept.
+        PageArray<std::uint16_t> packed[kWideParts];
+        bool keeps = false;  ///< rounding fills `packed`
         void release();
     };
     /// Whether Saved::wide goes from layer to layer, its numbers staying behind in Saved::packed.
     bool packs() const { return m_bf16 && !m_checkpointing; }
-    /// Hands `wide` of layer `index` to the next one.
-    void pack(std::size_t index);
-    /// Takes `wide` back from the next layer, with the numbers that it had at pack().
+    /// With bfloat16 products, `count` activations of `saved` that the gradient needs become
+    /// numbers of that type, with room in Saved::packed where there is to be a copy.
+    void round(Saved& saved, WidePart part, std::int64_t count);
+    /// Takes `wide` back from the next layer, with the numbers that are in Saved::packed.
     void unpack(std::size_t index);
-    /// Parts of `wide` and how many numbers of each count.
-    std::array<std::pair<PageBuffer*, std::int64_t>, 4> partsOf(Saved::Wide& wide) const;
-    /// With bfloat16 products, activations that the gradient needs become numbers of that type.
-    void round(PageBuffer& kept, std::int64_t count);
 
     Offset add(const Model& model, const std::string& name, std::int64_t rows, std::int64_t cols,
                bool decays);

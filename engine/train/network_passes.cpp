@@ -4,9 +4,9 @@
 
 #include "engine/core/error.h"
 #include "engine/model/rope_table.h"
-#include "engine/train/bfloat16_values.h"
 #include "engine/train/network.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/ops/bfloat16.h"
 #include "kernels/ops/elementwise.h"
 #include "kernels/ops/loss.h"
 
@@ -42,7 +42,11 @@ kernels::GatedKind gatedKind(FeedForwardKind kind) {
                                                     : kernels::GatedKind::GeluTanhPlain;
 }
 
-constexpr std::int64_t kRowGrain = 64, kValueGrain = 16384;
+constexpr std::int64_t kRowGrain = 64;
+
+// Activations of all layers up to which their memory is kept from step to step: taking it anew
+// costs a small model several hundredths of its step.
+constexpr std::int64_t kKeptActivations = std::int64_t{1} << 26;
 
 }  // namespace
 
@@ -215,7 +219,7 @@ void Network::rotate(const Layer& layer, float* qkv, bool back) {
 
 kernels::AttentionTrainArgs Network::attentionArgs(std::size_t index, Saved& saved) const {
     kernels::AttentionTrainArgs args;
-    args.q = saved.wide.qkv.data();
+    args.q = saved.wide[Qkv].data();
     args.k = args.q + m_qSize;
     args.v = args.k + m_kvSize;
     args.qStride = args.kvStride = m_qSize + 2 * m_kvSize;
@@ -225,7 +229,7 @@ kernels::AttentionTrainArgs Network::attentionArgs(std::size_t index, Saved& sav
     args.scale = m_config.attentionScale;
     args.window = m_config.layers[index].slidingWindow;
     args.softcap = m_config.attentionSoftcap;
-    args.out = saved.wide.attention.data();
+    args.out = saved.wide[Attention].data();
     args.outStride = m_qSize;
     args.logSumExp = saved.logSumExp.data();
     return args;
@@ -275,49 +279,32 @@ void Network::linearBackward(const Input& x, Offset w, Offset b, std::int64_t ro
 }
 
 void Network::Saved::release() {
-    for (PageBuffer* const part : {&logSumExp, &attnBranch, &ffnBranch, &middle, &wide.qkvRaw,
-                                   &wide.qkv, &wide.attention, &wide.gateUp})
+    for (PageBuffer* const part : {&logSumExp, &attnBranch, &ffnBranch, &middle})
         part->release();
+    for (PageBuffer& part : wide)
+        part.release();
     for (PageArray<std::uint16_t>& part : packed)
         part.release();
 }
 
-std::array<std::pair<PageBuffer*, std::int64_t>, 4> Network::partsOf(Saved::Wide& wide) const {
-    const std::int64_t qkv = m_tokens * (m_qSize + 2 * m_kvSize);
-    return {{{&wide.qkvRaw, m_config.qkNorm ? qkv : 0},
-             {&wide.qkv, qkv},
-             {&wide.attention, m_tokens * m_qSize},
-             {&wide.gateUp, m_tokens * m_gateUpSize}}};
-}
-
-void Network::round(PageBuffer& kept, std::int64_t count) {
+void Network::round(Saved& saved, WidePart part, std::int64_t count) {
     if (!m_bf16)
         return;
-    m_pool.parallelFor(count, kValueGrain, [&](std::int64_t begin, std::int64_t end, int) {
-        roundToBfloat16(kept.data() + begin, end - begin, kept.data() + begin);
-    });
-}
-
-void Network::pack(std::size_t index) {
-    Saved& saved = m_saved[index];
-    for (std::size_t i = 0; const auto& [part, count] : partsOf(saved.wide)) {
-        PageArray<std::uint16_t>& packed = saved.packed[i++];
+    PageArray<std::uint16_t>& packed = saved.packed[part];
+    if (saved.keeps)
         packed.fit(static_cast<std::size_t>(count));
-        m_pool.parallelFor(count, kValueGrain, [&](std::int64_t begin, std::int64_t end, int) {
-            packBfloat16(part->data() + begin, end - begin, packed.data() + begin);
-        });
-    }
-    m_saved[index + 1].wide = std::move(saved.wide);
+    float* const x = saved.wide[part].data();
+    kernels::roundToBfloat16(x, count, x, saved.keeps ? packed.data() : nullptr, m_pool);
 }
 
 void Network::unpack(std::size_t index) {
     Saved& saved = m_saved[index];
-    saved.wide = std::move(m_saved[index + 1].wide);
-    for (std::size_t i = 0; const auto& [part, count] : partsOf(saved.wide)) {
-        const PageArray<std::uint16_t>& packed = saved.packed[i++];
-        m_pool.parallelFor(count, kValueGrain, [&](std::int64_t begin, std::int64_t end, int) {
-            unpackBfloat16(packed.data() + begin, end - begin, part->data() + begin);
-        });
+    const std::int64_t qkv = m_tokens * (m_qSize + 2 * m_kvSize);
+    const std::int64_t counts[kWideParts] = {m_config.qkNorm ? qkv : 0, qkv, m_tokens * m_qSize,
+                                             m_tokens * m_gateUpSize};
+    for (int i = 0; i < kWideParts; ++i) {
+        saved.wide[i] = std::move(m_saved[index + 1].wide[i]);
+        kernels::widenBfloat16(saved.packed[i].data(), counts[i], saved.wide[i].data(), m_pool);
     }
 }
 
@@ -325,8 +312,8 @@ void Network::activate(const Saved& saved, float* out) {
     const std::int64_t f = m_config.feedForwardSize;
     const bool gated = m_config.feedForward != FeedForwardKind::GeluTanh;
     kernels::gatedForward(
-        {gatedKind(m_config.feedForward), saved.wide.gateUp.data(),
-         saved.wide.gateUp.data() + (gated ? f : 0), m_gateUpSize, out, f, m_tokens, f},
+        {gatedKind(m_config.feedForward), saved.wide[GateUp].data(),
+         saved.wide[GateUp].data() + (gated ? f : 0), m_gateUpSize, out, f, m_tokens, f},
         m_pool);
 }
 
@@ -335,29 +322,29 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
     const ModelConfig& c = m_config;
     const Layer& layer = m_layers[index];
     const std::int64_t qkvSize = m_qSize + 2 * m_kvSize, d = c.hiddenSize;
-    fit(saved.wide.qkv, m_tokens * qkvSize);
-    fit(saved.wide.attention, m_tokens * m_qSize);
+    fit(saved.wide[Qkv], m_tokens * qkvSize);
+    fit(saved.wide[Attention], m_tokens * m_qSize);
     fit(saved.logSumExp, m_tokens * c.heads);
     fit(saved.middle, m_tokens * d);
-    fit(saved.wide.gateUp, m_tokens * m_gateUpSize);
+    fit(saved.wide[GateUp], m_tokens * m_gateUpSize);
     if (c.qkNorm)
-        fit(saved.wide.qkvRaw, m_tokens * qkvSize);
+        fit(saved.wide[QkvRaw], m_tokens * qkvSize);
     if (c.postNorms) {
         fit(saved.attnBranch, m_tokens * d);
         fit(saved.ffnBranch, m_tokens * d);
     }
 
     norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
-    float* raw = c.qkNorm ? saved.wide.qkvRaw.data() : saved.wide.qkv.data();
+    float* raw = c.qkNorm ? saved.wide[QkvRaw].data() : saved.wide[Qkv].data();
     linear(spent(m_normed, d), layer.qkv, layer.qkvBias, qkvSize, raw);
     if (c.qkNorm) {
-        round(saved.wide.qkvRaw, m_tokens * qkvSize);
-        headNorms(layer, raw, saved.wide.qkv.data());
+        round(saved, QkvRaw, m_tokens * qkvSize);
+        headNorms(layer, raw, saved.wide[Qkv].data());
     }
-    rotate(layer, saved.wide.qkv.data(), false);
-    round(saved.wide.qkv, m_tokens * qkvSize);
+    rotate(layer, saved.wide[Qkv].data(), false);
+    round(saved, Qkv, m_tokens * qkvSize);
     kernels::attentionForward(attentionArgs(index, saved), batch.sequences, m_attention, m_pool);
-    round(saved.wide.attention, m_tokens * m_qSize);
+    round(saved, Attention, m_tokens * m_qSize);
     // y = x + branch, with a norm in between where the family has one
     const auto join = [&](const float* from, PageBuffer& kept, Offset post, float* to) {
         if (c.postNorms) {
@@ -369,13 +356,13 @@ void Network::forwardLayer(std::size_t index, const float* x, float* out, Saved&
             kernels::add(to + begin * d, m_branch.data() + begin * d, (end - begin) * d);
         });
     };
-    linear({saved.wide.attention.data(), m_qSize}, layer.o, layer.oBias, d, m_branch.data());
+    linear({saved.wide[Attention].data(), m_qSize}, layer.o, layer.oBias, d, m_branch.data());
     join(x, saved.attnBranch, layer.postAttnNorm, saved.middle.data());
 
     norm(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_normed.data());
     linear(spent(m_normed, d), layer.gateUp, layer.gateUpBias, m_gateUpSize,
-           saved.wide.gateUp.data());
-    round(saved.wide.gateUp, m_tokens * m_gateUpSize);
+           saved.wide[GateUp].data());
+    round(saved, GateUp, m_tokens * m_gateUpSize);
     activate(saved, m_inner.data());
     linear(spent(m_inner, c.feedForwardSize), layer.down, layer.downBias, d, m_branch.data());
     join(saved.middle.data(), saved.ffnBranch, layer.postFfnNorm, out);
@@ -401,8 +388,8 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
                    branchGradient(saved.ffnBranch, layer.postFfnNorm), m_dInner.data());
     const bool gated = c.feedForward != FeedForwardKind::GeluTanh;
     kernels::GatedBackwardArgs gate;
-    gate.gate = saved.wide.gateUp.data();
-    gate.up = saved.wide.gateUp.data() + (gated ? f : 0);
+    gate.gate = saved.wide[GateUp].data();
+    gate.up = saved.wide[GateUp].data() + (gated ? f : 0);
     gate.inStride = gate.gradStride = m_gateUpSize;
     gate.dOut = m_dInner.data();
     gate.outStride = gate.cols = f;
@@ -415,7 +402,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
                    m_dGateUp.data(), m_branch.data());
     normBackward(layer.ffnNorm, layer.ffnNormBias, saved.middle.data(), m_branch.data(), dx, true);
 
-    linearBackward({saved.wide.attention.data(), m_qSize}, layer.o, layer.oBias, d,
+    linearBackward({saved.wide[Attention].data(), m_qSize}, layer.o, layer.oBias, d,
                    branchGradient(saved.attnBranch, layer.postAttnNorm), m_dInner.data());
     float* dq = m_dQkv.data();
     kernels::attentionBackward(attentionArgs(index, saved),
@@ -425,7 +412,7 @@ void Network::backwardLayer(std::size_t index, const float* x, float* dx, Saved&
         goal->loss = attentionLoss(batch, goal->weight, goal->teacher, saved, dq);
     rotate(layer, dq, true);
     if (c.qkNorm)
-        headNormsBackward(layer, saved.wide.qkvRaw.data(), dq);
+        headNormsBackward(layer, saved.wide[QkvRaw].data(), dq);
     norm(layer.attnNorm, layer.attnNormBias, x, m_normed.data());
     linearBackward(spent(m_normed, d), layer.qkv, layer.qkvBias, qkvSize, dq, m_branch.data());
     normBackward(layer.attnNorm, layer.attnNormBias, x, m_branch.data(), dx, true);
@@ -446,10 +433,11 @@ void Network::startLayers(const TrainBatch& batch, bool keep, RunControl* contro
 void Network::runLayers(const TrainBatch& batch, bool keep) {
     for (std::size_t i = 0; i < m_layers.size(); ++i) {
         const std::size_t from = keep ? i : i % 2, to = keep ? i + 1 : (i + 1) % 2;
-        forwardLayer(i, m_stream[from].data(), m_stream[to].data(),
-                     m_saved[keep && !m_checkpointing ? i : 0], batch);
-        if (keep && packs() && i + 1 < m_layers.size())
-            pack(i);
+        Saved& saved = m_saved[keep && !m_checkpointing ? i : 0];
+        saved.keeps = keep && packs() && i + 1 < m_layers.size();
+        forwardLayer(i, m_stream[from].data(), m_stream[to].data(), saved, batch);
+        if (saved.keeps)
+            std::move(std::begin(saved.wide), std::end(saved.wide), m_saved[i + 1].wide);
         if (const auto tap = m_taps.find(static_cast<std::int64_t>(i)); tap != m_taps.end())
             tap->second.assign(m_stream[to].data(),
                                m_stream[to].data() + m_tokens * m_config.hiddenSize);
@@ -593,6 +581,10 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
     std::optional<AttentionGoal> goal;
     if (loss.attention != 0)
         goal.emplace(AttentionGoal{*teacher, scale * loss.attention});
+    const bool givesBack = m_tokens * m_config.layerCount() *
+                               (2 * m_config.hiddenSize + m_qSize + m_gateUpSize +
+                                (m_qSize + 2 * m_kvSize) * (m_config.qkNorm ? 2 : 1)) >
+                           kKeptActivations;
     // The gradient of the last hidden states lies in m_normed.
     normBackward(m_finalNorm, m_finalNormBias, m_stream[layers].data(), m_normed.data(),
                  m_dx.data(), false);
@@ -609,9 +601,10 @@ LossSums Network::accumulate(const TrainBatch& batch, const TrainLoss& loss, flo
             unpack(i - 1);
         // Gradients of weights take memory layer by layer as activations leave it: a step of one
         // batch never holds all of both.
-        if (!m_checkpointing)
+        if (givesBack && !m_checkpointing)
             m_saved[i].release();
-        m_stream[i + 1].release();
+        if (givesBack)
+            m_stream[i + 1].release();
     }
     if (goal)
         sums.attention = goal->loss;

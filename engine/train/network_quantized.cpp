@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "engine/core/error.h"
-#include "engine/train/bfloat16_values.h"
 #include "engine/train/network.h"
+#include "kernels/ops/bfloat16.h"
 
 namespace fettle {
 
@@ -12,12 +12,14 @@ namespace {
 
 constexpr std::int64_t kGrain = 16384;
 
-void roundHalf(DType type, const float* values, std::int64_t count, float* out) {
+void roundHalf(DType type, const float* values, std::int64_t count, float* out,
+               kernels::WorkerPool& pool) {
     if (type == DType::BF16)
-        roundToBfloat16(values, count, out);
-    else
-        for (std::int64_t i = 0; i < count; ++i)
+        return kernels::roundToBfloat16(values, count, out, nullptr, pool);
+    pool.parallelFor(count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t i = begin; i < end; ++i)
             out[i] = kernels::halfToFloat(kernels::floatToHalf(values[i]));
+    });
 }
 
 }  // namespace
@@ -126,10 +128,8 @@ void Network::deploy() {
         std::copy(m_values.begin() + begin, m_values.begin() + end, m_deployed.begin() + begin);
     for (const HalfParameter& half : m_halves) {
         const TrainParameter& p = m_parameters[half.parameter];
-        m_pool.parallelFor(p.count(), kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-            roundHalf(half.type, m_values.data() + p.offset + begin, end - begin,
-                      m_deployed.data() + p.offset + begin);
-        });
+        roundHalf(half.type, m_values.data() + p.offset, p.count(), m_deployed.data() + p.offset,
+                  m_pool);
     }
     for (QuantizedParameter& q : m_quantizers) {
         const Offset at = m_parameters[q.parameter].offset;

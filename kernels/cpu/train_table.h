@@ -80,6 +80,8 @@ struct TrainTable {
     // x becomes exp(x * factor - shift) * scale
     void (*expRow)(float* x, std::int64_t count, float factor, float shift, float scale);
     double (*sumSquares)(const float* x, std::int64_t count);
+    void (*roundToBfloat16)(const float* x, std::int64_t count, float* out, std::uint16_t* kept);
+    void (*widenBfloat16)(const std::uint16_t* x, std::int64_t count, float* out);
     void (*adamw)(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
     // Rows [begin, end) of a weight; one row of activations, whose block is not 0.
     void (*fakeQuant)(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out);

@@ -274,6 +274,29 @@ TEST(CudaMatmulShapes, WidenedProductsTakeRowsThatAreNotAligned) {
               cuda::kInvalidValue);
 }
 
+// Integers under activations that are not rounded as their kind of product has it.
+TEST(CudaMatmulShapes, IntegersOfEveryWidthAreWidenedForPlainActivations) {
+    using F = WeightFormat;
+    const std::int64_t rows = 11, cols = 1280, tokens = 3;
+    const Floats x = randomFloats(tokens * cols, 6);
+    for (const test::FormatCase& format : {test::FormatCase{F::Int2Group, 64, ScaleType::F16},
+                                           {F::Int3Group, 128, ScaleType::F32},
+                                           {F::Int4Group, 32, ScaleType::BF16},
+                                           {F::Int4Group, 32, ScaleType::F16, true},
+                                           {F::Int8Channel, 0, ScaleType::F32}}) {
+        test::OwnedWeight w = test::randomWeight(format, rows, cols, 5);
+        w.view.activations = ActivationFormat::None;
+        ASSERT_TRUE(OnDevice(w.view).layout.widened) << format.label();
+        std::vector<double> want(static_cast<std::size_t>(tokens * rows));
+        reference::matmul(w.view, x.data(), tokens, cols, want.data());
+        const Floats got = inEveryOrder([&] { return multiply(w, x, tokens); });
+        for (std::int64_t i = 0; i < tokens * rows; ++i)
+            ASSERT_NEAR(got[static_cast<std::size_t>(i)], want[static_cast<std::size_t>(i)],
+                        budget::kSum * bound(w, i % rows, x.data() + i / rows * cols))
+                << format.label() << " at " << i;
+    }
+}
+
 TEST(CudaMatmulShapes, EveryCodeOfASmallFloatIsWhatItsFormatSays) {
     using F = WeightFormat;
     for (const test::FormatCase& format : {test::FormatCase{F::Fp8Channel, 0, ScaleType::F32},

@@ -22,6 +22,8 @@ const TrainTable kTrainTable = {{kGemmWidth, kGemmRows, gemmPanelFloats, 8, gemm
                                 logSumExpRow,
                                 expRow,
                                 sumSquares,
+                                roundToBfloat16,
+                                widenBfloat16,
                                 adamw,
                                 fakeQuant,
                                 fakeQuantBackward,

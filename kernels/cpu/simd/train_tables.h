@@ -42,6 +42,8 @@ double distillRow(float* student, const float* teacher, std::int64_t count, floa
 double logSumExpRow(const float* x, std::int64_t count, float factor);
 void expRow(float* x, std::int64_t count, float factor, float shift, float scale);
 double sumSquares(const float* x, std::int64_t count);
+void roundToBfloat16(const float* x, std::int64_t count, float* out, std::uint16_t* kept);
+void widenBfloat16(const std::uint16_t* x, std::int64_t count, float* out);
 void adamw(const AdamWArgs* args, std::int64_t begin, std::int64_t end);
 void fakeQuant(const FakeQuantArgs* args, std::int64_t begin, std::int64_t end, float* out);
 void fakeQuantBackward(const FakeQuantArgs* args, bool ofStep, std::int64_t begin, std::int64_t end,
