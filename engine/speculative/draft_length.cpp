@@ -8,7 +8,7 @@ namespace fettle {
 namespace {
 
 // Drafting goes on while it promises not to lose; once it was given up it has to promise more.
-constexpr double kGivesUp = 1.0, kWorthIt = 1.05;
+constexpr double kGivesUp = 1.03, kWorthIt = 1.06;
 constexpr double kUpdateUp = 0.15, kUpdateDown = 0.4;  // weights of a new time
 constexpr double kMostSurprise = 2;                    // times what was expected
 constexpr double kOverallDecay = 0.97;
@@ -27,6 +27,9 @@ constexpr int kLastInterval = 1024;
 // drafting, ever more of them.
 constexpr double kSmallGain = 1.2;
 constexpr int kLastStep = 128;
+// The step behind a prompt finds caches full of other things and may take twice as long as those
+// that follow: nothing is judged by it, but by the least of the next few.
+constexpr int kFirstSteps = 2, kLeastOfSteps = 4;
 
 /// A running mean that one slow moment of the machine cannot throw off: other work makes a time
 /// longer, never shorter. `expected` bounds the first value, if that is known.
@@ -126,7 +129,7 @@ double AdaptiveDraftLength::speedupOf(const Draft& draft) const {
 }
 
 int AdaptiveDraftLength::most() {
-    if (m_verify[1] <= 0)
+    if (m_plainSteps < kFirstSteps)
         return 0;  // what a plain step takes must be known first
     if (m_pausedTokens > 0) {
         --m_pausedTokens;
@@ -158,6 +161,11 @@ bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
 void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
     const int drafted = round.verdict ? round.draft->size() : 0;
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
+    if (drafted == 0 && ++m_plainSteps <= kLeastOfSteps) {
+        m_verify[1] =
+            m_plainSteps <= 2 ? round.verifySeconds : std::min(m_verify[1], round.verifySeconds);
+        return;
+    }
     update(m_verify[tokens], round.verifySeconds,
            drafted > 0 && m_verify[1] > 0 ? verifySeconds(drafted + 1) : 0);
 }

@@ -113,6 +113,7 @@ private:
     bool m_levelKnown = false;                          ///< it may be none at all
     // What the last rounds that drafted gave, and the plain steps that their time is worth.
     double m_tokens = 4, m_steps = 4;
+    int m_plainSteps = 0;
     int m_sinceStep = 0;  ///< rounds that drafted since the last plain step
     int m_stepInterval = 8;
     double m_elapsed = 0;  ///< seconds of all rounds

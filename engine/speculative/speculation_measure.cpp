@@ -15,6 +15,10 @@ using Prompts = std::vector<std::vector<std::int32_t>>;
 
 constexpr std::uint64_t kNoiseStream = 0x5BEC;
 constexpr int kCostRounds = 3;
+// Passes that take less time than this find their weights in caches, if nothing else was there in
+// between: as they will when they follow each other, so they are run again at once.
+constexpr double kQuickPass = 5e-3;
+constexpr int kQuickRuns = 3;
 
 struct Sequence {
     std::vector<std::int32_t> answer;
@@ -243,12 +247,14 @@ std::vector<double> measureVerifySeconds(Transformer& target, std::int64_t conte
     std::vector<double> best(static_cast<std::size_t>(most), 1e30);
     for (int round = 0; round < kCostRounds; ++round)
         for (int m = 1; m <= most; ++m) {
-            const double start = steadySeconds();
-            target.forward(tokens.first(static_cast<std::size_t>(m)), cache, &control);
-            target.logits(0, m, logits.data());
             double& least = best[static_cast<std::size_t>(m - 1)];
-            least = std::min(least, steadySeconds() - start);
-            cache.truncate(context);
+            for (int run = 0; run < kQuickRuns && (run == 0 || least < kQuickPass); ++run) {
+                const double start = steadySeconds();
+                target.forward(tokens.first(static_cast<std::size_t>(m)), cache, &control);
+                target.logits(0, m, logits.data());
+                least = std::min(least, steadySeconds() - start);
+                cache.truncate(context);
+            }
         }
     return best;
 }
