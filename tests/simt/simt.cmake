@@ -25,6 +25,12 @@ if(NOT TARGET fettle_cuda)
     set_source_files_properties(${emulator_sources} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread)
     target_compile_definitions(fettle_simt_tests PRIVATE FETTLE_SIMT_TSAN)
     set(simt_filter TEST_FILTER "-*Mutation*:Emulator*")
+    # What orders the threads of the host has to be seen as well, though the rest of the host's code is built as it is.
+    if(NOT "${FETTLE_SANITIZE}" MATCHES "thread")
+      set(worker_pool ${PROJECT_SOURCE_DIR}/kernels/ops/worker_pool.cpp)
+      set_source_files_properties(${worker_pool} TARGET_DIRECTORY fettle_kernels PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+      target_sources(fettle_simt_tests PRIVATE ${worker_pool})
+    endif()
   endif()
   # Which lines of the kernels the tests execute: the target fettle_cuda_coverage runs them all and says it.
   option(FETTLE_COVERAGE "Count the lines of the CUDA kernels that tests execute on the emulator" OFF)

@@ -48,6 +48,27 @@ constexpr unsigned char kPoison = 0xff;  // of shared memory
 // What orders memory on a GPU, said to the thread sanitizer: what was written before publish() is
 // there after a receive() of the same place.
 #ifdef FETTLE_SIMT_TSAN
+extern "C" {
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+/// While it lives the emulator keeps its own books on a fiber: containers, whose code the sanitizer
+/// sees although it is told to leave this file alone, and their memory.
+class OwnBooks {
+public:
+    OwnBooks() {
+        AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+        AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    }
+    ~OwnBooks() {
+        AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+        AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    }
+    OwnBooks(const OwnBooks&) = delete;
+    OwnBooks& operator=(const OwnBooks&) = delete;
+};
 void publish(const void* place) {
     __tsan_release(const_cast<void*>(place));
 }
@@ -55,6 +76,9 @@ void receive(const void* place) {
     __tsan_acquire(const_cast<void*>(place));
 }
 #else
+struct OwnBooks {
+    OwnBooks() {}  // not trivial: the variable is used
+};
 void publish(const void*) {}
 void receive(const void*) {}
 #endif
@@ -136,6 +160,7 @@ std::string text(const std::source_location& where) {
 
 /// Notes a barrier that the running thread comes to; true if it is to be run through.
 bool passThrough(const std::source_location& at) {
+    const OwnBooks books;
     Machine& m = machine();
     const Site site = siteOf(at);
     const unsigned pass = m.running->passes++;
@@ -309,6 +334,12 @@ void throwDefect() {
     throw Finding(defect, text);
 }
 
+void forgetShared() {
+    const OwnBooks books;
+    machine().shared.clear();
+    machine().sharedBytes = 0;
+}
+
 void runBlock(const std::vector<int>& order) {
     Machine& m = machine();
     m.live = m.count;
@@ -464,14 +495,13 @@ void run(Extent3 grid, Extent3 block, std::size_t sharedBytes,
                      static_cast<unsigned>(b / grid.x / grid.y)};
         if (m.options.order == Order::Shuffled)
             std::shuffle(order.begin(), order.end(), rng);
-        m.shared.clear();
-        m.sharedBytes = 0;
+        forgetShared();
         if (sharedBytes > 0)
             sharedBlock(nullptr, sharedBytes);
         runBlock(order);
     }
     receive(&m.ended);
-    m.shared.clear();
+    forgetShared();
     checkGuards();
 }
 
@@ -612,6 +642,7 @@ void waitForCopies(int pending, const std::source_location& at) {
 }
 
 SharedBlock& sharedBlock(const void* tag, std::size_t bytes) {
+    const OwnBooks books;
     Machine& m = machine();
     const auto found = m.shared.find(tag);
     if (found != m.shared.end()) {
