@@ -20,8 +20,8 @@ struct DraftArguments {
 };
 
 /// What decoding gains with the draft, in turns with plain decoding.
-SpeculationMeasure probe(const CommandLine& line, const DraftArguments& options, const RunRequest& request,
-                         const std::string& draft) {
+SpeculationMeasure probe(const CommandLine& line, const DraftArguments& options,
+                         const RunRequest& request, const std::string& draft) {
     SpeculationMeasure measure;
     runDirectly(line, [&](Backend& backend, RunControl& control) {
         control.beginPhase("Trying the draft", 1);

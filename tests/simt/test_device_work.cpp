@@ -254,8 +254,7 @@ TEST(DeviceWork, WhereOthersTakeTheRoomTheHostSweepsAndPruningSaysSo) {
     const simt::OptionScope scope(quick());
     kernels::WorkerPool pool(2);
     const GptqProblem problem;
-    const std::vector<float> want =
-        Weight(problem.run("int4-g32", nullptr, pool).tensor).toFloat();
+    const std::vector<float> want = Weight(problem.run("int4-g32", nullptr, pool).tensor).toFloat();
     const FaultScope restore;
     simt::faults().memoryBytes = simt::deviceBytes() + (std::size_t{1} << 24);
     const auto square = static_cast<std::size_t>(problem.cols * problem.cols) * sizeof(float);
