@@ -28,8 +28,7 @@ void* map(std::size_t bytes) {
         if (before > 0)
             munmap(at, before);
         at += before;
-        if (more > before)
-            munmap(at + kept, more - before);
+        munmap(at + kept, more - before);
         madvise(at, bytes, MADV_HUGEPAGE);  // a wish; fails where the system has none
     }
     return at;

@@ -7,7 +7,8 @@ namespace fettle {
 
 namespace {
 
-// Drafting goes on while it promises not to lose; once it was given up it has to promise more.
+// Drafting goes on while it promises a little more than what estimates are off by; once it was
+// given up it has to promise more.
 constexpr double kGivesUp = 1.03, kWorthIt = 1.06;
 constexpr double kUpdateUp = 0.15, kUpdateDown = 0.4;  // weights of a new time
 constexpr double kMostSurprise = 2;                    // times what was expected
@@ -162,8 +163,8 @@ void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
     const int drafted = round.verdict ? round.draft->size() : 0;
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
     if (drafted == 0 && ++m_plainSteps <= kLeastOfSteps) {
-        m_verify[1] =
-            m_plainSteps <= 2 ? round.verifySeconds : std::min(m_verify[1], round.verifySeconds);
+        m_verify[1] = m_plainSteps <= kFirstSteps ? round.verifySeconds
+                                                  : std::min(m_verify[1], round.verifySeconds);
         return;
     }
     update(m_verify[tokens], round.verifySeconds,
