@@ -79,6 +79,7 @@ int bench(const CommandLine& line, const BenchArguments& options) {
         document["device"] = backend.device().name;
         document["isa"] = backend.device().isa;
         document["threads"] = backend.threads();
+        document["compute"] = backend.products() == kernels::Products::BFloat16 ? "bf16" : "f32";
         document["measurements"] = metricDetails(metrics);
         printJson(document);
         return kExitDone;

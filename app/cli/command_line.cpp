@@ -17,6 +17,16 @@ CLI::App* addCommand(CLI::App& parent, CommandLine& line, const std::string& nam
         "device if one can be used (default cpu)");
     command->add_option("--threads", line.threads, "Threads to compute with (default: all)")
         ->check(CLI::Range(0, 1024));
+    command
+        ->add_option_function<std::string>(
+            "--compute",
+            [&line](const std::string& type) {
+                line.products =
+                    type == "bf16" ? kernels::Products::BFloat16 : kernels::Products::Float32;
+            },
+            "Products of weights in bfloat16: f32 (default), or bf16, which rounds activations "
+            "and takes half the arithmetic where the processor has such")
+        ->check(CLI::IsMember({"f32", "bf16"}));
     command->callback([&line, action = std::move(action)] { line.action = action; });
     return command;
 }

@@ -5,6 +5,8 @@
 #include <functional>
 #include <string>
 
+#include "kernels/ops/products.h"
+
 namespace fettle::cli {
 
 inline constexpr int kExitDone = 0;
@@ -17,7 +19,8 @@ inline constexpr int kExitCancelled = 130;
 struct CommandLine {
     bool json = false;
     std::string device = "cpu";
-    int threads = 0;              ///< 0 = all
+    int threads = 0;  ///< 0 = all
+    kernels::Products products = kernels::Products::Float32;
     std::function<int()> action;  ///< returns the exit code; throws for errors
 };
 

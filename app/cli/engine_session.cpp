@@ -15,7 +15,9 @@ struct Overloaded : Functions... {
 
 EngineSession::EngineSession(const CommandLine& line, Listener listener)
     : m_listener((requireDevice(line), std::move(listener))),
-      m_worker([this](const JobEvent& event) { handle(event); }, line.threads, line.device) {}
+      m_worker([this](const JobEvent& event) { handle(event); }, line.threads, line.device) {
+    m_worker.setProducts(line.products);
+}
 
 void EngineSession::handle(const JobEvent& event) {
     if (m_listener)

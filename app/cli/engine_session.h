@@ -63,6 +63,7 @@ auto runDirectly(const CommandLine& line, Work work) {
     ProgressPrinter printer;
     RunControl control(Interrupt::token(), nullptr, printer);
     const std::unique_ptr<Backend> backend = makeBackend(line.device, line.threads);
+    backend->useProducts(line.products);
     return work(*backend, control);
 }
 

@@ -67,7 +67,9 @@ int train(const CommandLine& line, const TrainArguments& options) {
     RunControl control(Interrupt::token(), &gate, printer);
     const Interrupt::FinishHandler finish([&gate] { gate.finishEarly(); });
     const std::unique_ptr<Backend> backend = makeBackend(line.device, line.threads);
-    const TrainReport report = trainModel(requestOf(options), *backend, control);
+    TrainRequest request = requestOf(options);
+    request.trainer.bf16 = line.products == kernels::Products::BFloat16;
+    const TrainReport report = trainModel(request, *backend, control);
     printer.clear();
     if (line.json)
         printJson(toJson(report));
@@ -114,11 +116,6 @@ void addTrainingOptions(CLI::App& command, TrainArguments& options) {
         ->check(CLI::Range(2, 1 << 30));
     command.add_flag("--checkpointing", trainer.checkpointing,
                      "Compute activations twice instead of holding them");
-    command
-        .add_option_function<std::string>(
-            "--compute", [&trainer](const std::string& type) { trainer.bf16 = type == "bf16"; },
-            "Type of matrix products: f32 (default), or bf16 where the processor has such")
-        ->check(CLI::IsMember({"f32", "bf16"}));
     command
         .add_option("--evaluate-every", trainer.evaluateEvery,
                     "Steps between validations (default: up to twenty a run)")

@@ -323,6 +323,8 @@ std::string command(const ExperimentDetail& e) {
         text += " --protocol llama.cpp";
     if (e.measure.threads > 0)
         text += " --threads " + std::to_string(e.measure.threads);
+    if (e.measure.bfloat16)
+        text += " --compute bf16";
     return text;
 }
 

@@ -17,6 +17,7 @@
 #include "kernels/formats/weight_format.h"
 #include "kernels/ops/attention.h"
 #include "kernels/ops/elementwise.h"
+#include "kernels/ops/products.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle {
@@ -56,6 +57,10 @@ public:
     virtual int threads() const = 0;
     /// Threads of the host, for work that is not the device's.
     virtual kernels::WorkerPool& pool() = 0;
+    /// What weights that are prepared from now on multiply. Throws EngineError(Device) for
+    /// bfloat16 where nothing multiplies it or where it cannot be chosen.
+    virtual void useProducts(kernels::Products products);
+    virtual kernels::Products products() const { return kernels::Products::Float32; }
     /// Device memory is ordinary memory: no copies are needed.
     virtual bool sharesMemory() const = 0;
     /// The most device memory held at once since the mark was last reset; nothing where it is the

@@ -5,6 +5,7 @@
 
 #include "engine/core/error.h"
 #include "engine/experiment/measurement.h"
+#include "kernels/cpu/isa.h"
 
 namespace fettle {
 
@@ -55,13 +56,20 @@ private:
 
 CpuBackend::CpuBackend(int threads) : m_pool(threads), m_device(cpuDevice(m_pool.threads())) {}
 
+void CpuBackend::useProducts(kernels::Products products) {
+    if (products == kernels::Products::BFloat16 && !kernels::hasBf16Products())
+        throw EngineError(ErrorKind::Device, m_device.name + " (" + m_device.isa +
+                                                 ") has no products of bfloat16 (AVX512_BF16)");
+    m_products = products;
+}
+
 std::unique_ptr<DeviceBuffer> CpuBackend::allocate(std::size_t bytes) {
     return std::make_unique<CpuBuffer>(bytes);
 }
 
 std::unique_ptr<DeviceWeight> CpuBackend::prepareWeight(const kernels::WeightView& weight) {
     try {
-        return std::make_unique<CpuWeight>(kernels::PackedWeight::pack(weight, m_pool));
+        return std::make_unique<CpuWeight>(kernels::PackedWeight::pack(weight, m_pool, m_products));
     } catch (const std::bad_alloc&) {
         throw EngineError(ErrorKind::OutOfMemory, "not enough memory for a weight of " +
                                                       std::to_string(weight.rows) + " x " +
@@ -82,9 +90,11 @@ void CpuBackend::download(void* host, const void* device, std::size_t bytes) {
 void CpuBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                         std::span<const LinearTarget> targets) {
     m_activations.assign(x, m, k, stride);
+    m_targets.clear();
     for (const LinearTarget& target : targets)
-        kernels::matmul(static_cast<const CpuWeight*>(target.weight)->packed(), m_activations,
-                        target.y, target.yStride, target.bias, target.accumulate, m_pool);
+        m_targets.push_back({&static_cast<const CpuWeight*>(target.weight)->packed(), target.y,
+                             target.yStride, target.bias, target.accumulate});
+    kernels::matmul(m_targets, m_activations, m_pool);
 }
 
 void CpuBackend::rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset,

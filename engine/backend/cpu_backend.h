@@ -1,6 +1,8 @@
 // The CPU as a Backend: kernels/ops on a team of worker threads.
 #pragma once
 
+#include <vector>
+
 #include "engine/backend/backend.h"
 #include "kernels/ops/matmul.h"
 #include "kernels/ops/worker_pool.h"
@@ -14,6 +16,8 @@ public:
     const DeviceSummary& device() const override { return m_device; }
     int threads() const override { return m_pool.threads(); }
     kernels::WorkerPool& pool() override { return m_pool; }
+    void useProducts(kernels::Products products) override;
+    kernels::Products products() const override { return m_products; }
     bool sharesMemory() const override { return true; }
 
     std::unique_ptr<DeviceBuffer> allocate(std::size_t bytes) override;
@@ -51,7 +55,9 @@ public:
 private:
     kernels::WorkerPool m_pool;
     kernels::Activations m_activations;
+    std::vector<kernels::MatmulTarget> m_targets;  ///< of the call under way
     DeviceSummary m_device;
+    kernels::Products m_products = kernels::Products::Float32;
 };
 
 }  // namespace fettle

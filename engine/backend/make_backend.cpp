@@ -15,6 +15,12 @@ std::unique_ptr<DeviceBuffer> uploaded(Backend& backend, std::span<const float> 
     return buffer;
 }
 
+void Backend::useProducts(kernels::Products products) {
+    if (products != kernels::Products::Float32)
+        throw EngineError(ErrorKind::Device, device().id + ": products of bfloat16 are chosen on " +
+                                                 "the CPU only; a GPU's follow from the weights");
+}
+
 std::unique_ptr<Backend> makeBackend(const std::string& deviceId, int threads) {
     const std::vector<DeviceSummary> devices = chooseDevices(deviceId);
     const DeviceSummary& device = devices.front();

@@ -78,11 +78,11 @@ std::int32_t TokenDistribution::at(double u) const {
 
 TokenDistribution nextTokens(const float* logits, std::int64_t vocabulary,
                              const SamplingOptions& options) {
-    const kernels::RowSummary row = kernels::summarizeLogits(logits, vocabulary);
+    const std::int64_t likeliest = kernels::argmax(logits, vocabulary);
     if (options.temperature <= 0)
-        return TokenDistribution::certain(static_cast<std::int32_t>(row.argmax));
+        return TokenDistribution::certain(static_cast<std::int32_t>(likeliest));
 
-    const double highest = logits[row.argmax], rate = 1 / options.temperature;
+    const double highest = logits[likeliest], rate = 1 / options.temperature;
     TokenDistribution out;
     if (options.topK <= 0 && options.topP >= 1 && options.minP <= 0) {
         out.p.resize(static_cast<std::size_t>(vocabulary));

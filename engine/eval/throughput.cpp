@@ -23,13 +23,13 @@ Repeat runOnce(Transformer& transformer, const std::vector<std::int32_t>& prompt
     cache.truncate(0);
     const double start = steadySeconds();
     transformer.forward(prompt, cache, &control);
-    auto token = static_cast<std::int32_t>(transformer.lastSummary().argmax);
+    std::int32_t token = transformer.likeliestLast();
     double last = steadySeconds();
     repeat.ttft = last - start;
     repeat.prefillRate = static_cast<double>(prompt.size()) / repeat.ttft;
     for (int i = 1; i < newTokens; ++i) {
         transformer.forward(std::span<const std::int32_t>(&token, 1), cache, &control);
-        token = static_cast<std::int32_t>(transformer.lastSummary().argmax);
+        token = transformer.likeliestLast();
         const double now = steadySeconds();
         repeat.interToken.push_back(now - last);
         last = now;
@@ -95,6 +95,7 @@ std::vector<Measurement> measureThroughput(Transformer& transformer,
     const bool native = transformer.native();
     const std::uint64_t peak = transformer.backend().peakBytes().value_or(peakResidentBytes());
     const std::string& device = transformer.backend().device().id;
+    const bool bfloat16 = transformer.backend().products() == kernels::Products::BFloat16;
     std::vector<Measurement> metrics{
         measured("ttft_ms", "ms", ttft, native),
         measured("prefill_tokens_per_s", "tokens/s", prefill, native),
@@ -107,10 +108,10 @@ std::vector<Measurement> measureThroughput(Transformer& transformer,
         measured("peak_bytes", "bytes", {static_cast<double>(peak)}, native),
     };
     const std::string& remark = transformer.backend().device().reason;
-    const std::string protocol = "speed prompt=" + std::to_string(promptTokens) +
-                                 " new=" + std::to_string(newTokens) +
-                                 " threads=" + std::to_string(transformer.backend().threads()) +
-                                 " device=" + device + (remark.empty() ? "" : " (" + remark + ")");
+    const std::string protocol =
+        "speed prompt=" + std::to_string(promptTokens) + " new=" + std::to_string(newTokens) +
+        " threads=" + std::to_string(transformer.backend().threads()) + " device=" + device +
+        (bfloat16 ? " compute=bf16" : "") + (remark.empty() ? "" : " (" + remark + ")");
     for (Measurement& metric : metrics)
         metric.protocol = protocol;
     return metrics;

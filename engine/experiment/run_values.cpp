@@ -27,7 +27,8 @@ json toJson(const MeasureOptions& options) {
             {"prompt_tokens", options.promptTokens},
             {"new_tokens", options.newTokens},
             {"repeats", options.repeats},
-            {"threads", options.threads}};
+            {"threads", options.threads},
+            {"compute", options.bfloat16 ? "bf16" : "f32"}};
 }
 
 MeasureOptions measureOptionsFromJson(const json& value) {
@@ -42,6 +43,7 @@ MeasureOptions measureOptionsFromJson(const json& value) {
     options.newTokens = value.value("new_tokens", options.newTokens);
     options.repeats = value.value("repeats", options.repeats);
     options.threads = value.value("threads", options.threads);
+    options.bfloat16 = value.value("compute", "f32") == "bf16";
     return options;
 }
 
@@ -50,6 +52,8 @@ std::string accuracyProtocol(const MeasureOptions& options, const std::string& t
     text += options.protocol == PerplexityProtocol::LlamaCpp ? " second-half" : " first-unscored";
     if (options.maxTokens > 0)
         text += " max-tokens=" + std::to_string(options.maxTokens);
+    if (options.bfloat16)
+        text += " compute=bf16";
     if (!textHash.empty())
         text += " text=" + textHash;
     return text;

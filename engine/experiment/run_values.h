@@ -40,7 +40,8 @@ struct MeasureOptions {
     int promptTokens = 512;
     int newTokens = 128;
     int repeats = 3;
-    int threads = 0;  ///< 0 = all
+    int threads = 0;        ///< 0 = all
+    bool bfloat16 = false;  ///< products of bfloat16, see Backend::useProducts
 };
 
 nlohmann::json toJson(const MeasureOptions& options);

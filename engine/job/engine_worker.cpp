@@ -70,6 +70,13 @@ JobId EngineWorker::post(JobRequest request) {
         job->id = m_nextId++;
     }
     job->request = std::move(request);
+    job->products = m_products;
+    std::visit(
+        [&](auto& asked) {
+            if constexpr (requires { asked.measure.bfloat16; })
+                asked.measure.bfloat16 = job->products == kernels::Products::BFloat16;
+        },
+        job->request);
     emitEvent(*job, JobQueued{jobTitle(job->request)});
     const JobId id = job->id;
     {
@@ -151,6 +158,7 @@ void EngineWorker::runJob(Job& job) {
             if (const std::string why = chooseDevice(m_device).reason; !why.empty())
                 control.info(why);
         }
+        m_backend->useProducts(job.products);
         JobResult result = execute(job, control);
         emitEvent(job, JobFinished{std::move(result)});
     } catch (const Cancelled&) {

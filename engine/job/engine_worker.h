@@ -4,6 +4,7 @@
 // job).
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include "engine/core/run_control.h"
 #include "engine/experiment/job_values.h"
+#include "kernels/ops/products.h"
 
 namespace fettle {
 
@@ -30,6 +32,9 @@ public:
     EngineWorker(const EngineWorker&) = delete;
     EngineWorker& operator=(const EngineWorker&) = delete;
 
+    /// What jobs posted from now on multiply, see Backend::useProducts; it is noted in the measure
+    /// options of those that have such. Float32 at first.
+    void setProducts(kernels::Products products) { m_products = products; }
     /// Appends a job. Throws EngineError(Usage) when kMaxQueued jobs wait already.
     JobId post(JobRequest request);
     /// Stops a running job at its next cancellation point, or takes a waiting one out of the queue.
@@ -47,6 +52,7 @@ private:
     struct Job {
         JobId id = 0;
         JobRequest request;
+        kernels::Products products = kernels::Products::Float32;
         std::stop_source stop;
         PauseGate gate;
     };
@@ -60,6 +66,7 @@ private:
 
     EventHandler m_handler;
     int m_threads;
+    std::atomic<kernels::Products> m_products{kernels::Products::Float32};
     std::string m_device;
     std::mutex m_mutex;
     std::condition_variable_any m_wake;

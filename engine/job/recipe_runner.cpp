@@ -88,7 +88,8 @@ public:
         const DeviceSummary& device = m_backend.device();
         const bool cpu = device.id == "cpu";
         m_result.deviceName =
-            cpu ? device.name + ", " + std::to_string(m_backend.threads()) + " threads"
+            cpu ? device.name + ", " + std::to_string(m_backend.threads()) + " threads" +
+                      (m_backend.products() == kernels::Products::BFloat16 ? ", bfloat16" : "")
                 : device.name;
         m_result.deviceKind = cpu ? "cpu" : "cuda";
         m_result.deviceIsa = device.isa;

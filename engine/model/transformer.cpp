@@ -661,6 +661,12 @@ kernels::RowSummary Transformer::lastSummary() {
     return summary;
 }
 
+std::int32_t Transformer::likeliestLast() {
+    return static_cast<std::int32_t>(m_backend.sharesMemory()
+                                         ? kernels::argmax(lastLogits(), m_config.vocabularySize)
+                                         : lastSummary().argmax);
+}
+
 void Transformer::summaries(std::int64_t first, std::int64_t count, kernels::RowSummary* out) {
     m_backend.summarizeLogits(deviceLogits(first, count), count, m_config.vocabularySize, out);
 }

@@ -88,6 +88,8 @@ public:
     const float* lastLogits();
     /// Of the last row's logits, which stay on the device.
     kernels::RowSummary lastSummary();
+    /// The likeliest token after the last row, the lowest on ties.
+    std::int32_t likeliestLast();
     /// Of rows [first, first + count) likewise.
     void summaries(std::int64_t first, std::int64_t count, kernels::RowSummary* out);
     /// The token that `rule` draws from the last row's logits with `random` in [0, 1); nothing on

@@ -129,6 +129,21 @@ double AdaptiveDraftLength::speedupOf(const Draft& draft) const {
     return tokens * m_verify[1] / verifySeconds(draft.size() + 1);
 }
 
+void AdaptiveDraftLength::restart() {
+    if (m_emitted > 0)
+        m_answer = m_answer > 0 ? 0.5 * (m_answer + m_emitted) : m_emitted;
+    m_emitted = 0;
+    m_read = false;
+    m_settled = false;
+}
+
+/// Whether what is left of an answer of the usual length, at what drafting gains lately, is worth
+/// reading the text for; else it is read once in a while, to look again.
+bool AdaptiveDraftLength::worthReading() const {
+    return m_read || m_reading <= 0 || m_reading < kMostLost * (m_elapsed - m_readAt) ||
+           (m_answer - m_emitted) * m_verify[1] * (1 - 1 / bestSpeedup()) > m_reading;
+}
+
 int AdaptiveDraftLength::most() {
     if (m_plainSteps < kFirstSteps)
         return 0;  // what a plain step takes must be known first
@@ -136,6 +151,8 @@ int AdaptiveDraftLength::most() {
         --m_pausedTokens;
         return 0;
     }
+    if (!worthReading())
+        return 0;
     if (m_sinceStep >= m_stepInterval && bestSpeedup() < kSmallGain) {
         m_stepInterval = std::min(2 * m_stepInterval, kLastStep);
         return 0;
@@ -173,7 +190,10 @@ void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
 
 void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     const int drafted = round.verdict ? round.draft->size() : 0;
-    learnPass(round);
+    // The pass behind a prompt takes longer than those that follow, see kFirstSteps.
+    if (m_settled || m_plainSteps < kFirstSteps)
+        learnPass(round);
+    m_settled = true;
     // Reading text gives the first level by the way: what such a round took says nothing about the
     // next one.
     if (drafted > 0 && round.draft->catchUpSeconds <= 0) {
@@ -186,8 +206,14 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
     learnCosts(round);
     m_elapsed += round.draftSeconds + round.verifySeconds;
     m_sinceStep = round.verdict ? m_sinceStep + 1 : 0;
+    m_emitted += 1;
     if (!round.verdict)
         return;
+    m_emitted += static_cast<double>(round.verdict->accepted.size());
+    if (!m_read) {
+        update(m_reading, round.draft->catchUpSeconds);
+        m_readAt = m_elapsed;
+    }
     for (const int node : round.verdict->accepted)
         learnNode(*round.draft, node, true);
     for (const int node : round.verdict->rejected)

@@ -30,6 +30,8 @@ struct RoundOutcome {
 class DraftLength {
 public:
     virtual ~DraftLength() = default;
+    /// Another text begins: what was learned of costs and acceptance stays.
+    virtual void restart() {}
     /// Most levels to draft in this round; 0: a plain step.
     virtual int most() = 0;
     /// Most tokens of a tree; a chain has one a level.
@@ -69,11 +71,14 @@ private:
 /// Learns costs and acceptance as it goes; drafts while the next token is expected to raise the
 /// speed. Stops drafting where neither what was gained lately nor what acceptance and costs promise
 /// exceeds plain decoding, tries again later, ever more rarely, and goes on only where that
-/// promises more than nothing. What tries may lose is bounded by a share of the time spent.
+/// promises more than nothing. What tries may lose is bounded by a share of the time spent. From
+/// the second text on the draft reads its beginning only where the gain of an answer as long as the
+/// earlier ones is worth that, or else seldom.
 class AdaptiveDraftLength : public DraftLength {
 public:
     /// `share`: of what tries may lose, where several are adapted at once.
     explicit AdaptiveDraftLength(double share = 1) : m_share(share) {}
+    void restart() override;
     int most() override;
     double chanceOf(double confidence, Guesser guesser) const override;
     bool worth(const Draft& draft, double chance, bool pass) override;
@@ -102,6 +107,7 @@ private:
     static std::size_t binOf(double confidence);
     void learnNode(const Draft& draft, int node, bool accepted);
     double verifySeconds(int tokens) const;
+    bool worthReading() const;
     void learnCosts(const RoundOutcome& round);
 
     static constexpr int kBins = 10;
@@ -116,9 +122,14 @@ private:
     int m_plainSteps = 0;
     int m_sinceStep = 0;  ///< rounds that drafted since the last plain step
     int m_stepInterval = 8;
-    double m_elapsed = 0;  ///< seconds of all rounds
-    double m_balance = 0;  ///< seconds won (or lost, below 0) by drafting
-    bool m_read = false;   ///< the draft has read the prompt
+    double m_elapsed = 0;   ///< seconds of all rounds
+    double m_balance = 0;   ///< seconds won (or lost, below 0) by drafting
+    bool m_read = false;    ///< the draft has read this text's beginning
+    bool m_settled = true;  ///< a pass has been made since this text began
+    double m_reading = 0;   ///< seconds that reading took in earlier texts; 0: not known
+    double m_readAt = 0;    ///< m_elapsed then
+    double m_answer = 0;    ///< tokens of earlier answers, in the mean
+    double m_emitted = 0;   ///< tokens of this one so far
     int m_pausedTokens = 0;
     int m_interval = 0;
 };
@@ -127,6 +138,10 @@ private:
 /// reaches, and looked-up tokens are taken where they promise more than the model gave lately.
 class EitherDraftLength : public DraftLength {
 public:
+    void restart() override {
+        m_lookup.restart();
+        m_model.restart();
+    }
     int most() override;
     double chanceOf(double confidence, Guesser guesser) const override;
     bool worth(const Draft& draft, double chance, bool pass) override;

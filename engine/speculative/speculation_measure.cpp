@@ -44,13 +44,17 @@ public:
           m_proposer(proposer),
           m_setup(setup),
           m_newTokens(newTokens),
-          m_control(control) {}
+          m_control(control),
+          m_length(makeDraftLength(setup)) {}
+
+    /// Forgets what was learned of costs and acceptance: other texts follow. From one answer to the
+    /// next of them it stays, as it does for somebody who asks one question after another.
+    void forget() { m_length = makeDraftLength(m_setup); }
 
     Sequence run(const std::vector<std::int32_t>& prompt, const SamplingOptions& sampling,
                  bool speculative) {
-        const std::unique_ptr<DraftLength> length = makeDraftLength(m_setup);
         SpeculativeDecoder decoder(m_target, speculative ? &m_proposer : nullptr,
-                                   speculative ? length.get() : nullptr, sampling,
+                                   speculative ? m_length.get() : nullptr, sampling,
                                    static_cast<std::int64_t>(prompt.size()) + m_newTokens,
                                    draftTree(m_setup.tree));
         Sequence sequence;
@@ -82,6 +86,7 @@ public:
         const std::vector<std::int32_t> backwards(prompts.front().rbegin(), prompts.front().rend());
         run(backwards, {}, true);
         run(backwards, {}, false);
+        forget();
         bool plainFirst = true;
         for (int repeat = 0; repeat < repeats; ++repeat)
             for (const auto& prompt : prompts) {
@@ -118,6 +123,7 @@ private:
     const SpeculativeSetup& m_setup;
     int m_newTokens;
     RunControl& m_control;
+    std::unique_ptr<DraftLength> m_length;
 };
 
 Measurement metricOf(const std::string& name, const std::string& unit, double value, bool native) {
@@ -350,6 +356,7 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
     trial.series.push_back({"acceptance_by_temperature", 0, rate(counts)});
     for (const double temperature : {0.7, 1.0}) {
         SpeculationCounts sampled;
+        bench.forget();
         for (const auto& prompt : prose) {
             SamplingOptions sampling;
             sampling.temperature = temperature;

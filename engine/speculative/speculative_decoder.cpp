@@ -61,6 +61,8 @@ std::int32_t SpeculativeDecoder::begin(std::span<const std::int32_t> prompt, Run
     m_target.forward(prompt, m_cache, &control);
     m_text.push_back(nextOf(static_cast<std::int64_t>(prompt.size())));
     m_states.clear();
+    if (m_length)
+        m_length->restart();
     if (m_proposer) {
         m_proposer->restart();
         std::vector<std::int32_t> rows(prompt.size());
@@ -81,7 +83,7 @@ std::int32_t SpeculativeDecoder::nextOf(std::int64_t position) {
     const Decision decision{Purpose::Replace, position, 0};
     if (picksOnDevice()) {
         if (m_sampling.temperature <= 0)
-            return static_cast<std::int32_t>(m_target.lastSummary().argmax);
+            return m_target.likeliestLast();
         kernels::cuda::SamplingRule rule;
         rule.temperature = static_cast<float>(m_sampling.temperature);
         rule.topK = m_sampling.topK;

@@ -1,5 +1,7 @@
 #include "kernels/cpu/kernel_table.h"
 
+#include <stdexcept>
+
 #include "kernels/cpu/isa.h"
 
 namespace fettle::kernels {
@@ -13,6 +15,9 @@ extern const KernelTable kTable;
 }
 namespace avx512 {
 extern const KernelTable kTable;
+}
+namespace bf16 {
+extern const Bfloat16Kernels kMatmul;
 }
 namespace amx {
 void fillTable(KernelTable& table);
@@ -39,6 +44,14 @@ const KernelTable& kernels() {
     }
 #endif
     return baseline::kTable;
+}
+
+const Bfloat16Kernels& bfloat16Kernels() {
+#if defined(__x86_64__)
+    if (hasBf16Products())
+        return bf16::kMatmul;
+#endif
+    throw std::logic_error("this processor has no products of bfloat16");
 }
 
 }  // namespace fettle::kernels

@@ -33,6 +33,8 @@ struct MatmulArgs {
     IntActivations ints;  // integer formats
     const float* x;       // plain formats, [m, xStride]
     std::int64_t xStride;
+    const std::uint32_t* pairs;  // layouts that roundsInputs, [m, pairStride]
+    std::int64_t pairStride;
     std::int64_t m;
     float* y;  // [m, yStride]
     std::int64_t yStride;
@@ -102,12 +104,23 @@ struct KernelTable {
     void (*scale)(float* x, float factor, std::int64_t count);
     void (*softcap)(float* x, float cap, std::int64_t count);
     void (*rope)(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSin);
+    std::int64_t (*argmax)(const float* x, std::int64_t count);
     void (*summarizeLogits)(const float* x, std::int64_t count, RowSummary* out);
     double (*klDivergence)(const float* p, float pLogSumExp, const float* q, float qLogSumExp,
                            std::int64_t count);
 };
 
+/// Products of bfloat16, layouts that roundsInputs.
+struct Bfloat16Kernels {
+    // Panels [begin, end) of y = x W^T, all m rows.
+    void (*panels)(const MatmulArgs* args, std::int64_t begin, std::int64_t end);
+    // x[0..count) to ceil(count / 2) pairs of neighbours, rounded to nearest, ties to even.
+    void (*packRow)(const float* x, std::int64_t count, std::uint32_t* out);
+};
+
 /// The level in use, see isa.h.
 const KernelTable& kernels();
+/// Only where hasBf16Products().
+const Bfloat16Kernels& bfloat16Kernels();
 
 }  // namespace fettle::kernels

@@ -67,6 +67,7 @@ struct PackedLayout {
     std::size_t panelBytes = 0;  ///< a multiple of 64
     std::int64_t panels = 0;
     ActivationFormat activations = ActivationFormat::None;
+    bool roundsInputs = false;   ///< BF16: products of bfloat16, activations are rounded to it
     float inputGlobalScale = 1;  ///< of NvFp4 and Int8Tensor activations
 };
 

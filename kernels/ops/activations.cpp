@@ -134,6 +134,7 @@ void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::in
     m_stride = stride;
     m_perToken.valid = m_perTensor.valid = false;
     m_fp8Format = ActivationFormat::None;
+    m_hasPairs = false;
     for (auto& forms : m_grouped)
         for (Quantized& q : forms)
             q.valid = false;
@@ -186,6 +187,20 @@ const Activations::Quantized& Activations::startsFor(const PackedLayout& layout,
     }
     q.startsKey = key;
     return q;
+}
+
+const std::uint32_t* Activations::bfloat16Pairs(WorkerPool& pool) {
+    if (m_hasPairs)
+        return m_pairs.data();
+    const std::int64_t stride = (m_k + 1) / 2;
+    m_pairs.resize(static_cast<std::size_t>(m_m * stride));
+    const Bfloat16Kernels& table = bfloat16Kernels();
+    eachRow(*this, pool, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+            table.packRow(m_x + i * m_stride, m_k, m_pairs.data() + i * stride);
+    });
+    m_hasPairs = true;
+    return m_pairs.data();
 }
 
 const float* Activations::roundedToFp8(ActivationFormat format, WorkerPool& pool) {

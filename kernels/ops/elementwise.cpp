@@ -46,6 +46,12 @@ void rope(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSi
     kernels().rope(x, heads, headDim, cosSin);
 }
 
+std::int64_t argmax(const float* x, std::int64_t count) {
+    if (count <= 0)
+        throw std::invalid_argument("argmax: no logits");
+    return kernels().argmax(x, count);
+}
+
 RowSummary summarizeLogits(const float* x, std::int64_t count) {
     if (count <= 0)
         throw std::invalid_argument("summarizeLogits: no logits");

@@ -35,6 +35,8 @@ struct RowSummary {
     std::int64_t argmax = 0;
 };
 RowSummary summarizeLogits(const float* x, std::int64_t count);
+/// Its second half alone, without an exponential per value.
+std::int64_t argmax(const float* x, std::int64_t count);
 /// KL(P||Q) in nats of two rows of logits whose log-sum-exps are known; sums in double.
 double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp,
                     std::int64_t count);

@@ -1,12 +1,14 @@
 #include "kernels/ops/matmul.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <functional>
 #include <new>
 #include <stdexcept>
 #include <string>
 
+#include "kernels/cpu/isa.h"
 #include "kernels/cpu/kernel_table.h"
 
 #if defined(__linux__)
@@ -55,6 +57,10 @@ MatmulArgs rowsOf(const MatmulArgs& all, std::int64_t first, std::int64_t count)
     MatmulArgs a = all;
     a.m = count;
     a.y += first * a.yStride;
+    if (a.pairs) {
+        a.pairs += first * a.pairStride;
+        return a;
+    }
     if (a.x) {
         a.x += first * a.xStride;
         return a;
@@ -83,9 +89,14 @@ void PackedWeight::Free::operator()(std::byte* p) const {
     std::free(p);
 }
 
-PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool) {
+PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool, Products products) {
+    if (products == Products::BFloat16 && !hasBf16Products())
+        throw std::invalid_argument("PackedWeight: this processor has no products of bfloat16");
     PackedWeight p;
     p.m_layout = packedLayout(weight);
+    p.m_layout.roundsInputs = products == Products::BFloat16 &&
+                              weight.format == WeightFormat::BF16 &&
+                              p.m_layout.activations == ActivationFormat::None;
     p.m_format = weight.format;
     p.m_rows = weight.rows;
     p.m_cols = weight.cols;
@@ -98,53 +109,102 @@ PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool) {
     return p;
 }
 
-void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride,
-            const float* bias, bool accumulate, WorkerPool& pool) {
-    check(w, x, yStride);
+namespace {
+
+/// One product of a call: what its kernel gets.
+struct Product {
+    MatmulArgs args;
+    WeightFormat format;
+
+    void panels(const MatmulArgs& part, std::int64_t begin, std::int64_t end) const {
+        const PackedLayout& layout = *args.layout;
+        if (layout.roundsInputs)
+            bfloat16Kernels().panels(&part, begin, end);
+        else if (layout.groups == 0)
+            kernels().plainPanels(&part, format, begin, end, threadScratch());
+        else
+            kernels().intPanels(&part, begin, end, threadScratch());
+    }
+};
+
+/// Fills `product` in place: what is put together elsewhere and copied here would wait for all
+/// stores before it, those of the other threads' cache lines among them.
+void prepare(const MatmulTarget& target, Activations& x, WorkerPool& pool, Product& product) {
+    const PackedWeight& w = *target.weight;
+    check(w, x, target.yStride);
     const PackedLayout& layout = w.layout();
-    MatmulArgs args = {};
+    product.format = w.format();
+    MatmulArgs& args = product.args;
     args.weight = reinterpret_cast<const std::uint8_t*>(w.data());
     args.layout = &layout;
     args.m = x.rows();
-    args.y = y;
-    args.yStride = yStride;
-    args.bias = bias;
-    args.accumulate = accumulate;
-    const bool plain = layout.groups == 0;
-    if (plain && layout.activations != ActivationFormat::None) {
+    args.y = target.y;
+    args.yStride = target.yStride;
+    args.bias = target.bias;
+    args.accumulate = target.accumulate;
+    args.x = nullptr;
+    args.pairs = nullptr;
+    if (layout.roundsInputs) {
+        args.pairs = x.bfloat16Pairs(pool);
+        args.pairStride = (x.cols() + 1) / 2;
+    } else if (layout.groups > 0) {
+        const Activations::Quantized& q = x.startsFor(layout, pool);
+        args.ints.codes = q.codes.data();
+        args.ints.codeStride = q.codeStride;
+        args.ints.scales = q.scales.data();
+        args.ints.weightedSums = q.weightedSums.data();
+        args.ints.sums = q.sums.data();
+        args.ints.starts = q.starts.data();
+        args.ints.stride = x.rows();
+    } else if (layout.activations != ActivationFormat::None) {
         args.x = x.roundedToFp8(layout.activations, pool);
         args.xStride = x.cols();
-    } else if (plain) {
+    } else {
         args.x = x.data();
         args.xStride = x.stride();
-    } else {
-        const Activations::Quantized& q = x.startsFor(layout, pool);
-        args.ints = {q.codes.data(), q.codeStride,    q.scales.data(), q.weightedSums.data(),
-                     q.sums.data(),  q.starts.data(), x.rows()};
     }
-    const KernelTable& table = kernels();
-    const auto panels = [&](const MatmulArgs& part, std::int64_t begin, std::int64_t end) {
-        if (plain)
-            table.plainPanels(&part, w.format(), begin, end, threadScratch());
-        else
-            table.intPanels(&part, begin, end, threadScratch());
-    };
+}
+
+/// Whether a second weight reads the activations in the form that the first one does: another form
+/// would be made where the first one's lies.
+bool sameInputs(const PackedLayout& a, const PackedLayout& b) {
+    return a.roundsInputs == b.roundsInputs && a.activations == b.activations &&
+           a.scales == b.scales && a.zero == b.zero && (a.groups == 0) == (b.groups == 0) &&
+           a.inputGlobalScale == b.inputGlobalScale;
+}
+
+/// Few rows: pieces of equal size over all weights, as many as make a multiple of the threads, none
+/// of them too small to be worth handing over; whole fours of panels, which kernels take together.
+void fewRows(std::span<const Product> products, WorkerPool& pool) {
+    const auto foursOf = [](const Product& p) { return (p.args.layout->panels + 3) / 4; };
+    std::int64_t bytes = 0, fours = 0;
+    for (const Product& p : products) {
+        bytes += static_cast<std::int64_t>(p.args.layout->panelBytes) * p.args.layout->panels;
+        fours += foursOf(p);
+    }
     const auto threads = static_cast<std::int64_t>(pool.threads());
-    if (args.m <= kDirectRows) {
-        // Pieces of equal size, as many as make a multiple of the threads, none of them too small
-        // to be worth handing over; whole fours of panels, which kernels take together.
-        const auto bytes = static_cast<std::int64_t>(layout.panelBytes) * layout.panels;
-        const std::int64_t worth = bytes / kChunkBytes, most = 4 * threads;
-        const std::int64_t pieces = worth < threads ? 1 : std::min(worth / threads * threads, most);
-        const std::int64_t grain = ((layout.panels + pieces - 1) / pieces + 3) / 4 * 4;
-        const auto body = [&](std::int64_t begin, std::int64_t end, int) {
-            panels(args, begin, end);
-        };
-        return pool.parallelFor(layout.panels, grain, std::ref(body));
-    }
-    // Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread
-    // has some.
-    const std::int64_t pairs = (layout.panels + 1) / 2;
+    const std::int64_t worth = bytes / kChunkBytes, most = 4 * threads;
+    const std::int64_t pieces = worth < threads ? 1 : std::min(worth / threads * threads, most);
+    const auto body = [&](std::int64_t begin, std::int64_t end, int) {
+        std::int64_t first = 0;  // four of this product
+        for (const Product& p : products) {
+            const std::int64_t last = first + foursOf(p);
+            const std::int64_t from = std::max(begin, first), to = std::min(end, last);
+            if (from < to)
+                p.panels(p.args, 4 * (from - first),
+                         std::min(4 * (to - first), p.args.layout->panels));
+            first = last;
+        }
+    };
+    pool.parallelFor(fours, (fours + pieces - 1) / pieces, std::ref(body));
+}
+
+/// Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread has
+/// some.
+void manyRows(const Product& product, WorkerPool& pool) {
+    const MatmulArgs& args = product.args;
+    const auto threads = static_cast<std::int64_t>(pool.threads());
+    const std::int64_t panels = args.layout->panels, pairs = (panels + 1) / 2;
     const std::int64_t wanted = std::max<std::int64_t>(1, (4 * threads + pairs - 1) / pairs);
     const std::int64_t even = (args.m + wanted - 1) / wanted;
     const std::int64_t rows = std::min(kRowBlock, (even + kRowTile - 1) / kRowTile * kRowTile);
@@ -155,12 +215,38 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
             const std::int64_t last = std::min(pairs, first + end - begin);
             const MatmulArgs part =
                 rowsOf(args, block * rows, std::min(rows, args.m - block * rows));
-            panels(part, 2 * first, std::min(2 * last, layout.panels));
+            product.panels(part, 2 * first, std::min(2 * last, panels));
             begin += last - first;
         }
     };
     pool.parallelFor(pairs * blocks, std::max<std::int64_t>(1, pairs * blocks / (threads * 16)),
                      std::ref(body));
+}
+
+}  // namespace
+
+void matmul(std::span<const MatmulTarget> targets, Activations& x, WorkerPool& pool) {
+    constexpr std::size_t kMostTogether = 4;
+    while (!targets.empty()) {
+        std::array<Product, kMostTogether> products;  // filled as far as `count`
+        std::size_t count = 0;
+        do {
+            prepare(targets[count], x, pool, products[count]);
+            ++count;
+        } while (x.rows() <= kDirectRows && count < std::min(targets.size(), kMostTogether) &&
+                 sameInputs(targets[0].weight->layout(), targets[count].weight->layout()));
+        if (x.rows() <= kDirectRows)
+            fewRows(std::span(products).first(count), pool);
+        else
+            manyRows(products[0], pool);
+        targets = targets.subspan(count);
+    }
+}
+
+void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride,
+            const float* bias, bool accumulate, WorkerPool& pool) {
+    const MatmulTarget target = {&w, y, yStride, bias, accumulate};
+    matmul(std::span(&target, 1), x, pool);
 }
 
 }  // namespace fettle::kernels

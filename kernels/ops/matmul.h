@@ -7,17 +7,20 @@
 // activationsOf(weight) says (int8 per token for Int8Channel, the W8A8 scheme; per 32 values of a
 // token for all group and block formats; or E2M1, whose values doubled are integers too), products
 // are summed exactly in int32 and scaled once per group. Plain formats multiply in float32, and so
-// do Fp8Channel, MxFp8, Fp8Group, MxFp6 and Nf4Group, whose codes are widened in registers.
+// do Fp8Channel, MxFp8, Fp8Group, MxFp6 and Nf4Group, whose codes are widened in registers; BF16
+// multiplies bfloat16 where that is asked for, which takes half the instructions.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/cpu/packed_layout.h"
 #include "kernels/formats/weight_format.h"
+#include "kernels/ops/products.h"
 #include "kernels/ops/worker_pool.h"
 
 namespace fettle::kernels {
@@ -28,8 +31,10 @@ class PackedWeight {
 public:
     PackedWeight() = default;
     /// Packs in parallel. cols must be a multiple of the format's block (32 for the group
-    /// formats) and of the activations'; any number of rows.
-    static PackedWeight pack(const WeightView& weight, WorkerPool& pool);
+    /// formats) and of the activations'; any number of rows. Products::BFloat16 needs
+    /// hasBf16Products() (cpu/isa.h).
+    static PackedWeight pack(const WeightView& weight, WorkerPool& pool,
+                             Products products = Products::Float32);
 
     bool empty() const { return m_data == nullptr; }
     WeightFormat format() const { return m_format; }
@@ -86,6 +91,8 @@ public:
     const Quantized& startsFor(const PackedLayout& layout, WorkerPool& pool);
     /// [m, k] rounded to E4M3: Fp8Token or MxFp8.
     const float* roundedToFp8(ActivationFormat format, WorkerPool& pool);
+    /// [m, ceil(k/2)] pairs of neighbours rounded to bfloat16.
+    const std::uint32_t* bfloat16Pairs(WorkerPool& pool);
 
 private:
     Quantized& formFor(const PackedLayout& layout, WorkerPool& pool);
@@ -95,12 +102,24 @@ private:
     Quantized m_perToken, m_perTensor;
     /// [format][group 16 instead of 32]
     std::array<std::array<Quantized, 2>, kActivationFormats> m_grouped;
+    std::vector<std::uint32_t> m_pairs;
+    bool m_hasPairs = false;
     std::vector<float> m_fp8;
     ActivationFormat m_fp8Format = ActivationFormat::None;  ///< what it holds; None: nothing
 };
 
 /// y[m, w.rows()] (row stride `yStride`) = x W^T + bias; `bias` may be null. `accumulate` adds to
 /// what y holds.
+struct MatmulTarget {
+    const PackedWeight* weight;
+    float* y;  ///< [m, weight->rows()], row stride yStride
+    std::int64_t yStride;
+    const float* bias;  ///< [weight->rows()] or null
+    bool accumulate;
+};
+
+/// Several products of the same activations, in as few parallel sections as possible.
+void matmul(std::span<const MatmulTarget> targets, Activations& x, WorkerPool& pool);
 void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride,
             const float* bias, bool accumulate, WorkerPool& pool);
 

@@ -11,7 +11,8 @@ target: n-grams on prompts that copy (1.5 times) and on prompts without sense (n
 model whose weights do not fit the caches: a pass over 8 tokens against one step (at most 1.3). Speeds with and without
 draft are taken in turns on the same prompts by fettle-cli itself; a round is one such run, medians of rounds are judged.
 With --llama the same GGUF pair runs in llama.cpp's greedy speculative example, with --transformers-pair the same folders
-in transformers' assisted generation (float32; FETTLE_INTEROP_PYTHON names a Python that has it), in turns with ours.
+in transformers' assisted generation (the better of float32 and bfloat16; FETTLE_INTEROP_PYTHON names a Python that has
+it), in turns with ours. --compute bf16 multiplies weights in bfloat16 as such, see docs/speculation.md.
 """
 
 import argparse
@@ -40,7 +41,7 @@ class Judge:
 
 
 def trials(arguments, model, drafts, tokens="auto", tree="off"):
-    return run_json([arguments.fettle, "drafts", model, "--json", "--threads", str(arguments.threads),
+    return run_json([arguments.fettle, "drafts", model, "--json", "--threads", str(arguments.threads), "--compute", arguments.compute,
                      "--draft", ",".join(drafts), "--draft-tokens", tokens, "--draft-tree", tree,
                      "--prompt-tokens", str(arguments.prompt), "--new-tokens", str(arguments.new),
                      "--repeats", str(arguments.repeats)] + (["--text", arguments.text] if arguments.text else []))
@@ -75,8 +76,8 @@ def judge_lookup(arguments, judge, target):
     copies, nonsense = [], []
     for _ in range(arguments.rounds):
         copies.append(trials(arguments, target, ["ngram"])["trials"][0]["speedup_copy"])
-        random = run_json([arguments.fettle, "bench", target, "--json", "--threads", str(arguments.threads), "--draft",
-                           "ngram", "--prompt-tokens", str(arguments.prompt), "--new-tokens", str(arguments.new),
+        random = run_json([arguments.fettle, "bench", target, "--json", "--threads", str(arguments.threads),
+                           "--compute", arguments.compute, "--draft", "ngram", "--prompt-tokens", str(arguments.prompt), "--new-tokens", str(arguments.new),
                            "--repeats", str(arguments.repeats), "--thorough"])
         nonsense.append(random["speedup_random"])
     copy, worst = statistics.median(copies), statistics.median(nonsense)
@@ -108,8 +109,8 @@ def llama_speed(arguments, target, draft):
 
 
 def fettle_speed(arguments, target, draft):
-    report = run_json([arguments.fettle, "generate", target, "--json", "--threads", str(arguments.threads), "--prompt",
-                       arguments.llama_prompt, "-n", str(arguments.new), "--draft", draft])
+    report = run_json([arguments.fettle, "generate", target, "--json", "--threads", str(arguments.threads),
+                       "--compute", arguments.compute, "--prompt", arguments.llama_prompt, "-n", str(arguments.new), "--draft", draft])
     return report["decode_tokens_per_s"]
 
 
@@ -124,9 +125,10 @@ ASSISTED = """
 import sys, time, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 target, draft, prompt, new, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+dtype = getattr(torch, sys.argv[6])
 torch.set_num_threads(threads)
-model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32).eval()
-helper = AutoModelForCausalLM.from_pretrained(draft, dtype=torch.float32).eval()
+model = AutoModelForCausalLM.from_pretrained(target, dtype=dtype).eval()
+helper = AutoModelForCausalLM.from_pretrained(draft, dtype=dtype).eval()
 tokenizer = AutoTokenizer.from_pretrained(target)
 ids = tokenizer(prompt, return_tensors="pt").input_ids
 for tokens in (8, new):  # the first one warms up
@@ -140,12 +142,17 @@ print((out.shape[1] - ids.shape[1]) / seconds)
 
 
 def transformers_speed(arguments, target, draft):
+    """The better of two types, as ours has a choice too."""
     python = os.environ.get("FETTLE_INTEROP_PYTHON", sys.executable)
-    done = subprocess.run([python, "-c", ASSISTED, target, draft, arguments.llama_prompt, str(arguments.new), str(arguments.threads)],
-                          capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    if done.returncode:
-        sys.exit(f"transformers: {done.stderr.strip()[-400:]}")
-    return float(done.stdout.split()[-1])
+    speeds = []
+    for dtype in ("float32", "bfloat16"):
+        done = subprocess.run([python, "-c", ASSISTED, target, draft, arguments.llama_prompt, str(arguments.new),
+                               str(arguments.threads), dtype],
+                              capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        if done.returncode:
+            sys.exit(f"transformers: {done.stderr.strip()[-400:]}")
+        speeds.append(float(done.stdout.split()[-1]))
+    return max(speeds)
 
 
 def pair(text):
@@ -170,6 +177,7 @@ def main():
     parser.add_argument("--tree", default="off")
     parser.add_argument("--gain", type=float, default=1.2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compute", default="f32", choices=("f32", "bf16"))
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)

@@ -13,6 +13,7 @@
 #include "engine/io/exporter.h"
 #include "engine/job/engine_worker.h"
 #include "engine/model/model_initializer.h"
+#include "kernels/cpu/isa.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/model_files.h"
 
@@ -148,6 +149,38 @@ TEST(EngineWorker, CancelsARunningJobWithin200Milliseconds) {
         EXPECT_LT(events.timeOf<JobCancelled>(job) - asked, 0.2);
         EXPECT_EQ(events.count<JobFailed>(job), 0);
     }
+}
+
+TEST(EngineWorker, SaysInWhatWasMultiplied) {
+    if (!kernels::hasBf16Products())
+        GTEST_SKIP() << "this processor has no products of bfloat16";
+    Events events;
+    EngineWorker worker(events.handler(), 2);
+    RunRequest request = runOn("", {});
+    request.recipe.steps.clear();
+    request.modelPath = "demo";
+    request.inputs = {};
+    request.measure.maxTokens = 512;
+    const auto run = [&] {
+        const JobId job = worker.post(request);
+        EXPECT_TRUE(events.waitFor<JobFinished>(job));
+        return std::get<RunResult>(events.get<JobFinished>(job)->result);
+    };
+    const auto mentions = [](const RunResult& result) {
+        EXPECT_FALSE(result.metrics.empty());
+        return std::count_if(result.metrics.begin(), result.metrics.end(), [](const auto& metric) {
+            return metric.protocol.find("compute=bf16") != std::string::npos;
+        });
+    };
+    const RunResult exact = run();
+    EXPECT_EQ(exact.deviceName.find("bfloat16"), std::string::npos);
+    EXPECT_EQ(mentions(exact), 0);
+    worker.setProducts(kernels::Products::BFloat16);
+    const RunResult rounded = run();
+    EXPECT_NE(rounded.deviceName.find("bfloat16"), std::string::npos);
+    EXPECT_GE(mentions(rounded), 6);
+    worker.setProducts(kernels::Products::Float32);
+    EXPECT_EQ(mentions(run()), 0);
 }
 
 TEST(EngineWorker, CancelsAWaitingJob) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -457,6 +458,78 @@ double simulatedEither(double lookedUp, int period, double acceptance, double dr
         emitted += static_cast<int>(verdict.accepted.size()) + 1;
     }
     return emitted / seconds;
+}
+
+/// Answers of 128 tokens one after the other, with what was learned from those before; the draft
+/// reads each text for `reading` steps when it is first asked. Speed-up from answer `first` on;
+/// `acceptance` by answer.
+double simulatedAnswers(const std::function<double(int)>& acceptance, double draftCost,
+                        double slope, double reading, int answers, int first = 1) {
+    AdaptiveDraftLength length;
+    Philox random(5);
+    double seconds = 0, tokens = 0;
+    for (int answer = 0; answer < answers; ++answer) {
+        length.restart();
+        bool read = false;
+        for (int emitted = 0, pass = 0; emitted < 128; ++pass) {
+            Draft draft;
+            const int most = length.most();
+            if (most > 0) {
+                draft.catchUpSeconds = read ? 0 : reading;
+                read = true;
+                do
+                    draft.add(0, draft.size() - 1, 0.5);
+                while (draft.size() < most && length.more(draft));
+            }
+            Verdict verdict;
+            for (int i = 0; i < draft.size(); ++i) {
+                if (random.uniform() >= acceptance(answer)) {
+                    verdict.rejected.push_back(i);
+                    break;
+                }
+                verdict.accepted.push_back(i);
+            }
+            const double drafting = draft.catchUpSeconds + draft.size() * draftCost,
+                         verifying = (pass == 0 ? 2 : 1) + slope * draft.size();
+            length.learn({&draft, draft.empty() ? nullptr : &verdict, drafting, verifying});
+            const int more = static_cast<int>(verdict.accepted.size()) + 1;
+            emitted += more;
+            if (answer >= first) {
+                seconds += drafting + verifying - (pass == 0 ? 1 : 0);
+                tokens += more;
+            }
+        }
+    }
+    return tokens / seconds;
+}
+
+TEST(DraftLength, WhatDoesNotPayCostsLaterAnswersNearlyNothing) {
+    for (const double acceptance : {0.0, 0.2, 0.4, 0.5})
+        for (const double cost : {0.1, 0.25})
+            for (const double slope : {0.1, 0.35})
+                for (const double reading : {0.0, 7.0, 30.0})
+                    EXPECT_GT(
+                        simulatedAnswers([&](int) { return acceptance; }, cost, slope, reading, 24),
+                        0.98)
+                        << "acceptance " << acceptance << ", cost " << cost << ", slope " << slope
+                        << ", reading " << reading;
+}
+
+TEST(DraftLength, ReadsATextWhereTheAnswerIsWorthIt) {
+    const double gain = expectedSpeedup(0.8, 3, 0.1, 1.15), steps = 128 / gain;
+    EXPECT_GT(simulatedAnswers([](int) { return 0.8; }, 0.1, 0.05, 7, 24),
+              0.92 * 128 / (steps + 7));
+    // A draft that gains a twentieth of an answer is not worth a tenth of it.
+    EXPECT_GT(simulatedAnswers([](int) { return 0.5; }, 0.25, 0.15, 13, 48), 0.98);
+}
+
+TEST(DraftLength, LooksAgainInLaterAnswers) {
+    EXPECT_GT(simulatedAnswers([](int answer) { return answer < 12 ? 0.0 : 0.85; }, 0.1, 0.05, 7,
+                               120, 80),
+              1.5);
+    EXPECT_GT(
+        simulatedAnswers([](int answer) { return answer < 12 ? 0.85 : 0.0; }, 0.1, 0.05, 7, 60, 12),
+        0.97);
 }
 
 TEST(DraftLength, LooksUpWhereThatIsWorthMoreThanTheModel) {

@@ -176,6 +176,7 @@ TEST(Elementwise, LogitSummary) {
             const IsaScope scope(isa);
             const RowSummary got = summarizeLogits(x.data(), count);
             EXPECT_EQ(got.argmax, want.argmax) << name(isa) << count;
+            EXPECT_EQ(argmax(x.data(), count), want.argmax) << name(isa) << count;
             EXPECT_NEAR(got.logSumExp, want.logSumExp, 2e-6) << name(isa) << count;
         }
         // Ties go to the lowest index; shifting by a large number must not overflow.
@@ -184,10 +185,12 @@ TEST(Elementwise, LogitSummary) {
             const IsaScope scope(isa);
             const RowSummary got = summarizeLogits(x.data(), count);
             EXPECT_EQ(got.argmax, 0);
+            EXPECT_EQ(argmax(x.data(), count), 0);
             EXPECT_NEAR(got.logSumExp, 3000 + std::log(static_cast<double>(count)), 3e-4);
         }
     }
     EXPECT_THROW(summarizeLogits(nullptr, 0), std::invalid_argument);
+    EXPECT_THROW(argmax(nullptr, 0), std::invalid_argument);
 }
 
 TEST(Elementwise, KlDivergence) {

@@ -149,6 +149,53 @@ TEST_P(MatmulFormats, BiasAccumulationAndStrides) {
     }
 }
 
+// q, k and v of a model with mixed precision: what one weight's activations look like is not what
+// the next one's do.
+TEST(MatmulTogether, GivesWhatEachAloneDoes) {
+    using F = WeightFormat;
+    WorkerPool pool(3);
+    constexpr std::int64_t cols = 512;
+    std::vector<OwnedWeight> weights;
+    std::vector<PackedWeight> packed;
+    for (const auto& [format, rows] : std::vector<std::pair<F, std::int64_t>>{{F::Q4_K, 96},
+                                                                              {F::Q6_K, 33},
+                                                                              {F::Q4_K, 500},
+                                                                              {F::BF16, 17},
+                                                                              {F::BF16, 256},
+                                                                              {F::Int8Channel, 64},
+                                                                              {F::Q8_0, 1},
+                                                                              {F::Q4_0, 40},
+                                                                              {F::Q4_0, 80},
+                                                                              {F::Q4_0, 16},
+                                                                              {F::Q4_0, 16},
+                                                                              {F::Q4_0, 700}}) {
+        weights.push_back(test::randomWeight({format}, rows, cols, 61));
+        packed.push_back(PackedWeight::pack(weights.back().view, pool));
+    }
+    for (const std::int64_t m : {1, 2, 7, 8, 9, 30}) {
+        const std::vector<float> x = test::randomFloats(m * cols, 62);
+        std::vector<std::vector<float>> results, want;
+        std::vector<MatmulTarget> targets;
+        for (const PackedWeight& w : packed) {
+            want.push_back(product(w, x, m, pool));
+            results.emplace_back(want.back().size(), -1.0F);
+        }
+        for (std::size_t i = 0; i < packed.size(); ++i)
+            targets.push_back({&packed[i], results[i].data(), packed[i].rows(), nullptr, false});
+        Activations a;
+        a.assign(x.data(), m, cols, cols);
+        matmul(targets, a, pool);
+        for (std::size_t i = 0; i < packed.size(); ++i)
+            EXPECT_EQ(results[i], want[i]) << name(packed[i].format()) << " " << i << ", m=" << m;
+    }
+    const PackedWeight none;
+    std::vector<float> y(1);
+    Activations a;
+    a.assign(y.data(), 1, cols, cols);
+    const std::vector<MatmulTarget> bad{{&none, y.data(), 1, nullptr, false}};
+    EXPECT_THROW(matmul(bad, a, pool), std::invalid_argument);
+}
+
 /// Memory that ends where the next page may not be touched.
 class Fenced {
 public:

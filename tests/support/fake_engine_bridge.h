@@ -85,6 +85,9 @@ public:
                 {QStringLiteral("cuda:0"), {}, {}, 0, false, QStringLiteral("no driver")}};
     }
 
+    bool hasBfloat16() const override { return multipliesBfloat16; }
+    void useBfloat16(bool use) override { usesBfloat16 = use; }
+
     /// What the window offers; to be set before the window is made.
     void setTechniques(std::vector<TechniqueDescriptor> techniques) {
         m_techniques = std::move(techniques);
@@ -110,6 +113,8 @@ public:
     std::vector<JobId> paused;
     std::vector<JobId> resumed;
     std::vector<JobId> finishedEarly;
+    bool multipliesBfloat16 = true;
+    bool usesBfloat16 = false;
 
 private:
     std::int64_t experimentOf(JobId job) const {

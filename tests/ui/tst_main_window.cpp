@@ -253,6 +253,38 @@ private slots:
         QVERIFY2(nameless.isEmpty(), qPrintable(nameless.join(QStringLiteral("; "))));
     }
 
+    void productsOfBfloat16AreChosenAndRemembered() {
+        const auto actionOf = [](const test::WindowFixture& fixture) {
+            return fixture.window->findChild<QAction*>(QStringLiteral("bfloat16"));
+        };
+        const auto saysBfloat16 = [](const test::WindowFixture& fixture) {
+            const QList<QLabel*> labels = fixture.window->statusBar()->findChildren<QLabel*>();
+            return std::any_of(labels.begin(), labels.end(), [](const QLabel* label) {
+                return label->text().contains(QLatin1String("bfloat16"));
+            });
+        };
+        {
+            test::WindowFixture fixture;
+            fixture.show();
+            QVERIFY(!fixture.engine.usesBfloat16);
+            QVERIFY(!saysBfloat16(fixture));
+            actionOf(fixture)->trigger();
+            QVERIFY(fixture.engine.usesBfloat16);
+            QVERIFY(saysBfloat16(fixture));
+        }
+        {
+            test::WindowFixture again;
+            again.show();
+            QVERIFY(actionOf(again)->isChecked());
+            QVERIFY(again.engine.usesBfloat16);
+            actionOf(again)->trigger();
+            QVERIFY(!again.engine.usesBfloat16);
+        }
+        test::WindowFixture without;
+        without.show();
+        QVERIFY(!actionOf(without)->isChecked());
+    }
+
     void menusHaveMnemonicsAndShortcutsAreUnique() {
         test::WindowFixture fixture;
         std::set<QString> shortcuts;

@@ -37,6 +37,11 @@ public:
     /// Technique descriptors, in the order in which users climb them.
     virtual const std::vector<TechniqueDescriptor>& techniques() const = 0;
     virtual std::vector<DeviceInfo> devices() const = 0;
+    /// Whether the processor multiplies bfloat16.
+    virtual bool hasBfloat16() const = 0;
+    /// Whether weights in bfloat16 are multiplied in it by what is posted from now on, activations
+    /// rounded; at first they are not.
+    virtual void useBfloat16(bool use) = 0;
 
 signals:
     /// Every event of every job, on the GUI thread, in the order in which they happened.

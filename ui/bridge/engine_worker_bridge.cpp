@@ -7,6 +7,7 @@
 #include "engine/core/devices.h"
 #include "engine/job/engine_worker.h"
 #include "engine/technique/technique.h"
+#include "kernels/cpu/isa.h"
 
 namespace fettle::ui {
 namespace {
@@ -52,6 +53,7 @@ EngineWorker& EngineWorkerBridge::questions() {
             receive(std::move(marked));
         };
         m_questions = std::make_unique<EngineWorker>(handler, m_threads);
+        m_questions->setProducts(m_products);
     }
     return *m_questions;
 }
@@ -82,6 +84,18 @@ void EngineWorkerBridge::finishEarly(JobId job) {
 
 const std::vector<TechniqueDescriptor>& EngineWorkerBridge::techniques() const {
     return m_techniques;
+}
+
+bool EngineWorkerBridge::hasBfloat16() const {
+    return kernels::hasBf16Products();
+}
+
+void EngineWorkerBridge::useBfloat16(bool use) {
+    m_products = use ? kernels::Products::BFloat16 : kernels::Products::Float32;
+    m_runs->setProducts(m_products);
+    if (m_questions) {
+        m_questions->setProducts(m_products);
+    }
 }
 
 std::vector<DeviceInfo> EngineWorkerBridge::devices() const {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 
+#include "kernels/ops/products.h"
 #include "ui/bridge/engine_bridge.h"
 #include "ui/bridge/event_queue.h"
 
@@ -37,6 +38,8 @@ public:
     void finishEarly(JobId job) override;
     const std::vector<TechniqueDescriptor>& techniques() const override;
     std::vector<DeviceInfo> devices() const override;
+    bool hasBfloat16() const override;
+    void useBfloat16(bool use) override;
 
 private:
     EngineWorker& workerOf(JobId job) const;
@@ -46,6 +49,7 @@ private:
 
     std::function<void(const JobEvent&)> m_recorder;
     int m_threads;
+    kernels::Products m_products = kernels::Products::Float32;
     std::vector<TechniqueDescriptor> m_techniques;
     EventQueue m_events;
     QTimer m_timer;

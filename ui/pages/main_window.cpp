@@ -47,6 +47,7 @@ namespace fettle::ui {
 namespace {
 
 constexpr int kLayoutVersion = 1;
+constexpr const char* kBfloat16Setting = "engine/bfloat16";
 
 /// A tab's page until it is first shown.
 class PendingPage : public QWidget {
@@ -208,6 +209,29 @@ void MainWindow::buildRunMenu() {
         [this] { m_runs->keepCurrent(); });
     add("stop", tr("&Cancel the chosen run"), "Ctrl+.", [this] { m_runs->cancelCurrent(); });
     add(nullptr, tr("Cancel &all runs"), "Ctrl+Shift+.", [this] { m_runs->cancelAll(); });
+    run->addSeparator();
+    run->addAction(makeBfloat16Action());
+    run->setToolTipsVisible(true);
+}
+
+QAction* MainWindow::makeBfloat16Action() {
+    auto* action = new QAction(tr("&Multiply in bfloat16"), this);
+    action->setObjectName(QStringLiteral("bfloat16"));
+    action->setCheckable(true);
+    action->setEnabled(m_jobs->engine()->hasBfloat16());
+    action->setToolTip(
+        action->isEnabled()
+            ? tr("Rounds activations where weights are in bfloat16, as other runtimes do: half the "
+                 "arithmetic for prompts and drafts. Off: float32, the same on every processor.")
+            : tr("This processor has no products of bfloat16 (AVX512_BF16)."));
+    connect(action, &QAction::toggled, this, [this](bool on) {
+        m_jobs->engine()->useBfloat16(on);
+        showDevice();
+    });
+    connect(action, &QAction::triggered, this,
+            [](bool on) { QSettings().setValue(QLatin1String(kBfloat16Setting), on); });
+    m_bfloat16 = action;
+    return action;
 }
 
 void MainWindow::buildViewMenu() {
@@ -301,6 +325,8 @@ void MainWindow::loadData() {
     m_library->reload();
     m_recipe->reloadLibrary();
     refreshInterrupted();
+    m_bfloat16->setChecked(m_bfloat16->isEnabled() &&
+                           QSettings().value(QLatin1String(kBfloat16Setting)).toBool());
     showDevice();
     const QString notice = m_jobs->experiments()->openingNotice();
     if (!notice.isEmpty()) {
@@ -322,6 +348,9 @@ void MainWindow::showDevice() {
             QString::fromStdString(formatBytes(static_cast<double>(device.memoryBytes)));
         if (device.usable) {
             texts << QStringLiteral("%1 · %2 · %3").arg(device.name, device.isa, memory);
+            if (device.id == QLatin1String("cpu") && m_bfloat16->isChecked()) {
+                texts.back() += tr(" · bfloat16");
+            }
         } else {
             unusable << QStringLiteral("%1: %2").arg(
                 device.name.isEmpty() ? device.id : device.name, device.reason);

@@ -118,6 +118,7 @@ private:
     void buildDocks();
     void buildMenus();
     void buildRunMenu();
+    QAction* makeBfloat16Action();
     void buildViewMenu();
     void buildStatusBar();
     void connectPages();
@@ -162,6 +163,7 @@ private:
     QProgressBar* m_activityBar = nullptr;
     CommandPalette* m_palette = nullptr;
     QAction* m_paletteAction = nullptr;
+    QAction* m_bfloat16 = nullptr;
     QPointer<HelpDialog> m_help;
     QPointer<Tour> m_tour;
     QPointer<ExamplesDialog> m_examples;

@@ -132,7 +132,14 @@ void rope(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSi
     }
 }
 
-void summarizeLogits(const float* x, std::int64_t count, RowSummary* out) {
+namespace {
+
+struct Largest {
+    float value;
+    std::int64_t index;  ///< the first one
+};
+
+Largest largestOf(const float* x, std::int64_t count) {
     F32x16 largest[4];
     for (F32x16& m : largest)
         m = setF(x[0]);
@@ -143,27 +150,39 @@ void summarizeLogits(const float* x, std::int64_t count, RowSummary* out) {
     float maximum = maxLanes(max(max(largest[0], largest[1]), max(largest[2], largest[3])));
     for (; i < count; ++i)
         maximum = x[i] > maximum ? x[i] : maximum;
-    out->argmax = 0;
     for (std::int64_t begin = 0; begin < count; begin += kSumBlock) {
         const std::int64_t end = begin + kSumBlock < count ? begin + kSumBlock : count;
         int here = 0;
         for (std::int64_t k = begin; k < end; ++k)
             here |= x[k] == maximum;
-        if (here) {
-            for (out->argmax = begin; x[out->argmax] != maximum;)
-                ++out->argmax;
-            break;
-        }
+        if (!here)
+            continue;
+        std::int64_t index = begin;
+        while (x[index] != maximum)
+            ++index;
+        return {maximum, index};
     }
+    return {maximum, 0};  // not a number
+}
+
+}  // namespace
+
+std::int64_t argmax(const float* x, std::int64_t count) {
+    return largestOf(x, count).index;
+}
+
+void summarizeLogits(const float* x, std::int64_t count, RowSummary* out) {
+    const Largest largest = largestOf(x, count);
+    out->argmax = largest.index;
     double sum = 0;
-    const F32x16 shift = setF(maximum);
+    const F32x16 shift = setF(largest.value);
     for (std::int64_t begin = 0; begin < count; begin += kSumBlock) {
         const std::int64_t block = begin + kSumBlock < count ? kSumBlock : count - begin;
         sum += static_cast<double>(sumRow(block, [&](F32x16 s, std::int64_t k, std::int64_t n) {
             return add(s, exp(sub(take(x + begin + k, n, -__builtin_inff()), shift)));
         }));
     }
-    out->logSumExp = static_cast<float>(static_cast<double>(maximum) + __builtin_log(sum));
+    out->logSumExp = static_cast<float>(static_cast<double>(largest.value) + __builtin_log(sum));
 }
 
 double klDivergence(const float* p, float pLogSumExp, const float* q, float qLogSumExp,

@@ -127,43 +127,12 @@ void groupPanel(const MatmulArgs& a, const Panel& p, std::int64_t row, F32x16 (&
     }
 }
 
-template <int M>
-void channelPanel(const MatmulArgs& a, const Panel& p, std::int64_t row, F32x16 (&f)[M]) {
-    const IntActivations& x = a.ints;
-    const F32x16 scale = loadF(p.scales);
-    F32x16 total[M];
-    for (int i = 0; i < M; ++i)
-        total[i] = zeroF();
-    const std::int64_t spans = (p.groups + kExactGroups - 1) / kExactGroups;
-    for (std::int64_t span = 0; span < spans; ++span) {
-        const std::int64_t begin = span * kExactGroups;
-        const std::int64_t end = begin + kExactGroups < p.groups ? begin + kExactGroups : p.groups;
-        I32x16 low[M], high[M];
-        for (int i = 0; i < M; ++i) {
-            low[i] = kSignedBytes ? zeroI() : setI(x.starts[span * x.stride + row + i]);
-            high[i] = zeroI();
-        }
-        for (std::int64_t g = begin; g < end; ++g) {
-            groupSums<8>(p.codes + 512 * g, x.codes + row * x.codeStride + 32 * g, x.codeStride,
-                         low, high);
-            prefetchAhead<8>(p, p.codes + 512 * g, g);
-        }
-        for (int i = 0; i < M; ++i)
-            total[i] = add(total[i], toF(add(low[i], high[i])));
-    }
-    for (int i = 0; i < M; ++i)
-        f[i] = mul(mul(total[i], setF(x.scales[row + i])), scale);
-}
-
 template <int Bits, ScaleLayout S, bool Zeros, bool Single, int M>
 void rows(const MatmulArgs& a, const Panel& p, std::int64_t panel, std::int64_t row) {
     F32x16 f[M];
     for (int i = 0; i < M; ++i)
         f[i] = zeroF();
-    if constexpr (S == ScaleLayout::Channel)
-        channelPanel<M>(a, p, row, f);
-    else
-        groupPanel<Bits, S, Zeros, Single, M>(a, p, row, f);
+    groupPanel<Bits, S, Zeros, Single, M>(a, p, row, f);
     if constexpr (S == ScaleLayout::E4M3Halves)
         for (int i = 0; i < M; ++i)
             f[i] = mul(f[i], loadF(p.scales));
@@ -211,6 +180,108 @@ void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
         for (; row + kTileRows <= a.m; row += kTileRows)
             rows<Bits, S, Zeros, Single, kTileRows>(a, p, panel, row);
         fewerRows<Bits, S, Zeros, Single>(a, p, panel, row);
+    }
+}
+
+/// M activation rows x P neighbouring panels of bytes with one scale a row. Their sums are exact in
+/// any order: panels share each load of activations, and few sums go in two halves, so as not to
+/// wait for each other.
+template <int M, int P>
+void channelTile(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
+    constexpr int kHalves = M * P <= 4 ? 2 : 1;
+    const PackedLayout& l = *a.layout;
+    const IntActivations& x = a.ints;
+    const auto next = static_cast<std::int64_t>(l.panelBytes);
+    const std::uint8_t* const start = a.weight + panel * next;
+    const std::uint8_t* const end = start + l.scaleOffset;
+    F32x16 total[M][P];
+    for (int i = 0; i < M; ++i)
+        for (int p = 0; p < P; ++p)
+            total[i][p] = zeroF();
+    const std::uint8_t* codes = start;
+    const std::int8_t* act = x.codes + row * x.codeStride;
+    const std::int64_t spans = (l.groups + kExactGroups - 1) / kExactGroups;
+    for (std::int64_t span = 0; span < spans; ++span) {
+        const std::int64_t left = l.groups - span * kExactGroups;
+        I32x16 sum[kHalves][M][P];
+        for (int i = 0; i < M; ++i)
+            for (int p = 0; p < P; ++p) {
+                sum[kHalves - 1][i][p] = zeroI();
+                sum[0][i][p] = kSignedBytes ? zeroI() : setI(x.starts[span * x.stride + row + i]);
+            }
+        for (std::int64_t g = 0; g < (left < kExactGroups ? left : kExactGroups); ++g) {
+            // Behind the end of these panels the next ones are asked for.
+            const std::uint8_t* ahead = codes + kPrefetchBytes<8> / P;
+            ahead += ahead >= end ? (P - 1) * next : 0;
+            FETTLE_UNROLL(8)
+            for (int s = 0; s < 8; ++s, codes += 64, act += 4) {
+                auto& half = sum[s * kHalves / 8];
+                U8x64 w[P];
+                FETTLE_UNROLL(4)
+                for (int p = 0; p < P; ++p) {
+                    w[p] = stepCodes<8>(codes + p * next, 0);
+                    prefetch(ahead + p * next + 64 * s);
+                }
+                FETTLE_UNROLL(8)
+                for (int i = 0; i < M; ++i) {
+                    const I32x16 four = broadcast4(act + i * x.codeStride);
+                    FETTLE_UNROLL(4)
+                    for (int p = 0; p < P; ++p)
+                        half[i][p] = dot<8>(half[i][p], w[p], four);
+                }
+            }
+        }
+        for (int i = 0; i < M; ++i)
+            for (int p = 0; p < P; ++p)
+                total[i][p] = add(
+                    total[i][p],
+                    toF(kHalves == 1 ? sum[0][i][p] : add(sum[0][i][p], sum[kHalves - 1][i][p])));
+    }
+    for (int p = 0; p < P; ++p) {
+        const F32x16 scale = loadF(start + p * next + l.scaleOffset);
+        for (int i = 0; i < M; ++i)
+            writeOutputs(a, row + i, panel + p,
+                         mul(mul(total[i][p], setF(x.scales[row + i])), scale));
+    }
+}
+
+template <int M>
+void channelTiles(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std::int64_t row) {
+#if defined(__AVX512F__)
+    // One or two rows are a matter of memory, which one stream of codes reads fastest.
+    constexpr int P = M <= 2 ? 1 : M <= 4 ? 4 : 2;
+#else
+    constexpr int P = 1;
+#endif
+    std::int64_t panel = begin;
+    for (; panel + P <= end; panel += P)
+        channelTile<M, P>(a, panel, row);
+    for (; panel < end; ++panel)
+        channelTile<M, 1>(a, panel, row);
+}
+
+template <int M>
+void channelRows(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std::int64_t row,
+                 std::int64_t count) {
+    if constexpr (M > 1) {
+        if (count < M)
+            return channelRows<M - 1>(a, begin, end, row, count);
+    }
+    channelTiles<M>(a, begin, end, row);
+}
+
+/// All rows, in as few and as even parts as there must be; four panels after the other, which the
+/// later parts find in the cache.
+void channelPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
+    const std::int64_t parts = (a.m + kTileRows - 1) / kTileRows,
+                       step = parts > 1 ? 4 : end - begin;
+    for (std::int64_t panel = begin; panel < end; panel += step) {
+        const std::int64_t last = panel + step < end ? panel + step : end;
+        for (std::int64_t part = 0, row = 0; part < parts; ++part) {
+            const std::int64_t count = (a.m - row + parts - part - 1) / (parts - part);
+            channelRows<kTileRows>(a, panel, last, row, count);
+            row += count;
+        }
     }
 }
 
@@ -264,7 +335,7 @@ void intDirect(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
             return bits == 3 ? panels<3, L::Sub16, false, false>(a, begin, end)
                              : panels<6, L::Sub16, false, false>(a, begin, end);
         case L::Channel:
-            return panels<8, L::Channel, false, false>(a, begin, end);
+            return channelPanels(a, begin, end);
         case L::None:
             return;
     }
