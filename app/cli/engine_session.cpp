@@ -16,7 +16,7 @@ struct Overloaded : Functions... {
 EngineSession::EngineSession(const CommandLine& line, Listener listener)
     : m_listener((requireDevice(line), std::move(listener))),
       m_worker([this](const JobEvent& event) { handle(event); }, line.threads, line.device) {
-    m_worker.setProducts(line.products);
+    m_worker.useBfloat16(line.products == kernels::Products::BFloat16);
 }
 
 void EngineSession::handle(const JobEvent& event) {

@@ -7,6 +7,7 @@
 #include "engine/job/draft_trials.h"
 #include "engine/job/recipe_runner.h"
 #include "engine/model/model.h"
+#include "kernels/cpu/isa.h"
 
 namespace fettle {
 
@@ -60,6 +61,10 @@ EngineWorker::~EngineWorker() {
     m_thread.request_stop();
 }
 
+bool EngineWorker::hasBfloat16() {
+    return kernels::hasBf16Products();
+}
+
 JobId EngineWorker::post(JobRequest request) {
     auto job = std::make_shared<Job>();
     {
@@ -70,11 +75,11 @@ JobId EngineWorker::post(JobRequest request) {
         job->id = m_nextId++;
     }
     job->request = std::move(request);
-    job->products = m_products;
+    job->bfloat16 = m_bfloat16;
     std::visit(
         [&](auto& asked) {
             if constexpr (requires { asked.measure.bfloat16; })
-                asked.measure.bfloat16 = job->products == kernels::Products::BFloat16;
+                asked.measure.bfloat16 = job->bfloat16;
         },
         job->request);
     emitEvent(*job, JobQueued{jobTitle(job->request)});
@@ -158,7 +163,8 @@ void EngineWorker::runJob(Job& job) {
             if (const std::string why = chooseDevice(m_device).reason; !why.empty())
                 control.info(why);
         }
-        m_backend->useProducts(job.products);
+        m_backend->useProducts(job.bfloat16 ? kernels::Products::BFloat16
+                                            : kernels::Products::Float32);
         JobResult result = execute(job, control);
         emitEvent(job, JobFinished{std::move(result)});
     } catch (const Cancelled&) {

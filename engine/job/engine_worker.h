@@ -14,7 +14,6 @@
 
 #include "engine/core/run_control.h"
 #include "engine/experiment/job_values.h"
-#include "kernels/ops/products.h"
 
 namespace fettle {
 
@@ -32,9 +31,11 @@ public:
     EngineWorker(const EngineWorker&) = delete;
     EngineWorker& operator=(const EngineWorker&) = delete;
 
-    /// What jobs posted from now on multiply, see Backend::useProducts; it is noted in the measure
-    /// options of those that have such. Float32 at first.
-    void setProducts(kernels::Products products) { m_products = products; }
+    /// Whether the processor multiplies bfloat16.
+    static bool hasBfloat16();
+    /// Whether jobs posted from now on do, see Backend::useProducts; it is noted in the measure
+    /// options of those that have such. At first they do not.
+    void useBfloat16(bool use) { m_bfloat16 = use; }
     /// Appends a job. Throws EngineError(Usage) when kMaxQueued jobs wait already.
     JobId post(JobRequest request);
     /// Stops a running job at its next cancellation point, or takes a waiting one out of the queue.
@@ -52,7 +53,7 @@ private:
     struct Job {
         JobId id = 0;
         JobRequest request;
-        kernels::Products products = kernels::Products::Float32;
+        bool bfloat16 = false;
         std::stop_source stop;
         PauseGate gate;
     };
@@ -66,7 +67,7 @@ private:
 
     EventHandler m_handler;
     int m_threads;
-    std::atomic<kernels::Products> m_products{kernels::Products::Float32};
+    std::atomic<bool> m_bfloat16{false};
     std::string m_device;
     std::mutex m_mutex;
     std::condition_variable_any m_wake;

@@ -13,7 +13,6 @@
 #include "engine/io/exporter.h"
 #include "engine/job/engine_worker.h"
 #include "engine/model/model_initializer.h"
-#include "kernels/cpu/isa.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/model_files.h"
 
@@ -152,7 +151,7 @@ TEST(EngineWorker, CancelsARunningJobWithin200Milliseconds) {
 }
 
 TEST(EngineWorker, SaysInWhatWasMultiplied) {
-    if (!kernels::hasBf16Products())
+    if (!EngineWorker::hasBfloat16())
         GTEST_SKIP() << "this processor has no products of bfloat16";
     Events events;
     EngineWorker worker(events.handler(), 2);
@@ -175,11 +174,11 @@ TEST(EngineWorker, SaysInWhatWasMultiplied) {
     const RunResult exact = run();
     EXPECT_EQ(exact.deviceName.find("bfloat16"), std::string::npos);
     EXPECT_EQ(mentions(exact), 0);
-    worker.setProducts(kernels::Products::BFloat16);
+    worker.useBfloat16(true);
     const RunResult rounded = run();
     EXPECT_NE(rounded.deviceName.find("bfloat16"), std::string::npos);
     EXPECT_GE(mentions(rounded), 6);
-    worker.setProducts(kernels::Products::Float32);
+    worker.useBfloat16(false);
     EXPECT_EQ(mentions(run()), 0);
 }
 

@@ -7,7 +7,6 @@
 #include "engine/core/devices.h"
 #include "engine/job/engine_worker.h"
 #include "engine/technique/technique.h"
-#include "kernels/cpu/isa.h"
 
 namespace fettle::ui {
 namespace {
@@ -53,7 +52,7 @@ EngineWorker& EngineWorkerBridge::questions() {
             receive(std::move(marked));
         };
         m_questions = std::make_unique<EngineWorker>(handler, m_threads);
-        m_questions->setProducts(m_products);
+        m_questions->useBfloat16(m_bfloat16);
     }
     return *m_questions;
 }
@@ -87,14 +86,14 @@ const std::vector<TechniqueDescriptor>& EngineWorkerBridge::techniques() const {
 }
 
 bool EngineWorkerBridge::hasBfloat16() const {
-    return kernels::hasBf16Products();
+    return EngineWorker::hasBfloat16();
 }
 
 void EngineWorkerBridge::useBfloat16(bool use) {
-    m_products = use ? kernels::Products::BFloat16 : kernels::Products::Float32;
-    m_runs->setProducts(m_products);
+    m_bfloat16 = use;
+    m_runs->useBfloat16(use);
     if (m_questions) {
-        m_questions->setProducts(m_products);
+        m_questions->useBfloat16(use);
     }
 }
 

@@ -7,7 +7,6 @@
 #include <functional>
 #include <memory>
 
-#include "kernels/ops/products.h"
 #include "ui/bridge/engine_bridge.h"
 #include "ui/bridge/event_queue.h"
 
@@ -49,7 +48,7 @@ private:
 
     std::function<void(const JobEvent&)> m_recorder;
     int m_threads;
-    kernels::Products m_products = kernels::Products::Float32;
+    bool m_bfloat16 = false;
     std::vector<TechniqueDescriptor> m_techniques;
     EventQueue m_events;
     QTimer m_timer;
