@@ -17,9 +17,8 @@ constexpr double kBinDecay = 0.98;
 constexpr double kBinPrior = 4;       // tokens that a bin's guess starts from
 constexpr double kFirstSlope = 0.08;  // of one step, per verified token, until it was measured
 constexpr double kGainDecay = 0.97;   // of what rounds that drafted gave, from one to the next
-constexpr double kFirstLevel = 0.25;  // of one step, for a draft's level, until it was measured
 constexpr double kMostLost = 0.012;   // of all time
-constexpr double kAllowance = 1.2;    // steps that may be lost before any time has passed
+constexpr double kAllowance = 1.0;    // steps that may be lost before any time has passed
 constexpr double kMostWon = 4;        // steps of credit that are remembered
 constexpr int kFirstDraft = 1;
 constexpr int kFirstInterval = 64;  // tokens without drafting before the next try
@@ -30,13 +29,19 @@ constexpr double kSmallGain = 1.2;
 constexpr int kLastStep = 128;
 // The step behind a prompt finds caches full of other things and may take twice as long as those
 // that follow: nothing is judged by it, but by the least of the next few.
-constexpr int kFirstSteps = 2, kLeastOfSteps = 4;
+constexpr int kFirstSteps = 2, kLeastOfSteps = 4, kLeastOfFirst = 4;
+// Machines have slow and fast spells. Drafting is given up only against plain steps of the same
+// spell, and what is looked at again gets some rounds, so that its times are of one as well.
+constexpr int kFreshRounds = 4, kTryRounds = 3;
 
-/// A running mean that one slow moment of the machine cannot throw off: other work makes a time
-/// longer, never shorter. `expected` bounds the first value, if that is known.
-void update(double& mean, double value, double expected = 0) {
-    if (mean <= 0) {
-        mean = expected > 0 ? std::min(value, kMostSurprise * expected) : value;
+/// A running mean that one slow moment of the machine cannot throw off: other work and cold caches
+/// make a time longer, never shorter. The least of the first few counts; `expected` bounds it, if
+/// that is known.
+void update(double& mean, int& seen, double value, double expected = 0) {
+    if (seen < kLeastOfFirst) {
+        if (expected > 0)
+            value = std::min(value, kMostSurprise * expected);
+        mean = seen++ == 0 ? value : std::min(mean, value);
         return;
     }
     mean += (value < mean ? kUpdateDown : kUpdateUp) *
@@ -147,6 +152,8 @@ bool AdaptiveDraftLength::worthReading() const {
 int AdaptiveDraftLength::most() {
     if (m_plainSteps < kFirstSteps)
         return 0;  // what a plain step takes must be known first
+    if (m_retiming > 0)
+        return 0;
     if (m_pausedTokens > 0) {
         --m_pausedTokens;
         return 0;
@@ -160,7 +167,7 @@ int AdaptiveDraftLength::most() {
     const double risk = m_draftLevel + verifySeconds(2) - m_verify[1];
     if (m_balance - risk < -m_share * (kMostLost * m_elapsed + kAllowance * m_verify[1]))
         return 0;
-    return m_levelKnown ? kMostDrafted : kFirstDraft;
+    return m_levelsSeen > 0 ? kMostDrafted : kFirstDraft;
 }
 
 bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
@@ -184,7 +191,13 @@ void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
                                                   : std::min(m_verify[1], round.verifySeconds);
         return;
     }
-    update(m_verify[tokens], round.verifySeconds,
+    if (drafted == 0 && m_retiming > 0) {
+        m_retimed = m_retimed > 0 ? std::min(m_retimed, round.verifySeconds) : round.verifySeconds;
+        if (--m_retiming == 0)
+            m_verify[1] = m_retimed;
+        return;
+    }
+    update(m_verify[tokens], m_seen[tokens], round.verifySeconds,
            drafted > 0 && m_verify[1] > 0 ? verifySeconds(drafted + 1) : 0);
 }
 
@@ -197,8 +210,7 @@ void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     // Reading text gives the first level by the way: what such a round took says nothing about the
     // next one.
     if (drafted > 0 && round.draft->catchUpSeconds <= 0) {
-        update(m_draftLevel, round.draftSeconds / round.draft->depth(), kFirstLevel * m_verify[1]);
-        m_levelKnown = true;
+        update(m_draftLevel, m_levelsSeen, round.draftSeconds / round.draft->depth());
     }
 }
 
@@ -211,7 +223,7 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
         return;
     m_emitted += static_cast<double>(round.verdict->accepted.size());
     if (!m_read) {
-        update(m_reading, round.draft->catchUpSeconds);
+        update(m_reading, m_readings, round.draft->catchUpSeconds);
         m_readAt = m_elapsed;
     }
     for (const int node : round.verdict->accepted)
@@ -238,6 +250,14 @@ void AdaptiveDraftLength::learn(const RoundOutcome& round) {
         return;
     if (round.verdict->rejected.empty())
         return;  // a try that came true: look again at once
+    if (m_interval == 0 && m_sinceStep > kFreshRounds) {
+        m_retiming = kLeastOfSteps;
+        m_retimed = 0;
+        return;
+    }
+    if (m_interval > 0 && --m_tries > 0)
+        return;
+    m_tries = kTryRounds;
     m_interval = m_interval == 0 ? kFirstInterval : std::min(2 * m_interval, kLastInterval);
     m_pausedTokens = m_interval;
 }

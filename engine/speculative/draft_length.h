@@ -115,8 +115,9 @@ private:
     Rate m_all{4, 2.8};  // a hopeful start that a few rejections overcome
     std::array<Rate, kBins> m_bins{};
     std::array<double, kMostTreeNodes + 2> m_verify{};  ///< seconds by tokens; 0: not seen yet
-    double m_draftLevel = 0;                            ///< seconds per drafted level
-    bool m_levelKnown = false;                          ///< it may be none at all
+    std::array<int, kMostTreeNodes + 2> m_seen{};       ///< times of those, up to a few
+    double m_draftLevel = 0;                            ///< seconds per drafted level, may be none
+    int m_levelsSeen = 0;
     // What the last rounds that drafted gave, and the plain steps that their time is worth.
     double m_tokens = 4, m_steps = 4;
     int m_plainSteps = 0;
@@ -127,11 +128,15 @@ private:
     bool m_read = false;    ///< the draft has read this text's beginning
     bool m_settled = true;  ///< a pass has been made since this text began
     double m_reading = 0;   ///< seconds that reading took in earlier texts; 0: not known
-    double m_readAt = 0;    ///< m_elapsed then
-    double m_answer = 0;    ///< tokens of earlier answers, in the mean
-    double m_emitted = 0;   ///< tokens of this one so far
+    int m_readings = 0;
+    double m_readAt = 0;   ///< m_elapsed then
+    double m_answer = 0;   ///< tokens of earlier answers, in the mean
+    double m_emitted = 0;  ///< tokens of this one so far
     int m_pausedTokens = 0;
     int m_interval = 0;
+    int m_tries = 0;       ///< rounds left of a try
+    int m_retiming = 0;    ///< plain steps to go before drafting is given up
+    double m_retimed = 0;  ///< the least of those so far
 };
 
 /// For a proposer that looks up first and else asks a model: each is adapted to what it costs and

@@ -1,6 +1,7 @@
 #include "engine/speculative/speculation_measure.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "engine/core/random.h"
@@ -14,7 +15,7 @@ namespace {
 using Prompts = std::vector<std::vector<std::int32_t>>;
 
 constexpr std::uint64_t kNoiseStream = 0x5BEC;
-constexpr int kCostRounds = 3;
+constexpr int kCostRounds = 5;
 // Passes that take less time than this find their weights in caches, if nothing else was there in
 // between: as they will when they follow each other, so they are run again at once.
 constexpr double kQuickPass = 5e-3;
@@ -250,19 +251,38 @@ std::vector<double> measureVerifySeconds(Transformer& target, std::int64_t conte
     const std::span<const std::int32_t> tokens(ids);
     target.forward(tokens.first(static_cast<std::size_t>(context)), cache, &control);
     std::vector<float> logits(static_cast<std::size_t>(most * vocabulary));
-    std::vector<double> best(static_cast<std::size_t>(most), 1e30);
-    for (int round = 0; round < kCostRounds; ++round)
-        for (int m = 1; m <= most; ++m) {
-            double& least = best[static_cast<std::size_t>(m - 1)];
-            for (int run = 0; run < kQuickRuns && (run == 0 || least < kQuickPass); ++run) {
-                const double start = steadySeconds();
-                target.forward(tokens.first(static_cast<std::size_t>(m)), cache, &control);
-                target.logits(0, m, logits.data());
-                least = std::min(least, steadySeconds() - start);
-                cache.truncate(context);
-            }
+    const auto timed = [&](int m) {
+        double least = 1e30;
+        for (int run = 0; run < kQuickRuns && (run == 0 || least < kQuickPass); ++run) {
+            const double start = steadySeconds();
+            target.forward(tokens.first(static_cast<std::size_t>(m)), cache, &control);
+            target.logits(0, m, logits.data());
+            least = std::min(least, steadySeconds() - start);
+            cache.truncate(context);
         }
-    return best;
+        return least;
+    };
+    std::vector<std::vector<double>> steps(static_cast<std::size_t>(most));
+    double least = timed(1);
+    for (int round = 0; round < kCostRounds; ++round) {
+        double before = timed(1);
+        for (int m = 2; m <= most; m += 2) {
+            const int last = std::min(m + 1, most);
+            std::array<double, 2> seconds{};
+            for (int n = m; n <= last; ++n)
+                seconds[static_cast<std::size_t>(n - m)] = timed(n);
+            const double after = timed(1);
+            for (int n = m; n <= last; ++n)
+                steps[static_cast<std::size_t>(n - 1)].push_back(
+                    2 * seconds[static_cast<std::size_t>(n - m)] / (before + after));
+            least = std::min({least, before, after});
+            before = after;
+        }
+    }
+    std::vector<double> out{least};
+    for (int m = 2; m <= most; ++m)
+        out.push_back(least * median(steps[static_cast<std::size_t>(m - 1)]));
+    return out;
 }
 
 SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, Proposer& proposer,

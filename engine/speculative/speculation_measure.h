@@ -35,7 +35,8 @@ SpeculationMeasure measureSpeculation(Transformer& target, const Model& model, P
                                       const SpeculationOptions& options, RunControl& control);
 
 /// Seconds that a pass over 1, 2, ... `most` tokens takes after `context` tokens, logits included;
-/// the least of a few, each measured in turn. Index 0 is one token.
+/// index 0 is one token, the least of many. The others are that times the median of what they take
+/// in steps right before and after them: memory and processor have slow spells of their own.
 std::vector<double> measureVerifySeconds(Transformer& target, std::int64_t context, int most,
                                          RunControl& control);
 
