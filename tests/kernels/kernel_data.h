@@ -1,9 +1,13 @@
 // Random activations and weights in every canonical format, for the kernel tests.
 #pragma once
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <random>
 #include <string>
@@ -33,6 +37,32 @@ public:
 
 private:
     Isa m_before;
+};
+
+/// Memory that ends where the next page may not be touched.
+class Fenced {
+public:
+    explicit Fenced(std::size_t count) {
+        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        const std::size_t bytes = count * sizeof(float), room = (bytes + page - 1) / page * page;
+        m_size = room + page;
+        m_memory =
+            mmap(nullptr, m_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (m_memory == MAP_FAILED)
+            throw std::bad_alloc();
+        auto* start = static_cast<std::byte*>(m_memory);
+        mprotect(start + room, page, PROT_NONE);
+        m_values = reinterpret_cast<float*>(start + (room - bytes));
+    }
+    ~Fenced() { munmap(m_memory, m_size); }
+    Fenced(const Fenced&) = delete;
+    Fenced& operator=(const Fenced&) = delete;
+    float* data() { return m_values; }
+
+private:
+    void* m_memory = nullptr;
+    std::size_t m_size = 0;
+    float* m_values = nullptr;
 };
 
 inline std::vector<float> randomFloats(std::int64_t count, std::uint32_t seed, float spread = 1) {

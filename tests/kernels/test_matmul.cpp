@@ -1,8 +1,6 @@
 // Matrix products of every format at every instruction-set level against the plain twin, and the
 // promises of matmul.h: exact integers, batch invariance, thread invariance.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -14,6 +12,7 @@
 namespace fettle::kernels {
 namespace {
 
+using test::Fenced;
 using test::FormatCase;
 using test::IsaScope;
 using test::OwnedWeight;
@@ -195,32 +194,6 @@ TEST(MatmulTogether, GivesWhatEachAloneDoes) {
     const std::vector<MatmulTarget> bad{{&none, y.data(), 1, nullptr, false}};
     EXPECT_THROW(matmul(bad, a, pool), std::invalid_argument);
 }
-
-/// Memory that ends where the next page may not be touched.
-class Fenced {
-public:
-    explicit Fenced(std::size_t count) {
-        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-        const std::size_t bytes = count * sizeof(float), room = (bytes + page - 1) / page * page;
-        m_size = room + page;
-        m_memory =
-            mmap(nullptr, m_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (m_memory == MAP_FAILED)
-            throw std::bad_alloc();
-        auto* start = static_cast<std::byte*>(m_memory);
-        mprotect(start + room, page, PROT_NONE);
-        m_values = reinterpret_cast<float*>(start + (room - bytes));
-    }
-    ~Fenced() { munmap(m_memory, m_size); }
-    Fenced(const Fenced&) = delete;
-    Fenced& operator=(const Fenced&) = delete;
-    float* data() { return m_values; }
-
-private:
-    void* m_memory = nullptr;
-    std::size_t m_size = 0;
-    float* m_values = nullptr;
-};
 
 TEST_P(MatmulFormats, TouchesNothingBehindWhatItIsGiven) {
     const FormatCase& c = GetParam();

@@ -13,6 +13,7 @@
 namespace fettle::kernels {
 namespace {
 
+using test::Fenced;
 using test::IsaScope;
 using test::OwnedWeight;
 
@@ -105,6 +106,27 @@ TEST_F(Bfloat16Products, BiasAccumulationAndStrides) {
                 ASSERT_EQ(all[at], want) << "m=" << m << " " << i << "," << n;
             }
     }
+}
+
+TEST_F(Bfloat16Products, TouchNothingBehindWhatTheyAreGiven) {
+    WorkerPool pool(1);
+    for (const std::int64_t cols : {64, 75})
+        for (const std::int64_t rows : {16, 37}) {
+            const OwnedWeight w = test::randomWeight({WeightFormat::BF16}, rows, cols, 51);
+            const PackedWeight packed = PackedWeight::pack(w.view, pool, Products::BFloat16);
+            for (std::int64_t m = 1; m <= 14; ++m) {
+                const std::vector<float> x = test::randomFloats(m * cols, 52);
+                Fenced in(x.size()), out(static_cast<std::size_t>(m * rows));
+                std::copy(x.begin(), x.end(), in.data());
+                Activations a;
+                a.assign(in.data(), m, cols, cols);
+                matmul(packed, a, out.data(), rows, nullptr, false, pool);
+                const std::vector<float> want = product(packed, x, m, pool);
+                for (std::int64_t i = 0; i < m * rows; ++i)
+                    ASSERT_EQ(out.data()[i], want[static_cast<std::size_t>(i)])
+                        << "m=" << m << " output " << i;
+            }
+        }
 }
 
 TEST_F(Bfloat16Products, NotANumberStaysOne) {
