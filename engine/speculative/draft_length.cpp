@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace fettle {
 
@@ -184,6 +185,9 @@ bool AdaptiveDraftLength::worth(const Draft& draft, double chance, bool pass) {
 }
 
 void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
+    // The pass behind a prompt takes longer than those that follow, see kFirstSteps.
+    if (!std::exchange(m_settled, true) && m_plainSteps >= kFirstSteps)
+        return;
     const int drafted = round.verdict ? round.draft->size() : 0;
     const auto tokens = std::min(static_cast<std::size_t>(drafted + 1), m_verify.size() - 1);
     if (drafted == 0 && ++m_plainSteps <= kLeastOfSteps) {
@@ -203,15 +207,11 @@ void AdaptiveDraftLength::learnPass(const RoundOutcome& round) {
 
 void AdaptiveDraftLength::learnCosts(const RoundOutcome& round) {
     const int drafted = round.verdict ? round.draft->size() : 0;
-    // The pass behind a prompt takes longer than those that follow, see kFirstSteps.
-    if (m_settled || m_plainSteps < kFirstSteps)
-        learnPass(round);
-    m_settled = true;
+    learnPass(round);
     // Reading text gives the first level by the way: what such a round took says nothing about the
     // next one.
-    if (drafted > 0 && round.draft->catchUpSeconds <= 0) {
+    if (drafted > 0 && round.draft->catchUpSeconds <= 0)
         update(m_draftLevel, m_levelsSeen, round.draftSeconds / round.draft->depth());
-    }
 }
 
 void AdaptiveDraftLength::learn(const RoundOutcome& round) {

@@ -7,15 +7,17 @@
 #include "kernels/ops/matmul.h"
 #include "kernels/reference/matmul.h"
 #include "tests/kernels/kernel_data.h"
+#include "tests/kernels/matmul_checks.h"
 #include "tests/kernels/quant_budget.h"
 
 namespace fettle::kernels {
 namespace {
 
-using test::Fenced;
 using test::FormatCase;
 using test::IsaScope;
 using test::OwnedWeight;
+using test::product;
+using test::worstError;
 
 struct Shape {
     std::int64_t rows, cols;
@@ -25,34 +27,6 @@ bool fits(const FormatCase& c, std::int64_t cols) {
     const std::int64_t block = activationBlock(c.rounding());
     return (block == 0 || cols % block == 0) && cols % blockValues(c.format) == 0 &&
            (c.groupSize == 0 || cols % c.groupSize == 0);
-}
-
-std::vector<float> product(const PackedWeight& w, const std::vector<float>& x, std::int64_t m,
-                           WorkerPool& pool) {
-    Activations a;
-    a.assign(x.data(), m, w.cols(), w.cols());
-    std::vector<float> y(static_cast<std::size_t>(m * w.rows()), -77.0F);
-    matmul(w, a, y.data(), w.rows(), nullptr, false, pool);
-    return y;
-}
-
-/// Largest error relative to |x| |w| of each output.
-double worstError(const OwnedWeight& w, const std::vector<float>& x, std::int64_t m,
-                  const std::vector<float>& got, const std::vector<double>& want) {
-    std::vector<float> row(static_cast<std::size_t>(w.view.cols));
-    double worst = 0;
-    for (std::int64_t n = 0; n < w.view.rows; ++n) {
-        dequantizeRow(w.view, n, row.data());
-        const double weight = test::norm(row.data(), w.view.cols);
-        for (std::int64_t i = 0; i < m; ++i) {
-            const auto at = static_cast<std::size_t>(i * w.view.rows + n);
-            const double bound =
-                weight * test::norm(x.data() + i * w.view.cols, w.view.cols) + 1e-30;
-            const double error = std::fabs(got[at] - want[at]) / bound;
-            worst = std::isnan(error) ? HUGE_VAL : std::max(worst, error);
-        }
-    }
-    return worst;
 }
 
 class MatmulFormats : public testing::TestWithParam<FormatCase> {};
@@ -100,51 +74,25 @@ TEST_P(MatmulFormats, RoundingActivationsStaysWithinBudget) {
 }
 
 TEST_P(MatmulFormats, ResultDependsNeitherOnBatchNorOnThreads) {
-    const FormatCase& c = GetParam();
-    WorkerPool one(1), three(3);
-    constexpr std::int64_t rows = 83, cols = 1280, m = 41;
-    const OwnedWeight w = test::randomWeight(c, rows, cols, 21);
-    const PackedWeight packed = PackedWeight::pack(w.view, three);
-    const std::vector<float> x = test::randomFloats(m * cols, 22);
+    WorkerPool pool(3);
+    const OwnedWeight w = test::randomWeight(GetParam(), 83, 1280, 21);
+    const PackedWeight packed = PackedWeight::pack(w.view, pool);
     for (const Isa isa : test::availableIsas()) {
+        SCOPED_TRACE(name(isa));
         const IsaScope scope(isa);
-        const std::vector<float> whole = product(packed, x, m, three);
-        EXPECT_EQ(whole, product(packed, x, m, one)) << name(isa);
-        for (const std::int64_t part : {1, 2, 3, 4, 5, 7, 13}) {
-            for (std::int64_t i = 0; i + part <= m; i += part) {
-                const std::vector<float> some(x.begin() + i * cols, x.begin() + (i + part) * cols);
-                const std::vector<float> y = product(packed, some, part, three);
-                ASSERT_TRUE(std::equal(y.begin(), y.end(), whole.begin() + i * rows))
-                    << name(isa) << " rows " << i << " to " << i + part;
-            }
-        }
+        test::expectIndependentRows(packed);
     }
 }
 
 TEST_P(MatmulFormats, BiasAccumulationAndStrides) {
-    const FormatCase& c = GetParam();
     WorkerPool pool(2);
-    constexpr std::int64_t rows = 37, cols = 256, yStride = 50, xStride = 300;
-    const OwnedWeight w = test::randomWeight(c, rows, cols, 31);
+    const OwnedWeight w = test::randomWeight(GetParam(), 37, 256, 31);
     const PackedWeight packed = PackedWeight::pack(w.view, pool);
-    const std::vector<float> bias = test::randomFloats(rows, 32);
     for (const Isa isa : test::availableIsas()) {
+        SCOPED_TRACE(name(isa));
         const IsaScope scope(isa);
-        for (const std::int64_t m : {1, 3, 7}) {
-            const std::vector<float> x = test::randomFloats(m * xStride, 33);
-            Activations a;
-            a.assign(x.data(), m, cols, xStride);
-            std::vector<float> plain(static_cast<std::size_t>(m * yStride), 5.0F), all = plain;
-            matmul(packed, a, plain.data(), yStride, nullptr, false, pool);
-            matmul(packed, a, all.data(), yStride, bias.data(), true, pool);
-            for (std::int64_t i = 0; i < m; ++i)
-                for (std::int64_t n = 0; n < yStride; ++n) {
-                    const auto at = static_cast<std::size_t>(i * yStride + n);
-                    const float want =
-                        n < rows ? 5.0F + (plain[at] + bias[static_cast<std::size_t>(n)]) : 5.0F;
-                    ASSERT_EQ(all[at], want) << name(isa) << " " << i << "," << n;
-                }
-        }
+        for (const std::int64_t m : {1, 3, 7})
+            test::expectBiasAccumulationAndStrides(packed, m);
     }
 }
 
@@ -196,28 +144,15 @@ TEST(MatmulTogether, GivesWhatEachAloneDoes) {
 }
 
 TEST_P(MatmulFormats, TouchesNothingBehindWhatItIsGiven) {
-    const FormatCase& c = GetParam();
     WorkerPool pool(1);
-    constexpr std::int64_t cols = 256;
     for (const std::int64_t rows : {16, 37}) {
-        const OwnedWeight w = test::randomWeight(c, rows, cols, 51);
+        const OwnedWeight w = test::randomWeight(GetParam(), rows, 256, 51);
         const PackedWeight packed = PackedWeight::pack(w.view, pool);
         for (const Isa isa : test::availableIsas()) {
+            SCOPED_TRACE(name(isa));
             const IsaScope scope(isa);
-            for (std::int64_t m = 1; m <= 9; ++m) {
-                const std::vector<float> x = test::randomFloats(m * cols, 52);
-                Fenced in(x.size()), out(static_cast<std::size_t>(m * rows)),
-                    bias(static_cast<std::size_t>(rows));
-                std::copy(x.begin(), x.end(), in.data());
-                std::fill_n(bias.data(), rows, 0.0F);
-                Activations a;
-                a.assign(in.data(), m, cols, cols);
-                matmul(packed, a, out.data(), rows, bias.data(), false, pool);
-                const std::vector<float> want = product(packed, x, m, pool);
-                for (std::int64_t i = 0; i < m * rows; ++i)
-                    ASSERT_EQ(out.data()[i], want[static_cast<std::size_t>(i)])
-                        << name(isa) << " m=" << m << " output " << i;
-            }
+            for (std::int64_t m = 1; m <= 9; ++m)
+                test::expectNothingBehindIsTouched(packed, m);
         }
     }
 }

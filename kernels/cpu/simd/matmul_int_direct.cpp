@@ -1,6 +1,7 @@
 #include "kernels/cpu/simd/int_scales.h"
 #include "kernels/cpu/simd/matmul_int.h"
 #include "kernels/cpu/simd/output.h"
+#include "kernels/cpu/simd/row_parts.h"
 
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
@@ -260,29 +261,11 @@ void channelTiles(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std
         channelTile<M, 1>(a, panel, row);
 }
 
-template <int M>
-void channelRows(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std::int64_t row,
-                 std::int64_t count) {
-    if constexpr (M > 1) {
-        if (count < M)
-            return channelRows<M - 1>(a, begin, end, row, count);
-    }
-    channelTiles<M>(a, begin, end, row);
-}
-
-/// All rows, in as few and as even parts as there must be; four panels after the other, which the
-/// later parts find in the cache.
 void channelPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
-    const std::int64_t parts = (a.m + kTileRows - 1) / kTileRows,
-                       step = parts > 1 ? 4 : end - begin;
-    for (std::int64_t panel = begin; panel < end; panel += step) {
-        const std::int64_t last = panel + step < end ? panel + step : end;
-        for (std::int64_t part = 0, row = 0; part < parts; ++part) {
-            const std::int64_t count = (a.m - row + parts - part - 1) / (parts - part);
-            channelRows<kTileRows>(a, panel, last, row, count);
-            row += count;
-        }
-    }
+    inEvenParts<kTileRows>(a.m, begin, end,
+                           [&]<int M>(std::int64_t panel, std::int64_t last, std::int64_t row) {
+                               channelTiles<M>(a, panel, last, row);
+                           });
 }
 
 /// Scales per group or per row, of integers without a minimum.

@@ -2,6 +2,7 @@
 // multiply-adds in K order, for E4M3 per channel times the scale in the end; those with scales in
 // groups are scaled as they are read.
 #include "kernels/cpu/simd/output.h"
+#include "kernels/cpu/simd/row_parts.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
 #include "kernels/formats/small_float.h"
@@ -170,33 +171,6 @@ void directPanels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std
         direct<F, M, 1>(a, panel, row);
 }
 
-/// The same for `count` rows, at most M.
-template <WeightFormat F, int M>
-void directRows(const MatmulArgs& a, std::int64_t begin, std::int64_t end, std::int64_t row,
-                std::int64_t count) {
-    if constexpr (M > 1) {
-        if (count < M)
-            return directRows<F, M - 1>(a, begin, end, row, count);
-    }
-    if (count == M)
-        directPanels<F, M>(a, begin, end, row);
-}
-
-/// All rows, in as few and as even parts as there must be; four panels after the other, which the
-/// later parts find in the cache.
-template <WeightFormat F>
-void directParts(const MatmulArgs& a, std::int64_t begin, std::int64_t end) {
-    const std::int64_t parts = (a.m + kDirectRows - 1) / kDirectRows,
-                       step = parts > 1 ? 4 : end - begin;
-    for (std::int64_t panel = begin; panel < end; panel += step)
-        for (std::int64_t part = 0, row = 0; part < parts; ++part) {
-            const std::int64_t count = (a.m - row + parts - part - 1) / (parts - part);
-            directRows<F, kDirectRows>(a, panel, panel + step < end ? panel + step : end, row,
-                                       count);
-            row += count;
-        }
-}
-
 /// Values [from, from + count) of a panel's rows; `from` begins a piece, `count` is even where
 /// there are groups.
 template <WeightFormat F>
@@ -250,7 +224,10 @@ void blocked(const MatmulArgs& a, std::int64_t panel, std::int64_t end, std::int
 template <WeightFormat F>
 void panels(const MatmulArgs& a, std::int64_t begin, std::int64_t end, Scratch& scratch) {
     if (a.m <= kDirectParts * kDirectRows)
-        return directParts<F>(a, begin, end);
+        return inEvenParts<kDirectRows>(
+            a.m, begin, end, [&]<int M>(std::int64_t panel, std::int64_t last, std::int64_t row) {
+                directPanels<F, M>(a, panel, last, row);
+            });
     for (std::int64_t panel = begin; panel < end; panel += kTilePanels)
         for (std::int64_t row = 0; row < a.m; row += kBlockRows)
             blocked<F>(a, panel, end, row, a.m - row < kBlockRows ? a.m - row : kBlockRows,
