@@ -26,7 +26,7 @@ KvCache::KvCache(const ModelConfig& config, std::int64_t capacity, kernels::KvTy
                                                 " need heads whose size is a multiple of " +
                                                 std::to_string(kernels::kvHeadUnit(type)) +
                                                 ", not " + std::to_string(config.headDim));
-    const std::size_t bytes = kernels::kvBytes(type, config.kvHeads, capacity, config.headDim);
+    const std::size_t bytes = kernels::kvBytes(type, config.kvHeads, room(), config.headDim);
     for (std::int64_t layer = 0; layer < config.layerCount(); ++layer) {
         m_keys.push_back(backend.allocate(bytes));
         m_values.push_back(backend.allocate(bytes));
@@ -43,7 +43,7 @@ void KvCache::keep(std::int64_t past, std::span<const std::int32_t> kept) {
     const auto count = static_cast<std::int64_t>(kept.size());
     const bool inPlace = kept.back() == count - 1;
     for (std::size_t layer = 0; layer < m_keys.size() && !inPlace; ++layer)
-        m_backend->keepKv(m_keys[layer]->data(), m_values[layer]->data(), m_type, m_capacity, past,
+        m_backend->keepKv(m_keys[layer]->data(), m_values[layer]->data(), m_type, room(), past,
                           kept, m_kvHeads, m_headDim);
     m_length = past + count;
 }

@@ -24,6 +24,9 @@ public:
 
     std::int64_t length() const { return m_length; }
     std::int64_t capacity() const { return m_capacity; }
+    /// Tokens that there is memory for, the capacity that kernels are told: whole blocks of sixteen
+    /// keys, which they read without a special case.
+    std::int64_t room() const { return (m_capacity + 15) / 16 * 16; }
     std::size_t bytes() const;
     kernels::KvType type() const { return m_type; }
     void* keys(std::int64_t layer) { return m_keys[static_cast<std::size_t>(layer)]->data(); }

@@ -327,7 +327,7 @@ void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCac
     if (c.rotary)
         rotate(layer, m, past);
     m_backend.appendKv(k, v, kvSize, cache.keys(cacheIndex), cache.values(cacheIndex), cache.type(),
-                       cache.capacity(), past, m, c.kvHeads, c.headDim);
+                       cache.room(), past, m, c.kvHeads, c.headDim);
 
     kernels::AttentionArgs args;
     args.q = q;
@@ -335,7 +335,7 @@ void Transformer::attend(Layer& layer, std::int64_t index, std::int64_t m, KvCac
     args.keys = cache.keys(cacheIndex);
     args.values = cache.values(cacheIndex);
     args.kvType = cache.type();
-    args.capacity = cache.capacity();
+    args.capacity = cache.room();
     args.past = past;
     args.tokens = m;
     args.heads = c.heads;

@@ -19,6 +19,9 @@ extern const KernelTable kTable;
 namespace bf16 {
 extern const Bfloat16Kernels kMatmul;
 }
+namespace amx_bf16 {
+extern const TileKernels kMatmul;
+}
 namespace amx {
 void fillTable(KernelTable& table);
 }
@@ -52,6 +55,14 @@ const Bfloat16Kernels& bfloat16Kernels() {
         return bf16::kMatmul;
 #endif
     throw std::logic_error("this processor has no products of bfloat16");
+}
+
+const TileKernels& tileKernels() {
+#if defined(__x86_64__)
+    if (hasBf16Tiles())
+        return amx_bf16::kMatmul;
+#endif
+    throw std::logic_error("this processor has no tiles of bfloat16");
 }
 
 }  // namespace fettle::kernels

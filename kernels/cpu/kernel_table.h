@@ -33,7 +33,9 @@ struct MatmulArgs {
     IntActivations ints;  // integer formats
     const float* x;       // plain formats, [m, xStride]
     std::int64_t xStride;
-    const std::uint32_t* pairs;  // layouts that roundsInputs, [m, pairStride]
+    // Pairs of bfloat16. Layouts that roundsInputs, without tiles: [m, pairStride]; with tileParts
+    // as TileKernels::packRow lays them.
+    const std::uint32_t* pairs;
     std::int64_t pairStride;
     std::int64_t m;
     float* y;  // [m, yStride]
@@ -118,9 +120,24 @@ struct Bfloat16Kernels {
     void (*packRow)(const float* x, std::int64_t count, std::uint32_t* out);
 };
 
+/// Products on AMX's tiles, layouts with tileParts. Activations are laid by blocks of tileRows, of
+/// which the last may be shorter: [block][32 steps of k][part][row][16 pairs], and kTileSlack pairs
+/// behind the last, whatever they hold.
+struct TileKernels {
+    // Panels [begin, end) of y = x W^T, all m rows.
+    void (*panels)(const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch);
+    // One row, count a multiple of 32: part p of steps 32 b to 32 b + 31 to out + b * blockStride +
+    // p * partStride.
+    void (*packRow)(const float* x, std::int64_t count, int parts, std::uint32_t* out,
+                    std::int64_t blockStride, std::int64_t partStride);
+};
+constexpr std::int64_t kTileSlack = 256;
+
 /// The level in use, see isa.h.
 const KernelTable& kernels();
 /// Only where hasBf16Products().
 const Bfloat16Kernels& bfloat16Kernels();
+/// Only where hasBf16Tiles().
+const TileKernels& tileKernels();
 
 }  // namespace fettle::kernels

@@ -67,7 +67,12 @@ struct PackedLayout {
     std::size_t panelBytes = 0;  ///< a multiple of 64
     std::int64_t panels = 0;
     ActivationFormat activations = ActivationFormat::None;
-    bool roundsInputs = false;   ///< BF16: products of bfloat16, activations are rounded to it
+    bool roundsInputs = false;  ///< BF16: products of bfloat16, activations are rounded to it
+    /// BF16 where AMX's tiles multiply it: as how many numbers of bfloat16 an activation is
+    /// multiplied; 1 where it is rounded, 3 where it is kept to the last bit of its float32; 0:
+    /// never on tiles.
+    int tileParts = 0;
+    int tileRows = 0;            ///< how many activations share tiles: 32 of one part, 16 of three
     float inputGlobalScale = 1;  ///< of NvFp4 and Int8Tensor activations
 };
 

@@ -135,6 +135,7 @@ void Activations::assign(const float* x, std::int64_t m, std::int64_t k, std::in
     m_perToken.valid = m_perTensor.valid = false;
     m_fp8Format = ActivationFormat::None;
     m_hasPairs = false;
+    m_tileParts = 0;
     for (auto& forms : m_grouped)
         for (Quantized& q : forms)
             q.valid = false;
@@ -201,6 +202,30 @@ const std::uint32_t* Activations::bfloat16Pairs(WorkerPool& pool) {
     });
     m_hasPairs = true;
     return m_pairs.data();
+}
+
+const std::uint32_t* Activations::tileRows(const PackedLayout& layout, WorkerPool& pool) {
+    const int parts = layout.tileParts;
+    if (m_tileParts != parts) {
+        constexpr std::int64_t width = 16;
+        const std::int64_t steps = m_k / kGroupValues, perRow = steps * parts;
+        const auto lines = static_cast<std::size_t>(m_m * perRow + kTileSlack / width);
+        if (m_tileRows.size() < lines)
+            m_tileRows.resize(lines);
+        const TileKernels& table = tileKernels();
+        eachRow(*this, pool, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t i = begin; i < end; ++i) {
+                const std::int64_t row = i % layout.tileRows, first = i - row;
+                const std::int64_t rows = std::min<std::int64_t>(layout.tileRows, m_m - first);
+                table.packRow(
+                    m_x + i * m_stride, m_k, parts,
+                    m_tileRows[static_cast<std::size_t>(first * perRow + row)].pairs.data(),
+                    rows * parts * width, rows * width);
+            }
+        });
+        m_tileParts = parts;
+    }
+    return m_tileRows.front().pairs.data();
 }
 
 const float* Activations::roundedToFp8(ActivationFormat format, WorkerPool& pool) {

@@ -138,9 +138,10 @@ std::size_t attentionScratch(std::int64_t headDim) {
     const auto dim = static_cast<std::size_t>((headDim + 31) / 32 * 32),
                rows = static_cast<std::size_t>(kAttentionRows);
     constexpr std::size_t keys = 64;
-    // Queries, sums of values, scores, weights, one unpacked panel pair, running sums, and room for
-    // rounding up.
-    return 2 * rows * dim + 2 * rows * keys + 32 * std::max(dim, keys) + 18 * rows + 16 * 16;
+    // Queries, sums of values, scores, weights, one unpacked panel pair, running sums, gathered
+    // keys and values in half precision, and room for rounding up.
+    return 2 * rows * dim + 2 * rows * keys + 32 * std::max(dim, keys) + 18 * rows + keys * dim +
+           16 * 16;
 }
 
 void attention(const AttentionArgs& args, WorkerPool& pool) {

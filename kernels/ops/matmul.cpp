@@ -21,8 +21,8 @@ namespace {
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::int64_t kRowTile = 12;    // a multiple of every kernel's register tile
 constexpr std::int64_t kRowBlock = 384;  // rows that share one unpacking of the weights
-constexpr std::int64_t kDirectRows =
-    8;  // up to here memory speed decides and panels are shared out in long runs
+// Up to here memory speed decides and panels are shared out in long runs.
+constexpr std::int64_t kDirectRows = 8, kDirectTileRows = 16;
 constexpr std::int64_t kChunkBytes =
     64 * 1024;  // weights per piece of work when memory speed decides, at least
 
@@ -58,7 +58,7 @@ MatmulArgs rowsOf(const MatmulArgs& all, std::int64_t first, std::int64_t count)
     a.m = count;
     a.y += first * a.yStride;
     if (a.pairs) {
-        a.pairs += first * a.pairStride;
+        a.pairs += first * a.pairStride;  // a whole number of blocks, where tiles share rows
         return a;
     }
     if (a.x) {
@@ -97,6 +97,11 @@ PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool, Prod
     p.m_layout.roundsInputs = products == Products::BFloat16 &&
                               weight.format == WeightFormat::BF16 &&
                               p.m_layout.activations == ActivationFormat::None;
+    if (weight.format == WeightFormat::BF16 && weight.cols % kGroupValues == 0 &&
+        p.m_layout.activations == ActivationFormat::None) {
+        p.m_layout.tileParts = p.m_layout.roundsInputs ? 1 : 3;
+        p.m_layout.tileRows = p.m_layout.roundsInputs ? 32 : 16;
+    }
     p.m_format = weight.format;
     p.m_rows = weight.rows;
     p.m_cols = weight.cols;
@@ -111,14 +116,22 @@ PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool, Prod
 
 namespace {
 
+/// Whether AMX's tiles compute the product; they read the same panels as the other kernels.
+bool onTiles(const PackedLayout& layout) {
+    return layout.tileParts > 0 && hasBf16Tiles();
+}
+
 /// One product of a call: what its kernel gets.
 struct Product {
     MatmulArgs args;
     WeightFormat format;
+    bool tiles;
 
     void panels(const MatmulArgs& part, std::int64_t begin, std::int64_t end) const {
         const PackedLayout& layout = *args.layout;
-        if (layout.roundsInputs)
+        if (tiles)
+            tileKernels().panels(&part, begin, end, threadScratch());
+        else if (layout.roundsInputs)
             bfloat16Kernels().panels(&part, begin, end);
         else if (layout.groups == 0)
             kernels().plainPanels(&part, format, begin, end, threadScratch());
@@ -134,6 +147,7 @@ void prepare(const MatmulTarget& target, Activations& x, WorkerPool& pool, Produ
     check(w, x, target.yStride);
     const PackedLayout& layout = w.layout();
     product.format = w.format();
+    product.tiles = onTiles(layout);
     MatmulArgs& args = product.args;
     args.weight = reinterpret_cast<const std::uint8_t*>(w.data());
     args.layout = &layout;
@@ -144,7 +158,10 @@ void prepare(const MatmulTarget& target, Activations& x, WorkerPool& pool, Produ
     args.accumulate = target.accumulate;
     args.x = nullptr;
     args.pairs = nullptr;
-    if (layout.roundsInputs) {
+    if (product.tiles) {
+        args.pairs = x.tileRows(layout, pool);
+        args.pairStride = layout.tileParts * (x.cols() / 2);
+    } else if (layout.roundsInputs) {
         args.pairs = x.bfloat16Pairs(pool);
         args.pairStride = (x.cols() + 1) / 2;
     } else if (layout.groups > 0) {
@@ -168,9 +185,9 @@ void prepare(const MatmulTarget& target, Activations& x, WorkerPool& pool, Produ
 /// Whether a second weight reads the activations in the form that the first one does: another form
 /// would be made where the first one's lies.
 bool sameInputs(const PackedLayout& a, const PackedLayout& b) {
-    return a.roundsInputs == b.roundsInputs && a.activations == b.activations &&
-           a.scales == b.scales && a.zero == b.zero && (a.groups == 0) == (b.groups == 0) &&
-           a.inputGlobalScale == b.inputGlobalScale;
+    return a.roundsInputs == b.roundsInputs && a.tileParts == b.tileParts &&
+           a.activations == b.activations && a.scales == b.scales && a.zero == b.zero &&
+           (a.groups == 0) == (b.groups == 0) && a.inputGlobalScale == b.inputGlobalScale;
 }
 
 /// Few rows: pieces of equal size over all weights, as many as make a multiple of the threads, none
@@ -199,6 +216,10 @@ void fewRows(std::span<const Product> products, WorkerPool& pool) {
     pool.parallelFor(fours, (fours + pieces - 1) / pieces, std::ref(body));
 }
 
+bool isFew(const Activations& x, const PackedLayout& layout) {
+    return x.rows() <= (onTiles(layout) ? kDirectTileRows : kDirectRows);
+}
+
 /// Pairs of panels x blocks of rows; with few panels the blocks get smaller until every thread has
 /// some.
 void manyRows(const Product& product, WorkerPool& pool) {
@@ -207,7 +228,8 @@ void manyRows(const Product& product, WorkerPool& pool) {
     const std::int64_t panels = args.layout->panels, pairs = (panels + 1) / 2;
     const std::int64_t wanted = std::max<std::int64_t>(1, (4 * threads + pairs - 1) / pairs);
     const std::int64_t even = (args.m + wanted - 1) / wanted;
-    const std::int64_t rows = std::min(kRowBlock, (even + kRowTile - 1) / kRowTile * kRowTile);
+    const std::int64_t tile = product.tiles ? args.layout->tileRows : kRowTile;
+    const std::int64_t rows = std::min(kRowBlock, (even + tile - 1) / tile * tile);
     const std::int64_t blocks = (args.m + rows - 1) / rows;
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         while (begin < end) {
@@ -230,12 +252,14 @@ void matmul(std::span<const MatmulTarget> targets, Activations& x, WorkerPool& p
     while (!targets.empty()) {
         std::array<Product, kMostTogether> products;  // filled as far as `count`
         std::size_t count = 0;
+        const PackedLayout& layout = targets[0].weight->layout();
+        const bool few = isFew(x, layout);
         do {
             prepare(targets[count], x, pool, products[count]);
             ++count;
-        } while (x.rows() <= kDirectRows && count < std::min(targets.size(), kMostTogether) &&
-                 sameInputs(targets[0].weight->layout(), targets[count].weight->layout()));
-        if (x.rows() <= kDirectRows)
+        } while (few && count < std::min(targets.size(), kMostTogether) &&
+                 sameInputs(layout, targets[count].weight->layout()));
+        if (few)
             fewRows(std::span(products).first(count), pool);
         else
             manyRows(products[0], pool);

@@ -93,6 +93,8 @@ public:
     const float* roundedToFp8(ActivationFormat format, WorkerPool& pool);
     /// [m, ceil(k/2)] pairs of neighbours rounded to bfloat16.
     const std::uint32_t* bfloat16Pairs(WorkerPool& pool);
+    /// What a layout with tileParts multiplies, as TileKernels (cpu/kernel_table.h) reads it.
+    const std::uint32_t* tileRows(const PackedLayout& layout, WorkerPool& pool);
 
 private:
     Quantized& formFor(const PackedLayout& layout, WorkerPool& pool);
@@ -104,6 +106,11 @@ private:
     std::array<std::array<Quantized, 2>, kActivationFormats> m_grouped;
     std::vector<std::uint32_t> m_pairs;
     bool m_hasPairs = false;
+    struct alignas(64) TileRow {
+        std::array<std::uint32_t, 16> pairs;
+    };
+    std::vector<TileRow> m_tileRows;
+    int m_tileParts = 0;  ///< what they were made for; 0: nothing
     std::vector<float> m_fp8;
     ActivationFormat m_fp8Format = ActivationFormat::None;  ///< what it holds; None: nothing
 };

@@ -208,20 +208,19 @@ TEST_F(SpeculativeDecoding, CacheIsWhatAFreshPassLeaves) {
             for (std::int64_t head = 0; head < c.kvHeads; ++head) {
                 // Values lie [head][position][headDim], keys [head][position / 16][headDim][16].
                 const auto* a = static_cast<const std::uint16_t*>(decoder.cache().values(layer)) +
-                                head * capacity * c.headDim;
+                                head * fresh.room() * c.headDim;
                 const auto* b = static_cast<const std::uint16_t*>(fresh.values(layer)) +
-                                head * capacity * c.headDim;
+                                head * fresh.room() * c.headDim;
                 ASSERT_EQ(
                     std::memcmp(a, b, static_cast<std::size_t>(fresh.length() * c.headDim) * 2), 0);
                 const auto* ka = static_cast<const std::uint16_t*>(decoder.cache().keys(layer)) +
-                                 head * capacity * c.headDim;
+                                 head * fresh.room() * c.headDim;
                 const auto* kb = static_cast<const std::uint16_t*>(fresh.keys(layer)) +
-                                 head * capacity * c.headDim;
+                                 head * fresh.room() * c.headDim;
                 for (std::int64_t p = 0; p < fresh.length(); ++p) {
-                    const std::int64_t block = p / 16 * 16,
-                                       width = std::min<std::int64_t>(16, capacity - block);
+                    const std::int64_t block = p / 16 * 16;
                     for (std::int64_t d = 0; d < c.headDim; ++d) {
-                        const std::int64_t at = block * c.headDim + d * width + p - block;
+                        const std::int64_t at = block * c.headDim + d * 16 + p - block;
                         ASSERT_EQ(ka[at], kb[at]);
                     }
                 }

@@ -11,8 +11,11 @@
 #include "kernels/cpu/amx/permission.h"
 #include "kernels/ops/gemm.h"
 #include "kernels/ops/matmul.h"
+#include "kernels/reference/matmul.h"
 #include "tests/kernels/emulated/amx_tiles.h"
 #include "tests/kernels/kernel_data.h"
+#include "tests/kernels/matmul_checks.h"
+#include "tests/kernels/quant_budget.h"
 
 namespace fettle::kernels {
 namespace {
@@ -225,6 +228,113 @@ INSTANTIATE_TEST_SUITE_P(
                     GemmCase{129, 64, 514, false, true}, GemmCase{150, 31, 1030, true, false},
                     GemmCase{30, 45, 77, false, false, true},
                     GemmCase{40, 64, 300, true, true, true}));
+
+// Products with BF16 weights on emulated tiles: activations rounded, and kept to their last bit.
+class MatmulBf16Tiles : public testing::TestWithParam<Products> {
+protected:
+    void SetUp() override {
+        if (!hasBf16Products())
+            GTEST_SKIP() << "rows are packed with AVX512_BF16, which this processor lacks";
+    }
+};
+
+std::vector<float> onEmulatedTiles(const PackedWeight& packed, const std::vector<float>& x,
+                                   std::int64_t m, const std::vector<float>& bias, float start) {
+    const PackedLayout& l = packed.layout();
+    const TileKernels kernels = emulatedTileKernels();
+    const std::int64_t perRow = l.cols / 2 * l.tileParts;
+    alignas(64) static std::uint8_t scratch[kMatmulScratch];
+    // What lies behind the last row is read, and must not count.
+    std::vector<std::uint32_t> pairs(static_cast<std::size_t>(m * perRow + kTileSlack),
+                                     0x7FC07FC0U);
+    for (std::int64_t i = 0; i < m; ++i) {
+        const std::int64_t row = i % l.tileRows,
+                           rows = std::min<std::int64_t>(l.tileRows, m - i + row);
+        kernels.packRow(x.data() + i * l.cols, l.cols, l.tileParts,
+                        pairs.data() + (i - row) * perRow + row * 16, rows * l.tileParts * 16,
+                        rows * 16);
+    }
+    std::vector<float> y(static_cast<std::size_t>(m * l.rows), start);
+    MatmulArgs args = {};
+    args.weight = reinterpret_cast<const std::uint8_t*>(packed.data());
+    args.layout = &l;
+    args.pairs = pairs.data();
+    args.pairStride = perRow;
+    args.m = m;
+    args.y = y.data();
+    args.yStride = l.rows;
+    args.bias = bias.data();
+    args.accumulate = true;
+    kernels.panels(&args, 0, l.panels, scratch);
+    return y;
+}
+
+TEST_P(MatmulBf16Tiles, GiveTheSumsOfTheirFactors) {
+    WorkerPool pool(2);
+    struct Shape {
+        std::int64_t rows, cols;
+    };
+    for (const Shape s : {Shape{1, 32}, {16, 64}, {17, 96}, {40, 544}, {70, 512}, {150, 160}}) {
+        const test::OwnedWeight w = test::randomWeight({WeightFormat::BF16}, s.rows, s.cols, 71);
+        const PackedWeight packed = PackedWeight::pack(w.view, pool, GetParam());
+        for (const std::int64_t m : {1, 2, 5, 6, 8, 10, 11, 15, 16, 17, 31, 32, 33, 48, 70}) {
+            const std::vector<float> x = test::randomFloats(m * s.cols, 72, 2.0F),
+                                     bias = test::randomFloats(s.rows, 73);
+            std::vector<float> factors = x;
+            if (GetParam() == Products::BFloat16)
+                for (float& value : factors)
+                    value = bfloat16ToFloat(floatToBfloat16(value));
+            std::vector<double> want(static_cast<std::size_t>(m * s.rows));
+            reference::matmul(w.view, factors.data(), m, s.cols, want.data());
+            for (std::size_t i = 0; i < want.size(); ++i)
+                want[i] += 3.0 + bias[i % static_cast<std::size_t>(s.rows)];
+            const std::vector<float> got = onEmulatedTiles(packed, x, m, bias, 3.0F);
+            ASSERT_EQ(emulatedBf16Fault(), nullptr) << emulatedBf16Fault();
+            // Half of what plain float32 sums may stray: three parts lose nothing.
+            EXPECT_LT(test::worstError(w, x, m, got, want), budget::kSum / 2)
+                << s.rows << "x" << s.cols << " m=" << m;
+            if (hasBf16Tiles()) {
+                std::vector<float> y(got.size(), 3.0F);
+                Activations a;
+                a.assign(x.data(), m, s.cols, s.cols);
+                matmul(packed, a, y.data(), s.rows, bias.data(), true, pool);
+                ASSERT_EQ(y, got) << "the processor's tiles and the emulated ones, m=" << m;
+            }
+        }
+    }
+}
+
+TEST_P(MatmulBf16Tiles, KeepEveryBitOfAnActivationThatIsNotRounded) {
+    WorkerPool pool(1);
+    constexpr std::int64_t cols = 32;
+    const std::vector<std::uint16_t> ones(cols, 0x3F80);
+    WeightView w;
+    w.format = WeightFormat::BF16;
+    w.rows = 1;
+    w.cols = cols;
+    w.data = ones.data();
+    const PackedWeight packed = PackedWeight::pack(w, pool, GetParam());
+    for (const float value : {16777215.0F, -1.9999999F, 3.0e38F, 1.0e-30F, 0.1F, -0.0F}) {
+        std::vector<float> x(cols, 0.0F);
+        x[7] = value;
+        const float want =
+            GetParam() == Products::Float32 ? value : bfloat16ToFloat(floatToBfloat16(value));
+        EXPECT_EQ(onEmulatedTiles(packed, x, 1, {0.0F}, 0.0F)[0], want) << value;
+    }
+    for (const float value :
+         {std::numeric_limits<float>::quiet_NaN(), std::bit_cast<float>(0x7FFFFFFFU),
+          std::numeric_limits<float>::infinity()}) {
+        std::vector<float> x(cols, 1.0F);
+        x[7] = value;
+        EXPECT_FALSE(std::isfinite(onEmulatedTiles(packed, x, 1, {0.0F}, 0.0F)[0])) << value;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Arithmetic, MatmulBf16Tiles,
+                         testing::Values(Products::Float32, Products::BFloat16),
+                         [](const auto& each) {
+                             return each.param == Products::Float32 ? "ThreeParts" : "Rounded";
+                         });
 
 TEST(MatmulAmxHardware, TilesOfBfloat16MultiplyRight) {
     if (bestIsa() < Isa::Amx || !hasBf16Products())

@@ -12,7 +12,6 @@
 
 namespace fettle::kernels::FETTLE_SIMD {
 
-constexpr int kParts = 3;  // of a number, the high one first
 // What of a is split at once (576 KiB) stays in the second-level cache while b passes by, which the
 // third level delivers no faster than it is multiplied.
 constexpr std::int64_t kSplitRows = 256;
@@ -24,23 +23,6 @@ struct SplitScratch {
     alignas(64) std::uint32_t a[kSplitRows / kTile][kSplitBlocks][kParts][kTile][kTile];
     alignas(64) float edge[kTileRows * kTileWidth];
 };
-
-/// The parts of sixteen pairs (x[i], y[i]), rounded half up, each exact in what the ones before it
-/// left over.
-static inline void splitPairs(__m512 x, __m512 y, __m512i (&parts)[kParts]) {
-    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000U)),
-                  half = _mm512_set1_epi32(0x8000);
-    for (int p = 0; p < kParts; ++p) {
-        __m512i even = (__m512i)x, odd = (__m512i)y;
-        if (p + 1 < kParts) {  // the last part is left with eight bits
-            even = _mm512_and_si512(_mm512_add_epi32(even, half), upper);
-            odd = _mm512_and_si512(_mm512_add_epi32(odd, half), upper);
-            x = _mm512_sub_ps(x, (__m512)even);
-            y = _mm512_sub_ps(y, (__m512)odd);
-        }
-        parts[p] = _mm512_mask_blend_epi16(0xAAAAAAAAU, _mm512_srli_epi32(even, 16), odd);
-    }
-}
 
 static inline __m512 lanes(const float* x, std::int64_t count) {
     return _mm512_maskz_loadu_ps(firstLanes(count), x);

@@ -10,6 +10,7 @@ namespace fettle::kernels::FETTLE_SIMD {
 
 constexpr int kVectors = 2;
 constexpr std::int64_t kPanelWidth = 16 * kVectors;  // columns of a panel of b
+constexpr int kParts = 3;  // of bfloat16 that make up a float32, the high one first
 
 static inline __mmask16 firstLanes(std::int64_t count) {
     return count >= 16  ? static_cast<__mmask16>(0xFFFF)
@@ -35,6 +36,23 @@ static inline __m512i interleaved(const float* x, const float* y, std::int64_t c
     const __m512 high = y ? _mm512_maskz_loadu_ps(lanes, y) : _mm512_setzero_ps();
     return _mm512_permutexvar_epi16(_mm512_load_si512(order),
                                     (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+/// The parts of sixteen pairs (x[i], y[i]), rounded half up, each exact in what the ones before it
+/// left over.
+static inline void splitPairs(__m512 x, __m512 y, __m512i (&parts)[kParts]) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000U)),
+                  half = _mm512_set1_epi32(0x8000);
+    for (int p = 0; p < kParts; ++p) {
+        __m512i even = (__m512i)x, odd = (__m512i)y;
+        if (p + 1 < kParts) {  // the last part is left with eight bits
+            even = _mm512_and_si512(_mm512_add_epi32(even, half), upper);
+            odd = _mm512_and_si512(_mm512_add_epi32(odd, half), upper);
+            x = _mm512_sub_ps(x, (__m512)even);
+            y = _mm512_sub_ps(y, (__m512)odd);
+        }
+        parts[p] = _mm512_mask_blend_epi16(0xAAAAAAAAU, _mm512_srli_epi32(even, 16), odd);
+    }
 }
 
 /// Rows and columns of sixteen vectors change places.

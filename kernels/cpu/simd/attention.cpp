@@ -16,6 +16,7 @@
 // keys is as narrow as the capacity leaves it. Types with scales lie in the same order
 // (formats/kv_format.h); their codes are scaled as they are unpacked.
 #include "kernels/cpu/simd/lanes.h"
+#include "kernels/cpu/simd/row_parts.h"
 #include "kernels/cpu/simd/tables.h"
 #include "kernels/cpu/simd/tile.h"
 #include "kernels/formats/small_float.h"
@@ -26,14 +27,14 @@ namespace {
 constexpr std::int64_t kPieceKeys = 64;
 constexpr std::int64_t kTileWidth = 16 * kTilePanels;
 constexpr float kMinusInfinity = -__builtin_inff();
-// Rows that are multiplied without unpacking, and blocks of sixteen keys side by side: as many sums
-// as there are registers for.
+// Rows that are multiplied together without unpacking, and blocks of sixteen keys side by side: as
+// many sums as there are registers for. More rows than kMostFew are worth unpacking.
 #if defined(__AVX512F__)
-constexpr int kFewRows = 12;
+constexpr int kFewRows = 12, kMostFew = 24;
 template <int M>
 constexpr int kFewBlocks = M <= 6 ? 4 : 2;
 #else
-constexpr int kFewRows = kTileRows / 3;
+constexpr int kFewRows = kTileRows < 6 ? 1 : kTileRows / 3, kMostFew = kFewRows;
 template <int M>
 constexpr int kFewBlocks = 2;
 #endif
@@ -52,6 +53,8 @@ struct State {
     float* maximum;  // [rows]
     float* rescale;  // [rows]
     float* sums;     // [rows][16]
+    std::uint16_t* gatheredKeys;      // [kPieceKeys / 16][headDim][16], a piece of a branch
+    std::uint16_t* gatheredValues;    // [kPieceKeys][headDim]
     const float* keyScales;           // [capacity], or null
     const float* valueScales;         // likewise
     const std::uint8_t* keyBlocks;    // block scales of the part's head, or null
@@ -255,17 +258,22 @@ FETTLE_INLINE float* scoreOf(const State& s, std::int64_t row, std::int64_t k) {
     return s.scores + k / kTileWidth * kTileWidth * s.rows + row * kTileWidth + k % kTileWidth;
 }
 
-/// Scores of M rows with B whole blocks of keys from key `first` of the piece on; blocks beyond
-/// `blocks` repeat the first one, nobody reads theirs.
+/// Half-precision keys or values of a piece, as they lie in the cache or gathered.
+struct Halves {
+    const std::uint16_t* keys;    // [16-key block][headDim][16]
+    const std::uint16_t* values;  // [key][headDim]
+};
+
+/// Scores of rows [row, row + M) with B whole blocks of keys from key `first` of the piece on;
+/// blocks beyond `blocks` repeat the first one, nobody reads theirs.
 template <int M, int B>
-void scoreFew(const State& s, std::int64_t position, std::int64_t first, std::int64_t blocks) {
+void scoreFew(const State& s, const std::uint16_t* keys, std::int64_t row, std::int64_t first,
+              std::int64_t blocks) {
     const std::int64_t dim = s.a.headDim;
-    const auto* keys = static_cast<const std::uint16_t*>(s.a.keys) +
-                       (s.part.kvHead * s.a.capacity + position + first) * dim;
     const std::uint16_t* block[B];
     for (int b = 0; b < B; ++b)
-        block[b] = keys + (b < blocks ? 16 * b * dim : 0);
-    const float* q = s.q + firstRow(s) * dim;
+        block[b] = keys + (b < blocks ? first + 16 * b : first) * dim;
+    const float* q = s.q + row * dim;
     F32x16 sums[M][B];
     for (int i = 0; i < M; ++i)
         for (int b = 0; b < B; ++b)
@@ -285,23 +293,21 @@ void scoreFew(const State& s, std::int64_t position, std::int64_t first, std::in
     }
     for (int i = 0; i < M; ++i)
         for (int b = 0; b < B; ++b)
-            storeF(scoreOf(s, firstRow(s) + i, first + 16 * b), sums[i][b]);
+            storeF(scoreOf(s, row + i, first + 16 * b), sums[i][b]);
 }
 
-/// The values of `count` keys, times the weights of M rows, onto what the rows have so far.
+/// The values of `count` keys, times the weights of rows [row, row + M), onto what those have so
+/// far.
 template <int M>
-void addFew(const State& s, std::int64_t position, std::int64_t count) {
+void addFew(const State& s, const std::uint16_t* values, std::int64_t row, std::int64_t count) {
     const std::int64_t dim = s.a.headDim;
-    const auto* values = static_cast<const std::uint16_t*>(s.a.values) +
-                         (s.part.kvHead * s.a.capacity + position) * dim;
-    const float* weights = s.weights + firstRow(s) * kPieceKeys;
+    const float* weights = s.weights + row * kPieceKeys;
     for (std::int64_t tile = 0; tile < s.outTiles; ++tile) {
-        float* out = s.out + (tile * s.rows + firstRow(s)) * kTileWidth;
+        float* out = s.out + (tile * s.rows + row) * kTileWidth;
         F32x16 sums[M][kTilePanels];
         for (int i = 0; i < M; ++i)
             for (int p = 0; p < kTilePanels; ++p)
-                sums[i][p] =
-                    mul(loadF(out + i * kTileWidth + 16 * p), setF(s.rescale[firstRow(s) + i]));
+                sums[i][p] = mul(loadF(out + i * kTileWidth + 16 * p), setF(s.rescale[row + i]));
         for (std::int64_t k = 0; k < count; ++k) {
             F32x16 value[kTilePanels];
             for (int p = 0; p < kTilePanels; ++p)
@@ -319,43 +325,72 @@ void addFew(const State& s, std::int64_t position, std::int64_t count) {
     }
 }
 
-template <int M>
-void scoreUpTo(const State& s, std::int64_t position, std::int64_t count) {
-    if constexpr (M > 1) {
-        if (rowCount(s) < M)
-            return scoreUpTo<M - 1>(s, position, count);
-    }
-    for (std::int64_t first = 0; first < count; first += 16 * kFewBlocks<M>) {
-        const std::int64_t blocks = (count - first + 15) / 16;
-        if (blocks <= 2)
-            scoreFew<M, 2>(s, position, first, blocks);
-        else
-            scoreFew<M, kFewBlocks<M>>(s, position, first, blocks);
+/// body.operator()<M>(row) for the rows that are being worked on, in parts of M that are as even as
+/// they can be.
+template <class Body>
+FETTLE_INLINE void eachFew(const State& s, const Body& body) {
+    const std::int64_t rows = rowCount(s), parts = (rows + kFewRows - 1) / kFewRows;
+    for (std::int64_t part = 0, done = 0; part < parts; ++part) {
+        const std::int64_t count = (rows - done + parts - part - 1) / (parts - part);
+        withRows<kFewRows>(count,
+                           [&]<int M>() { body.template operator()<M>(firstRow(s) + done); });
+        done += count;
     }
 }
 
-template <int M>
-void addUpTo(const State& s, std::int64_t position, std::int64_t count) {
-    if constexpr (M > 1) {
-        if (rowCount(s) < M)
-            return addUpTo<M - 1>(s, position, count);
-    }
-    addFew<M>(s, position, count);
+void scoreHalves(const State& s, const std::uint16_t* keys, std::int64_t count) {
+    eachFew(s, [&]<int M>(std::int64_t row) {
+        for (std::int64_t first = 0; first < count; first += 16 * kFewBlocks<M>) {
+            const std::int64_t blocks = (count - first + 15) / 16;
+            if (blocks <= 2)
+                scoreFew<M, 2>(s, keys, row, first, blocks);
+            else
+                scoreFew<M, kFewBlocks<M>>(s, keys, row, first, blocks);
+        }
+    });
+}
+
+void addHalves(const State& s, const std::uint16_t* values, std::int64_t count) {
+    eachFew(s, [&]<int M>(std::int64_t row) { addFew<M>(s, values, row, count); });
 }
 
 /// Whether the rows are few and keys and values lie so that they can be multiplied where they are.
 bool isFew(const State& s, std::int64_t position, std::int64_t count) {
     const AttentionArgs& a = s.a;
-    return rowCount(s) <= kFewRows && a.kvType == KvType::F16 && a.headDim % kTileWidth == 0 &&
-           position + (count + 15) / 16 * 16 <= a.capacity &&
-           (!s.branch || position + count <= a.text);
+    return rowCount(s) <= kMostFew && a.kvType == KvType::F16 && a.headDim % kTileWidth == 0 &&
+           (s.branch ? a.capacity % 16 == 0 : position + (count + 15) / 16 * 16 <= a.capacity);
 }
 
-void scorePiece(State& s, std::int64_t position, std::int64_t count, bool few) {
-    if constexpr (kFewRows > 0) {
-        if (few)
-            return scoreUpTo<kFewRows>(s, position, count);
+/// Keys and values of a piece; of a branch gathered to where they would lie without others.
+Halves halvesOf(const State& s, std::int64_t position, std::int64_t count) {
+    const AttentionArgs& a = s.a;
+    const std::int64_t dim = a.headDim, plane = s.part.kvHead * a.capacity * dim,
+                       text = a.text - position < 0       ? 0
+                              : a.text - position < count ? a.text - position
+                                                          : count;
+    const auto* keys = static_cast<const std::uint16_t*>(a.keys) + plane;
+    const auto* values = static_cast<const std::uint16_t*>(a.values) + plane;
+    const Halves inPlace = {keys + position * dim, values + position * dim};
+    if (!s.branch || text == count)
+        return inPlace;
+    const auto halves = [dim](std::int64_t tokens) {
+        return static_cast<std::size_t>(tokens * dim) * sizeof(std::uint16_t);
+    };
+    // The last block of the text has nodes behind it, which are not this branch's yet.
+    __builtin_memcpy(s.gatheredKeys, inPlace.keys, halves((text + 15) / 16 * 16));
+    __builtin_memcpy(s.gatheredValues, inPlace.values, halves(text));
+    for (std::int64_t k = text; k < count; ++k) {
+        const std::int64_t slot = slotOf(s, position + k);
+        const std::uint16_t* from = keys + slot / 16 * 16 * dim + slot % 16;
+        std::uint16_t* to = s.gatheredKeys + k / 16 * 16 * dim + k % 16;
+        for (std::int64_t d = 0; d < dim; ++d)
+            to[16 * d] = from[16 * d];
+        __builtin_memcpy(s.gatheredValues + k * dim, values + slot * dim, halves(1));
     }
+    return {s.gatheredKeys, s.gatheredValues};
+}
+
+void scorePiece(State& s, std::int64_t position, std::int64_t count) {
     for (std::int64_t first = 0; first < count; first += kTileWidth) {
         const float* w[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p) {
@@ -409,7 +444,10 @@ void weighRow(State& s, std::int64_t row, Seen seen) {
     F32x16 sum = zeroF();
     std::int64_t k = 0;
     for (; k < kPieceKeys && k <= seen.high; k += 16) {
-        const F32x16 e = exp(sub(loadF(weights + k), shift));
+        // The largest weight is 1: those below e^-50 change no sum, and times a value they may be
+        // denormal numbers (kLeastExponent).
+        const F32x16 power = sub(loadF(weights + k), shift);
+        const F32x16 e = selectLess(power, setF(-50.0F), zeroF(), exp(power));
         storeF(weights + k, e);
         sum = add(sum, e);
     }
@@ -418,11 +456,7 @@ void weighRow(State& s, std::int64_t row, Seen seen) {
     storeF(s.sums + 16 * row, fma(loadF(s.sums + 16 * row), setF(s.rescale[row]), sum));
 }
 
-void addValues(State& s, std::int64_t position, std::int64_t count, bool few) {
-    if constexpr (kFewRows > 0) {
-        if (few)
-            return addUpTo<kFewRows>(s, position, count);
-    }
+void addValues(State& s, std::int64_t position, std::int64_t count) {
     for (std::int64_t tile = 0; tile < s.outTiles; ++tile) {
         const float* w[kTilePanels];
         for (int p = 0; p < kTilePanels; ++p) {
@@ -502,10 +536,16 @@ void weighRows(State& s, std::int64_t position, std::int64_t count, const std::i
 void attendPieces(State& s, std::int64_t begin, std::int64_t end, const std::int64_t* positions) {
     for (std::int64_t position = begin; position < end; position += kPieceKeys) {
         const std::int64_t count = end - position < kPieceKeys ? end - position : kPieceKeys;
-        const bool few = isFew(s, position, count);
-        scorePiece(s, position, count, few);
-        weighRows(s, position, count, positions);
-        addValues(s, position, count, few);
+        if (isFew(s, position, count)) {
+            const Halves halves = halvesOf(s, position, count);
+            scoreHalves(s, halves.keys, count);
+            weighRows(s, position, count, positions);
+            addHalves(s, halves.values, count);
+        } else {
+            scorePiece(s, position, count);
+            weighRows(s, position, count, positions);
+            addValues(s, position, count);
+        }
     }
 }
 
@@ -550,6 +590,7 @@ void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* 
         next += (count + 15) / 16 * 16;
         return at;
     };
+    const std::int64_t gathered = kPieceKeys * a.headDim / 2;  // halves, in floats
     State s = {a,
                *part,
                rows,
@@ -562,6 +603,8 @@ void attentionRows(const AttentionArgs* args, const AttentionPart* part, float* 
                reserve(rows),
                reserve(rows),
                reserve(16 * rows),
+               reinterpret_cast<std::uint16_t*>(reserve(gathered)),
+               reinterpret_cast<std::uint16_t*>(reserve(gathered)),
                scalesOf(a.keys, a, part->kvHead),
                scalesOf(a.values, a, part->kvHead),
                blocksOf(a.keys, a, part->kvHead),

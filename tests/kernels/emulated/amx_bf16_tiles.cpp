@@ -1,6 +1,7 @@
 // The products of matrices on emulated tiles. Compiled with the flags of AVX512_BF16; call it only
 // where the processor has it.
 #include "kernels/cpu/amx/bf16_tiles.h"
+#include "kernels/cpu/amx/panel_tiles.h"
 #include "kernels/cpu/amx/split_tiles.h"
 #include "tests/kernels/emulated/amx_tiles.h"
 #include "tests/kernels/emulated/emulated_tiles.h"
@@ -26,6 +27,17 @@ EmulatedGemm emulatedSplitGemm() {
                      FETTLE_SIMD::kTileUnitPanels,
                      FETTLE_SIMD::splitBlock<FETTLE_SIMD::EmulatedTiles>,
                      FETTLE_SIMD::packSplitPanel});
+}
+
+TileKernels emulatedTileKernels() {
+    return {[](const MatmulArgs* args, std::int64_t begin, std::int64_t end, void* scratch) {
+                FETTLE_SIMD::panelTiles<FETTLE_SIMD::EmulatedTiles>(*args, begin, end, scratch);
+            },
+            FETTLE_SIMD::packTileRow};
+}
+
+const char* emulatedBf16Fault() {
+    return FETTLE_SIMD::state.fault;
 }
 
 }  // namespace fettle::kernels

@@ -21,5 +21,8 @@ struct EmulatedGemm {
 EmulatedGemm emulatedBf16Gemm();
 /// Of float32.
 EmulatedGemm emulatedSplitGemm();
+/// Products with BF16 weights.
+TileKernels emulatedTileKernels();
+const char* emulatedBf16Fault();
 
 }  // namespace fettle::kernels
