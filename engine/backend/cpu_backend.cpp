@@ -1,5 +1,6 @@
 #include "engine/backend/cpu_backend.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -121,13 +122,15 @@ void CpuBackend::layerNorm(const float* x, std::int64_t xStride, const float* w,
 
 namespace {
 
-// Applies body(offset, count) to [0, count), in parallel from `least` elements on.
+// Applies body(offset, count) to [0, count), in parallel from `least` elements on; in few pieces,
+// since each is a trip of a counter between the threads.
 template <typename Body>
 void overElements(kernels::WorkerPool& pool, std::int64_t count, std::int64_t least,
                   const Body& body) {
     if (count < least)
         return body(0, count);
-    pool.parallelFor(count, least / 8,
+    const std::int64_t most = 4 * pool.threads();
+    pool.parallelFor(count, std::max(least / 2, (count + most - 1) / most),
                      [&](std::int64_t begin, std::int64_t end, int) { body(begin, end - begin); });
 }
 

@@ -129,8 +129,7 @@ std::vector<TokenDistribution> EagleProposer::guesses(const float* states, std::
         m_tokens.begin();
     std::vector<TokenDistribution> out;
     for (std::int64_t r = 0; r < rows; ++r) {
-        TokenDistribution next =
-            guessFrom(m_logits.data() + r * count, existing, m_request->sampling);
+        TokenDistribution next = guessFrom(m_logits.data() + r * count, existing, *m_request);
         if (next.ids.empty())
             next.ids.assign(m_tokens.begin(), m_tokens.begin() + existing);
         else

@@ -119,7 +119,7 @@ void MedusaProposer::propose(const DraftRequest& request, Draft& draft) {
         levels = std::min(levels, static_cast<int>(request.tree.widths.size()));
     std::vector<Continuation> places{{}};
     for (int level = 0; level < levels; ++level) {
-        TokenDistribution next = guessFrom(logits + level * count, count, request.sampling);
+        TokenDistribution next = guessFrom(logits + level * count, count, request);
         if (next.ids.empty()) {
             next.ids = m_tokens;
         } else {

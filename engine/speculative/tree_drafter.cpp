@@ -10,6 +10,14 @@ namespace {
 constexpr int kMostChildren = 8;
 constexpr std::size_t kMostExpanded = 8;  // tokens of a level that are continued
 
+/// Guesses at one place that anybody may ask for.
+std::size_t mostChildren(const DraftTree& tree) {
+    if (tree.kind == DraftTree::Kind::Dynamic)
+        return kMostChildren;
+    const auto widest = std::max_element(tree.widths.begin(), tree.widths.end());
+    return widest == tree.widths.end() ? 1 : static_cast<std::size_t>(std::max(1, *widest));
+}
+
 struct Likely {
     std::int32_t token = 0;
     double p = 0;
@@ -144,7 +152,7 @@ void draftChain(Transformer& model, KvCache& cache, const DraftRequest& request,
             draft.add(static_cast<std::int32_t>(row.argmax), place.parent,
                       std::exp(logits[row.argmax] - row.logSumExp));
         } else {
-            place.next = guessFrom(logits, count, request.sampling);
+            place.next = guessFrom(logits, count, request);
             addChildren(request, place, 1, draft, added);
         }
         if (!request.goesOn(draft))
@@ -158,10 +166,10 @@ void draftChain(Transformer& model, KvCache& cache, const DraftRequest& request,
 
 }  // namespace
 
-TokenDistribution guessFrom(const float* logits, std::int64_t count,
-                            const SamplingOptions& sampling) {
-    if (sampling.temperature > 0)
-        return nextTokens(logits, count, sampling);
+TokenDistribution guessFrom(const float* logits, std::int64_t count, const DraftRequest& request) {
+    if (request.sampling.temperature > 0)
+        return nextTokens(logits, count, request.sampling);
+    const std::size_t most = mostChildren(request.tree);
     struct Candidate {
         float logit = 0;
         std::int32_t id = 0;
@@ -169,11 +177,11 @@ TokenDistribution guessFrom(const float* logits, std::int64_t count,
     std::vector<Candidate> best;
     const auto likelier = [](const Candidate& a, const Candidate& b) { return a.logit > b.logit; };
     for (std::int64_t i = 0; i < count; ++i) {
-        if (best.size() == kMostTreeNodes && logits[i] <= best.back().logit)
+        if (best.size() == most && logits[i] <= best.back().logit)
             continue;
         const Candidate item{logits[i], static_cast<std::int32_t>(i)};
         best.insert(std::upper_bound(best.begin(), best.end(), item, likelier), item);
-        if (best.size() > kMostTreeNodes)
+        if (best.size() > most)
             best.pop_back();
     }
     std::sort(best.begin(), best.end(),
@@ -240,7 +248,7 @@ public:
           m_count(std::min(request.vocabulary, model.config().vocabularySize)) {}
 
     TokenDistribution first() override {
-        return guessFrom(m_model.lastLogits(), m_count, m_request.sampling);
+        return guessFrom(m_model.lastLogits(), m_count, m_request);
     }
     std::vector<TokenDistribution> follow(const Draft& draft,
                                           const std::vector<int>& nodes) override {
@@ -263,7 +271,7 @@ public:
         m_model.logits(0, rows, m_logits.data());
         std::vector<TokenDistribution> next;
         for (std::int64_t i = 0; i < rows; ++i)
-            next.push_back(guessFrom(m_logits.data() + i * width, m_count, m_request.sampling));
+            next.push_back(guessFrom(m_logits.data() + i * width, m_count, m_request));
         return next;
     }
 

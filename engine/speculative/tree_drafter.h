@@ -36,9 +36,9 @@ struct Continuation {
 };
 
 /// The distribution a proposer drafts from: what the sampling options make of `logits`; of a greedy
-/// target the likeliest tokens with their shares of the whole, since guesses are not certain.
-TokenDistribution guessFrom(const float* logits, std::int64_t count,
-                            const SamplingOptions& sampling);
+/// target the likeliest tokens, as many as the request's tree may ask for at one place, with their
+/// shares of the whole, since guesses are not certain.
+TokenDistribution guessFrom(const float* logits, std::int64_t count, const DraftRequest& request);
 
 /// Adds the children that are worth it, at most request.nodes in all: of a Dynamic tree by their
 /// chances, else `width` each. `paid`: the time to guess is spent, one child is added whatever its

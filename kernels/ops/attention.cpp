@@ -154,6 +154,10 @@ void attention(const AttentionArgs& args, WorkerPool& pool) {
     const bool serial = args.tokens * args.heads * args.headDim * context <= kSerialWork;
     const Cut c = cut(args, serial ? 1 : pool.threads());
     const std::int64_t group = args.heads / args.kvHeads, perToken = args.kvHeads * c.headParts;
+    // The parts of few tokens take equally long: one piece a thread, since each is a trip of a
+    // counter between them.
+    const std::int64_t threads = pool.threads(),
+                       grain = c.tokenParts == 1 ? (perToken + threads - 1) / threads : 1;
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         float* scratch = threadScratch(args.headDim);
         for (std::int64_t i = begin; i < end; ++i) {
@@ -174,7 +178,7 @@ void attention(const AttentionArgs& args, WorkerPool& pool) {
     if (serial)
         body(0, perToken * c.tokenParts, 0);
     else
-        pool.parallelFor(perToken * c.tokenParts, 1, std::ref(body));
+        pool.parallelFor(perToken * c.tokenParts, grain, std::ref(body));
 }
 
 void appendKv(const float* k, const float* v, std::int64_t stride, void* keys, void* values,

@@ -26,6 +26,10 @@ constexpr std::int64_t kDirectRows = 8, kDirectTileRows = 16;
 constexpr std::int64_t kChunkBytes =
     64 * 1024;  // weights per piece of work when memory speed decides, at least
 
+// What is less than that per thread is cut no finer than the threads are many: every piece more is
+// a trip of the counter between them.
+constexpr std::int64_t kSharedBytes = 256 * 1024;
+
 /// Large weights ask for huge pages: decoding walks all of them for every token.
 std::byte* allocate(std::size_t bytes) {
     const std::size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
@@ -201,7 +205,8 @@ void fewRows(std::span<const Product> products, WorkerPool& pool) {
     }
     const auto threads = static_cast<std::int64_t>(pool.threads());
     const std::int64_t worth = bytes / kChunkBytes, most = 4 * threads;
-    const std::int64_t pieces = worth < threads ? 1 : std::min(worth / threads * threads, most);
+    const std::int64_t large = bytes / kSharedBytes / threads * threads;
+    const std::int64_t pieces = worth < threads ? 1 : std::clamp(large, threads, most);
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         std::int64_t first = 0;  // four of this product
         for (const Product& p : products) {
