@@ -20,6 +20,7 @@ namespace {
 // threads than processors run. There is no yielding in between: on a busy machine a thread that
 // yields waits for a time slice of everybody else.
 constexpr int kPauses = 6000;
+constexpr int kMostThreads = 1024;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -49,29 +50,49 @@ int availableProcessors() {
 
 }  // namespace
 
+// A loop is a ticket: its number, how many chunks it has, how many were given out. Who adds one to
+// the ticket has taken a chunk, or has come too late: nobody enters or leaves, so that a short loop
+// costs the other threads two cache lines, the ticket's and that of what they have done. A loop is
+// over when every chunk was done by somebody; a worker that sleeps, or waits for a processor, keeps
+// nobody waiting.
 struct WorkerPool::State {
-    // The gate to the current task: its number, whether one may still enter, how many have.
-    static constexpr std::uint64_t kOpen = std::uint64_t{1} << 31;
-    static constexpr std::uint64_t kEntered = kOpen - 1;
+    using Body = std::function<void(std::int64_t, std::int64_t, int)>;
+
+    struct Ticket {
+        std::uint64_t bits;
+        std::uint32_t number() const { return static_cast<std::uint32_t>(bits >> 32); }
+        std::int64_t chunks() const { return static_cast<std::int64_t>(bits >> 16 & 0xFFFF); }
+        std::int64_t given() const { return static_cast<std::int64_t>(bits & 0xFFFF); }
+        bool holds() const { return given() < chunks(); }
+    };
+    // Leaves room for one vain attempt of every thread.
+    static constexpr std::int64_t kMostChunks = 1 << 14;
 
     int threads = 1;
     int pauses = kPauses;
-    // Each group is a cache line of its own: what one thread writes while others poll or take
-    // chunks must not be beside what those read all the time.
-    alignas(64) std::atomic<std::uint64_t> gate{0};  // workers poll it
-    const std::function<void(int, int)>* task = nullptr;
-    alignas(64) std::atomic<std::uint32_t> generation{0};  // tasks so far; workers sleep on it
-    alignas(64) std::atomic<std::uint32_t> finished{0};    // workers that entered and are through
-    alignas(64) std::atomic<std::int64_t> next{0};         // parallelFor's next chunk
+    // Each group is a cache line of its own: what one thread writes while others poll must not be
+    // beside what those read all the time. What there is to do lies beside the ticket: who has got
+    // a chunk has got that, too. It changes only when no chunk is out.
+    alignas(64) std::atomic<std::uint64_t> ticket{0};
+    const Body* body = nullptr;
+    std::int64_t count = 0, grain = 1;
+    alignas(64) std::atomic<std::uint64_t> done{0};        // chunks that workers did so far
+    alignas(64) std::atomic<std::uint32_t> generation{0};  // loops so far; workers sleep on it
     alignas(64) std::atomic<bool> stop{false};
     std::atomic<bool> failed{false};
     std::mutex failureMutex;
     std::exception_ptr failure;
     std::vector<std::thread> workers;
 
-    void perform(int thread) noexcept {
+    Ticket look() const { return {ticket.load(std::memory_order_acquire)}; }
+    Ticket take() { return {ticket.fetch_add(1, std::memory_order_acq_rel)}; }
+
+    /// Once one has failed the others are not begun.
+    void perform(std::int64_t chunk, int thread) noexcept {
+        if (failed.load(std::memory_order_relaxed))
+            return;
         try {
-            (*task)(thread, threads);
+            (*body)(chunk * grain, std::min((chunk + 1) * grain, count), thread);
         } catch (...) {
             const std::lock_guard lock(failureMutex);
             if (!failure)
@@ -80,67 +101,65 @@ struct WorkerPool::State {
         }
     }
 
-    bool enter(std::uint32_t number) {
-        std::uint64_t now = gate.load(std::memory_order_acquire);
-        while (now >> 32 == number && (now & kOpen))
-            if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel))
-                return true;
-        return false;
+    /// Chunks until none is left; returns how many it did and which loop it was.
+    std::int64_t performAll(int thread, std::uint32_t& number) {
+        std::int64_t count = 0;
+        while (true) {
+            const Ticket mine = take();
+            // As long as what this thread did is not counted the loop cannot end.
+            if (count == 0)
+                number = mine.number();
+            if (!mine.holds())
+                return count;
+            perform(mine.given(), thread);
+            ++count;
+        }
     }
 
     void work(int thread) {
         std::uint32_t seen = 0;
         while (true) {
-            const auto number = [&] {
-                return static_cast<std::uint32_t>(gate.load(std::memory_order_acquire) >> 32);
-            };
-            if (!spin(pauses, [&] { return number() != seen; }))
+            if (!spin(pauses, [&] { return look().number() != seen; }))
                 generation.wait(seen, std::memory_order_acquire);
             if (stop.load(std::memory_order_relaxed))
                 return;
-            // Where the gate was seen before `generation` followed, the task is done already.
-            const std::uint32_t now = number();
-            if (std::exchange(seen, now) == now || !enter(now))
+            // Where the ticket was seen before `generation` followed, there may be nothing left.
+            const Ticket now = look();
+            if (std::exchange(seen, now.number()) == now.number() || !now.holds())
                 continue;
-            perform(thread);
-            finished.fetch_add(1, std::memory_order_acq_rel);
-            finished.notify_one();
+            if (const std::int64_t mine = performAll(thread, seen)) {
+                done.fetch_add(static_cast<std::uint64_t>(mine), std::memory_order_acq_rel);
+                done.notify_one();
+            }
         }
     }
 
-    void awaitFinished(std::uint32_t count) {
-        while (!spin(pauses, [&] { return finished.load(std::memory_order_acquire) == count; })) {
-            const std::uint32_t now = finished.load(std::memory_order_acquire);
-            if (now != count)
-                finished.wait(now, std::memory_order_acquire);
+    void awaitDone(std::uint64_t chunks) {
+        while (!spin(pauses, [&] { return done.load(std::memory_order_acquire) == chunks; })) {
+            const std::uint64_t now = done.load(std::memory_order_acquire);
+            if (now != chunks)
+                done.wait(now, std::memory_order_acquire);
         }
     }
 
-    /// Runs the task on this thread and on workers; unless `everyone` has to take part, on those
-    /// that come before this thread is through. A worker that sleeps, or waits for a processor,
-    /// then keeps nobody waiting.
-    void run(const std::function<void(int, int)>& what, bool everyone) {
-        task = &what;
-        failed.store(false, std::memory_order_relaxed);
-        finished.store(0, std::memory_order_relaxed);
-        const std::uint32_t number = generation.load(std::memory_order_relaxed) + 1;
-        gate.store(std::uint64_t{number} << 32 | kOpen, std::memory_order_release);
+    void run(std::int64_t chunks) {
+        const std::uint64_t before = done.load(std::memory_order_relaxed);
+        std::uint32_t number = generation.load(std::memory_order_relaxed) + 1;
+        ticket.store(std::uint64_t{number} << 32 | static_cast<std::uint64_t>(chunks) << 16,
+                     std::memory_order_release);
         generation.store(number, std::memory_order_release);
         generation.notify_all();
-        perform(0);
-        if (everyone)
-            awaitFinished(static_cast<std::uint32_t>(threads - 1));
-        awaitFinished(static_cast<std::uint32_t>(gate.fetch_and(~kOpen, std::memory_order_acq_rel) &
-                                                 kEntered));
+        const std::int64_t mine = performAll(0, number);
+        awaitDone(before + static_cast<std::uint64_t>(chunks - mine));
         if (failed.load(std::memory_order_relaxed)) {
-            const std::exception_ptr caught = std::exchange(failure, nullptr);
-            std::rethrow_exception(caught);
+            failed.store(false, std::memory_order_relaxed);
+            std::rethrow_exception(std::exchange(failure, nullptr));
         }
     }
 };
 
 WorkerPool::WorkerPool(int threads) : m_state(std::make_unique<State>()) {
-    m_state->threads = threads > 0 ? threads : availableProcessors();
+    m_state->threads = std::min(threads > 0 ? threads : availableProcessors(), kMostThreads);
     // With more threads than processors, who polls keeps those from running that it waits for.
     if (m_state->threads > availableProcessors())
         m_state->pauses = 0;
@@ -165,12 +184,6 @@ int WorkerPool::threads() const {
     return m_state->threads;
 }
 
-void WorkerPool::run(const std::function<void(int, int)>& task) {
-    if (m_state->threads == 1)
-        return task(0, 1);
-    m_state->run(task, true);
-}
-
 void WorkerPool::parallelFor(std::int64_t count, std::int64_t grain,
                              const std::function<void(std::int64_t, std::int64_t, int)>& body) {
     if (count <= 0)
@@ -179,17 +192,13 @@ void WorkerPool::parallelFor(std::int64_t count, std::int64_t grain,
     State& s = *m_state;
     if (s.threads == 1 || count <= grain)
         return body(0, count, 0);
-    s.next.store(0, std::memory_order_relaxed);
-    const auto task = [&](int thread, int) {
-        while (!s.failed.load(std::memory_order_relaxed)) {
-            const std::int64_t begin = s.next.fetch_add(grain, std::memory_order_relaxed);
-            if (begin >= count)
-                return;
-            body(begin, std::min(begin + grain, count), thread);
-        }
-    };
-    // By reference: a decoder step makes thousands of these, none may allocate.
-    s.run(std::ref(task), false);
+    const auto chunks = [&] { return (count + grain - 1) / grain; };
+    while (chunks() > State::kMostChunks)
+        grain *= 2;
+    s.body = &body;
+    s.count = count;
+    s.grain = grain;
+    s.run(chunks());
 }
 
 }  // namespace fettle::kernels

@@ -18,11 +18,9 @@ public:
     WorkerPool& operator=(const WorkerPool&) = delete;
 
     int threads() const;
-    /// Runs task(thread, threads) on every thread, returns when all are done. One caller at a time;
-    /// not reentrant.
-    void run(const std::function<void(int thread, int threads)>& task);
     /// Splits [0, count) into chunks of whole `grain`s and runs body(begin, end, thread) over them;
     /// chunks go to whoever is free, so results must not depend on which thread computes what.
+    /// Where there are very many chunks they are made larger. One caller at a time; not reentrant.
     void parallelFor(
         std::int64_t count, std::int64_t grain,
         const std::function<void(std::int64_t begin, std::int64_t end, int thread)>& body);

@@ -13,21 +13,6 @@
 namespace fettle::kernels {
 namespace {
 
-TEST(WorkerPool, RunsTheTaskOnceOnEveryThread) {
-    for (const int threads : {1, 2, 5}) {
-        WorkerPool pool(threads);
-        ASSERT_EQ(pool.threads(), threads);
-        std::vector<std::atomic<int>> calls(static_cast<std::size_t>(threads));
-        for (int repeat = 0; repeat < 50; ++repeat)
-            pool.run([&](int thread, int all) {
-                EXPECT_EQ(all, threads);
-                ++calls[static_cast<std::size_t>(thread)];
-            });
-        for (const auto& count : calls)
-            EXPECT_EQ(count, 50);
-    }
-}
-
 TEST(WorkerPool, ParallelForCoversEveryIndexOnceInWholeGrains) {
     WorkerPool pool(3);
     for (const std::int64_t count : {0, 1, 7, 64, 1000}) {
@@ -48,20 +33,33 @@ TEST(WorkerPool, ParallelForCoversEveryIndexOnceInWholeGrains) {
 
 TEST(WorkerPool, ExceptionReachesTheCallerAndThePoolGoesOn) {
     WorkerPool pool(4);
-    for (int culprit = 0; culprit < 4; ++culprit) {
-        EXPECT_THROW(pool.run([&](int thread, int) {
-            if (thread == culprit)
-                throw std::runtime_error("no");
-        }),
+    for (std::int64_t culprit = 0; culprit < 40; ++culprit) {
+        EXPECT_THROW(pool.parallelFor(40, 1,
+                                      [&](std::int64_t begin, std::int64_t, int) {
+                                          if (begin == culprit)
+                                              throw std::runtime_error("no");
+                                      }),
                      std::runtime_error);
         std::atomic<int> calls{0};
-        pool.run([&](int, int) { ++calls; });
-        EXPECT_EQ(calls, 4);
+        pool.parallelFor(40, 1, [&](std::int64_t, std::int64_t, int) { ++calls; });
+        EXPECT_EQ(calls, 40);
     }
     EXPECT_THROW(
         pool.parallelFor(100, 1,
                          [](std::int64_t, std::int64_t, int) { throw std::logic_error("all"); }),
         std::logic_error);
+}
+
+TEST(WorkerPool, MoreChunksThanATicketHoldsAreMadeLarger) {
+    WorkerPool pool(3);
+    std::atomic<std::int64_t> sum{0}, calls{0};
+    pool.parallelFor(1'000'000, 3, [&](std::int64_t begin, std::int64_t end, int) {
+        EXPECT_EQ(begin % 3, 0);
+        sum += end - begin;
+        ++calls;
+    });
+    EXPECT_EQ(sum, 1'000'000);
+    EXPECT_GT(calls, 1000);
 }
 
 TEST(WorkerPool, WorksAfterItsThreadsFellAsleep) {

@@ -43,21 +43,30 @@ FETTLE_INLINE void askAhead(const std::uint8_t* w, const std::uint8_t* end, std:
             _mm_prefetch(ahead + p * next + line, _MM_HINT_T0);
 }
 
-/// Tiles for `rows` (1..48) rows: sums [row tile][panel], then those rows, then two of weights.
-static inline TileConfig panelConfig(std::int64_t rows) {
-    TileConfig c;
-    for (int t = 0; t < 8; ++t) {
-        c.rows[t] = kPanelTile;
-        c.columnBytes[t] = 64;
+/// Tiles for 1 to 48 rows: sums [row tile][panel], then those rows, then two of weights. Made at
+/// compile time: a configuration that was just put together would be read only after all stores
+/// before it, which may wait for the other threads' cache lines.
+struct PanelConfigs {
+    alignas(64) TileConfig of[3 * kPanelTile + 1] = {};
+
+    constexpr PanelConfigs() {
+        for (int rows = 1; rows <= 3 * kPanelTile; ++rows) {
+            TileConfig& c = of[rows];
+            for (int t = 0; t < 8; ++t) {
+                c.rows[t] = kPanelTile;
+                c.columnBytes[t] = 64;
+            }
+            // Beyond two row tiles they share a register; what lies behind the last row does no
+            // harm.
+            if (rows <= kPanelTile)
+                for (int t = 0; t < 5; ++t)
+                    c.rows[t] = static_cast<std::uint8_t>(rows);
+            else if (rows <= 2 * kPanelTile)
+                c.rows[2] = c.rows[3] = c.rows[5] = static_cast<std::uint8_t>(rows - kPanelTile);
+        }
     }
-    // Beyond two row tiles they share a register; what lies behind the last row does no harm.
-    if (rows <= kPanelTile)
-        for (int t = 0; t < 5; ++t)
-            c.rows[t] = static_cast<std::uint8_t>(rows);
-    else if (rows <= 2 * kPanelTile)
-        c.rows[2] = c.rows[3] = c.rows[5] = static_cast<std::uint8_t>(rows - kPanelTile);
-    return c;
-}
+};
+static constexpr PanelConfigs kPanelConfigs;
 
 /// Sums of one row tile and four panels (tiles 0 to 3; rows 4; weights 5 and 6).
 template <class Tiles, int P>
@@ -228,13 +237,13 @@ static void panelTiles(const MatmulArgs& a, std::int64_t begin, std::int64_t end
     for (std::int64_t panel = begin; panel < end; panel += step) {
         const std::int64_t last = panel + step < end ? panel + step : end;
         if (whole > 0) {
-            Tiles::configure(panelConfig(block * parts));
+            Tiles::configure(kPanelConfigs.of[block * parts]);
             for (std::int64_t p = panel; p < last; p += 2)
                 for (std::int64_t row = 0; row < whole; row += block)
                     panelBlock<Tiles>(a, p, p + 2 < last ? p + 2 : last, row, block, scratch);
         }
         if (whole < a.m) {
-            Tiles::configure(panelConfig((a.m - whole) * parts));
+            Tiles::configure(kPanelConfigs.of[(a.m - whole) * parts]);
             panelBlock<Tiles>(a, panel, last, whole, a.m - whole, scratch);
         }
     }
