@@ -42,11 +42,13 @@ static void unpackScales(const PackedLayout& l, const std::uint8_t* panel, std::
                          std::int64_t groups, Piece& piece) {
     Scales<S> scales;
     scales.section = panel + l.scaleOffset;
-    scales.block(first / l.groupsPerScale);
-    for (std::int64_t i = 0; i < groups; ++i) {
-        const std::int64_t b = (first + i) / l.groupsPerScale, j = (first + i) % l.groupsPerScale;
-        if (j == 0 && i > 0)
-            scales.block(b);
+    std::int64_t b = first / l.groupsPerScale, j = first % l.groupsPerScale;
+    scales.block(b);
+    for (std::int64_t i = 0; i < groups; ++i, ++j) {
+        if (j == l.groupsPerScale) {
+            j = 0;
+            scales.block(++b);
+        }
         if constexpr (S != ScaleLayout::E4M3Halves)
             storeF(piece.scale[i], scales.scale(j));
         if constexpr (kHasMin<S>)

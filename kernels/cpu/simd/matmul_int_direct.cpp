@@ -147,9 +147,7 @@ void fewerRows(const MatmulArgs& a, const Panel& p, std::int64_t panel, std::int
     constexpr int most = kTileRows;
     switch (a.m - row) {
         case 7:
-            rows < Bits, S, Zeros, Single, most<4 ? most : 4>(a, p, panel, row);
-            row += 4;
-            [[fallthrough]];
+            return rows < Bits, S, Zeros, Single, most < 7 ? most : 7 > (a, p, panel, row);
         case 3:
             return rows < Bits, S, Zeros, Single, most < 3 ? most : 3 > (a, p, panel, row);
         case 6:
