@@ -259,6 +259,26 @@ TEST(Attention, LargeScoresDoNotOverflow) {
     }
 }
 
+// Their weights would be denormal numbers, which some processors multiply a hundred times slower.
+TEST(Attention, ScoresFarBelowTheLargestCountForNothing) {
+    WorkerPool pool(1);
+    constexpr std::int64_t dim = 32, here = 10;
+    Scene s({1, 1, dim, 64, 40, 1});
+    std::fill(s.q.begin(), s.q.end(), 0.0F);
+    std::fill(s.k.begin(), s.k.end(), 0.0F);
+    s.q[0] = 90 * std::sqrt(static_cast<float>(dim));
+    s.k[static_cast<std::size_t>(here * s.kvStride)] = 1;
+    for (const Isa isa : test::availableIsas()) {
+        const IsaScope scope(isa);
+        const std::vector<float> got = s.fast(pool);
+        for (std::int64_t d = 0; d < dim; ++d)
+            EXPECT_EQ(
+                got[static_cast<std::size_t>(d)],
+                halfToFloat(floatToHalf(s.v[static_cast<std::size_t>(here * s.kvStride + d)])))
+                << name(isa);
+    }
+}
+
 /// A text and a tree of new tokens after it; token t of the scene is tree node t.
 struct TreeCase {
     Case c;
@@ -277,6 +297,12 @@ const std::vector<TreeCase> kTrees = {
     {{8, 4, 32, 150, 100, 12, 33}, kBranches},          // window
     {{2, 2, 7, 35, 20, 10, 3, 0, KvType::F32}, kBush},  // shorter than the branches are deep
     {{4, 2, 64, 100, 0, 12, 0, 30}, kBranches},         // no text at all
+    // Whole blocks of keys in half precision, of which branches are gathered without unpacking.
+    {{8, 2, 32, 96, 60, 12}, kBranches},
+    {{4, 1, 256, 112, 64, 12}, kBranches},
+    {{8, 4, 32, 160, 100, 12, 33}, kBranches},
+    {{4, 2, 64, 48, 0, 12, 0, 30}, kBranches},
+    {{24, 1, 32, 64, 47, 10}, kBush},
     {{4, 2, 64, 100, 30, 12, 0, 0, KvType::Int8}, kBranches},
     {{3, 1, 40, 77, 59, 12, 0, 0, KvType::Fp8}, kBranches},
     {{4, 1, 32, 90, 60, 12, 0, 0, KvType::Int4}, kBranches},
