@@ -71,8 +71,8 @@ float* threadScratch(std::int64_t headDim) {
     const std::size_t size = attentionScratch(headDim) + 16;
     if (memory.size() < size)
         memory.resize(size);
-    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
-    return reinterpret_cast<float*>((address + 63) / 64 * 64);
+    const auto behind = reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
+    return memory.data() + (behind == 0 ? 0 : (64 - behind) / sizeof(float));
 }
 
 /// One token's head into a cache of a type with scales, in the CPU's order
