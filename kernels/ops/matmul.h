@@ -8,7 +8,9 @@
 // token for all group and block formats; or E2M1, whose values doubled are integers too), products
 // are summed exactly in int32 and scaled once per group. Plain formats multiply in float32, and so
 // do Fp8Channel, MxFp8, Fp8Group, MxFp6 and Nf4Group, whose codes are widened in registers; BF16
-// multiplies bfloat16 where that is asked for, which takes half the instructions.
+// multiplies bfloat16 where that is asked for, which takes half the instructions. On a processor
+// whose tiles multiply bfloat16 (AMX) BF16 goes there either way: rounded activations as they are,
+// others as three numbers that add up to them (cpu/amx/panel_tiles.h).
 #pragma once
 
 #include <array>

@@ -5,9 +5,9 @@
 
 namespace fettle::kernels {
 
-/// float32, exactly as the weights and activations are; or bfloat16, to which the activations are
-/// rounded: half the instructions, on processors that have them (hasBf16Products(), cpu/isa.h).
-/// Sums are float32 in both.
+/// float32, exactly as the weights and activations are, whatever the instructions; or bfloat16, to
+/// which the activations are rounded: half the instructions, on processors that have them
+/// (hasBf16Products(), cpu/isa.h). Sums are float32 in both.
 enum class Products : std::uint8_t { Float32, BFloat16 };
 
 }  // namespace fettle::kernels
