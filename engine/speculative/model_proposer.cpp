@@ -10,6 +10,7 @@ namespace {
 
 /// Room is made in steps, so that a growing text does not ask for a new cache each time.
 constexpr std::int64_t kCapacityStep = 256;
+constexpr std::size_t kMostBetweenRounds = 16;
 
 }  // namespace
 
@@ -69,8 +70,9 @@ bool ModelProposer::catchUp(const DraftRequest& request, Draft& draft) {
     m_cache->truncate(static_cast<std::int64_t>(kept));
     const std::span<const std::int32_t> missing = text.subspan(kept);
     m_draft->forward(missing, *m_cache, request.control);
-    // A round of all accepted tokens leaves two to run: the last guess and the target's own token.
-    if (missing.size() > 2)
+    // A round leaves some tokens to run, more where others guess in between: that is what asking
+    // this draft costs. Longer text is read once.
+    if (missing.size() > kMostBetweenRounds)
         draft.catchUpSeconds = steadySeconds() - start;
     m_cached.assign(text.begin(), text.end());
     m_guesses.clear();
