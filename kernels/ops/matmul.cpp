@@ -98,11 +98,10 @@ PackedWeight PackedWeight::pack(const WeightView& weight, WorkerPool& pool, Prod
         throw std::invalid_argument("PackedWeight: this processor has no products of bfloat16");
     PackedWeight p;
     p.m_layout = packedLayout(weight);
-    p.m_layout.roundsInputs = products == Products::BFloat16 &&
-                              weight.format == WeightFormat::BF16 &&
-                              p.m_layout.activations == ActivationFormat::None;
-    if (weight.format == WeightFormat::BF16 && weight.cols % kGroupValues == 0 &&
-        p.m_layout.activations == ActivationFormat::None) {
+    const bool bfloat16 =
+        weight.format == WeightFormat::BF16 && p.m_layout.activations == ActivationFormat::None;
+    p.m_layout.roundsInputs = bfloat16 && products == Products::BFloat16;
+    if (bfloat16 && weight.cols % kGroupValues == 0) {
         p.m_layout.tileParts = p.m_layout.roundsInputs ? 1 : 3;
         p.m_layout.tileRows = p.m_layout.roundsInputs ? 32 : 16;
     }

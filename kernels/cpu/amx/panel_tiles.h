@@ -68,18 +68,35 @@ struct PanelConfigs {
 };
 static constexpr PanelConfigs kPanelConfigs;
 
+/// What R row tiles and P panels have in common: the sums of row tile t and panel p are in tile
+/// 2 t + p, as of the products of matrices (gemm_tiles.h). each.operator()<t, p>() for all of them.
+template <int R, int P, int At = 0, class Each>
+FETTLE_INLINE void eachSum(const Each& each) {
+    if constexpr (At < R * P) {
+        each.template operator()<At / P, At % P>();
+        eachSum<R, P, At + 1>(each);
+    }
+}
+
+template <class Tiles, int R, int P>
+FETTLE_INLINE void zeroSums() {
+    eachSum<R, P>([]<int T, int Panel>() { Tiles::template zero<2 * T + Panel>(); });
+}
+
+template <class Tiles, int R, int P>
+FETTLE_INLINE void storePanelSums(PanelScratch& scratch) {
+    eachSum<R, P>([&]<int T, int Panel>() {
+        Tiles::template store<2 * T + Panel>(scratch.sums[T * kPanelTile] + Panel * kPanelTile,
+                                             sizeof(scratch.sums[0]));
+    });
+}
+
 /// Sums of one row tile and four panels (tiles 0 to 3; rows 4; weights 5 and 6).
 template <class Tiles, int P>
 static void oneRowTile(const std::uint32_t* x, std::int64_t stride, const std::uint8_t* w,
                        std::int64_t next, PanelScratch& scratch) {
     const std::uint8_t* const end = w + next;
-    Tiles::template zero<0>();
-    if constexpr (P > 1)
-        Tiles::template zero<1>();
-    if constexpr (P > 2) {
-        Tiles::template zero<2>();
-        Tiles::template zero<3>();
-    }
+    zeroSums<Tiles, 1, P>();
     for (; w < end; w += kBlockBytes, x += stride) {
         askAhead<P>(w, end, next);
         Tiles::template load<4>(x, 64);
@@ -96,14 +113,7 @@ static void oneRowTile(const std::uint32_t* x, std::int64_t stride, const std::u
             Tiles::template multiplyBf16<3, 4, 6>();
         }
     }
-    constexpr std::int64_t bytes = sizeof(scratch.sums[0]);
-    Tiles::template store<0>(scratch.sums[0], bytes);
-    if constexpr (P > 1)
-        Tiles::template store<1>(scratch.sums[0] + kPanelTile, bytes);
-    if constexpr (P > 2) {
-        Tiles::template store<2>(scratch.sums[0] + 2 * kPanelTile, bytes);
-        Tiles::template store<3>(scratch.sums[0] + 3 * kPanelTile, bytes);
-    }
+    storePanelSums<Tiles, 1, P>(scratch);
 }
 
 /// Two row tiles and two panels (tiles 0 to 3; rows 4 and 5; weights 6 and 7).
@@ -111,12 +121,7 @@ template <class Tiles, int P>
 static void twoRowTiles(const std::uint32_t* x, std::int64_t stride, const std::uint8_t* w,
                         std::int64_t next, PanelScratch& scratch) {
     const std::uint8_t* const end = w + next;
-    Tiles::template zero<0>();
-    Tiles::template zero<2>();
-    if constexpr (P > 1) {
-        Tiles::template zero<1>();
-        Tiles::template zero<3>();
-    }
+    zeroSums<Tiles, 2, P>();
     for (; w < end; w += kBlockBytes, x += stride) {
         askAhead<P>(w, end, next);
         Tiles::template load<4>(x, 64);
@@ -130,13 +135,7 @@ static void twoRowTiles(const std::uint32_t* x, std::int64_t stride, const std::
             Tiles::template multiplyBf16<3, 5, 7>();
         }
     }
-    constexpr std::int64_t bytes = sizeof(scratch.sums[0]);
-    Tiles::template store<0>(scratch.sums[0], bytes);
-    Tiles::template store<2>(scratch.sums[kPanelTile], bytes);
-    if constexpr (P > 1) {
-        Tiles::template store<1>(scratch.sums[0] + kPanelTile, bytes);
-        Tiles::template store<3>(scratch.sums[kPanelTile] + kPanelTile, bytes);
-    }
+    storePanelSums<Tiles, 2, P>(scratch);
 }
 
 /// Three row tiles and two panels (tiles 0 to 5; rows 6; weights 7).
@@ -144,14 +143,7 @@ template <class Tiles, int P>
 static void threeRowTiles(const std::uint32_t* x, std::int64_t stride, const std::uint8_t* w,
                           std::int64_t next, PanelScratch& scratch) {
     const std::uint8_t* const end = w + next;
-    Tiles::template zero<0>();
-    Tiles::template zero<2>();
-    Tiles::template zero<4>();
-    if constexpr (P > 1) {
-        Tiles::template zero<1>();
-        Tiles::template zero<3>();
-        Tiles::template zero<5>();
-    }
+    zeroSums<Tiles, 3, P>();
     for (; w < end; w += kBlockBytes, x += stride) {
         askAhead<P>(w, end, next);
         Tiles::template load<7>(w, 64);
@@ -170,15 +162,7 @@ static void threeRowTiles(const std::uint32_t* x, std::int64_t stride, const std
             Tiles::template multiplyBf16<1, 6, 7>();
         }
     }
-    constexpr std::int64_t bytes = sizeof(scratch.sums[0]);
-    Tiles::template store<0>(scratch.sums[0], bytes);
-    Tiles::template store<2>(scratch.sums[kPanelTile], bytes);
-    Tiles::template store<4>(scratch.sums[2 * kPanelTile], bytes);
-    if constexpr (P > 1) {
-        Tiles::template store<1>(scratch.sums[0] + kPanelTile, bytes);
-        Tiles::template store<3>(scratch.sums[kPanelTile] + kPanelTile, bytes);
-        Tiles::template store<5>(scratch.sums[2 * kPanelTile] + kPanelTile, bytes);
-    }
+    storePanelSums<Tiles, 3, P>(scratch);
 }
 
 /// Rows [row, row + count) of the activations, a block of them, times panels [begin, end).

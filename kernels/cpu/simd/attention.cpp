@@ -325,17 +325,12 @@ void addFew(const State& s, const std::uint16_t* values, std::int64_t row, std::
     }
 }
 
-/// body.operator()<M>(row) for the rows that are being worked on, in parts of M that are as even as
-/// they can be.
+/// body.operator()<M>(row) for the rows that are being worked on.
 template <class Body>
 FETTLE_INLINE void eachFew(const State& s, const Body& body) {
-    const std::int64_t rows = rowCount(s), parts = (rows + kFewRows - 1) / kFewRows;
-    for (std::int64_t part = 0, done = 0; part < parts; ++part) {
-        const std::int64_t count = (rows - done + parts - part - 1) / (parts - part);
-        withRows<kFewRows>(count,
-                           [&]<int M>() { body.template operator()<M>(firstRow(s) + done); });
-        done += count;
-    }
+    eachEvenPart<kFewRows>(rowCount(s), [&]<int M>(std::int64_t row) {
+        body.template operator()<M>(firstRow(s) + row);
+    });
 }
 
 void scoreHalves(const State& s, const std::uint16_t* keys, std::int64_t count) {
