@@ -72,8 +72,12 @@ void takeScheme(SpeculativeSetup& setup) {
         return;
     const std::string id = setup.draft.substr(0, colon);
     const std::optional<QuantScheme> scheme = findQuantScheme(id);
-    if (!scheme || !scheme->hasQuantizer())
+    if (!scheme)
         return;
+    if (!scheme->hasQuantizer())
+        refuseDraft(setup.draft, "a draft cannot be rounded to " + id +
+                                     " while it is loaded; int8, int4-g32 and others can, or "
+                                     "quantize it first (ptq) and name what comes out");
     setup.draftScheme = id;
     setup.draft.erase(0, colon + 1);
 }

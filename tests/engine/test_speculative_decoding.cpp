@@ -593,6 +593,8 @@ TEST_F(SpeculativeDecoding, RefusesWhatCannotDraftInWords) {
     };
     EXPECT_NE(reason("self:9", "auto").find("of 4 layers, 1 to 3"), std::string::npos);
     EXPECT_NE(reason("self:q4_k", "auto").find("scheme"), std::string::npos);
+    EXPECT_NE(reason("q4_k:demo-draft", "auto").find("cannot be rounded to q4_k"),
+              std::string::npos);
     EXPECT_NE(reason("ngram", "17").find("1 to 16"), std::string::npos);
     EXPECT_NE(reason("/nowhere/model", "auto").find("/nowhere/model"), std::string::npos);
     const auto other = test::fixture("qwen3-draft-500k");

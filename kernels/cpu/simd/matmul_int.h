@@ -15,6 +15,8 @@ namespace fettle::kernels::FETTLE_SIMD {
 /// tile of rows. Unpacking them for whole blocks of rows pays only beyond some such tiles.
 #if defined(__AVX512F__)
 constexpr std::int64_t kDirectRows = 24;
+#elif defined(__AVX2__)
+constexpr std::int64_t kDirectRows = 16;
 #else
 constexpr std::int64_t kDirectRows = 4;
 #endif

@@ -38,17 +38,17 @@ template <int Bits, int M, int Steps>
 FETTLE_INLINE void multiplySteps(const std::uint8_t* const (&w)[kTilePanels],
                                  const std::int8_t* act, std::int64_t stride,
                                  I32x16 (&acc)[M][kTilePanels]) {
+    constexpr int steps = kDotSteps<Bits>;
     FETTLE_UNROLL(8)
-    for (int s = 0; s < Steps; ++s) {
-        U8x64 codes[kTilePanels];
+    for (int s = 0; s < Steps; s += steps) {
+        U8x64 codes[kTilePanels][steps];
         for (int p = 0; p < kTilePanels; ++p)
-            codes[p] = loadBytes(w[p] + 64 * s);
+            for (int j = 0; j < steps; ++j)
+                codes[p][j] = loadBytes(w[p] + 64 * (s + j));
         FETTLE_UNROLL(8)
-        for (int i = 0; i < M; ++i) {
-            const I32x16 a = broadcast4(act + i * stride + 4 * s);
+        for (int i = 0; i < M; ++i)
             for (int p = 0; p < kTilePanels; ++p)
-                acc[i][p] = dot<Bits>(acc[i][p], codes[p], a);
-        }
+                acc[i][p] = dotSteps<Bits>(acc[i][p], codes[p], act + i * stride + 4 * s);
     }
 }
 

@@ -6,10 +6,8 @@
 namespace fettle::kernels::FETTLE_SIMD {
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 constexpr int kTileRows = 8;
-#elif defined(__AVX2__)
-constexpr int kTileRows = 4;
 #else
 constexpr int kTileRows = 1;
 #endif
@@ -46,13 +44,16 @@ FETTLE_INLINE void prefetchAhead(const Panel& p, const std::uint8_t* codes, std:
 template <int Bits, int M>
 FETTLE_INLINE void groupSums(const std::uint8_t* codes, const std::int8_t* act, std::int64_t stride,
                              I32x16 (&low)[M], I32x16 (&high)[M]) {
+    constexpr int steps = kDotSteps<Bits>;
     FETTLE_UNROLL(8)
-    for (int s = 0; s < 8; ++s) {
-        const U8x64 w = stepCodes<Bits>(codes, s);
+    for (int s = 0; s < 8; s += steps) {
+        U8x64 w[steps];
+        for (int j = 0; j < steps; ++j)
+            w[j] = stepCodes<Bits>(codes, s + j);
         FETTLE_UNROLL(8)
         for (int i = 0; i < M; ++i) {
             I32x16& sum = s < 4 ? low[i] : high[i];
-            sum = dot<Bits>(sum, w, broadcast4(act + i * stride + 4 * s));
+            sum = dotSteps<Bits>(sum, w, act + i * stride + 4 * s);
         }
     }
 }
@@ -212,21 +213,22 @@ void channelTile(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
             // Behind the end of these panels the next ones are asked for.
             const std::uint8_t* ahead = codes + kPrefetchBytes<8> / P;
             ahead += ahead >= end ? (P - 1) * next : 0;
+            constexpr int steps = kDotSteps<8>;
             FETTLE_UNROLL(8)
-            for (int s = 0; s < 8; ++s, codes += 64, act += 4) {
+            for (int s = 0; s < 8; s += steps, codes += 64 * steps, act += 4 * steps) {
                 auto& half = sum[s * kHalves / 8];
-                U8x64 w[P];
+                U8x64 w[P][steps];
                 FETTLE_UNROLL(4)
-                for (int p = 0; p < P; ++p) {
-                    w[p] = stepCodes<8>(codes + p * next, 0);
-                    prefetch(ahead + p * next + 64 * s);
-                }
+                for (int p = 0; p < P; ++p)
+                    for (int j = 0; j < steps; ++j) {
+                        w[p][j] = stepCodes<8>(codes + p * next + 64 * j, 0);
+                        prefetch(ahead + p * next + 64 * (s + j));
+                    }
                 FETTLE_UNROLL(8)
                 for (int i = 0; i < M; ++i) {
-                    const I32x16 four = broadcast4(act + i * x.codeStride);
                     FETTLE_UNROLL(4)
                     for (int p = 0; p < P; ++p)
-                        half[i][p] = dot<8>(half[i][p], w[p], four);
+                        half[i][p] = dotSteps<8>(half[i][p], w[p], act + i * x.codeStride);
                 }
             }
         }

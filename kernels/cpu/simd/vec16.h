@@ -226,8 +226,7 @@ FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     __builtin_memcpy(&word, p, 4);
     return {_mm512_set1_epi32(word)};
 }
-/// acc[lane] += sum over i < 4 of w[4 lane + i] * a[i]; Bits is the width of the codes w.
-template <int Bits>
+/// acc[lane] += sum over i < 4 of w[4 lane + i] * a[i]
 FETTLE_INLINE I32x16 dot(I32x16 acc, U8x64 w, I32x16 a) {
     return {_mm512_dpbusd_epi32(acc.v, w.v, a.v)};
 }
@@ -490,27 +489,12 @@ FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     __builtin_memcpy(&word, p, 4);
     return setI(word);
 }
-template <int Bits>
-FETTLE_INLINE __m256i dotHalf(__m256i acc, __m256i w, __m256i a) {
-#if defined(__AVXVNNI__)
-    return _mm256_dpbusd_avx_epi32(acc, w, a);
-#else
-    const __m256i ones = _mm256_set1_epi16(1);
-    if constexpr (Bits == 8) {
-        // 255 * 127 * 2 would saturate; |w - 128| * (a with the sign of w - 128) is at most 128 *
-        // 127 * 2 = 32512.
-        const __m256i code = _mm256_xor_si256(w, _mm256_set1_epi8(static_cast<char>(0x80)));
-        const __m256i pairs =
-            _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(a, code));
-        return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, ones));
-    } else {
-        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), ones));
-    }
-#endif
-}
-template <int Bits>
-FETTLE_INLINE I32x16 dot(I32x16 acc, U8x64 w, I32x16 x) {
-    return {dotHalf<Bits>(acc.a, w.a, x.a), dotHalf<Bits>(acc.b, w.b, x.b)};
+/// acc[lane] += sum over i < 4 of (w[4 lane + i] - 128) * a[i]. 255 * 127 * 2 would saturate;
+/// |w - 128| * (a with the sign of w - 128) is at most 128 * 127 * 2 = 32512.
+FETTLE_INLINE __m256i dotBytes(__m256i acc, __m256i w, __m256i a) {
+    const __m256i code = _mm256_xor_si256(w, _mm256_set1_epi8(static_cast<char>(0x80)));
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(a, code));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 #else  // any processor: the compiler makes what it can of plain arrays
@@ -814,7 +798,6 @@ FETTLE_INLINE I32x16 broadcast4(const std::int8_t* p) {
     __builtin_memcpy(&word, p, 4);
     return setI(word);
 }
-template <int Bits>
 FETTLE_INLINE I32x16 dot(const I32x16& acc, const U8x64& w, const I32x16& x) {
     std::int8_t a[4];
     __builtin_memcpy(a, &x.v[0], 4);
@@ -827,12 +810,54 @@ FETTLE_INLINE I32x16 dot(const I32x16& acc, const U8x64& w, const I32x16& x) {
 
 #endif
 
-/// Whether dot<8> takes codes - 128 itself, so that sums must not start at -128 * (sum of
-/// activations).
-#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(__AVXVNNI__)
+/// kSignedBytes: whether dotSteps<8> takes codes - 128, so that sums must not start at -128 * (sum
+/// of activations). kDotSteps: how many steps it takes best at once.
+#if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr bool kSignedBytes = true;
+// As 16 registers allow: bytes are there twice, with and without their signs.
+template <int Bits>
+constexpr int kDotSteps = Bits == 8 ? 2 : 4;
+template <int Bits, int Steps>
+FETTLE_INLINE I32x16 dotSteps(I32x16 acc, const U8x64 (&w)[Steps], const std::int8_t* act) {
+    if constexpr (Bits == 8) {
+        FETTLE_UNROLL(8)
+        for (int s = 0; s < Steps; ++s) {
+            const I32x16 x = broadcast4(act + 4 * s);
+            acc = {dotBytes(acc.a, w[s].a, x.a), dotBytes(acc.b, w[s].b, x.b)};
+        }
+    } else {
+        // Pairs of products are added up in 16 bits before they are widened, as many as twice the
+        // largest code (24 for E2M1) times -128 leaves room for.
+        constexpr int narrow = Bits == 6 ? 2 : 4;
+        const __m256i ones = _mm256_set1_epi16(1);
+        FETTLE_UNROLL(8)
+        for (int s = 0; s < Steps; s += narrow) {
+            I32x16 x = broadcast4(act + 4 * s);
+            __m256i a = _mm256_maddubs_epi16(w[s].a, x.a), b = _mm256_maddubs_epi16(w[s].b, x.b);
+            FETTLE_UNROLL(8)
+            for (int n = s + 1; n < s + narrow; ++n) {
+                x = broadcast4(act + 4 * n);
+                a = _mm256_add_epi16(a, _mm256_maddubs_epi16(w[n].a, x.a));
+                b = _mm256_add_epi16(b, _mm256_maddubs_epi16(w[n].b, x.b));
+            }
+            acc = {_mm256_add_epi32(acc.a, _mm256_madd_epi16(a, ones)),
+                   _mm256_add_epi32(acc.b, _mm256_madd_epi16(b, ones))};
+        }
+    }
+    return acc;
+}
 #else
 constexpr bool kSignedBytes = false;
+template <int Bits>
+constexpr int kDotSteps = 1;
+/// acc += w[s] times the four activations at act + 4 s, for every step s.
+template <int Bits, int Steps>
+FETTLE_INLINE I32x16 dotSteps(I32x16 acc, const U8x64 (&w)[Steps], const std::int8_t* act) {
+    FETTLE_UNROLL(8)
+    for (int s = 0; s < Steps; ++s)
+        acc = dot(acc, w[s], broadcast4(act + 4 * s));
+    return acc;
+}
 #endif
 
 /// A width of codes of its own: four bits that stand for E2M1.
