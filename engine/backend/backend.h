@@ -81,6 +81,14 @@ public:
     /// All targets multiply the same x [m, k] (row stride in elements).
     virtual void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                         std::span<const LinearTarget> targets) = 0;
+    /// out[r], on the host: column of the largest of row r of what linear() would write for `head`,
+    /// whose y stays as it is, softcapped where `cap` > 0; the lowest on ties. False: this device
+    /// has no such op, and nothing was done.
+    virtual bool argmaxOfLinear(const float* /*x*/, std::int64_t /*m*/, std::int64_t /*k*/,
+                                std::int64_t /*stride*/, const LinearTarget& /*head*/,
+                                float /*cap*/, std::int64_t* /*out*/) {
+        return false;
+    }
     virtual void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset,
                          float eps, std::int64_t rows, std::int64_t cols, float* y,
                          std::int64_t yStride) = 0;

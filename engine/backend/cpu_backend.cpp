@@ -98,6 +98,14 @@ void CpuBackend::linear(const float* x, std::int64_t m, std::int64_t k, std::int
     kernels::matmul(m_targets, m_activations, m_pool);
 }
 
+bool CpuBackend::argmaxOfLinear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
+                                const LinearTarget& head, float cap, std::int64_t* out) {
+    m_activations.assign(x, m, k, stride);
+    kernels::matmulArgmax(static_cast<const CpuWeight*>(head.weight)->packed(), m_activations,
+                          head.bias, cap, m_pool, out);
+    return true;
+}
+
 void CpuBackend::rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset,
                          float eps, std::int64_t rows, std::int64_t cols, float* y,
                          std::int64_t yStride) {

@@ -26,6 +26,8 @@ public:
     void download(void* host, const void* device, std::size_t bytes) override;
     void linear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
                 std::span<const LinearTarget> targets) override;
+    bool argmaxOfLinear(const float* x, std::int64_t m, std::int64_t k, std::int64_t stride,
+                        const LinearTarget& head, float cap, std::int64_t* out) override;
     void rmsNorm(const float* x, std::int64_t xStride, const float* w, float offset, float eps,
                  std::int64_t rows, std::int64_t cols, float* y, std::int64_t yStride) override;
     void layerNorm(const float* x, std::int64_t xStride, const float* w, const float* b, float eps,

@@ -655,20 +655,26 @@ const float* Transformer::lastLogits() {
     return m_lastLogits.data();
 }
 
-kernels::RowSummary Transformer::lastSummary() {
-    kernels::RowSummary summary;
-    summaries(m_hiddenRows - 1, 1, &summary);
-    return summary;
+void Transformer::likeliest(std::int64_t first, std::int64_t count, std::int64_t* ids) {
+    const std::int64_t width = m_config.hiddenSize;
+    const LinearTarget head = {m_head.weight.get(), nullptr, m_config.vocabularySize,
+                               m_head.bias ? buffer(m_head.bias) : nullptr, false};
+    // Observers and low-rank parts are linear()'s.
+    if (!m_observer && !m_head.lowRankIn &&
+        m_backend.argmaxOfLinear(buffer(m_hidden) + first * width, count, width, width, head,
+                                 m_config.finalSoftcap, ids))
+        return;
+    std::vector<kernels::RowSummary> rows(static_cast<std::size_t>(count));
+    m_backend.summarizeLogits(deviceLogits(first, count), count, m_config.vocabularySize,
+                              rows.data());
+    std::transform(rows.begin(), rows.end(), ids,
+                   [](const kernels::RowSummary& row) { return row.argmax; });
 }
 
 std::int32_t Transformer::likeliestLast() {
-    return static_cast<std::int32_t>(m_backend.sharesMemory()
-                                         ? kernels::argmax(lastLogits(), m_config.vocabularySize)
-                                         : lastSummary().argmax);
-}
-
-void Transformer::summaries(std::int64_t first, std::int64_t count, kernels::RowSummary* out) {
-    m_backend.summarizeLogits(deviceLogits(first, count), count, m_config.vocabularySize, out);
+    std::int64_t id = 0;
+    likeliest(m_hiddenRows - 1, 1, &id);
+    return static_cast<std::int32_t>(id);
 }
 
 std::optional<std::int32_t> Transformer::drawLast(const kernels::cuda::SamplingRule& rule,

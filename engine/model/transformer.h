@@ -86,12 +86,10 @@ public:
     void headLogits(const float* x, std::int64_t rows, float* out);
     /// Logits of the last row, on the host, in an internal buffer.
     const float* lastLogits();
-    /// Of the last row's logits, which stay on the device.
-    kernels::RowSummary lastSummary();
-    /// The likeliest token after the last row, the lowest on ties.
+    /// The likeliest tokens after rows [first, first + count) of the last forward, the lowest on
+    /// ties; on the host. Logits stay where they are made.
+    void likeliest(std::int64_t first, std::int64_t count, std::int64_t* ids);
     std::int32_t likeliestLast();
-    /// Of rows [first, first + count) likewise.
-    void summaries(std::int64_t first, std::int64_t count, kernels::RowSummary* out);
     /// The token that `rule` draws from the last row's logits with `random` in [0, 1); nothing on
     /// devices that leave this to the host.
     std::optional<std::int32_t> drawLast(const kernels::cuda::SamplingRule& rule, float random);

@@ -72,18 +72,18 @@ std::int32_t SpeculativeDecoder::begin(std::span<const std::int32_t> prompt, Run
     return m_text.back();
 }
 
-/// Whether tokens are chosen where the logits lie: by the largest of them, or, without drafts,
-/// whose rules need the whole distribution in double, drawn.
-bool SpeculativeDecoder::picksOnDevice() const {
-    return !m_target.backend().sharesMemory() && (m_sampling.temperature <= 0 || !m_proposer);
+/// Whether tokens are drawn where the logits lie: without drafts, whose rules need the whole
+/// distribution in double.
+bool SpeculativeDecoder::drawsOnDevice() const {
+    return !m_target.backend().sharesMemory() && !m_proposer;
 }
 
 /// The token of the target's own at `position`, after the last token run.
 std::int32_t SpeculativeDecoder::nextOf(std::int64_t position) {
+    if (isGreedy())
+        return m_target.likeliestLast();
     const Decision decision{Purpose::Replace, position, 0};
-    if (picksOnDevice()) {
-        if (m_sampling.temperature <= 0)
-            return m_target.likeliestLast();
+    if (drawsOnDevice()) {
         kernels::cuda::SamplingRule rule;
         rule.temperature = static_cast<float>(m_sampling.temperature);
         rule.topK = m_sampling.topK;
@@ -166,9 +166,9 @@ void SpeculativeDecoder::draft(int most, RunControl& control) {
 TokenDistribution SpeculativeDecoder::row(int index) const {
     const std::int64_t vocabulary = m_target.config().vocabularySize;
     const int row = index < 0 ? 0 : m_rowOf[static_cast<std::size_t>(index)];
-    if (picksOnDevice())
+    if (isGreedy())
         return TokenDistribution::certain(
-            static_cast<std::int32_t>(m_summaries[static_cast<std::size_t>(row)].argmax));
+            static_cast<std::int32_t>(m_likeliest[static_cast<std::size_t>(row)]));
     return nextTokens(m_logits.data() + row * vocabulary, vocabulary, m_sampling);
 }
 
@@ -204,12 +204,12 @@ void SpeculativeDecoder::verify(RunControl& control) {
     const auto rows = static_cast<std::int64_t>(m_batch.size());
     m_target.forward(m_batch, m_cache, &control, nullptr,
                      chain ? std::span<const std::int32_t>() : m_parents);
-    if (picksOnDevice() && m_round.draft.empty()) {
+    if (m_round.draft.empty() && (isGreedy() || drawsOnDevice())) {
         m_round.verdict.next = nextOf(position);
     } else {
-        if (picksOnDevice()) {
-            m_summaries.resize(static_cast<std::size_t>(rows));
-            m_target.summaries(0, rows, m_summaries.data());
+        if (isGreedy()) {
+            m_likeliest.resize(static_cast<std::size_t>(rows));
+            m_target.likeliest(0, rows, m_likeliest.data());
         } else {
             m_logits.resize(std::max(m_logits.size(), static_cast<std::size_t>(rows * vocabulary)));
             m_target.logits(0, rows, m_logits.data());

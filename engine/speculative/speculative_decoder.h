@@ -75,7 +75,8 @@ private:
     void keepStates(std::span<const std::int32_t> rows);
     void count();
     TokenDistribution row(int index) const;
-    bool picksOnDevice() const;
+    bool isGreedy() const { return m_sampling.temperature <= 0; }
+    bool drawsOnDevice() const;
     std::int32_t nextOf(std::int64_t position);
 
     Transformer& m_target;
@@ -90,7 +91,7 @@ private:
     std::vector<int> m_rowOf;                      ///< of a drafted node in the batch
     std::vector<float> m_states;                   ///< see DraftRequest
     std::vector<float> m_logits;
-    std::vector<kernels::RowSummary> m_summaries;  ///< greedy on a device: instead of the logits
+    std::vector<std::int64_t> m_likeliest;  ///< greedy: instead of the logits
     Round m_round;
     SpeculationCounts m_counts;
 };

@@ -106,6 +106,7 @@ struct KernelTable {
     void (*scale)(float* x, float factor, std::int64_t count);
     void (*softcap)(float* x, float cap, std::int64_t count);
     void (*rope)(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSin);
+    float (*maximum)(const float* x, std::int64_t count);  // NaN where the first one is
     std::int64_t (*argmax)(const float* x, std::int64_t count);
     void (*summarizeLogits)(const float* x, std::int64_t count, RowSummary* out);
     double (*klDivergence)(const float* p, float pLogSumExp, const float* q, float qLogSumExp,

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -29,6 +30,9 @@ constexpr std::int64_t kChunkBytes =
 // What is less than that per thread is cut no finer than the threads are many: every piece more is
 // a trip of the counter between them.
 constexpr std::int64_t kSharedBytes = 256 * 1024;
+// Outputs that are looked through as soon as they are made: with the activations they stay in the
+// first-level cache.
+constexpr std::int64_t kLookedThrough = 16 * 1024;
 
 /// Large weights ask for huge pages: decoding walks all of them for every token.
 std::byte* allocate(std::size_t bytes) {
@@ -193,23 +197,35 @@ bool sameInputs(const PackedLayout& a, const PackedLayout& b) {
            (a.groups == 0) == (b.groups == 0) && a.inputGlobalScale == b.inputGlobalScale;
 }
 
-/// Few rows: pieces of equal size over all weights, as many as make a multiple of the threads, none
-/// of them too small to be worth handing over; whole fours of panels, which kernels take together.
-void fewRows(std::span<const Product> products, WorkerPool& pool) {
-    const auto foursOf = [](const Product& p) { return (p.args.layout->panels + 3) / 4; };
-    std::int64_t bytes = 0, fours = 0;
-    for (const Product& p : products) {
-        bytes += static_cast<std::int64_t>(p.args.layout->panelBytes) * p.args.layout->panels;
-        fours += foursOf(p);
-    }
+std::int64_t foursOf(const PackedLayout& layout) {
+    return (layout.panels + 3) / 4;
+}
+
+std::int64_t bytesOf(const PackedLayout& layout) {
+    return static_cast<std::int64_t>(layout.panelBytes) * layout.panels;
+}
+
+/// Into how many pieces of equal size weights of `bytes` are cut: as many as make a multiple of the
+/// threads, none of them too small to be worth handing over.
+std::int64_t piecesOf(std::int64_t bytes, const WorkerPool& pool) {
     const auto threads = static_cast<std::int64_t>(pool.threads());
     const std::int64_t worth = bytes / kChunkBytes, most = 4 * threads;
     const std::int64_t large = bytes / kSharedBytes / threads * threads;
-    const std::int64_t pieces = worth < threads ? 1 : std::clamp(large, threads, most);
+    return worth < threads ? 1 : std::clamp(large, threads, most);
+}
+
+/// Few rows: pieces over all weights, of whole fours of panels, which kernels take together.
+void fewRows(std::span<const Product> products, WorkerPool& pool) {
+    std::int64_t bytes = 0, fours = 0;
+    for (const Product& p : products) {
+        bytes += bytesOf(*p.args.layout);
+        fours += foursOf(*p.args.layout);
+    }
+    const std::int64_t pieces = piecesOf(bytes, pool);
     const auto body = [&](std::int64_t begin, std::int64_t end, int) {
         std::int64_t first = 0;  // four of this product
         for (const Product& p : products) {
-            const std::int64_t last = first + foursOf(p);
+            const std::int64_t last = first + foursOf(*p.args.layout);
             const std::int64_t from = std::max(begin, first), to = std::min(end, last);
             if (from < to)
                 p.panels(p.args, 4 * (from - first),
@@ -249,6 +265,51 @@ void manyRows(const Product& product, WorkerPool& pool) {
                      std::ref(body));
 }
 
+struct Largest {
+    float value = -std::numeric_limits<float>::infinity();
+    std::int64_t column = std::numeric_limits<std::int64_t>::max();
+
+    bool isBefore(const Largest& other) const {
+        return value > other.value || (value == other.value && column < other.column);
+    }
+};
+
+/// Panels [begin, end) of all rows, some at a time; the largest value of each row so far is in
+/// `best`.
+void findLargest(const Product& product, std::int64_t begin, std::int64_t end, float softcap,
+                 std::span<Largest> best) {
+    thread_local std::vector<float> outputs;
+    const PackedLayout& layout = *product.args.layout;
+    const auto m = static_cast<std::int64_t>(best.size());
+    const std::int64_t rowBytes = kPanelRows * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t together = std::max<std::int64_t>(4, kLookedThrough / rowBytes / m / 4 * 4);
+    outputs.resize(static_cast<std::size_t>(m * together * kPanelRows));
+    for (std::int64_t panel = begin; panel < end; panel += together) {
+        const std::int64_t count = std::min(together, end - panel), first = panel * kPanelRows;
+        PackedLayout rest = layout;  // from this panel on
+        rest.rows -= first;
+        rest.panels -= panel;
+        MatmulArgs part = product.args;
+        part.layout = &rest;
+        part.weight += panel * static_cast<std::int64_t>(layout.panelBytes);
+        part.bias += part.bias ? first : 0;
+        part.y = outputs.data();
+        part.yStride = together * kPanelRows;
+        product.panels(part, 0, count);
+        const std::int64_t columns = std::min(count * kPanelRows, rest.rows);
+        for (std::int64_t i = 0; i < m; ++i) {
+            float* y = outputs.data() + i * part.yStride;
+            if (softcap > 0)
+                kernels().softcap(y, softcap, columns);
+            const Largest here = {kernels().maximum(y, columns), first};
+            // Where it lies is of interest only if it may be the one.
+            if (here.isBefore(best[static_cast<std::size_t>(i)]))
+                best[static_cast<std::size_t>(i)] = {here.value,
+                                                     first + kernels().argmax(y, columns)};
+        }
+    }
+}
+
 }  // namespace
 
 void matmul(std::span<const MatmulTarget> targets, Activations& x, WorkerPool& pool) {
@@ -275,6 +336,36 @@ void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStrid
             const float* bias, bool accumulate, WorkerPool& pool) {
     const MatmulTarget target = {&w, y, yStride, bias, accumulate};
     matmul(std::span(&target, 1), x, pool);
+}
+
+void matmulArgmax(const PackedWeight& w, Activations& x, const float* bias, float softcap,
+                  WorkerPool& pool, std::int64_t* out) {
+    Product product;
+    prepare({&w, nullptr, w.rows(), bias, false}, x, pool, product);
+    const MatmulArgs all = product.args;
+    for (std::int64_t row = 0; row < x.rows(); row += kRowBlock) {
+        const std::int64_t m = std::min(kRowBlock, x.rows() - row);
+        product.args = rowsOf(all, row, m);
+        // A thread's own begin on a cache line of their own.
+        const std::int64_t stride = (m + 7) / 4 * 4;
+        std::vector<Largest> best(static_cast<std::size_t>(pool.threads() * stride));
+        const auto body = [&](std::int64_t begin, std::int64_t end, int thread) {
+            findLargest(product, 4 * begin, std::min(4 * end, w.layout().panels), softcap,
+                        std::span(best).subspan(static_cast<std::size_t>(thread * stride),
+                                                static_cast<std::size_t>(m)));
+        };
+        const std::int64_t fours = foursOf(w.layout());
+        const std::int64_t pieces = piecesOf(bytesOf(w.layout()), pool);
+        pool.parallelFor(fours, (fours + pieces - 1) / pieces, std::ref(body));
+        for (std::int64_t i = 0; i < m; ++i) {
+            Largest largest;
+            for (std::int64_t at = i; at < static_cast<std::int64_t>(best.size()); at += stride)
+                if (best[static_cast<std::size_t>(at)].isBefore(largest))
+                    largest = best[static_cast<std::size_t>(at)];
+            // Of nothing but NaN it is the first, as argmax() has it.
+            out[row + i] = largest.column < w.rows() ? largest.column : 0;
+        }
+    }
 }
 
 }  // namespace fettle::kernels

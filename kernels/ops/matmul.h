@@ -132,4 +132,10 @@ void matmul(std::span<const MatmulTarget> targets, Activations& x, WorkerPool& p
 void matmul(const PackedWeight& w, Activations& x, float* y, std::int64_t yStride,
             const float* bias, bool accumulate, WorkerPool& pool);
 
+/// out[r]: column of the largest value of row r of x W^T + bias, the lowest on ties; `softcap` > 0:
+/// of softcap * tanh(value / softcap). `bias` may be null. The product itself goes nowhere: of a
+/// vocabulary of 262,144 eight rows of it are 8 MiB, which would be written and read again.
+void matmulArgmax(const PackedWeight& w, Activations& x, const float* bias, float softcap,
+                  WorkerPool& pool, std::int64_t* out);
+
 }  // namespace fettle::kernels

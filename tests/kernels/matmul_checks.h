@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/ops/elementwise.h"
 #include "kernels/ops/matmul.h"
 #include "tests/kernels/kernel_data.h"
 
@@ -53,6 +54,28 @@ inline void expectIndependentRows(const PackedWeight& packed) {
             ASSERT_TRUE(std::equal(y.begin(), y.end(), whole.begin() + i * rows))
                 << "rows " << i << " to " << i + part;
         }
+}
+
+/// matmulArgmax() finds what is in the product, whatever part of it a thread looks through.
+inline void expectArgmaxOfTheProduct(const PackedWeight& packed, std::int64_t m, float softcap) {
+    WorkerPool one(1), three(3);
+    const std::int64_t rows = packed.rows(), cols = packed.cols();
+    const std::vector<float> bias = randomFloats(rows, 42), x = randomFloats(m * cols, 43);
+    Activations a;
+    a.assign(x.data(), m, cols, cols);
+    std::vector<float> y(static_cast<std::size_t>(m * rows));
+    for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
+        matmul(packed, a, y.data(), rows, b, false, one);
+        if (softcap > 0)
+            kernels::softcap(y.data(), softcap, m * rows);
+        for (WorkerPool* pool : {&one, &three}) {
+            std::vector<std::int64_t> found(static_cast<std::size_t>(m), -1);
+            matmulArgmax(packed, a, b, softcap, *pool, found.data());
+            for (std::int64_t i = 0; i < m; ++i)
+                ASSERT_EQ(found[static_cast<std::size_t>(i)], argmax(y.data() + i * rows, rows))
+                    << "row " << i << " of " << m << ", " << pool->threads() << " threads";
+        }
+    }
 }
 
 /// Outputs are added to what is there, with a bias; what lies between rows stays.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "kernels/ops/matmul.h"
 #include "kernels/reference/matmul.h"
@@ -94,6 +95,46 @@ TEST_P(MatmulFormats, BiasAccumulationAndStrides) {
         for (const std::int64_t m : {1, 3, 7})
             test::expectBiasAccumulationAndStrides(packed, m);
     }
+}
+
+TEST_P(MatmulFormats, ArgmaxIsThatOfTheProduct) {
+    WorkerPool pool(2);
+    const OwnedWeight w = test::randomWeight(GetParam(), 1237, 256, 41);
+    const PackedWeight packed = PackedWeight::pack(w.view, pool);
+    for (const Isa isa : test::availableIsas()) {
+        SCOPED_TRACE(name(isa));
+        const IsaScope scope(isa);
+        for (const std::int64_t m : {1, 5, 8, 19, 70})
+            test::expectArgmaxOfTheProduct(packed, m, m == 5 ? 2.0F : 0.0F);
+    }
+}
+
+// Several threads find a largest value each.
+TEST(MatmulArgmax, IsTheLowestOnTies) {
+    constexpr std::int64_t rows = 40'003, cols = 32, m = 450;
+    WorkerPool pool(3);
+    OwnedWeight w = test::randomWeight({WeightFormat::F32}, rows, cols, 44);
+    // Every 1,001st row is the same, and everything else zero.
+    auto* values = reinterpret_cast<float*>(w.data.data());
+    std::fill_n(values, rows * cols, 0.0F);
+    for (std::int64_t row = 1000; row < rows; row += 1001)
+        std::fill_n(values + row * cols, cols, 0.5F);
+    const PackedWeight packed = PackedWeight::pack(w.view, pool);
+    std::vector<float> x(static_cast<std::size_t>(m * cols));
+    for (std::int64_t i = 0; i < m; ++i)
+        std::fill_n(x.begin() + i * cols, cols, i % 2 == 0 ? 1.0F : -1.0F);
+    Activations a;
+    a.assign(x.data(), m, cols, cols);
+    std::vector<std::int64_t> found(static_cast<std::size_t>(m), -1);
+    matmulArgmax(packed, a, nullptr, 0, pool, found.data());
+    for (std::int64_t i = 0; i < m; ++i)
+        ASSERT_EQ(found[static_cast<std::size_t>(i)], i % 2 == 0 ? 1000 : 0) << "row " << i;
+    std::fill(x.begin(), x.end(), std::numeric_limits<float>::quiet_NaN());
+    a.assign(x.data(), m, cols, cols);
+    matmulArgmax(packed, a, nullptr, 0, pool, found.data());
+    EXPECT_EQ(found.front(), 0);
+    const PackedWeight none;
+    EXPECT_THROW(matmulArgmax(none, a, nullptr, 0, pool, found.data()), std::invalid_argument);
 }
 
 // q, k and v of a model with mixed precision: what one weight's activations look like is not what

@@ -64,6 +64,14 @@ TEST_F(Bfloat16Products, BiasAccumulationAndStrides) {
         test::expectBiasAccumulationAndStrides(packed, m);
 }
 
+TEST_F(Bfloat16Products, ArgmaxIsThatOfTheProduct) {
+    WorkerPool pool(2);
+    const OwnedWeight w = test::randomWeight({WeightFormat::BF16}, 1237, 250, 41);
+    const PackedWeight packed = PackedWeight::pack(w.view, pool, Products::BFloat16);
+    for (const std::int64_t m : {1, 8, 20})
+        test::expectArgmaxOfTheProduct(packed, m, 0);
+}
+
 TEST_F(Bfloat16Products, TouchNothingBehindWhatTheyAreGiven) {
     WorkerPool pool(1);
     for (const std::int64_t cols : {64, 75})

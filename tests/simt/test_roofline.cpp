@@ -59,9 +59,9 @@ TEST_P(Roofline, CountsWhatTheDeviceExecutes) {
         const std::vector<std::int32_t> ids = test::someIds(tokens, model.config.vocabularySize);
         const simt::Counters before = simt::counters();
         executed.forward(ids, cache);
-        executed.lastSummary();
+        executed.likeliestLast();
         predicted.forward(ids, plannedCache);
-        predicted.lastSummary();
+        predicted.likeliestLast();
         EXPECT_EQ(planned(plan.take()), counted(before)) << tokens << " tokens";
     }
     EXPECT_EQ(predicted.weightBytes(), executed.weightBytes());
@@ -90,9 +90,9 @@ TEST(RooflineModel, WhatADeviceMultipliesAsCodesIsCountedAsItsUnits) {
         plan.take();
         const simt::Counters before = simt::counters();
         executed.forward(ids, cache);
-        executed.lastSummary();
+        executed.likeliestLast();
         predicted.forward(ids, plannedCache);
-        predicted.lastSummary();
+        predicted.likeliestLast();
         const std::vector<KernelWork> launches = plan.take();
         EXPECT_EQ(planned(launches), counted(before)) << c.scheme << " on " << c.isa;
         double floats = 0, unit = 0;

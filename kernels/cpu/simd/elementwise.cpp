@@ -139,7 +139,7 @@ struct Largest {
     std::int64_t index;  ///< the first one
 };
 
-Largest largestOf(const float* x, std::int64_t count) {
+float maximumOf(const float* x, std::int64_t count) {
     F32x16 largest[4];
     for (F32x16& m : largest)
         m = setF(x[0]);
@@ -150,22 +150,34 @@ Largest largestOf(const float* x, std::int64_t count) {
     float maximum = maxLanes(max(max(largest[0], largest[1]), max(largest[2], largest[3])));
     for (; i < count; ++i)
         maximum = x[i] > maximum ? x[i] : maximum;
-    for (std::int64_t begin = 0; begin < count; begin += kSumBlock) {
-        const std::int64_t end = begin + kSumBlock < count ? begin + kSumBlock : count;
-        int here = 0;
+    return maximum;
+}
+
+Largest largestOf(const float* x, std::int64_t count) {
+    constexpr std::int64_t kBlock = 16 * kLanes;
+    const float maximum = maximumOf(x, count);
+    const F32x16 wanted = setF(maximum), zero = zeroF(), one = setF(1.0F);
+    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+        const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
+        if (end - begin == kBlock) {
+            F32x16 here = zero;
+            for (std::int64_t k = begin; k < end; k += kLanes)
+                here = max(selectLess(loadF(x + k), wanted, zero, one), here);
+            if (maxLanes(here) == 0)
+                continue;
+        }
         for (std::int64_t k = begin; k < end; ++k)
-            here |= x[k] == maximum;
-        if (!here)
-            continue;
-        std::int64_t index = begin;
-        while (x[index] != maximum)
-            ++index;
-        return {maximum, index};
+            if (x[k] == maximum)
+                return {maximum, k};
     }
     return {maximum, 0};  // not a number
 }
 
 }  // namespace
+
+float maximum(const float* x, std::int64_t count) {
+    return maximumOf(x, count);
+}
 
 std::int64_t argmax(const float* x, std::int64_t count) {
     return largestOf(x, count).index;

@@ -15,9 +15,9 @@ void intPanels(const MatmulArgs* args, std::int64_t begin, std::int64_t end, voi
 }
 
 extern const KernelTable kTable;
-const KernelTable kTable = {
-    intPanels, plainPanels, quantizeRow, attentionRows,   appendKv,    rmsNorm,
-    layerNorm, siluMul,     geluTanhMul, geluTanh,        add,         scale,
-    softcap,   rope,        argmax,      summarizeLogits, klDivergence};
+const KernelTable kTable = {intPanels, plainPanels,     quantizeRow, attentionRows, appendKv,
+                            rmsNorm,   layerNorm,       siluMul,     geluTanhMul,   geluTanh,
+                            add,       scale,           softcap,     rope,          maximum,
+                            argmax,    summarizeLogits, klDivergence};
 
 }  // namespace fettle::kernels::FETTLE_SIMD
