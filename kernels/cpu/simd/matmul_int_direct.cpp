@@ -33,18 +33,25 @@ struct Panel {
 template <int Bits>
 FETTLE_INLINE void prefetchAhead(const Panel& p, const std::uint8_t* codes, std::int64_t g) {
     const std::uint8_t* ahead = codes + kPrefetchBytes<Bits>;
-    ahead += ahead >= p.scales ? p.scaleBytes : 0;
+    ahead = opaque(ahead + (ahead >= p.scales ? p.scaleBytes : 0));
     FETTLE_UNROLL(8)
     for (int line = 0; line < kWidth<Bits>; ++line)
         prefetch(ahead + 64 * line);
     prefetch(p.scales + p.bytes + p.scaleStep * g);
 }
 
-/// Exact integer sums of one group for M activation rows, the two halves of 16 k apart.
-template <int Bits, int M>
+/// Whether the sums of a group go in two halves of 16 k: where each has a scale of its own, and
+/// where they are so few that they would wait for each other. AVX2 has them in memory anyway.
+template <ScaleLayout S, int M>
+constexpr bool kTwoSums =
+    S == ScaleLayout::Sub16 || S == ScaleLayout::E4M3Halves || M <= 4 || kSignedBytes;
+
+/// Exact integer sums of one group for M activation rows, in two halves or all in `low`.
+template <int Bits, bool TwoSums, int M>
 FETTLE_INLINE void groupSums(const std::uint8_t* codes, const std::int8_t* act, std::int64_t stride,
                              I32x16 (&low)[M], I32x16 (&high)[M]) {
     constexpr int steps = kDotSteps<Bits>;
+    stride = opaque(stride);
     FETTLE_UNROLL(8)
     for (int s = 0; s < 8; s += steps) {
         U8x64 w[steps];
@@ -52,7 +59,7 @@ FETTLE_INLINE void groupSums(const std::uint8_t* codes, const std::int8_t* act, 
             w[j] = stepCodes<Bits>(codes, s + j);
         FETTLE_UNROLL(8)
         for (int i = 0; i < M; ++i) {
-            I32x16& sum = s < 4 ? low[i] : high[i];
+            I32x16& sum = !TwoSums || s < 4 ? low[i] : high[i];
             sum = dotSteps<Bits>(sum, w, act + i * stride + 4 * s);
         }
     }
@@ -63,16 +70,18 @@ template <int Bits, ScaleLayout S, bool Zeros, int M>
 FETTLE_INLINE void startSums(const IntActivations& x, std::int64_t row, std::int64_t g, I32x16 zero,
                              I32x16 (&low)[M], I32x16 (&high)[M]) {
     constexpr bool signedBytes = Bits == 8 && kSignedBytes;
-    for (int i = 0; i < M; ++i) {
-        const std::int64_t at = g * x.stride + row + i;
-        high[i] = zeroI();
-        if constexpr (Zeros) {
-            low[i] = sub(zeroI(), mul(zero, setI(x.sums[at])));
-        } else if constexpr (S == ScaleLayout::Sub16 || S == ScaleLayout::E4M3Halves) {
-            low[i] = setI(x.starts[2 * g * x.stride + row + i]);
-            high[i] = setI(x.starts[(2 * g + 1) * x.stride + row + i]);
-        } else {
-            low[i] = kHasMin<S> || signedBytes ? zeroI() : setI(x.starts[at]);
+    constexpr bool halves = S == ScaleLayout::Sub16 || S == ScaleLayout::E4M3Halves;
+    for (int i = 0; i < M; ++i)
+        low[i] = high[i] = zeroI();
+    if constexpr (Zeros || halves || !(kHasMin<S> || signedBytes)) {
+        const std::int32_t* const starts =
+            opaque((Zeros ? x.sums : x.starts) + (halves ? 2 : 1) * g * x.stride + row);
+        for (int i = 0; i < M; ++i) {
+            low[i] = setI(starts[i]);
+            if constexpr (Zeros)
+                low[i] = sub(zeroI(), mul(zero, low[i]));
+            if constexpr (halves)
+                high[i] = setI(starts[x.stride + i]);
         }
     }
 }
@@ -84,25 +93,26 @@ FETTLE_INLINE void finishGroup(const IntActivations& x, std::int64_t row, std::i
                                const I32x16 (&high)[M], F32x16 (&f)[M]) {
     if constexpr (S == ScaleLayout::E4M3Halves) {
         const F32x16 first = scales.subScale(j, 0), second = scales.subScale(j, 1);
+        const float* const actScales = opaque(x.scales + 2 * g * x.stride + row);
         for (int i = 0; i < M; ++i) {
-            const float* actScales = x.scales + 2 * g * x.stride + row + i;
-            f[i] = fma(mul(toF(low[i]), setF(actScales[0])), first, f[i]);
-            f[i] = fma(mul(toF(high[i]), setF(actScales[x.stride])), second, f[i]);
+            f[i] = fma(mul(toF(low[i]), setF(actScales[i])), first, f[i]);
+            f[i] = fma(mul(toF(high[i]), setF(actScales[x.stride + i])), second, f[i]);
         }
         return;
     } else {
         const F32x16 scale = scales.scale(j);
+        const float* const actScales = opaque(x.scales + g * x.stride + row);
+        const float* const actSums = opaque(x.weightedSums + g * x.stride + row);
         for (int i = 0; i < M; ++i) {
-            const std::int64_t at = g * x.stride + row + i;
             F32x16 sum;
             if constexpr (S == ScaleLayout::Sub16)  // whole numbers below 2^24: exact
                 sum = fma(toF(high[i]), scales.subScale(j, 1),
                           mul(toF(low[i]), scales.subScale(j, 0)));
             else
-                sum = toF(add(low[i], high[i]));
-            f[i] = fma(mul(sum, setF(x.scales[at])), scale, f[i]);
+                sum = toF(kTwoSums<S, M> ? add(low[i], high[i]) : low[i]);
+            f[i] = fma(mul(sum, setF(actScales[i])), scale, f[i]);
             if constexpr (kHasMin<S>)
-                f[i] = fma(setF(x.weightedSums[at]), scales.min(j), f[i]);
+                f[i] = fma(setF(actSums[i]), scales.min(j), f[i]);
         }
     }
 }
@@ -122,7 +132,7 @@ void groupPanel(const MatmulArgs& a, const Panel& p, std::int64_t row, F32x16 (&
         for (std::int64_t j = 0; j < perBlock; ++j, ++g, codes += 64 * kWidth<Bits>, act += 32) {
             I32x16 low[M], high[M];
             startSums<Bits, S, Zeros>(x, row, g, zero, low, high);
-            groupSums<Bits>(codes, act, x.codeStride, low, high);
+            groupSums<Bits, kTwoSums<S, M>>(codes, act, x.codeStride, low, high);
             prefetchAhead<Bits>(p, codes, g);
             finishGroup(x, row, g, j, scales, low, high, f);
         }
@@ -213,24 +223,33 @@ void channelTile(const MatmulArgs& a, std::int64_t panel, std::int64_t row) {
             // Behind the end of these panels the next ones are asked for.
             const std::uint8_t* ahead = codes + kPrefetchBytes<8> / P;
             ahead += ahead >= end ? (P - 1) * next : 0;
+            const std::uint8_t *here[P], *ask[P];
+            FETTLE_UNROLL(4)
+            for (int p = 0; p < P; ++p) {
+                here[p] = opaque(codes + p * next);
+                ask[p] = opaque(ahead + p * next);
+            }
+            const std::int64_t stride = opaque(x.codeStride);
             constexpr int steps = kDotSteps<8>;
             FETTLE_UNROLL(8)
-            for (int s = 0; s < 8; s += steps, codes += 64 * steps, act += 4 * steps) {
+            for (int s = 0; s < 8; s += steps) {
                 auto& half = sum[s * kHalves / 8];
                 U8x64 w[P][steps];
                 FETTLE_UNROLL(4)
                 for (int p = 0; p < P; ++p)
                     for (int j = 0; j < steps; ++j) {
-                        w[p][j] = stepCodes<8>(codes + p * next + 64 * j, 0);
-                        prefetch(ahead + p * next + 64 * (s + j));
+                        w[p][j] = stepCodes<8>(here[p], s + j);
+                        prefetch(ask[p] + 64 * (s + j));
                     }
                 FETTLE_UNROLL(8)
                 for (int i = 0; i < M; ++i) {
                     FETTLE_UNROLL(4)
                     for (int p = 0; p < P; ++p)
-                        half[i][p] = dotSteps<8>(half[i][p], w[p], act + i * x.codeStride);
+                        half[i][p] = dotSteps<8>(half[i][p], w[p], act + i * stride + 4 * s);
                 }
             }
+            codes += 512;
+            act += 32;
         }
         for (int i = 0; i < M; ++i)
             for (int p = 0; p < P; ++p)

@@ -893,6 +893,15 @@ FETTLE_INLINE U8x64 stepCodes(const std::uint8_t* p, int s) {
     }
 }
 
+/// The same, of which the compiler knows nothing: what lies at fixed distances from it is then
+/// addressed by those, instead of by pointers that would be kept (in vector registers, where others
+/// are full).
+template <class T>
+FETTLE_INLINE T opaque(T value) {
+    asm("" : "+r"(value));
+    return value;
+}
+
 FETTLE_INLINE void prefetch(const void* p) {
     __builtin_prefetch(p, 0, 3);
 }
