@@ -39,9 +39,10 @@ struct QuantScheme {
     std::int64_t rowsPerScale() const;
     /// Whether quantizers here can make its codes: integers and small floats, not GGUF's blocks.
     bool hasQuantizer() const;
-    /// Whether it is one of GGUF's super-blocks of 256 values.
-    /// GGUF's blocks of 32 whole numbers under one float16 scale: Q4_0, Q5_0, Q8_0.
+    /// Whether it is one of GGUF's blocks of 32 whole numbers under one float16 scale: Q4_0, Q5_0,
+    /// Q8_0.
     bool isScaledBlock() const { return symmetric && kernels::blockValues(format) == 32; }
+    /// Whether it is one of GGUF's super-blocks of 256 values.
     bool isSuperBlock() const { return kernels::blockValues(format) == 256; }
     /// Bits of one scale where the format fixes it (8 for NVFP4 and the MX formats), `otherwise`
     /// elsewhere.
