@@ -72,18 +72,13 @@ std::int32_t SpeculativeDecoder::begin(std::span<const std::int32_t> prompt, Run
     return m_text.back();
 }
 
-/// Whether tokens are drawn where the logits lie: without drafts, whose rules need the whole
-/// distribution in double.
-bool SpeculativeDecoder::drawsOnDevice() const {
-    return !m_target.backend().sharesMemory() && !m_proposer;
-}
-
 /// The token of the target's own at `position`, after the last token run.
 std::int32_t SpeculativeDecoder::nextOf(std::int64_t position) {
     if (isGreedy())
         return m_target.likeliestLast();
     const Decision decision{Purpose::Replace, position, 0};
-    if (drawsOnDevice()) {
+    // Drafts' rules need the whole distribution in double.
+    if (!m_target.backend().sharesMemory() && !m_proposer) {
         kernels::cuda::SamplingRule rule;
         rule.temperature = static_cast<float>(m_sampling.temperature);
         rule.topK = m_sampling.topK;
@@ -204,7 +199,7 @@ void SpeculativeDecoder::verify(RunControl& control) {
     const auto rows = static_cast<std::int64_t>(m_batch.size());
     m_target.forward(m_batch, m_cache, &control, nullptr,
                      chain ? std::span<const std::int32_t>() : m_parents);
-    if (m_round.draft.empty() && (isGreedy() || drawsOnDevice())) {
+    if (m_round.draft.empty()) {
         m_round.verdict.next = nextOf(position);
     } else {
         if (isGreedy()) {

@@ -76,7 +76,6 @@ private:
     void count();
     TokenDistribution row(int index) const;
     bool isGreedy() const { return m_sampling.temperature <= 0; }
-    bool drawsOnDevice() const;
     std::int32_t nextOf(std::int64_t position);
 
     Transformer& m_target;

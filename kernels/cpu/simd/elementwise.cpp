@@ -132,14 +132,7 @@ void rope(float* x, std::int64_t heads, std::int64_t headDim, const float* cosSi
     }
 }
 
-namespace {
-
-struct Largest {
-    float value;
-    std::int64_t index;  ///< the first one
-};
-
-float maximumOf(const float* x, std::int64_t count) {
+float maximum(const float* x, std::int64_t count) {
     F32x16 largest[4];
     for (F32x16& m : largest)
         m = setF(x[0]);
@@ -147,16 +140,23 @@ float maximumOf(const float* x, std::int64_t count) {
     for (; i + 4 * kLanes <= count; i += 4 * kLanes)
         for (int c = 0; c < 4; ++c)
             largest[c] = max(loadF(x + i + c * kLanes), largest[c]);
-    float maximum = maxLanes(max(max(largest[0], largest[1]), max(largest[2], largest[3])));
+    float value = maxLanes(max(max(largest[0], largest[1]), max(largest[2], largest[3])));
     for (; i < count; ++i)
-        maximum = x[i] > maximum ? x[i] : maximum;
-    return maximum;
+        value = x[i] > value ? x[i] : value;
+    return value;
 }
+
+namespace {
+
+struct Largest {
+    float value;
+    std::int64_t index;  ///< the first one
+};
 
 Largest largestOf(const float* x, std::int64_t count) {
     constexpr std::int64_t kBlock = 16 * kLanes;
-    const float maximum = maximumOf(x, count);
-    const F32x16 wanted = setF(maximum), zero = zeroF(), one = setF(1.0F);
+    const float value = maximum(x, count);
+    const F32x16 wanted = setF(value), zero = zeroF(), one = setF(1.0F);
     for (std::int64_t begin = 0; begin < count; begin += kBlock) {
         const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
         if (end - begin == kBlock) {
@@ -167,17 +167,13 @@ Largest largestOf(const float* x, std::int64_t count) {
                 continue;
         }
         for (std::int64_t k = begin; k < end; ++k)
-            if (x[k] == maximum)
-                return {maximum, k};
+            if (x[k] == value)
+                return {value, k};
     }
-    return {maximum, 0};  // not a number
+    return {value, 0};  // not a number
 }
 
 }  // namespace
-
-float maximum(const float* x, std::int64_t count) {
-    return maximumOf(x, count);
-}
 
 std::int64_t argmax(const float* x, std::int64_t count) {
     return largestOf(x, count).index;

@@ -893,7 +893,7 @@ FETTLE_INLINE U8x64 stepCodes(const std::uint8_t* p, int s) {
     }
 }
 
-/// The same, of which the compiler knows nothing: what lies at fixed distances from it is then
+/// A value of which the compiler knows nothing: what lies at fixed distances from it is then
 /// addressed by those, instead of by pointers that would be kept (in vector registers, where others
 /// are full).
 template <class T>
